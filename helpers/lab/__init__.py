@@ -1,0 +1,31 @@
+"""The common ground of all experiments: tasks, models, measuring, cost and the ledger.
+
+Names are imported when they are first used, so that showing records does not import torch.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Task": "task", "load_task": "task",
+    "Model": "model", "Card": "model", "load": "model",
+    "Measurement": "measurement", "read_recorded": "measurement", "write_recorded": "measurement",
+    "baseline": "baselines", "load_pretrained": "baselines",
+    "tfidf_baseline": "sklearn_model",
+    "export": "exporting",
+    "compare": "comparison", "Comparison": "comparison",
+    "cost": "costs", "offer": "costs", "offers": "costs", "break_even": "costs",
+    "Ledger": "ledger",
+    "sweep": "sweeping",
+    "fingerprint": "machine",
+    "InputError": "errors", "Cancelled": "errors",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"helpers.lab has no '{name}'")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

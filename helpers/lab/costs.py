@@ -1,0 +1,118 @@
+"""Money, energy and carbon from measured throughput and dated, sourced prices."""
+
+import csv
+import dataclasses
+import functools
+import importlib.resources
+
+from .errors import InputError
+from .measurement import Measurement
+
+DEFAULT_OFFER = "AWS m6i.large"  # 2 vCPUs, and one of the few with both a price and power figures
+DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
+                "Azure": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
+                "GCP": "GCP us-central1 (Iowa)"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """A machine for rent. None where no source was found."""
+
+    name: str
+    region: str
+    vcpus: int | None
+    accelerator: str | None
+    on_demand_usd_hour: float
+    spot_usd_hour: float | None
+    watts_full: float | None
+    as_of: str
+    source_url: str
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Per million predictions; `wh` and `gco2e` are None where no power figure is sourced."""
+
+    usd: float
+    wh: float | None
+    gco2e: float | None
+    offer: Offer
+    share: float
+    sources: tuple[str, ...]
+
+
+def read_facts(name: str) -> list[dict[str, str]]:
+    """The rows of helpers/facts/NAME.csv as they stand; an empty cell means: no source found."""
+    with (importlib.resources.files("helpers") / "facts" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@functools.cache
+def offers() -> dict[str, Offer]:
+    """Every rentable machine of helpers/facts by 'PROVIDER INSTANCE'."""
+    power = {row["instance"]: row for row in read_facts("instance_power")}
+    found = {}
+    for row in read_facts("instances"):
+        if not row["on_demand_usd_hour"]:
+            continue
+        watts = power.get(row["instance"], {}).get("watts_100pct") or row["tdp_or_power_watts"]
+        name = f"{row['provider']} {row['instance']}"
+        found[name] = Offer(name, row["region"], int(row["vcpus"]) if row["vcpus"] else None,
+                            row["accelerator"] or None, float(row["on_demand_usd_hour"]),
+                            _number(row["spot_usd_hour_typical"]), _number(watts), row["as_of"], row["source_url"],
+                            row["note"])
+    return found
+
+
+def offer(name: str) -> Offer:
+    """One offer by name.
+
+    Raises:
+        InputError: no such offer; the message lists those there are.
+    """
+    try:
+        return offers()[name]
+    except KeyError:
+        raise InputError(f"There is no offer '{name}'. Known: {', '.join(offers())}.") from None
+
+
+def cost(measurement: Measurement, offer: Offer) -> Cost:
+    """What a million of these predictions cost on a rented machine.
+
+    The measured throughput used `measurement.threads` cores; the same share of the offer's vCPUs
+    is billed, at the same speed per core. The error of that assumption is the difference between
+    the two CPUs, which no price list tells.
+    """
+    share = measurement.threads / offer.vcpus if offer.vcpus and not offer.accelerator else 1.0
+    hours = 1e6 / measurement.throughput_per_s / 3600
+    wh, gco2e, sources = None, None, [f"{offer.source_url} ({offer.as_of})"]
+    if offer.watts_full is not None:
+        grid = _grid(offer)
+        wh = hours * share * offer.watts_full * float(grid["pue"])
+        gco2e = wh / 1000 * float(grid["gco2e_per_kwh"])
+        sources.append(f"{grid['carbon_source_url']} ({grid['year']})")
+    return Cost(hours * share * offer.on_demand_usd_hour, wh, gco2e, offer, share, tuple(sources))
+
+
+def break_even(reference: Measurement, candidate: Measurement, offer: Offer,
+               hours_of_work: float = 0.0, usd_per_hour_of_work: float = 0.0) -> float | None:
+    """After how many predictions the candidate has repaid the compute and the hours that made it.
+
+    None where it never does: it costs as much as the reference, or more, for each prediction.
+    """
+    saved = (cost(reference, offer).usd - cost(candidate, offer).usd) / 1e6
+    if saved <= 0:
+        return None
+    share = cost(candidate, offer).share
+    spent = candidate.made_in_s / 3600 * offer.on_demand_usd_hour * share + hours_of_work * usd_per_hour_of_work
+    return spent / saved
+
+
+def _grid(offer: Offer) -> dict[str, str]:
+    region = DEFAULT_GRID[offer.name.split()[0]]
+    return next(row for row in read_facts("grid") if row["region"] == region)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

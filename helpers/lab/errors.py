@@ -1,0 +1,9 @@
+"""Errors whose message is one sentence for the reader: what is wrong and what to do."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message says why and names the cure."""
+
+
+class Cancelled(Exception):
+    """The user pressed Cancel, or the caller's `cancelled()` turned true."""

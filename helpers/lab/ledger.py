@@ -1,0 +1,101 @@
+"""Where records are kept: one SQLite file that many processes may write at once."""
+
+import contextlib
+import sqlite3
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from .measurement import Measurement
+from .paths import home, set_aside
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS measurements (
+    id TEXT PRIMARY KEY,      -- given when it was measured: writing it twice keeps one
+    key TEXT NOT NULL,        -- settings, data, code version, machine
+    measured_at TEXT NOT NULL,
+    body TEXT NOT NULL        -- the record as JSON
+);
+CREATE INDEX IF NOT EXISTS by_key ON measurements (key, measured_at);
+"""
+_BUSY_S = 120
+
+
+class Ledger:
+    """Measurements on disk: cache, history and the summary's source.
+
+    A record is on disk when `put` returns (WAL with synchronous=FULL). A file that SQLite cannot
+    read is set aside under another name, said in a warning, and a new one is begun.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = Path(path) if path else home() / "ledger.sqlite"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._local = threading.local()
+        with FileLock(f"{self.path}.lock"):
+            try:
+                self._prepare()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):  # busy, read-only or full: not damaged
+                    raise
+                self._start_anew()
+
+    def put(self, measurement: Measurement) -> None:
+        """Store a record; the same record again changes nothing."""
+        row = (measurement.id, measurement.key, measurement.measured_at, measurement.to_json())
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)", row)
+
+    def latest(self, key: str) -> Measurement | None:
+        """The newest record with this key, or None."""
+        found = self._connection().execute(
+            "SELECT body FROM measurements WHERE key = ? ORDER BY measured_at DESC LIMIT 1", (key,)).fetchone()
+        return Measurement.from_json(found[0]) if found else None
+
+    def all(self) -> list[Measurement]:
+        """Every record, oldest first."""
+        rows = self._connection().execute("SELECT body FROM measurements ORDER BY measured_at, id")
+        return [Measurement.from_json(body) for (body,) in rows]
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if connection := getattr(self._local, "connection", None):
+            connection.close()
+            del self._local.connection
+
+    def _connection(self) -> sqlite3.Connection:
+        if not hasattr(self._local, "connection"):
+            connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            self._local.connection = connection
+        return self._local.connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def _prepare(self) -> None:
+        connection = self._connection()
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("damaged")
+        connection.executescript(_SCHEMA)
+
+    def _start_anew(self) -> None:
+        self.close()
+        aside = set_aside(self.path)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        warnings.warn(f"The ledger could not be read and was set aside as {aside.name}; a new one was begun.",
+                      stacklevel=3)
+        self._prepare()

@@ -1,0 +1,110 @@
+"""The one record of all notebooks: what a candidate is worth and what it costs."""
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+import json
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+Provenance = Literal["measured", "recorded", "simulated"]
+
+COLUMNS = ("model", "strategy", "accuracy", "accuracy_low", "accuracy_high", "accuracy_delta", "accuracy_delta_low",
+           "accuracy_delta_high", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms", "p99_ms",
+           "throughput_per_s", "artefact_mb", "parameters", "macs", "peak_mb", "joules_low", "joules", "joules_high",
+           "usd_per_million", "provenance")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One candidate on one task on one machine.
+
+    Fractions, not percent; 95 % intervals; seconds, bytes and joules per prediction unless the
+    name says otherwise. `accuracy_delta` and `speedup` are against the first model of the same run.
+    """
+
+    task: str
+    model: str
+    strategy: str
+    settings: dict[str, Any]
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    accuracy_delta: float
+    accuracy_delta_low: float
+    accuracy_delta_high: float
+    macro_f1: float
+    calibration_error: float
+    rows: int
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    throughput_per_s: float
+    batch_size: int
+    threads: int
+    artefact_bytes: int
+    parameters: int | None
+    macs: int | None
+    peak_bytes: int | None
+    joules_low: float | None
+    joules: float | None
+    joules_high: float | None
+    energy_method: str
+    made_in_s: float
+    usd_per_million: float
+    reference: str
+    machine: dict[str, Any]
+    key: str
+    provenance: Provenance = "measured"
+    measured_at: str = dataclasses.field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"))
+    id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    def to_json(self) -> str:
+        """One line of JSON that `from_json` reads back."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Measurement":
+        """The record that `to_json` wrote."""
+        return cls(**json.loads(line))
+
+    def row(self) -> dict[str, Any]:
+        """The record under the column names that tables use; megabytes are 10^6 bytes."""
+        values = dataclasses.asdict(self)
+        values["artefact_mb"] = self.artefact_bytes / 1e6
+        values["peak_mb"] = self.peak_bytes / 1e6 if self.peak_bytes is not None else None
+        return {name: values[name] for name in COLUMNS}
+
+
+def key_of(task_digest: str, model: str, settings: dict[str, Any], machine_id: str) -> str:
+    """Same settings, data, code and machine give the same 64 hex digits."""
+    parts = [task_digest, model, settings, machine_id, code_version()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@functools.cache
+def code_version() -> str:
+    """Digest of this package's sources (12 hex digits): a changed experiment is another experiment."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def read_recorded(path: Path) -> list[Measurement]:
+    """Records of another run, one JSON line each, with provenance `recorded`."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [dataclasses.replace(Measurement.from_json(line), provenance="recorded") for line in lines if line.strip()]
+
+
+def write_recorded(path: Path, measurements: list[Measurement]) -> None:
+    """Write records to be shipped, one JSON line each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(m.to_json() + "\n" for m in measurements), encoding="utf-8")

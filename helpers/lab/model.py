@@ -1,0 +1,148 @@
+"""Something that predicts: the one protocol, and what all text models share."""
+
+import concurrent.futures
+import dataclasses
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from .errors import InputError
+from .machine import usable_cores
+from .text import TextEncoder, pad
+
+LARGEST_BATCH = 64
+
+# Where the class of a saved model is found. A name in a file is looked up here and never imported.
+_CLASSES = {
+    "pytorch": ("helpers.lab.torch_model", "TorchTextModel"),
+    "onnxruntime": ("helpers.lab.onnx_model", "OnnxTextModel"),
+    "openvino": ("helpers.lab.openvino_model", "OpenVinoTextModel"),
+    "scikit-learn": ("helpers.lab.sklearn_model", "SklearnModel"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What is known of a model besides its weights. `macs` is for one input of the task's mean length."""
+
+    name: str
+    classes: int
+    strategy: str = "reference"
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    parameters: int | None = None
+    macs: int | None = None
+    made_in_s: float = 0.0
+
+    def derive(self, name: str, strategy: str, made_in_s: float, **settings: Any) -> "Card":
+        """The card of a model made from this one: settings and making times add up."""
+        return dataclasses.replace(self, name=name, strategy=strategy, settings={**self.settings, **settings},
+                                   made_in_s=self.made_in_s + made_in_s)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What experiments take and return."""
+
+    card: Card
+
+    def predict(self, inputs: Sequence[Any]) -> np.ndarray:
+        """(n, classes) float32 logits of n raw inputs."""
+
+    def save(self, path: Path) -> None:
+        """Write everything that `load(path)` needs for the same predictions."""
+
+
+class TextModel:
+    """Tokenizes, sorts by length, cuts into micro-batches and runs them on one or more streams.
+
+    Settings: `micro_batch`, rows run together (64: whatever is given at once, padded to its
+    longest row); `streams`, micro-batches under way at once, each with its share of the cores.
+    """
+
+    runtime: str
+
+    def __init__(self, card: Card, encoder: TextEncoder) -> None:
+        self.card = card
+        self.encoder = encoder
+        streams = self.streams
+        self._pool = concurrent.futures.ThreadPoolExecutor(streams) if streams > 1 else None
+
+    @property
+    def streams(self) -> int:
+        """Micro-batches under way at once."""
+        return min(int(self.card.settings.get("streams", 1)), usable_cores())
+
+    @property
+    def threads_per_stream(self) -> int:
+        """Cores for each stream."""
+        return max(1, usable_cores() // self.streams)
+
+    def predict(self, inputs: Sequence[str]) -> np.ndarray:
+        """(n, classes) float32 logits of n texts."""
+        if not len(inputs):
+            return np.empty((0, self.card.classes), np.float32)
+        rows = self.encoder.encode(inputs)
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        step = int(self.card.settings.get("micro_batch", LARGEST_BATCH))
+        parts = [order[start:start + step] for start in range(0, len(order), step)]
+        logits = np.empty((len(rows), self.card.classes), np.float32)
+
+        def run(part: list[int]) -> None:
+            logits[part] = self._logits(*pad([rows[index] for index in part]))
+
+        if self._pool is None:
+            for part in parts:
+                run(part)
+        else:  # longest first, so that no stream is left alone with the longest at the end
+            list(self._pool.map(run, reversed(parts)))
+        return logits
+
+    def save(self, path: Path) -> None:
+        """Write card, tokenizer and artefact into the folder `path`."""
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        facts = {"runtime": self.runtime, "max_tokens": self.encoder.max_tokens, **dataclasses.asdict(self.card)}
+        (path / "model.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        self.encoder.save(path / "tokenizer.json")
+        self._save_artefact(path)
+
+    @classmethod
+    def load(cls, path: Path, card: Card, max_tokens: int) -> Self:
+        """Read what `save` wrote."""
+        return cls._load_artefact(path, card, TextEncoder.load(path / "tokenizer.json", max_tokens))
+
+    def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _save_artefact(self, path: Path) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
+        raise NotImplementedError
+
+
+def load(path: Path) -> Model:
+    """The model that `save(path)` wrote, with the same predictions.
+
+    Raises:
+        InputError: the folder holds no model of this package, or a damaged one.
+    """
+    path = Path(path)
+    try:
+        facts = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        module, name = _CLASSES[facts.pop("runtime")]
+        max_tokens = facts.pop("max_tokens", None)
+        card = Card(**facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"The folder '{path.name}' holds no readable model ({type(error).__name__}).") from None
+    return getattr(importlib.import_module(module), name).load(path, card, max_tokens)
+
+
+def folder_bytes(path: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())

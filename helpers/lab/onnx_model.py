@@ -1,0 +1,50 @@
+"""Text classifiers in ONNX Runtime. No torch is imported here."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnxruntime
+
+from .model import Card, TextModel
+from .text import TextEncoder
+
+
+class OnnxTextModel(TextModel):
+    """An ONNX graph with inputs input_ids and attention_mask and output logits."""
+
+    runtime = "onnxruntime"
+
+    def __init__(self, card: Card, encoder: TextEncoder, graph: Path) -> None:
+        super().__init__(card, encoder)
+        # The session may read weights from the file while it lives: keep a copy of our own.
+        self._folder = tempfile.TemporaryDirectory(prefix="onnx-")
+        self.graph = Path(shutil.copy(graph, Path(self._folder.name) / "model.onnx"))
+        self.session = session(self.graph, self.threads_per_stream)
+
+    def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+
+    def _save_artefact(self, path: Path) -> None:
+        shutil.copy(self.graph, path / "model.onnx")
+
+    @classmethod
+    def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
+        return cls(card, encoder, path / "model.onnx")
+
+
+def session(graph: Path, threads: int, profile: Path | None = None) -> onnxruntime.InferenceSession:
+    """An inference session on the GPU where onnxruntime-gpu is installed and finds one, else on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Threads that spin between calls would take the cores of whatever is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    return onnxruntime.InferenceSession(str(graph), options, providers=providers)

@@ -1,0 +1,38 @@
+"""Text classifiers in OpenVINO. No torch is imported here."""
+
+import threading
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import openvino
+
+from .model import Card, TextModel
+from .text import TextEncoder
+
+
+class OpenVinoTextModel(TextModel):
+    """An OpenVINO graph with inputs input_ids and attention_mask and output logits."""
+
+    runtime = "openvino"
+
+    def __init__(self, card: Card, encoder: TextEncoder, graph: openvino.Model) -> None:
+        super().__init__(card, encoder)
+        self.graph = graph
+        precision = card.settings.get("precision", "f32")
+        options = {"NUM_STREAMS": self.streams, "INFERENCE_NUM_THREADS": self.streams * self.threads_per_stream,
+                   "INFERENCE_PRECISION_HINT": precision}
+        self._compiled = openvino.Core().compile_model(graph, "CPU", options)
+        self._requests = threading.local()
+
+    def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        if not hasattr(self._requests, "mine"):
+            self._requests.mine = self._compiled.create_infer_request()
+        return self._requests.mine.infer({"input_ids": ids, "attention_mask": mask})[0]
+
+    def _save_artefact(self, path: Path) -> None:
+        openvino.save_model(self.graph, path / "model.xml", compress_to_fp16=False)
+
+    @classmethod
+    def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
+        return cls(card, encoder, openvino.Core().read_model(path / "model.xml"))

@@ -1,0 +1,175 @@
+"""Named data with frozen splits: what every experiment is run on."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.resources
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+from .files import READABLE, read_rows, require_classes
+
+datasets.disable_progress_bars()
+
+TEST_SHARE, VALIDATION_SHARE = 0.25, 0.10
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Train, validation and test rows with an input column (`text`, or `image`) and an int `label`.
+
+    The test rows are frozen: cleaning, pruning and selection never touch them.
+    """
+
+    name: str
+    train: datasets.Dataset
+    validation: datasets.Dataset
+    test: datasets.Dataset
+    labels: tuple[str, ...]
+    source: str
+
+    @property
+    def input(self) -> str:
+        """Name of the input column."""
+        return "image" if "image" in self.train.column_names else "text"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hex digits over names, rows and splits: equal data, equal digest."""
+        digest = hashlib.sha256("\0".join(self.labels).encode())
+        for split in (self.train, self.validation, self.test):
+            digest.update(pd.util.hash_pandas_object(split.to_pandas().astype(str), index=False).to_numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Task":
+        """The same task with fewer rows, drawn at random: for a quick look, never for a claim."""
+        def some(split: datasets.Dataset, rows: int | None) -> datasets.Dataset:
+            return split if rows is None or rows >= len(split) else split.shuffle(seed=seed).select(range(rows))
+        return dataclasses.replace(self, train=some(self.train, train), test=some(self.test, test))
+
+
+def load_task(name: str | Path, *, test: str | Path | None = None, text: str = "text", label: str = "label",
+              seed: int = 0) -> Task:
+    """A task by name, by file, or from the Hugging Face Hub.
+
+    Args:
+        name: "tickets", "docstrings", "digits"; a .csv, .tsv, .jsonl or .parquet file; or
+            "hub:owner/name" for a data set of the Hub (or of its local cache).
+        test: a second file with the test rows; without it a quarter of the rows is set apart.
+        text, label: the columns to use (files and Hub).
+        seed: of the split, where the data has none of its own.
+
+    Raises:
+        InputError: one sentence on what is wrong and what to do.
+    """
+    if str(name) in _BUILT_IN:
+        return _BUILT_IN[str(name)]()
+    if str(name).startswith("hub:"):
+        return _from_hub(str(name)[4:], text, label, seed)
+    if Path(name).suffix.lower() not in READABLE:
+        raise InputError(f"'{name}' is no built-in task ({', '.join(_BUILT_IN)}), no {', '.join(READABLE)} file "
+                         "and no 'hub:owner/name'.")
+    return _from_files(Path(name), Path(test) if test else None, text, label, seed)
+
+
+def _from_files(path: Path, test: Path | None, text: str, label: str, seed: int) -> Task:
+    rows = read_rows(path, text, label)
+    require_classes(rows["label"], path.name)
+    source = f"the file {path.name}"
+    if test is None:
+        return _split(path.stem, rows, source, seed)
+    test_rows = read_rows(test, text, label)
+    if unknown := sorted(set(test_rows["label"]) - set(rows["label"])):
+        raise InputError(f"{test.name} has {len(unknown)} labels that {path.name} has not, such as '{unknown[0]}'.")
+    return _with_validation(path.stem, rows, test_rows, f"{source} (test: {test.name})", seed)
+
+
+def _from_hub(name: str, text: str, label: str, seed: int) -> Task:
+    try:
+        found = datasets.load_dataset(name)
+    except Exception as error:  # the Hub client raises many kinds, from several libraries
+        raise InputError(f"The data set '{name}' could not be loaded from the Hugging Face Hub or its cache "
+                         f"({type(error).__name__}). Check the name and the network, or give a local file.") from error
+    splits = {key: _hub_rows(split, name, text, label) for key, split in found.items()}
+    require_classes(splits["train"]["label"], name)
+    if "test" in splits:
+        return _with_validation(name, splits["train"], splits["test"], f"Hugging Face Hub: {name}", seed)
+    return _split(name, splits["train"], f"Hugging Face Hub: {name}", seed)
+
+
+def _hub_rows(split: datasets.Dataset, name: str, text: str, label: str) -> pd.DataFrame:
+    for column in (text, label):
+        if column not in split.column_names:
+            raise InputError(f"{name} has no column '{column}'. Its columns: {', '.join(split.column_names)}.")
+    feature, values = split.features[label], split[label]
+    names = feature.int2str(list(values)) if isinstance(feature, datasets.ClassLabel) else [str(v) for v in values]
+    return pd.DataFrame({"text": [str(t) for t in split[text]], "label": names})
+
+
+def _split(name: str, rows: pd.DataFrame, source: str, seed: int) -> Task:
+    from sklearn.model_selection import train_test_split
+
+    share = max(TEST_SHARE, rows["label"].nunique() / len(rows))  # at least one test row a class
+    train, test = train_test_split(rows, test_size=share, stratify=rows["label"], random_state=seed)
+    return _with_validation(name, train, test, source, seed)
+
+
+def _with_validation(name: str, train: pd.DataFrame, test: pd.DataFrame, source: str, seed: int) -> Task:
+    from sklearn.model_selection import train_test_split
+
+    share = max(VALIDATION_SHARE, train["label"].nunique() / len(train))
+    train, validation = train_test_split(train, test_size=share, stratify=train["label"], random_state=seed)
+    return _task(name, train, validation, test, source)
+
+
+def _task(name: str, train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame, source: str) -> Task:
+    labels = tuple(sorted(set(train["label"])))
+    number = {label: index for index, label in enumerate(labels)}
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(labels))})
+
+    def dataset(rows: pd.DataFrame) -> datasets.Dataset:
+        columns = {"text": rows["text"].tolist(), "label": [number[label] for label in rows["label"]]}
+        return datasets.Dataset.from_dict(columns, features=features)
+
+    return Task(name, dataset(train), dataset(validation), dataset(test), labels, source)
+
+
+def _tickets() -> Task:
+    with (importlib.resources.files("helpers") / "data" / "tickets.csv").open(encoding="utf-8") as file:
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+    part = {split: rows[rows["split"] == split] for split in ("train", "validation", "test")}
+    return _task("tickets", part["train"], part["validation"], part["test"],
+                 "customer messages invented for this project: 24 intents, no real customers")
+
+
+def _docstrings() -> Task:
+    from .docstrings import harvest
+
+    parts = {split: rows for split, rows in harvest().groupby("split")}
+    return _task("docstrings", parts["train"], parts["validation"], parts["test"],
+                 "docstrings of the installed Python packages, labelled by the package's domain")
+
+
+def _digits() -> Task:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images = (digits.images / 16).astype(np.float32)
+    rows = np.arange(len(images))
+    train, test = train_test_split(rows, test_size=TEST_SHARE, stratify=digits.target, random_state=0)
+    train, validation = train_test_split(train, test_size=VALIDATION_SHARE, stratify=digits.target[train],
+                                         random_state=0)
+    names = [str(n) for n in digits.target_names]
+    features = datasets.Features({"image": datasets.Array2D((8, 8), "float32"),
+                                  "label": datasets.ClassLabel(names=names)})
+    parts = [datasets.Dataset.from_dict({"image": images[part], "label": digits.target[part]}, features=features)
+             for part in (train, validation, test)]
+    return Task("digits", *parts, tuple(names), "scikit-learn's 1,797 handwritten digits (UCI, Alpaydin and Kaynak)")
+
+
+_BUILT_IN = {"tickets": _tickets, "docstrings": _docstrings, "digits": _digits}

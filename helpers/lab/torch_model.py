@@ -1,0 +1,125 @@
+"""Text classifiers in PyTorch."""
+
+import json
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
+
+from .model import Card, TextModel
+from .packing import pack, unpack
+from .text import TextEncoder
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class MeanPoolClassifier(nn.Module):
+    """An encoder, the mean of its token vectors, one linear layer."""
+
+    head = "mean"
+
+    def __init__(self, encoder: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = nn.Linear(encoder.config.hidden_size, classes)
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The encoder's configuration."""
+        return self.encoder.config
+
+    def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(n, hidden) mean of the token vectors under (n, length) int64 ids and mask."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(1) / weights.sum(1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(n, classes) logits."""
+        return self.classifier(self.embed(input_ids, attention_mask))
+
+
+class OwnHeadClassifier(nn.Module):
+    """A `transformers` sequence classifier with the head that it came with."""
+
+    head = "own"
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The classifier's configuration."""
+        return self.classifier.config
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(n, classes) logits."""
+        return self.classifier(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
+class TorchTextModel(TextModel):
+    """A module `(input_ids, attention_mask) -> logits`, run eagerly.
+
+    `packed` holds quantized weights, module name -> PackedWeight: they are what is saved, and are
+    unpacked into float when loaded, so that memory and time are those of the float model.
+    """
+
+    runtime = "pytorch"
+
+    def __init__(self, card: Card, encoder: TextEncoder, module: nn.Module, packed: dict | None = None) -> None:
+        super().__init__(card, encoder)
+        self.module = module.eval().to(device())
+        self.packed = packed or {}
+
+    @torch.inference_mode()
+    def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        target = next(self.module.parameters()).device
+        logits = self.module(torch.from_numpy(ids).to(target), torch.from_numpy(mask).to(target))
+        return logits.float().cpu().numpy()
+
+    def _save_artefact(self, path: Path) -> None:
+        config = {"head": self.module.head, **self.module.config.to_dict()}
+        (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        weights = {name: tensor.contiguous() for name, tensor in self.module.state_dict().items()
+                   if not name.endswith(".position_ids")}
+        for name, weight in self.packed.items():
+            del weights[f"{name}.weight"]
+            weights |= pack(name, weight)
+        save_file(weights, path / "weights.safetensors")
+
+    @classmethod
+    def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        head = config.pop("head")
+        architecture = AutoConfig.for_model(config.pop("model_type"), **config)
+        if head == "mean":
+            module = MeanPoolClassifier(AutoModel.from_config(architecture), card.classes)
+        else:
+            module = OwnHeadClassifier(AutoModelForSequenceClassification.from_config(architecture))
+        weights, packed = unpack(load_file(path / "weights.safetensors"))
+        dtype = next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())
+        module.to(dtype).load_state_dict(weights)
+        return cls(card, encoder, module, packed)
+
+
+def count_macs(module: nn.Module, tokens: int) -> int:
+    """Multiply-accumulates of one input of that many tokens, counted while it runs once."""
+    target = next(module.parameters()).device
+    ids = torch.ones(1, max(1, tokens), dtype=torch.int64, device=target)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        module(ids, torch.ones_like(ids))
+    return counter.get_total_flops() // 2
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable and frozen numbers in the weights."""
+    return sum(parameter.numel() for parameter in module.parameters())
