@@ -84,6 +84,17 @@ def describe(machine: dict) -> str:
     return f"{machine['cpu']}, {machine['cores']} cores ({sets}), {machine['memory_gib']:.0f} GiB{gpu}"
 
 
+def peak_resident_bytes() -> int:
+    """The most memory that this process has held so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would also count the parent's pages from before the exec
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
 def gpu_name() -> str | None:
     """Name of the first NVIDIA GPU, or None. Asks the driver, so that torch need not be imported."""
     import pynvml

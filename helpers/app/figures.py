@@ -1,0 +1,60 @@
+"""Numbers as a reader wants them: two significant digits, with the unit."""
+
+import math
+
+from helpers.lab.measurement import Measurement
+
+_LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
+
+
+def two(value: float | None) -> str:
+    """Two significant digits without an exponent; a dash where there is no figure."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    decimals = 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    decimals = max(0, 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
+    return f"{rounded:,.{decimals}f}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """'low to high' in two digits, or nothing where there is no interval."""
+    return "" if low is None or high is None else f"{two(low)} to {two(high)}"
+
+
+def signed(value: float) -> str:
+    """Two digits with their sign, a true minus for negative ones."""
+    text = two(value)
+    return text if text.startswith("−") or text == "0" else f"+{text}"
+
+
+def count(value: float) -> str:
+    """A large number in words: '1.2 million'."""
+    for size, word in _LARGE:
+        if value >= size:
+            return f"{two(value / size)} {word}"
+    return two(value)
+
+
+def seconds(value: float) -> str:
+    """A time left: '8 s', '3 min', '1.5 h'."""
+    if value < 60:
+        return f"{math.ceil(value)} s"
+    return f"{math.ceil(value / 60)} min" if value < 5400 else f"{value / 3600:.1f} h"
+
+
+def cheaper(record: Measurement) -> str:
+    """'2.1 times cheaper (95 %: 1.9 to 2.3)', or dearer, against the record's reference."""
+    value, low, high = record.speedup, record.speedup_low, record.speedup_high
+    word = "cheaper"
+    if value < 1:
+        value, low, high, word = 1 / value, 1 / high, 1 / low, "dearer"
+    return f"{two(value)} times {word} (95 %: {interval(low, high)})"
+
+
+def points(record: Measurement) -> str:
+    """The paired difference from the reference in points, with its interval."""
+    low, high = 100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high
+    return f"{signed(100 * record.accuracy_delta)} points of accuracy (95 %: {signed(low)} to {signed(high)})"

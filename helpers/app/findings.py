@@ -1,0 +1,45 @@
+"""The sentence that a set of records supports, whichever way it went."""
+
+from collections.abc import Sequence
+
+from helpers.lab.measurement import Measurement
+
+from .figures import cheaper, points, two
+
+TOLERATED = 0.02  # a candidate may lose at most this share of right answers, with 95 % certainty
+
+
+def best(measurements: Sequence[Measurement]) -> Measurement | None:
+    """The cheapest candidate that surely is cheaper and surely loses no more than is tolerated."""
+    able = [record for record in measurements[1:]
+            if record.speedup_low > 1 and record.accuracy_delta_low >= -TOLERATED]
+    return max(able, key=lambda record: record.speedup, default=None)
+
+
+def finding(measurements: Sequence[Measurement]) -> str:
+    """What the records say in one sentence; losing cases are said as plainly as winning ones."""
+    if not measurements:
+        return "Nothing has been measured yet."
+    reference, candidates = measurements[0], measurements[1:]
+    if not candidates:
+        return f"So far there is only the reference, {reference.model}: {two(100 * reference.accuracy)} % right."
+    if found := best(measurements):
+        return f"{found.model} is {cheaper(found)} than {reference.model}, with {points(found)}."
+    fastest = max(candidates, key=lambda record: record.speedup)
+    if fastest.speedup_low <= 1:
+        return (f"None of these is surely cheaper than {reference.model}: the fastest, {fastest.model}, "
+                f"is {cheaper(fastest)}.")
+    return (f"{fastest.model} is {cheaper(fastest)} than {reference.model}, but with {points(fastest)}: "
+            f"a loss of up to {two(100 * TOLERATED)} points is not ruled out by any of these.")
+
+
+def short_finding(measurements: Sequence[Measurement]) -> str:
+    """The same as a chart's title."""
+    if len(measurements) < 2:
+        return finding(measurements)
+    found = best(measurements)
+    shown = found or max(measurements[1:], key=lambda record: record.speedup)
+    change = 100 * shown.accuracy_delta
+    verb = "gains" if change > 0 else "loses"
+    what = f"{shown.model}: {two(shown.speedup)}x as cheap, {verb} {two(abs(change))} points"
+    return what if found else f"No clear winner. {what}"

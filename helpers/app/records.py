@@ -1,0 +1,60 @@
+"""Lists of records: shipped ones, fresh ones in their place, and as files."""
+
+import csv
+import dataclasses
+import importlib.resources
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from helpers.lab.errors import InputError
+from helpers.lab.measurement import COLUMNS, Measurement, read_recorded
+
+
+def recorded(name: str, folder: Path | None = None) -> list[Measurement]:
+    """The records of helpers/facts/recorded/NAME.jsonl, with provenance `recorded`.
+
+    Raises:
+        InputError: no such file; the message lists those there are.
+    """
+    folder = folder or Path(str(importlib.resources.files("helpers") / "facts" / "recorded"))
+    path = folder / f"{name}.jsonl"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "none yet"
+        raise InputError(f"There are no recorded results '{name}'. There are: {known}.")
+    return read_recorded(path)
+
+
+def listed(measurements: Any) -> list[Measurement]:
+    """A plain list from one record, several, or the result of `helpers.lab.compare`."""
+    if isinstance(measurements, Measurement):
+        return [measurements]
+    found = list(getattr(measurements, "measurements", measurements))
+    if wrong := next((item for item in found if not isinstance(item, Measurement)), None):
+        raise InputError(f"A list of Measurement records is needed here, not of {type(wrong).__name__}.")
+    return found
+
+
+def replaced(shown: Iterable[Measurement], fresh: Iterable[Measurement]) -> list[Measurement]:
+    """`shown` with each fresh record in the place of the same model's; new models come last."""
+    by_model = {record.model: record for record in shown}
+    by_model.update((record.model, record) for record in fresh)
+    return list(by_model.values())
+
+
+def as_csv(measurements: Iterable[Measurement]) -> str:
+    """The table's columns as CSV, after task, reference and when it was measured."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, ["task", "reference", "measured_at", *COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    for record in measurements:
+        writer.writerow({"task": record.task, "reference": record.reference, "measured_at": record.measured_at,
+                         **record.row()})
+    return file.getvalue()
+
+
+def as_json(measurements: Iterable[Measurement]) -> str:
+    """Every field of the records, with settings and machine, as a JSON list."""
+    return json.dumps([dataclasses.asdict(record) for record in measurements], ensure_ascii=False, indent=1)

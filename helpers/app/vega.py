@@ -1,0 +1,82 @@
+"""Altair charts that draw with no network, share one Vega on a page, and follow its light or dark theme."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import anywidget
+import traitlets
+
+from .bundle import FILE
+
+_STATIC = Path(__file__).parent / "static"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
+REFERENCE_GREY = "#888888"  # stands out equally from a white and from a dark page
+# Okabe and Ito's colours, told apart by the colour-blind; yellow and black are left out: one theme hides them.
+STRATEGY_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+
+
+def theme(dark: bool = False) -> dict[str, Any]:
+    """Vega-Lite's `config` for a light or a dark page."""
+    text, faint, grid, page = (("#e6e6e6", "#b3b3b3", "#3a3f46", "#16191d") if dark
+                               else ("#1a1a1a", "#555555", "#e3e5e8", "#ffffff"))
+    labels = {"labelFont": FONT, "titleFont": FONT, "labelColor": faint, "titleColor": text,
+              "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    return {
+        "background": page, "font": FONT, "padding": 8,
+        "view": {"stroke": None, "continuousHeight": 340},
+        "title": {"color": text, "subtitleColor": faint, "font": FONT, "fontSize": 15, "fontWeight": 600,
+                  "anchor": "start", "offset": 12},
+        "axis": {**labels, "gridColor": grid, "domainColor": faint, "tickColor": faint, "titlePadding": 8},
+        "legend": {**labels, "orient": "bottom", "direction": "horizontal", "titleLimit": 300, "symbolSize": 110,
+                   "titleAnchor": "start", "columnPadding": 16},
+        "text": {"color": text, "fill": text, "font": FONT, "fontSize": 12},
+        "rule": {"color": faint}, "tick": {"color": text}, "point": {"size": 130, "strokeWidth": 2},
+        "style": {"told": {"stroke": text}, "one": {"stroke": faint, "strokeWidth": 1}},
+        "range": {"category": list(STRATEGY_COLOURS)},
+    }
+
+
+class VegaRuntime(anywidget.AnyWidget):
+    """Holds Vega for the page, packed; the charts ask for it."""
+
+    _esm = "export default {render({el}) {el.style.display = 'none'}}"
+    packed = traitlets.Bytes().tag(sync=True)
+
+
+@functools.cache
+def runtime() -> VegaRuntime:
+    """The one runtime of this kernel."""
+    return VegaRuntime(packed=FILE.read_bytes())
+
+
+class Chart(alt.JupyterChart):
+    """An Altair chart on the page. Give it another with `chart.chart = new`: the page keeps its place."""
+
+    _esm = (_STATIC / "chart.js").read_text(encoding="utf-8")
+    _css = """
+    .app-chart, .app-chart .vega-embed {width: 100%; overflow: visible}
+    .app-chart svg {max-width: 100%}
+    """
+    _runtime = traitlets.Unicode().tag(sync=True)
+    _themes = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, chart: alt.TopLevelSpec, **kwargs: Any):
+        super().__init__(chart, _runtime="IPY_MODEL_" + runtime().model_id,
+                         _themes={"light": theme(), "dark": theme(dark=True)}, **kwargs)
+        self.layout.width = "100%"
+
+
+def svg(chart: Chart | alt.TopLevelMixin, width: int = 720) -> str:
+    """The chart as SVG in the light theme, for a file that is sent on."""
+    import vl_convert
+
+    spec = chart.spec if isinstance(chart, Chart) else chart.to_dict()
+    if spec.get("width") == "container":
+        spec = {**spec, "width": width}
+    return vl_convert.vegalite_to_svg(spec, vl_version=_minor(), config=theme())
+
+
+def _minor() -> str:
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])

@@ -1,0 +1,84 @@
+"""The other end of a job: `python -m helpers.app.worker`, started by helpers.app.processes."""
+
+import os
+import pickle
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import cloudpickle
+
+from helpers.lab.errors import Cancelled, InputError
+
+from .processes import kill_tree, read, write
+
+REPEAT_S = 0.1  # the same message is told again at most this often, with its new fraction
+
+
+class Report:
+    """What `compute` calls to tell how far it is."""
+
+    def __init__(self, tell: Callable[[str, Any], None]):
+        self._tell = tell
+        self._last: tuple[str, bool] | None = None
+        self._at = 0.0
+
+    def __call__(self, fraction: float | None, message: str = "") -> None:
+        """Tell the page; None says that the work waits for its turn on the machine."""
+        kind, now = (message, fraction is None), time.monotonic()
+        if kind == self._last and now - self._at < REPEAT_S:
+            return
+        self._last, self._at = kind, now
+        self._tell("report", (None if fraction is None else float(fraction), str(message)))
+
+    def partial(self, result: Any) -> None:
+        """Show one result before the rest is there."""
+        self._tell("partial", cloudpickle.dumps(result))
+
+
+def main() -> None:
+    """Answer jobs until the page's kernel is gone."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the answers
+    questions = sys.stdin.buffer
+    paths = pickle.loads(read(questions) or pickle.dumps([]))
+    sys.path[:] = list(dict.fromkeys([*paths, *sys.path]))
+    jobs: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_listen, args=(questions, jobs), daemon=True).start()
+    writing = threading.Lock()
+
+    def tell(kind: str, content: Any) -> None:
+        with writing:
+            write(answers, pickle.dumps((kind, content)))
+
+    while True:
+        _answer(jobs.get(), tell)
+
+
+def _listen(questions: BinaryIO, jobs: "queue.Queue[bytes]") -> None:
+    while (work := read(questions)) is not None:
+        jobs.put(work)
+    kill_tree(os.getpid())  # the kernel is gone, whatever it died of: nobody waits for an answer
+
+
+def _answer(work: bytes, tell: Callable[[str, Any], None]) -> None:
+    try:
+        compute, settings = cloudpickle.loads(work)
+        tell("done", cloudpickle.dumps(compute(Report(tell), **settings)))
+    except InputError as error:
+        tell("refused", (str(error), ""))
+    except Cancelled:
+        tell("cancelled", None)
+    except MemoryError:
+        tell("failed", ("There is not enough memory for these settings: choose smaller ones.",
+                        traceback.format_exc()))
+    except Exception:
+        tell("failed", ("The measurement stopped with an error that is not your doing.", traceback.format_exc()))
+
+
+if __name__ == "__main__":
+    main()

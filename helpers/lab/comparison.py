@@ -1,0 +1,220 @@
+"""Several models on the same rows, in turns: quality, speed, size, memory, energy and money."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import costs
+from .energy import Power, measure_power
+from .errors import Cancelled, InputError
+from .ledger import Ledger
+from .machine import fingerprint, timing_turn, usable_cores
+from .measurement import COLUMNS, Measurement, key_of
+from .metrics import quality
+from .model import LARGEST_BATCH, Model, folder_bytes
+from .statistics import paired_difference, ratio_of_medians, wilson
+from .task import Task
+from .training import Progress, silent
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, LARGEST_BATCH)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Measurements of one run; the first is the reference."""
+
+    measurements: tuple[Measurement, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a model, the columns of Measurement.row()."""
+        return pd.DataFrame([m.row() for m in self.measurements], columns=list(COLUMNS))
+
+    def of(self, model: Model | str) -> Measurement:
+        """The record of one model."""
+        name = model if isinstance(model, str) else model.card.name
+        return next(m for m in self.measurements if m.model == name)
+
+    def speedup(self, model: Model | str) -> float:
+        """How many times the reference's throughput."""
+        return self.of(model).speedup
+
+    def interval(self, model: Model | str) -> str:
+        """The speed-up's 95 % interval in words."""
+        record = self.of(model)
+        return f"{record.speedup_low:.2f} to {record.speedup_high:.2f}"
+
+    def ties(self, model: Model | str) -> bool:
+        """Whether the speed-up's interval holds 1."""
+        record = self.of(model)
+        return record.speedup_low <= 1 <= record.speedup_high
+
+
+@dataclasses.dataclass
+class _Times:
+    """Seconds of one model: `round_s` for all rows once, `single_s` for one row each."""
+
+    batch_size: int
+    round_s: list[float] = dataclasses.field(default_factory=list)
+    single_s: list[float] = dataclasses.field(default_factory=list)
+
+
+def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int = 7, energy: bool = True,
+            memory: bool = True, ledger: Ledger | None = None, progress: Progress = silent,
+            cancelled: Callable[[], bool] = lambda: False) -> Comparison:
+    """Measure models side by side on the task's test rows; the first is the reference.
+
+    Quality is over all test rows. Speed is over `rows` of them, tokenizing included, in `rounds`
+    interleaved rounds (A B C A B C ...), each model at the batch size up to 64 that suits it best;
+    latency is at batch 1. Only one timing runs on a machine at a time: others wait.
+
+    Args:
+        energy: estimate joules (about 3 s more a model).
+        memory: start a fresh process for each model to read its peak memory (some 3 s a model).
+        ledger: where the records are kept as well.
+
+    Raises:
+        Cancelled: `cancelled()` turned true; asked between batches.
+        InputError: two models with one name.
+    """
+    if len({model.card.name for model in models}) < len(models):
+        raise InputError("Two of the models have the same name; records could not be told apart.")
+
+    def check() -> None:
+        if cancelled():
+            raise Cancelled
+
+    logits = []
+    for index, model in enumerate(models):
+        progress(0.3 * index / len(models), f"quality of {model.card.name}")
+        logits.append(_predict_all(model, task, check))
+    sample = _sample(task, rows)
+    with timing_turn(waiting=lambda ahead: (check(), progress(None, f"waiting for {ahead} other runs"))):
+        times = _time(models, sample, rounds, progress, check)
+        powers = [_power(model, sample, t, energy, check, progress) for model, t in zip(models, times, strict=True)]
+    sizes = [_size_and_peak(model, sample, memory, check) for model in models]
+    records = [_record(index, models, task, logits, times, powers, sizes, rows=len(sample))
+               for index in range(len(models))]
+    for record in records:
+        if ledger:
+            ledger.put(record)
+    progress(1.0, "done")
+    return Comparison(tuple(records))
+
+
+def _sample(task: Task, rows: int) -> list:
+    """The same rows for every model and every run, in a fixed random order."""
+    chosen = np.random.default_rng(0).permutation(len(task.test))[:rows]
+    inputs = task.test[task.input]
+    return [inputs[int(row)] for row in chosen]
+
+
+def _predict_all(model: Model, task: Task, check: Callable[[], None]) -> np.ndarray:
+    inputs = task.test[task.input][:]
+    parts = []
+    for start in range(0, len(inputs), 4 * LARGEST_BATCH):
+        check()
+        parts.append(model.predict(inputs[start:start + 4 * LARGEST_BATCH]))
+    return np.concatenate(parts)
+
+
+def _time(models: Sequence[Model], sample: list, rounds: int, progress: Progress,
+          check: Callable[[], None]) -> list[_Times]:
+    times = []
+    for index, model in enumerate(models):
+        progress(0.3 + 0.2 * index / len(models), f"finding the batch size of {model.card.name}")
+        times.append(_Times(_best_batch_size(model, sample, check)))
+    singles = np.array_split(np.arange(max(len(sample), 100)) % len(sample), rounds)
+    for number in range(rounds):
+        progress(0.5 + 0.4 * number / rounds, f"timing: round {number + 1} of {rounds}")
+        for model, own in zip(models, times, strict=True):
+            own.round_s.append(_seconds(model, sample, own.batch_size, check))
+            for row in singles[number]:
+                check()
+                began = time.perf_counter()
+                model.predict([sample[row]])
+                own.single_s.append(time.perf_counter() - began)
+    return times
+
+
+def _best_batch_size(model: Model, sample: list, check: Callable[[], None]) -> int:
+    part = sample[:max(LARGEST_BATCH, len(sample) // 2)]
+    model.predict(part[:LARGEST_BATCH])  # warm-up: memory is allocated, kernels are chosen
+    sizes = [size for size in BATCH_SIZES if size <= len(part)]
+    return min(sizes, key=lambda size: min(_seconds(model, part, size, check) for _ in range(2)))
+
+
+def _seconds(model: Model, sample: list, batch_size: int, check: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    for start in range(0, len(sample), batch_size):
+        check()
+        model.predict(sample[start:start + batch_size])
+    return time.perf_counter() - began
+
+
+def _power(model: Model, sample: list, times: _Times, wanted: bool, check: Callable[[], None],
+           progress: Progress) -> Power | None:
+    if not wanted:
+        return None
+    check()
+    progress(0.92, f"energy of {model.card.name}")
+    return measure_power(lambda: model.predict(sample[:times.batch_size]), usable_cores())
+
+
+def _size_and_peak(model: Model, sample: list, memory: bool, check: Callable[[], None]) -> tuple[int, int | None]:
+    check()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        model.save(path)
+        return folder_bytes(path), peak_bytes(path, sample[:LARGEST_BATCH]) if memory else None
+
+
+def peak_bytes(model: Path, inputs: list) -> int | None:
+    """Peak resident bytes of a fresh process that loads a saved model and predicts once.
+
+    The runtime's own libraries are part of it: that is what a server has to hold. None where the
+    inputs are not text.
+    """
+    if not inputs or not isinstance(inputs[0], str):
+        return None
+    code = ("import sys, json\nfrom helpers.lab.model import load\nfrom helpers.lab.machine import peak_resident_bytes\n"
+            "model = load(sys.argv[1])\nmodel.predict(json.load(sys.stdin))\nprint(peak_resident_bytes())")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(model)], input=json.dumps(inputs),
+                          capture_output=True, text=True, timeout=300, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def _record(index: int, models: Sequence[Model], task: Task, logits: list[np.ndarray], times: list[_Times],
+            powers: list[Power | None], sizes: list[tuple[int, int | None]], rows: int) -> Measurement:
+    model, own, power = models[index], times[index], powers[index]
+    labels = np.asarray(task.test["label"][:])
+    right = logits[index].argmax(axis=1) == labels
+    reference_right = logits[0].argmax(axis=1) == labels
+    delta = paired_difference(reference_right, right) if index else (0.0, 0.0, 0.0)
+    speedup = ratio_of_medians(times[0].round_s, own.round_s) if index else (1.0, 1.0, 1.0)
+    p50, p95, p99 = np.percentile(np.array(own.single_s) * 1000, [50, 95, 99])
+    throughput = rows / float(np.median(own.round_s))
+    low, high = wilson(int(right.sum()), len(right))
+    scores = quality(logits[index], labels)
+    threads = usable_cores()
+    settings = {**model.card.settings, "rows_timed": rows, "rounds": len(own.round_s)}
+    record = Measurement(
+        task=task.name, model=model.card.name, strategy=model.card.strategy, settings=settings,
+        accuracy=float(right.mean()), accuracy_low=low, accuracy_high=high, accuracy_delta=delta[0],
+        accuracy_delta_low=delta[1], accuracy_delta_high=delta[2], macro_f1=scores["macro_f1"],
+        calibration_error=scores["calibration_error"], rows=len(right), speedup=speedup[0], speedup_low=speedup[1],
+        speedup_high=speedup[2], p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99), throughput_per_s=throughput,
+        batch_size=own.batch_size, threads=threads, artefact_bytes=sizes[index][0], parameters=model.card.parameters,
+        macs=model.card.macs, peak_bytes=sizes[index][1], joules_low=power and power.low / throughput,
+        joules=power and power.mid / throughput, joules_high=power and power.high / throughput,
+        energy_method=power.method if power else "not measured", made_in_s=model.card.made_in_s, usd_per_million=0.0,
+        reference=models[0].card.name, machine=fingerprint(),
+        key=key_of(task.digest, model.card.name, settings, fingerprint()["id"]))
+    return dataclasses.replace(record, usd_per_million=costs.cost(record, costs.offer(costs.DEFAULT_OFFER)).usd)

@@ -1,0 +1,94 @@
+"""The same weights in another runtime: PyTorch to ONNX Runtime or OpenVINO, still in fp32."""
+
+import contextlib
+import io
+import logging
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from optimum.utils import DummyTextInputGenerator, NormalizedConfigManager
+
+from .errors import InputError
+from .model import Model
+from .onnx_model import OnnxTextModel
+from .torch_model import TorchTextModel
+
+RUNTIMES = ("pytorch", "onnxruntime", "openvino")
+
+
+def export(model: TorchTextModel, runtime: str, **settings: Any) -> Model:
+    """The model, unchanged in its weights, in another runtime.
+
+    Args:
+        runtime: "onnxruntime" or "openvino".
+        settings: `streams` and `micro_batch`, see TextModel.
+
+    Raises:
+        InputError: no such runtime, or a model that is not a PyTorch one.
+    """
+    if runtime not in RUNTIMES[1:]:
+        raise InputError(f"There is no runtime '{runtime}' to export to. Known: {', '.join(RUNTIMES[1:])}.")
+    began = time.perf_counter()
+    name = f"fp32, {'ONNX Runtime' if runtime == 'onnxruntime' else 'OpenVINO'}{streams_name(settings)}"
+    if runtime == "onnxruntime":
+        with tempfile.TemporaryDirectory() as folder:
+            graph = write_onnx(model, Path(folder) / "model.onnx")
+            card = model.card.derive(name, "hardware co-design", time.perf_counter() - began, runtime=runtime, **settings)
+            return OnnxTextModel(card, model.encoder, graph)
+    from .openvino_model import OpenVinoTextModel
+
+    graph = openvino_graph(model)
+    card = model.card.derive(name, "hardware co-design", time.perf_counter() - began, runtime=runtime, **settings)
+    return OpenVinoTextModel(card, model.encoder, graph)
+
+
+def streams_name(settings: dict[str, Any]) -> str:
+    """', 2 streams of 4' for a model's name, or nothing."""
+    parts = [f"{settings['streams']} streams" if settings.get("streams", 1) > 1 else "",
+             f"rows by {settings['micro_batch']}" if "micro_batch" in settings else ""]
+    return "".join(f", {part}" for part in parts if part)
+
+
+def write_onnx(model: TorchTextModel, path: Path) -> Path:
+    """Write an ONNX graph with free batch and length: input_ids, attention_mask -> logits."""
+    if not isinstance(model, TorchTextModel):
+        raise InputError(f"Only a PyTorch model can be exported; '{model.card.name}' runs in {model.runtime}.")
+    module = model.module.cpu().float()
+    config = NormalizedConfigManager.get_normalized_config_class(module.config.model_type)(module.config)
+    dummy = DummyTextInputGenerator("text-classification", config, batch_size=2, sequence_length=16)
+    inputs = tuple(dummy.generate(name, framework="pt") for name in ("input_ids", "attention_mask"))
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.encoder.max_tokens)}
+    with _quiet():
+        torch.onnx.export(module, inputs, str(path), dynamo=True, external_data=False, verbose=False,
+                          input_names=["input_ids", "attention_mask"], output_names=["logits"],
+                          dynamic_shapes={"input_ids": free, "attention_mask": free})
+    return path
+
+
+def openvino_graph(model: TorchTextModel) -> Any:
+    """The model as an `openvino.Model`, by way of ONNX."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        graph = openvino.convert_model(write_onnx(model, Path(folder) / "model.onnx"))
+    for port, name in zip(graph.inputs, ("input_ids", "attention_mask"), strict=True):
+        port.get_tensor().set_names({name})
+    return graph
+
+
+@contextlib.contextmanager
+def _quiet():
+    """The exporter reports each of its steps and missing optional packages; none concerns the reader."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

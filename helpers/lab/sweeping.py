@@ -1,0 +1,61 @@
+"""Independent experiments side by side, on this machine's processes or on a Ray cluster."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import joblib
+
+from .errors import InputError
+from .machine import usable_cores
+
+
+def sweep(fn: Callable[..., Any], grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+          engine: Literal["local", "ray"] = "local") -> list[tuple[dict[str, Any], Any]]:
+    """Call `fn(**settings)` for each combination of the grid: [(settings, result), ...] in grid order.
+
+    Quality may run side by side; timing never does, so `fn` must not time anything.
+
+    Args:
+        fn: a function that can be sent to another process (one defined in a notebook can).
+        grid: name -> values, all combinations; or a list of settings.
+        engine: "local", one process a core with one thread each; "ray", the cluster that
+            RAY_ADDRESS names, or one started here.
+
+    Raises:
+        InputError: unknown engine, or a setting that `fn` does not take.
+    """
+    settings = list(grid) if not isinstance(grid, Mapping) else [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    _require_accepted(fn, settings)
+    if engine == "local":
+        with joblib.parallel_config("loky", n_jobs=usable_cores(), inner_max_num_threads=1):
+            results = joblib.Parallel()(joblib.delayed(fn)(**one) for one in settings)
+    elif engine == "ray":
+        results = _on_ray(fn, settings)
+    else:
+        raise InputError(f"There is no engine '{engine}'. Known: local, ray.")
+    return list(zip(settings, results, strict=True))
+
+
+def _require_accepted(fn: Callable[..., Any], settings: Sequence[Mapping[str, Any]]) -> None:
+    for one in settings:
+        try:
+            inspect.signature(fn).bind(**one)
+        except TypeError as error:
+            raise InputError(f"{fn.__name__} cannot be called with {', '.join(one) or 'no settings'}: {error}.") from None
+
+
+def _on_ray(fn: Callable[..., Any], settings: Sequence[Mapping[str, Any]]) -> list[Any]:
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        ray.init(include_dashboard=False, log_to_driver=False)  # RAY_ADDRESS, where set, is honoured
+    try:
+        remote = ray.remote(fn)
+        return ray.get([remote.remote(**one) for one in settings])
+    finally:
+        if started:
+            ray.shutdown()

