@@ -4,19 +4,21 @@ import math
 
 from helpers.lab.measurement import Measurement
 
+NONE = "\N{EN DASH}"  # stands where there is no figure
+_MINUS = "\N{MINUS SIGN}"
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
 
 
 def two(value: float | None) -> str:
     """Two significant digits without an exponent; a dash where there is no figure."""
     if value is None or not math.isfinite(value):
-        return "–"
+        return NONE
     if value == 0:
         return "0"
     decimals = 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, decimals)
     decimals = max(0, 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
-    return f"{rounded:,.{decimals}f}".replace("-", "−")
+    return f"{rounded:,.{decimals}f}".replace("-", _MINUS)
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -27,7 +29,7 @@ def interval(low: float | None, high: float | None) -> str:
 def signed(value: float) -> str:
     """Two digits with their sign, a true minus for negative ones."""
     text = two(value)
-    return text if text.startswith("−") or text == "0" else f"+{text}"
+    return text if text.startswith(_MINUS) or text == "0" else f"+{text}"
 
 
 def count(value: float) -> str:

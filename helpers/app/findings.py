@@ -29,8 +29,8 @@ def finding(measurements: Sequence[Measurement]) -> str:
     if fastest.speedup_low <= 1:
         return (f"None of these is surely cheaper than {reference.model}: the fastest, {fastest.model}, "
                 f"is {cheaper(fastest)}.")
-    return (f"{fastest.model} is {cheaper(fastest)} than {reference.model}, but with {points(fastest)}: "
-            f"a loss of up to {two(100 * TOLERATED)} points is not ruled out by any of these.")
+    return (f"{fastest.model} is {cheaper(fastest)} than {reference.model}, but with {points(fastest)}; "
+            f"no candidate is surely cheaper and surely within {two(100 * TOLERATED)} points.")
 
 
 def short_finding(measurements: Sequence[Measurement]) -> str:
@@ -39,7 +39,7 @@ def short_finding(measurements: Sequence[Measurement]) -> str:
         return finding(measurements)
     found = best(measurements)
     shown = found or max(measurements[1:], key=lambda record: record.speedup)
+    cost = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
     change = 100 * shown.accuracy_delta
-    verb = "gains" if change > 0 else "loses"
-    what = f"{shown.model}: {two(shown.speedup)}x as cheap, {verb} {two(abs(change))} points"
-    return what if found else f"No clear winner. {what}"
+    what = f"{shown.model} {cost} and {'gains' if change > 0 else 'loses'} {two(abs(change))} points"
+    return what if found else f"No clear winner: {what}"

@@ -62,7 +62,7 @@ class Worker:
     """A fresh interpreter that never imports this kernel's `__main__`; works on Windows, macOS and Linux."""
 
     def __init__(self) -> None:
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         home = str(Path(__file__).parents[2])
         paths = [home, os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(

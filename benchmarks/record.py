@@ -1,0 +1,40 @@
+"""Write the results that the pages open on, from a real run on this machine: make record.
+
+python -m benchmarks.record
+"""
+
+from pathlib import Path
+
+import helpers
+from helpers.lab import baseline, compare, export, load_task, write_recorded
+from helpers.model_optimization import quantize, quantization_aware
+
+FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
+
+
+def record_quantization() -> None:
+    """The candidates of notebook 1, losing ones included."""
+    task = load_task("tickets")
+    base = baseline(task)
+    streams = {"streams": 2, "micro_batch": 4}
+    models = [
+        base,
+        export(base, "onnxruntime"),
+        export(base, "onnxruntime", **streams),
+        quantize(base, task, "bf16"),
+        quantize(base, task, "dynamic-int8"),
+        quantize(base, task, "dynamic-int8", reduce_range=True),
+        quantize(base, task, "dynamic-int8", per_channel=True),
+        quantize(base, task, "dynamic-int8", per_channel=True, **streams),
+        quantize(base, task, "static-int8", per_channel=True),
+        quantize(base, task, "static-int8", "openvino", **streams),
+        *(quantize(base, task, "weight-only", bits=bits) for bits in (8, 4, 3, 2)),
+        quantization_aware(base, task, bits=2, epochs=1.0),
+    ]
+    result = compare(models, task)
+    write_recorded(FOLDER / "1_model_optimization.jsonl", list(result.measurements))
+    print(result.frame().round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    record_quantization()

@@ -1,0 +1,189 @@
+"""The two drawings that every experiment ends in: accuracy against cost, and speed-ups."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+
+from helpers.lab.measurement import Measurement
+
+from .figures import interval, points, two
+from .findings import short_finding
+from .labels import places
+from .records import listed
+from .vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
+
+Paper = float | Mapping[str, float] | None
+_PROVENANCES = ("measured", "recorded", "simulated")
+
+
+def accuracy_against_cost(measurements: Any, *, guess: Any = None, paper: Paper = None,
+                          title: str | None = None) -> Chart:
+    """Each candidate by what it costs and how often it is right; better is up and left.
+
+    Args:
+        measurements: records, or the result of `compare`; the first is the reference.
+        guess: the participant's guess of a speed-up: a number, or what `guess()` gave.
+        paper: the speed-up predicted on paper: one number, or one for each model name.
+        title: the finding; computed from the records by default.
+    """
+    return Chart(cost_spec(measurements, guess=guess, paper=paper, title=title))
+
+
+def speedups(measurements: Any, *, guess: Any = None, paper: Paper = None, title: str | None = None) -> Chart:
+    """How many predictions a second each candidate makes for one of the reference's, with intervals.
+
+    The arguments are those of `accuracy_against_cost`.
+    """
+    return Chart(speedup_spec(measurements, guess=guess, paper=paper, title=title))
+
+
+def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, title: str | None = None) -> alt.LayerChart:
+    """What `accuracy_against_cost` draws."""
+    records = listed(measurements)
+    rows = [_row(record, index == 0) for index, record in enumerate(records)]
+    predictions = _predictions(records, guess, paper)
+    for told in predictions:
+        told["x"] = records[0].usd_per_million / told["speedup"]
+    x_domain = _log_domain([row[k] for row in rows for k in ("usd", "usd_low", "usd_high")]
+                           + [told["x"] for told in predictions])
+    y_domain = _share_domain(rows)
+    base = alt.Chart(alt.Data(values=rows))
+    colour = _colour(rows)
+    x = alt.X("usd:Q", title="dollars per million predictions (log scale; cheaper to the left)",
+              scale=alt.Scale(type="log", domain=list(x_domain), nice=False),
+              axis=alt.Axis(format="$~g", tickCount=5, labelOverlap=True))
+    y = alt.Y("accuracy:Q", title="accuracy, with 95 % interval",
+              scale=alt.Scale(domain=list(y_domain), nice=False), axis=alt.Axis(format=".0%", tickCount=6))
+    layers = [base.mark_rule(strokeWidth=1.5).encode(x=x.copy(), y=alt.Y("low:Q"), y2="high:Q", color=colour),
+              base.mark_rule(strokeWidth=1.5).encode(x=alt.X("usd_low:Q"), x2="usd_high:Q", y=y, color=colour),
+              _marks(base, colour).encode(x=x, y=y)]
+    layers += _told_lines(predictions, "x", top=True)
+    put = places([(row["usd"], row["accuracy"]) for row in rows], [row["model"] for row in rows], x_domain, y_domain)
+    for row, (align, dx, dy) in zip(rows, put, strict=True):
+        layers.append(alt.Chart(alt.Data(values=[row])).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic")
+                      .encode(x="usd:Q", y="accuracy:Q", text="model:N"))
+    return _finished(layers, records, title, 340)
+
+
+def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
+                 title: str | None = None) -> alt.LayerChart:
+    """What `speedups` draws."""
+    records = listed(measurements)
+    rows = [_row(record, index == 0) for index, record in enumerate(records)]
+    predictions = _predictions(records, guess, paper)
+    names = [row["model"] for row in rows]
+    base = alt.Chart(alt.Data(values=rows))
+    colour = _colour(rows)
+    top = max([1.0, *(row["speedup_high"] for row in rows), *(told["speedup"] for told in predictions)]) * 1.08
+    x = alt.X("speedup:Q", title="times the reference's predictions per second, with 95 % interval",
+              scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(format="~g", tickCount=6))
+    y = alt.Y("model:N", sort=names, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False))
+    one = alt.Chart(alt.Data(values=[{"speedup": 1, "text": "no gain"}]))
+    layers = [one.mark_rule(style="one").encode(x=x),
+              base.mark_bar(height=4, opacity=0.35).encode(x=alt.X("one:Q"), x2="speedup:Q", y=y, color=colour),
+              base.mark_rule(strokeWidth=1.5).encode(x=alt.X("speedup_low:Q"), x2="speedup_high:Q", y=y, color=colour),
+              _marks(base, colour).encode(x=x, y=y)]
+    layers += _told_lines([told for told in predictions if "model" not in told], "speedup", top=True)
+    own = [told for told in predictions if "model" in told]
+    if own:
+        ticks = alt.Chart(alt.Data(values=own))
+        layers += [ticks.mark_tick(thickness=2, size=24, orient="vertical").encode(x=x, y=y, tooltip="text:N"),
+                   ticks.mark_text(dy=-18, fontSize=11).encode(x=x, y=y, text="text:N")]
+    return _finished(layers, records, title, max(120, 52 * len(rows)))
+
+
+def _row(record: Measurement, reference: bool) -> dict[str, Any]:
+    return {"model": record.model, "kind": "reference" if reference else record.strategy,
+            "provenance": record.provenance, "one": 1,
+            "accuracy": record.accuracy, "low": record.accuracy_low, "high": record.accuracy_high,
+            "usd": record.usd_per_million, "usd_low": record.usd_per_million * record.speedup / record.speedup_high,
+            "usd_high": record.usd_per_million * record.speedup / record.speedup_low,
+            "speedup": record.speedup, "speedup_low": record.speedup_low, "speedup_high": record.speedup_high,
+            "cost": f"${two(record.usd_per_million)} per million",
+            "right": f"{two(100 * record.accuracy)} % "
+                     f"({interval(100 * record.accuracy_low, 100 * record.accuracy_high)})",
+            "change": "the reference" if reference else points(record),
+            "times": f"{two(record.speedup)}x ({interval(record.speedup_low, record.speedup_high)})"}
+
+
+def _marks(base: alt.Chart, colour: alt.Color) -> alt.Chart:
+    """Filled: measured; outlined: recorded; dashed and outlined: simulated. Readable in grey."""
+    shown = {"title": "provenance", "scale": None}
+
+    def by_provenance(channel: type, values: list[Any]) -> Any:
+        return channel("provenance:N", **{**shown, "scale": alt.Scale(domain=list(_PROVENANCES), range=values)})
+
+    tips = [alt.Tooltip(f"{field}:N", title=name) for field, name in
+            (("model", "model"), ("right", "accuracy (95 %)"), ("change", "difference"), ("cost", "cost"),
+             ("times", "speed-up (95 %)"), ("provenance", "provenance"))]
+    return base.mark_point().encode(
+        color=colour, fill=alt.Fill("kind:N", scale=colour.scale, legend=None),
+        fillOpacity=by_provenance(alt.FillOpacity, [1, 0, 0]),
+        strokeDash=by_provenance(alt.StrokeDash, [[1, 0], [1, 0], [3, 2]]),
+        shape=by_provenance(alt.Shape, ["circle", "circle", "diamond"]), tooltip=tips)
+
+
+def _colour(rows: list[dict[str, Any]]) -> alt.Color:
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    colours = [REFERENCE_GREY, *(STRATEGY_COLOURS[i % len(STRATEGY_COLOURS)] for i in range(len(kinds) - 1))]
+    return alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours[:len(kinds)]),
+                     legend=alt.Legend(title="strategy"))
+
+
+def _predictions(records: list[Measurement], guess: Any, paper: Paper) -> list[dict[str, Any]]:
+    """What was expected before the measurement, each with its label; those of one model name it."""
+    told = []
+    guess = getattr(guess, "value", guess)
+    if guess is not None and records:
+        told.append({"speedup": float(guess), "text": f"your guess {two(guess)}x", "level": 0})
+    if isinstance(paper, Mapping):
+        shown = {record.model for record in records}
+        told += [{"speedup": float(value), "text": f"on paper {two(value)}x", "model": model, "level": 1}
+                 for model, value in paper.items() if model in shown]
+    elif paper is not None and records:
+        told.append({"speedup": float(paper), "text": f"on paper {two(paper)}x", "level": 1})
+    return [item for item in told if item["speedup"] > 0]
+
+
+def _told_lines(predictions: list[dict[str, Any]], field: str, top: bool) -> list[alt.Chart]:
+    layers = []
+    for told in predictions:
+        text = f"{told['text']} for {told['model']}" if "model" in told else told["text"]
+        data = alt.Chart(alt.Data(values=[{**told, "text": text}]))
+        dash = [6, 4] if told["level"] == 0 else [2, 3]
+        layers += [data.mark_rule(style="told", strokeDash=dash, strokeWidth=1.5)
+                   .encode(x=f"{field}:Q", tooltip="text:N"),
+                   data.mark_text(align="left", dx=5, dy=0, baseline="top", fontSize=11, fontStyle="italic")
+                   .encode(x=f"{field}:Q", y=alt.value(2 + 15 * told["level"]), text="text:N")]
+    return layers
+
+
+def _finished(layers: list[alt.Chart], records: list[Measurement], title: str | None, height: int) -> alt.LayerChart:
+    title = short_finding(records) if title is None else title
+    said = "; ".join(f"{r.model}: {two(100 * r.accuracy)} % right, ${two(r.usd_per_million)} per million predictions, "
+                     f"{two(r.speedup)} times the reference's speed ({r.provenance})" for r in records)
+    return alt.layer(*layers).properties(width="container", height=height, title=_wrapped(title),
+                                         description=f"{title}. {said}").resolve_scale(color="shared")
+
+
+def _wrapped(title: str, letters: int = 62) -> list[str]:
+    """Lines short enough for a chart; Vega does not break a title by itself."""
+    lines = [""]
+    for word in title.split():
+        if len(lines[-1]) + len(word) > letters:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def _log_domain(values: list[float]) -> tuple[float, float]:
+    values = [value for value in values if value > 0] or [1.0]
+    return min(values) / 1.25, max(values) * 1.25
+
+
+def _share_domain(rows: list[dict[str, Any]]) -> tuple[float, float]:
+    low = min((row["low"] for row in rows), default=0.0)
+    high = max((row["high"] for row in rows), default=1.0)
+    room = max(0.02, 0.12 * (high - low))
+    return max(0.0, low - room), min(1.0, high + room)

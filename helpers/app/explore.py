@@ -1,0 +1,107 @@
+"""A panel for computations that answer at once: move a control, see the result."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+import ipywidgets
+
+from .controls import ControlBox, Controls
+from .page_widgets import Liveness
+from .problems import guarded
+from .vega import Chart
+from .words import status_html, verdict_html
+
+REMEMBERED = 256  # results kept; older ones are computed again
+
+
+class Explore(ipywidgets.VBox):
+    """Controls on the left, what `draw` makes of `compute(**settings)` on the right.
+
+    Args:
+        compute: pure function of the settings; results are remembered.
+        controls: setting name -> widget.
+        draw: result -> what to show: a chart, a sentence, a widget, or a list of these.
+        name: goes before the keys in the page's address.
+
+    The latest settings win: those passed over while a result was computed are never computed.
+    """
+
+    def __init__(self, compute: Callable[..., Any], controls: Controls, draw: Callable[[Any], Any], *, name: str = ""):
+        self._compute, self._draw = compute, draw
+        self._results: OrderedDict[str, Any] = OrderedDict()
+        self._wanted: dict[str, Any] | None = None
+        self._working = False
+        self._lock = threading.Lock()
+        self._status = ipywidgets.HTML()
+        self._results_box = ipywidgets.VBox(layout={"flex": "1 1 440px", "min_width": "0"})
+        self._results_box.add_class("app-results")
+        self._box = ControlBox(controls, self._changed, self._tell, name)
+        self._box.layout.flex = "0 1 280px"
+        row = ipywidgets.Box([self._box, self._results_box],
+                             layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
+        super().__init__([row, self._status, Liveness()], layout={"width": "100%"})
+        self.add_class("app-panel")
+        self._show(self._box.settings())
+
+    def _changed(self) -> None:
+        with self._lock:
+            self._wanted = self._box.settings()
+            if self._working:
+                return
+            self._working = True
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                wanted, self._wanted = self._wanted, None
+                if wanted is None:
+                    self._working = False
+                    return
+            self._show(wanted)
+
+    def _show(self, settings: dict[str, Any]) -> None:
+        guarded(self._tell)(self._show_unguarded)(settings)
+
+    def _show_unguarded(self, settings: dict[str, Any]) -> None:
+        key = repr(sorted(settings.items()))
+        if key not in self._results:
+            self._results[key] = self._compute(**settings)
+            if len(self._results) > REMEMBERED:
+                self._results.popitem(last=False)
+        parts = self._draw(self._results[key])
+        parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
+        old = list(self._results_box.children)
+        new = [shown_in_place(part, old[i] if i < len(old) else None) for i, part in enumerate(parts)]
+        if new != old:
+            self._results_box.children = new
+        self._tell("")
+
+    def _tell(self, sentence: str) -> None:
+        self._status.value = status_html(sentence, error=bool(sentence))
+
+
+def shown_in_place(part: Any, place: ipywidgets.Widget | None) -> ipywidgets.Widget:
+    """A widget that shows `part`: `place` itself when it can, so that the page does not jump."""
+    if isinstance(part, Chart):
+        if not isinstance(place, Chart) or place is part:
+            return part
+        spec = part.chart
+        part.close()
+        part = spec
+    if isinstance(part, alt.TopLevelMixin):
+        if isinstance(place, Chart):
+            place.chart = part
+            return place
+        return Chart(part)
+    if isinstance(part, ipywidgets.Widget):
+        return part
+    text = part if isinstance(part, str) else getattr(part, "data", str(part))
+    text = verdict_html(text) if isinstance(part, str) else text
+    if type(place) is ipywidgets.HTML:
+        place.value = text
+        return place
+    return ipywidgets.HTML(text)

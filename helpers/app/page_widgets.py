@@ -1,0 +1,53 @@
+"""Small pieces of a page: its settings in the address, downloads, and a word when the session has ended."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+_STATIC = Path(__file__).parent / "static"
+
+
+def _source(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")
+
+
+class UrlState(anywidget.AnyWidget):
+    """`query` is what the address held when the page opened; setting `push` writes those keys into it."""
+
+    _esm = _source("url_state.js")
+    query = traitlets.Dict().tag(sync=True)
+    push = traitlets.Dict().tag(sync=True)
+
+
+class Download(anywidget.AnyWidget):
+    """One button for each file.
+
+    Args:
+        makers: format name -> (file name, mime type, function that gives the text when pressed).
+        tell: is given a sentence when making a file fails.
+    """
+
+    _esm = _source("download.js")
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init__(self, makers: Mapping[str, tuple[str, str, Callable[[], str]]], tell: Callable[[str], None]):
+        from .problems import guarded
+
+        super().__init__(names=list(makers))
+        self._makers = makers
+        self.on_msg(guarded(tell)(self._send))
+
+    def _send(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
+        if message.get("make") in self._makers:
+            file, mime, make = self._makers[message["make"]]
+            self.send({"file": file, "mime": mime}, [make().encode()])
+
+
+class Liveness(anywidget.AnyWidget):
+    """A banner 'Session ended' once the page's kernel is gone, and the style sheet of all that we show."""
+
+    _esm = _source("liveness.js")
+    _css = _source("app.css")

@@ -1,0 +1,102 @@
+"""Page notebooks: the same source without the cells that belong to the lesson only."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from helpers.lab.errors import InputError
+
+LESSON_TAGS = frozenset({"lesson", "solution"})  # Voila would hide these cells but still run them
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What the landing page and the header say about a notebook."""
+
+    name: str
+    title: str
+    short: str
+    claim: str
+    minutes: int | None
+    link: str
+
+
+def derive(notebooks: Path, build: Path | None = None) -> tuple[Path, list[Page]]:
+    """Write the page notebooks of a folder and return where they are, with what is said about each.
+
+    Raises:
+        InputError: the folder holds no notebook, or one that cannot be read.
+    """
+    found = sorted(path for path in notebooks.glob("*.ipynb") if not path.name.startswith("."))
+    if not found:
+        raise InputError(f"There is no notebook in {notebooks}. Name another folder with --notebooks.")
+    build = build or build_folder(notebooks)
+    build.mkdir(parents=True, exist_ok=True)
+    pages = []
+    for path in found:
+        notebook = _read(path)
+        notebook["cells"] = [cell for cell in notebook["cells"] if not LESSON_TAGS & _tags(cell)]
+        page = describe(path.stem, notebook)
+        notebook["metadata"]["title"] = page.title
+        _write(build / path.name, json.dumps(notebook, ensure_ascii=False))
+        pages.append(page)
+    for stale in build.glob("*.ipynb"):
+        if stale.name not in {path.name for path in found}:
+            stale.unlink()
+    return build, pages
+
+
+def build_folder(notebooks: Path) -> Path:
+    """Under the user's cache, one for each folder of notebooks; `HELPERS_HOME` moves it."""
+    home = os.environ.get("HELPERS_HOME")
+    cache = Path(home) / "cache" if home else platformdirs.user_cache_path("compute-smarter")
+    return cache / "pages" / hashlib.sha256(str(notebooks.resolve()).encode()).hexdigest()[:12]
+
+
+def describe(name: str, notebook: dict[str, Any]) -> Page:
+    """Title and claim from the notebook's metadata, else from its first heading and paragraph."""
+    said = notebook["metadata"]
+    heading, paragraph = _opening(notebook)
+    title = said.get("title") or heading or name.replace("_", " ")
+    short = said.get("short") or re.sub(r"^\d+[\s_.]*", "", name).replace("_", " ").capitalize()
+    return Page(name, title, short, said.get("claim") or paragraph, said.get("minutes"),
+                f"voila/render/{urllib.parse.quote(name)}.ipynb")
+
+
+def _opening(notebook: dict[str, Any]) -> tuple[str, str]:
+    text = next(("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"), "")
+    blocks = [block.strip() for block in re.split(r"\n\s*\n|(?<=\S)\n(?=#)|(?m:^(?=#))", text) if block.strip()]
+    headings = [block.splitlines()[0].lstrip("# ") for block in blocks if block.startswith("#")]
+    rests = ["\n".join(block.splitlines()[1:]).strip() if block.startswith("#") else block for block in blocks]
+    return (headings or [""])[0], next((_plain(rest) for rest in rests if rest), "")
+
+
+def _plain(markdown: str) -> str:
+    without_links = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
+    return " ".join(re.sub(r"[*`>]", "", without_links).split())
+
+
+def _tags(cell: dict[str, Any]) -> set[str]:
+    return set(cell.get("metadata", {}).get("tags", []))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        return {**notebook, "cells": list(notebook["cells"]), "metadata": dict(notebook["metadata"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path.name} is no notebook of format 4: open it in JupyterLab and save it.") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: another server may be reading the same folder."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

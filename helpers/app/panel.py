@@ -1,0 +1,132 @@
+"""A panel for expensive measurements: recorded results at once, fresh ones on request."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import ipywidgets
+import traitlets
+
+from helpers.lab.errors import InputError
+from helpers.lab.measurement import Measurement
+
+from .charts import cost_spec
+from .controls import ControlBox, Controls
+from .explore import shown_in_place
+from .figures import seconds
+from .findings import finding
+from .jobs import BUSY, Job
+from .page_widgets import Download, Liveness
+from .problems import guarded
+from .records import as_csv, as_json, listed, replaced
+from .tables import table_html
+from .words import status_html, verdict_html
+
+NOTHING = "Nothing has been recorded for this yet. 'Measure on this machine' gets the first results."
+
+
+class Panel(ipywidgets.VBox):
+    """The verdict on top, controls left, chart right, the table under it.
+
+    Args:
+        compute: `compute(report, **settings)` runs in another process (see Job); it returns
+            records, and may show each at once with `report.partial(record)`.
+        controls: setting name -> widget.
+        recorded: records to open with. The first is the reference.
+        chart: records -> chart; accuracy against cost by default.
+        verdict: records -> the sentence on top.
+        name: goes before the settings in the page's address and is the name of downloads.
+
+    `records` holds what is shown; a fresh record takes the place of the same model's.
+    """
+
+    records = traitlets.List()
+
+    def __init__(self, compute: Callable[..., Any], controls: Controls, recorded: Iterable[Measurement] = (), *,
+                 chart: Callable[[list[Measurement]], Any] = cost_spec,
+                 verdict: Callable[[Sequence[Measurement]], str] = finding, name: str = ""):
+        self._chart, self._verdict = chart, verdict
+        self.job = Job(compute)
+        self._seen = 0  # partial results that are already shown
+        self._make_parts(controls, name)
+        super().__init__([self._top, self._row, self._table, self._download, Liveness()], layout={"width": "100%"})
+        self.add_class("app-panel")
+        self.observe(guarded(self._tell)(self._draw), "records")
+        self.job.observe(guarded(self._tell)(self._follow))
+        self.records = listed(recorded)
+        guarded(self._tell)(self._draw)()
+
+    def _make_parts(self, controls: Controls, name: str) -> None:
+        file = name or "results"
+        self._top = ipywidgets.HTML(layout={"width": "100%"})
+        self._table = ipywidgets.HTML(layout={"width": "100%"})
+        self._status = ipywidgets.HTML(layout={"width": "100%"})
+        self._bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "100%", "visibility": "hidden"})
+        self._run = ipywidgets.Button(description="Measure on this machine", button_style="primary",
+                                      layout={"width": "auto", "flex": "1 1 auto"})
+        self._cancel = ipywidgets.Button(description="Cancel", disabled=True, layout={"width": "auto"})
+        self._run.on_click(guarded(self._tell)(self._start))
+        self._cancel.on_click(guarded(self._tell)(lambda _button: self.job.cancel()))
+        self._box = ControlBox(controls, lambda: None, self._tell, name)
+        buttons = ipywidgets.HBox([self._run, self._cancel], layout={"width": "100%", "flex_flow": "row wrap"})
+        left = ipywidgets.VBox([self._box, buttons, self._bar, self._status],
+                               layout={"flex": "0 1 280px", "min_width": "0"})
+        self._right = ipywidgets.VBox(layout={"flex": "1 1 440px", "min_width": "0"})
+        self._right.add_class("app-results")
+        self._row = ipywidgets.Box([left, self._right],
+                                   layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
+        self._download = Download({"CSV": (f"{file}.csv", "text/csv", lambda: as_csv(self.records)),
+                                   "JSON": (f"{file}.json", "application/json", lambda: as_json(self.records))},
+                                  self._tell)
+
+    def _start(self, _button: Any) -> None:
+        self._seen = 0
+        self.job.start(**self._box.settings())
+
+    def _follow(self, change: Any) -> None:
+        if change["name"] == "partials":
+            fresh = self.job.partials[self._seen:]
+            self._seen = len(self.job.partials)
+            self._take(fresh)
+        elif change["name"] == "result" and self.job.result is not None:
+            self._take(self.job.result)
+        self._show_state()
+
+    def _take(self, fresh: Any) -> None:
+        try:
+            self.records = replaced(self.records, listed(fresh))
+        except TypeError as error:
+            raise InputError("This computation returned no records to show.") from error
+
+    def _show_state(self) -> None:
+        job, busy = self.job, self.job.state in BUSY
+        self._run.disabled, self._cancel.disabled = busy, not busy
+        self._box.enable(not busy)
+        self._bar.layout.visibility = "visible" if busy else "hidden"
+        self._bar.value = job.progress
+        if busy:
+            left = f", about {seconds(job.seconds_left)} left" if job.seconds_left is not None else ""
+            done = "waiting" if job.state == "waiting" else f"{100 * job.progress:.0f} %"
+            self._tell_progress(f"{done}: {job.message}{left}")
+        elif job.state == "failed":
+            self._tell(job.error)
+        elif job.state == "cancelled":
+            self._tell_progress("Cancelled. What had been measured by then is shown.")
+        elif job.state == "done":
+            self._tell_progress("Measured on this machine just now.")
+
+    def _draw(self, _change: Any = None) -> None:
+        self._top.value = verdict_html(self._verdict(self.records) if self.records else NOTHING)
+        self._table.value = table_html(self.records) if self.records else ""
+        if not self.records:
+            self._right.children = []
+            return
+        old = self._right.children[0] if self._right.children else None
+        new = shown_in_place(self._chart(self.records), old)
+        if new is not old:
+            self._right.children = [new]
+
+    def _tell(self, sentence: str) -> None:
+        self._status.value = status_html(sentence, error=True)
+
+    def _tell_progress(self, sentence: str) -> None:
+        self._status.value = status_html(sentence)

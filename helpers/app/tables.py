@@ -1,0 +1,104 @@
+"""The result table: two significant digits, units in the header, intervals and provenance in each row."""
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from IPython.display import HTML
+
+from helpers.lab import machine
+from helpers.lab.measurement import Measurement
+
+from .figures import NONE, count, interval, signed, two
+from .records import listed
+from .words import shown
+
+Cell = tuple[str, str]  # the figure and, smaller, its interval
+
+
+def table(measurements: Any) -> HTML:
+    """Records as a table that scrolls inside itself on a narrow page; the first row is the reference."""
+    return shown(table_html(listed(measurements)))
+
+
+def table_html(records: Sequence[Measurement]) -> str:
+    """The table's elements without their style."""
+    columns = [column for column in _COLUMNS if any(column[2](record)[0] != NONE for record in records)]
+    head = "".join(f"<th scope='col'>{name}<small>{unit}</small></th>" for name, unit, _ in columns)
+    rows = "".join("<tr>" + "".join(_cell(of(record)) for _, _, of in columns) + "</tr>" for record in records)
+    return (f"<div class='app-table' tabindex='0' role='region' aria-label='Results'><table><thead><tr>{head}"
+            f"</tr></thead><tbody>{rows}</tbody></table></div>{_how(records)}")
+
+
+def _cell(cell: Cell) -> str:
+    figure, below = cell
+    return f"<td>{html.escape(figure)}{f'<small>{html.escape(below)}</small>' if below else ''}</td>"
+
+
+def _accuracy(record: Measurement) -> Cell:
+    return two(100 * record.accuracy), interval(100 * record.accuracy_low, 100 * record.accuracy_high)
+
+
+def _difference(record: Measurement) -> Cell:
+    if record.model == record.reference:
+        return "reference", ""
+    return (signed(100 * record.accuracy_delta),
+            f"{signed(100 * record.accuracy_delta_low)} to {signed(100 * record.accuracy_delta_high)}")
+
+
+def _cost(record: Measurement) -> Cell:
+    ratio = record.usd_per_million * record.speedup
+    return two(record.usd_per_million), interval(ratio / record.speedup_high, ratio / record.speedup_low)
+
+
+def _energy(record: Measurement) -> Cell:
+    if record.joules is None:
+        return NONE, ""
+    return two(1e3 * record.joules), interval(1e3 * (record.joules_low or 0), 1e3 * (record.joules_high or 0))
+
+
+def _provenance(record: Measurement) -> Cell:
+    day = record.measured_at[:10]
+    return {"measured": ("measured", f"on this machine, {day}"), "recorded": ("recorded", f"elsewhere, {day}"),
+            "simulated": ("simulated", day)}[record.provenance]
+
+
+_COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
+    ("Model", "", lambda r: (r.model, r.strategy)),
+    ("Accuracy", "%", _accuracy),
+    ("Difference", "points", _difference),
+    ("Cost", "$ per million", _cost),
+    ("Speed-up", "times", lambda r: (two(r.speedup), interval(r.speedup_low, r.speedup_high))),
+    ("Throughput", "per second", lambda r: (two(r.throughput_per_s), f"batch {r.batch_size}")),
+    ("Latency", "ms, p50", lambda r: (two(r.p50_ms), f"p95 {two(r.p95_ms)}")),
+    ("Size", "MB", lambda r: (two(r.artefact_bytes / 1e6), count(r.parameters) + " par." if r.parameters else "")),
+    ("Memory", "MB", lambda r: (two(r.peak_bytes / 1e6) if r.peak_bytes else NONE, "")),
+    ("Energy", "J per 1,000", _energy),
+    ("Provenance", "", _provenance),
+)
+
+
+def _how(records: Sequence[Measurement]) -> str:
+    if not records:
+        return ""
+    by_place: dict[tuple[str, str, str], list[str]] = {}
+    for record in records:
+        place = (record.provenance, _machine(record.machine), record.measured_at[:10])
+        by_place.setdefault(place, []).append(record.model)
+    first = records[0]
+    lines = [f"{', '.join(models)}: {kind}, {day}, on {where}" for (kind, where, day), models in by_place.items()]
+    lines.append(f"Task {first.task}, {first.rows} test rows that no model was trained on; "
+                 "accuracy with Wilson's 95 % interval, differences paired on the same rows.")
+    lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
+                 "at each model's best batch size.")
+    if any(record.joules is not None for record in records):
+        lines.append(f"Energy: {first.energy_method}, low to high.")
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f"<details class='app-how'><summary>How was this measured?</summary><ul>{items}</ul></details>"
+
+
+def _machine(facts: dict[str, Any]) -> str:
+    try:
+        return machine.describe(facts)
+    except KeyError:
+        return "a machine of which no details were kept"
