@@ -7,7 +7,7 @@ from pathlib import Path
 
 import helpers
 from helpers.lab import baseline, compare, export, load_task, write_recorded
-from helpers.model_optimization import quantize, quantization_aware
+from helpers.model_optimization import quantization_aware, quantize
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 

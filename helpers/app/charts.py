@@ -9,12 +9,15 @@ from helpers.lab.measurement import Measurement
 
 from .figures import interval, points, two
 from .findings import short_finding
-from .labels import places
+from .labels import Mark, places
 from .records import listed
 from .vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
 
 Paper = float | Mapping[str, float] | None
 _PROVENANCES = ("measured", "recorded", "simulated")
+_DASHES = [[1, 0], [1, 0], [3, 2]]
+_SHAPES = ["circle", "circle", "diamond"]
+_OUTLINED = "outlined"
 
 
 def accuracy_against_cost(measurements: Any, *, guess: Any = None, paper: Paper = None,
@@ -53,13 +56,15 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     x = alt.X("usd:Q", title="dollars per million predictions (log scale; cheaper to the left)",
               scale=alt.Scale(type="log", domain=list(x_domain), nice=False),
               axis=alt.Axis(format="$~g", tickCount=5, labelOverlap=True))
-    y = alt.Y("accuracy:Q", title="accuracy, with 95 % interval",
-              scale=alt.Scale(domain=list(y_domain), nice=False), axis=alt.Axis(format=".0%", tickCount=6))
-    layers = [base.mark_rule(strokeWidth=1.5).encode(x=x.copy(), y=alt.Y("low:Q"), y2="high:Q", color=colour),
-              base.mark_rule(strokeWidth=1.5).encode(x=alt.X("usd_low:Q"), x2="usd_high:Q", y=y, color=colour),
-              _marks(base, colour).encode(x=x, y=y)]
+    share = alt.Scale(domain=list(y_domain), nice=False, zero=False)
+    y = alt.Y("accuracy:Q", title="accuracy, with 95 % interval", scale=share, axis=alt.Axis(format=".0%", tickCount=6))
+    lines = base.mark_rule(strokeWidth=1.5).encode(color=colour)
+    layers = [lines.encode(x=x.copy(), y=alt.Y("low:Q", scale=share), y2="high:Q"),
+              lines.encode(x=alt.X("usd_low:Q"), x2="usd_high:Q", y=y),
+              _marks(base, rows).encode(x=x, y=y)]
     layers += _told_lines(predictions, "x", top=True)
-    put = places([(row["usd"], row["accuracy"]) for row in rows], [row["model"] for row in rows], x_domain, y_domain)
+    put = places([Mark(row["model"], *(row[k] for k in ("usd", "usd_low", "usd_high", "accuracy", "low", "high")))
+                  for row in rows], x_domain, y_domain)
     for row, (align, dx, dy) in zip(rows, put, strict=True):
         layers.append(alt.Chart(alt.Data(values=[row])).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic")
                       .encode(x="usd:Q", y="accuracy:Q", text="model:N"))
@@ -83,7 +88,7 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
     layers = [one.mark_rule(style="one").encode(x=x),
               base.mark_bar(height=4, opacity=0.35).encode(x=alt.X("one:Q"), x2="speedup:Q", y=y, color=colour),
               base.mark_rule(strokeWidth=1.5).encode(x=alt.X("speedup_low:Q"), x2="speedup_high:Q", y=y, color=colour),
-              _marks(base, colour).encode(x=x, y=y)]
+              _marks(base, rows).encode(x=x, y=y)]
     layers += _told_lines([told for told in predictions if "model" not in told], "speedup", top=True)
     own = [told for told in predictions if "model" in told]
     if own:
@@ -94,7 +99,8 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
 
 
 def _row(record: Measurement, reference: bool) -> dict[str, Any]:
-    return {"model": record.model, "kind": "reference" if reference else record.strategy,
+    kind = "reference" if reference else record.strategy
+    return {"model": record.model, "kind": kind, "inside": kind if record.provenance == "measured" else _OUTLINED,
             "provenance": record.provenance, "one": 1,
             "accuracy": record.accuracy, "low": record.accuracy_low, "high": record.accuracy_high,
             "usd": record.usd_per_million, "usd_low": record.usd_per_million * record.speedup / record.speedup_high,
@@ -107,28 +113,42 @@ def _row(record: Measurement, reference: bool) -> dict[str, Any]:
             "times": f"{two(record.speedup)}x ({interval(record.speedup_low, record.speedup_high)})"}
 
 
-def _marks(base: alt.Chart, colour: alt.Color) -> alt.Chart:
-    """Filled: measured; outlined: recorded; dashed and outlined: simulated. Readable in grey."""
-    shown = {"title": "provenance", "scale": None}
-
-    def by_provenance(channel: type, values: list[Any]) -> Any:
-        return channel("provenance:N", **{**shown, "scale": alt.Scale(domain=list(_PROVENANCES), range=values)})
-
+def _marks(base: alt.Chart, rows: list[dict[str, Any]]) -> alt.Chart:
+    """Filled: measured; outlined: recorded; dashed diamond: simulated. Readable in grey."""
     tips = [alt.Tooltip(f"{field}:N", title=name) for field, name in
             (("model", "model"), ("right", "accuracy (95 %)"), ("change", "difference"), ("cost", "cost"),
              ("times", "speed-up (95 %)"), ("provenance", "provenance"))]
-    return base.mark_point().encode(
-        color=colour, fill=alt.Fill("kind:N", scale=colour.scale, legend=None),
-        fillOpacity=by_provenance(alt.FillOpacity, [1, 0, 0]),
-        strokeDash=by_provenance(alt.StrokeDash, [[1, 0], [1, 0], [3, 2]]),
-        shape=by_provenance(alt.Shape, ["circle", "circle", "diamond"]), tooltip=tips)
+    kinds, colours = _kinds(rows)
+    inside = alt.Scale(domain=[*kinds, _OUTLINED], range=[*colours, "transparent"])
+    return base.mark_point(opacity=1).encode(
+        color=_colour(rows), fill=alt.Fill("inside:N", scale=inside, legend=None),
+        strokeDash=_by_provenance(alt.StrokeDash, _DASHES, None), shape=_by_provenance(alt.Shape, _SHAPES, None),
+        tooltip=tips)
+
+
+def _provenance_legend() -> alt.Chart:
+    """A layer without marks: the marks' own fill is by strategy, so it cannot show filled and outlined in grey."""
+    legend = alt.Legend(title="provenance")
+    return alt.Chart(alt.Data(values=[])).mark_point(opacity=1).encode(
+        fill=_by_provenance(alt.Fill, [REFERENCE_GREY, "transparent", "transparent"], legend),
+        stroke=_by_provenance(alt.Stroke, [REFERENCE_GREY] * 3, legend),
+        strokeDash=_by_provenance(alt.StrokeDash, _DASHES, legend), shape=_by_provenance(alt.Shape, _SHAPES, legend))
+
+
+def _by_provenance(channel: type, values: list[Any], legend: alt.Legend | None) -> Any:
+    return channel("provenance:N", legend=legend, scale=alt.Scale(domain=list(_PROVENANCES), range=values))
 
 
 def _colour(rows: list[dict[str, Any]]) -> alt.Color:
+    kinds, colours = _kinds(rows)
+    return alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours),
+                     legend=alt.Legend(title="strategy", symbolType="stroke", symbolStrokeWidth=4, symbolOpacity=1))
+
+
+def _kinds(rows: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     colours = [REFERENCE_GREY, *(STRATEGY_COLOURS[i % len(STRATEGY_COLOURS)] for i in range(len(kinds) - 1))]
-    return alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours[:len(kinds)]),
-                     legend=alt.Legend(title="strategy"))
+    return kinds, colours[:len(kinds)]
 
 
 def _predictions(records: list[Measurement], guess: Any, paper: Paper) -> list[dict[str, Any]]:
@@ -163,8 +183,9 @@ def _finished(layers: list[alt.Chart], records: list[Measurement], title: str | 
     title = short_finding(records) if title is None else title
     said = "; ".join(f"{r.model}: {two(100 * r.accuracy)} % right, ${two(r.usd_per_million)} per million predictions, "
                      f"{two(r.speedup)} times the reference's speed ({r.provenance})" for r in records)
-    return alt.layer(*layers).properties(width="container", height=height, title=_wrapped(title),
-                                         description=f"{title}. {said}").resolve_scale(color="shared")
+    return alt.layer(*layers, _provenance_legend()).properties(width="container", height=height, title=_wrapped(title),
+                                         description=f"{title}. {said}").resolve_scale(
+        fill="independent", stroke="independent", strokeDash="independent", shape="independent")
 
 
 def _wrapped(title: str, letters: int = 62) -> list[str]:

@@ -38,9 +38,9 @@ class Download(anywidget.AnyWidget):
 
         super().__init__(names=list(makers))
         self._makers = makers
-        self.on_msg(guarded(tell)(self._send))
+        self.on_msg(guarded(tell)(self._save))
 
-    def _send(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
+    def _save(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
         if message.get("make") in self._makers:
             file, mime, make = self._makers[message["make"]]
             self.send({"file": file, "mime": mime}, [make().encode()])

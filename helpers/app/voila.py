@@ -44,7 +44,7 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_ur
     from voila.configuration import VoilaConfiguration
 
     config = Config()
-    config.VoilaConfiguration = {
+    config.VoilaConfiguration = Config({
         "template": "brand", "theme": "light", "classic_tree": True, "strip_sources": True, "show_tracebacks": False,
         "allow_template_override": "NO",  # an unknown ?template= never answers
         "allow_theme_override": "NOTEBOOK",  # ?theme= would go into the page unescaped
@@ -53,14 +53,14 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_ur
         "preheat_kernel": pool > 0, "default_pool_size": pool,
         "multi_kernel_manager_class": "helpers.app.kernels.GraceKernelManager",
         "page_config_hook": _with_pages(pages),
-    }
+    })
     config.VoilaExecutor.cell_error_instruction = CELL_FAILED
     config.MappingKernelManager.cull_idle_timeout = 600  # a browser that vanishes leaves its kernel
     config.MappingKernelManager.cull_interval = 60
-    config.Voila = {"ip": "127.0.0.1", "port": port, "base_url": base_url, "open_browser": browser,
-                    "root_dir": str(build)}
+    config.Voila = Config({"ip": "127.0.0.1", "port": port, "base_url": base_url, "open_browser": browser,
+                           "root_dir": str(build)})
     Voila.classes = [*Voila.classes, VoilaConfiguration]
-    server = Voila(config=config)
+    server = Voila.instance(config=config)  # the instance, so that errors of cells reach its log
     server.initialize([])
     server.tornado_settings = {"default_handler_class": _not_found(server.voila_configuration)}
     return server
@@ -90,7 +90,7 @@ def _not_found(configuration: Any) -> type:
         def initialize(self, **_kwargs: Any) -> None:
             super().initialize(voila_configuration=configuration)
 
-        def prepare(self) -> None:
+        def get(self) -> None:
             raise HTTPError(404)
 
     return NotFound

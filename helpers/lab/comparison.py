@@ -184,8 +184,9 @@ def peak_bytes(model: Path, inputs: list) -> int | None:
     """
     if not inputs or not isinstance(inputs[0], str):
         return None
-    code = ("import sys, json\nfrom helpers.lab.model import load\nfrom helpers.lab.machine import peak_resident_bytes\n"
-            "model = load(sys.argv[1])\nmodel.predict(json.load(sys.stdin))\nprint(peak_resident_bytes())")
+    code = "\n".join(["import sys, json", "from helpers.lab.model import load",
+                      "from helpers.lab.machine import peak_resident_bytes", "model = load(sys.argv[1])",
+                      "model.predict(json.load(sys.stdin))", "print(peak_resident_bytes())"])
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(model)], input=json.dumps(inputs),
                           capture_output=True, text=True, timeout=300, check=True)
     return int(done.stdout.split()[-1])

@@ -13,7 +13,7 @@ import torch
 from optimum.utils import DummyTextInputGenerator, NormalizedConfigManager
 
 from .errors import InputError
-from .model import Model
+from .model import Card, Model
 from .onnx_model import OnnxTextModel
 from .torch_model import TorchTextModel
 
@@ -37,13 +37,17 @@ def export(model: TorchTextModel, runtime: str, **settings: Any) -> Model:
     if runtime == "onnxruntime":
         with tempfile.TemporaryDirectory() as folder:
             graph = write_onnx(model, Path(folder) / "model.onnx")
-            card = model.card.derive(name, "hardware co-design", time.perf_counter() - began, runtime=runtime, **settings)
+            card = _exported(model, name, began, runtime, settings)
             return OnnxTextModel(card, model.encoder, graph)
     from .openvino_model import OpenVinoTextModel
 
     graph = openvino_graph(model)
-    card = model.card.derive(name, "hardware co-design", time.perf_counter() - began, runtime=runtime, **settings)
+    card = _exported(model, name, began, runtime, settings)
     return OpenVinoTextModel(card, model.encoder, graph)
+
+
+def _exported(model: TorchTextModel, name: str, began: float, runtime: str, settings: dict[str, Any]) -> Card:
+    return model.card.derive(name, "hardware co-design", time.perf_counter() - began, runtime=runtime, **settings)
 
 
 def streams_name(settings: dict[str, Any]) -> str:
@@ -71,13 +75,18 @@ def write_onnx(model: TorchTextModel, path: Path) -> Path:
 
 def openvino_graph(model: TorchTextModel) -> Any:
     """The model as an `openvino.Model`, by way of ONNX."""
+    with tempfile.TemporaryDirectory() as folder:
+        return openvino_from_onnx(write_onnx(model, Path(folder) / "model.onnx"))
+
+
+def openvino_from_onnx(graph: Path) -> Any:
+    """An `openvino.Model` from a file of `write_onnx`; its products keep their names."""
     import openvino
 
-    with tempfile.TemporaryDirectory() as folder:
-        graph = openvino.convert_model(write_onnx(model, Path(folder) / "model.onnx"))
-    for port, name in zip(graph.inputs, ("input_ids", "attention_mask"), strict=True):
+    converted = openvino.convert_model(graph)
+    for port, name in zip(converted.inputs, ("input_ids", "attention_mask"), strict=True):
         port.get_tensor().set_names({name})
-    return graph
+    return converted
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A user's file as rows of text and label, or one sentence about what is wrong with it."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from .errors import InputError
 READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
 LONGEST_TEXT = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
 MOST_CLASSES = 1_000
+_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 def read_rows(path: Path, text: str, label: str) -> pd.DataFrame:
@@ -77,20 +79,29 @@ def _parse_separated(path: Path, content: str) -> pd.DataFrame:
     separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
     try:
         # Without keep_default_na=False the text "None" or "NA" would count as missing.
-        return pd.read_csv(io.StringIO(content), sep=separator, dtype=str, keep_default_na=False, index_col=False)
+        with warnings.catch_warnings():  # values beyond the header's columns would be dropped with a warning only
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(io.StringIO(content), sep=separator, dtype=str, keep_default_na=False, index_col=False)
+    except pd.errors.ParserWarning:
+        raise InputError(f"{path.name} cannot be read as a table: rows have more values than the header has columns. "
+                         f"Put texts that hold a {_SEPARATOR_NAMES[separator]} in quotes.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise InputError(f"{path.name} cannot be read as a table: {_first_line(error)}") from None
 
 
 def _parse_jsonl(path: Path, content: str) -> pd.DataFrame:
     rows = []
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split("\n"), start=1):  # splitlines() would also cut at U+2028
         if not line.strip():
             continue
         try:
             row = json.loads(line)
+            json.dumps(row, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             raise InputError(f"{path.name} line {number} is not JSON: {error.msg}.") from None
+        except UnicodeEncodeError:  # an escape such as \\ud83d alone
+            raise InputError(f"{path.name} line {number} holds half a character (a lone surrogate). "
+                             "Write the file again as UTF-8.") from None
         if not isinstance(row, dict):
             raise InputError(f"{path.name} line {number} is not a JSON object with named fields.")
         rows.append(row)

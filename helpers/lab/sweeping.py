@@ -44,7 +44,8 @@ def _require_accepted(fn: Callable[..., Any], settings: Sequence[Mapping[str, An
         try:
             inspect.signature(fn).bind(**one)
         except TypeError as error:
-            raise InputError(f"{fn.__name__} cannot be called with {', '.join(one) or 'no settings'}: {error}.") from None
+            given = ", ".join(one) or "no settings"
+            raise InputError(f"{fn.__name__} cannot be called with {given}: {error}.") from None
 
 
 def _on_ray(fn: Callable[..., Any], settings: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -42,6 +42,7 @@ class Task:
         """16 hex digits over names, rows and splits: equal data, equal digest."""
         digest = hashlib.sha256("\0".join(self.labels).encode())
         for split in (self.train, self.validation, self.test):
+            digest.update(len(split).to_bytes(8, "big"))
             digest.update(pd.util.hash_pandas_object(split.to_pandas().astype(str), index=False).to_numpy().tobytes())
         return digest.hexdigest()[:16]
 
@@ -83,9 +84,13 @@ def _from_files(path: Path, test: Path | None, text: str, label: str, seed: int)
     if test is None:
         return _split(path.stem, rows, source, seed)
     test_rows = read_rows(test, text, label)
-    if unknown := sorted(set(test_rows["label"]) - set(rows["label"])):
-        raise InputError(f"{test.name} has {len(unknown)} labels that {path.name} has not, such as '{unknown[0]}'.")
+    _require_known_labels(test_rows, test.name, rows, path.name)
     return _with_validation(path.stem, rows, test_rows, f"{source} (test: {test.name})", seed)
+
+
+def _require_known_labels(test: pd.DataFrame, test_name: str, train: pd.DataFrame, train_name: str) -> None:
+    if unknown := sorted(set(test["label"]) - set(train["label"])):
+        raise InputError(f"{test_name} has {len(unknown)} labels that {train_name} has not, such as '{unknown[0]}'.")
 
 
 def _from_hub(name: str, text: str, label: str, seed: int) -> Task:
@@ -95,8 +100,11 @@ def _from_hub(name: str, text: str, label: str, seed: int) -> Task:
         raise InputError(f"The data set '{name}' could not be loaded from the Hugging Face Hub or its cache "
                          f"({type(error).__name__}). Check the name and the network, or give a local file.") from error
     splits = {key: _hub_rows(split, name, text, label) for key, split in found.items()}
+    if "train" not in splits:
+        raise InputError(f"{name} has no split 'train'. Its splits: {', '.join(splits)}.")
     require_classes(splits["train"]["label"], name)
     if "test" in splits:
+        _require_known_labels(splits["test"], f"{name} (test)", splits["train"], f"{name} (train)")
         return _with_validation(name, splits["train"], splits["test"], f"Hugging Face Hub: {name}", seed)
     return _split(name, splits["train"], f"Hugging Face Hub: {name}", seed)
 
@@ -149,7 +157,7 @@ def _tickets() -> Task:
 def _docstrings() -> Task:
     from .docstrings import harvest
 
-    parts = {split: rows for split, rows in harvest().groupby("split")}
+    parts = dict(list(harvest().groupby("split")))
     return _task("docstrings", parts["train"], parts["validation"], parts["test"],
                  "docstrings of the installed Python packages, labelled by the package's domain")
 

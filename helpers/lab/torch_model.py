@@ -1,6 +1,7 @@
 """Text classifiers in PyTorch."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from .model import Card, TextModel
 from .packing import pack, unpack
 from .text import TextEncoder
+
+# transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
+for _name in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def device() -> torch.device:

@@ -80,7 +80,8 @@ def _groups(module: nn.Module, body: float, head: float) -> list[dict]:
     """Weight decay on matrices only, and the head's own learning rate."""
     groups = []
     for is_head, rate in ((False, body), (True, head)):
-        mine = [p for name, p in module.named_parameters() if p.requires_grad and name.startswith("classifier") == is_head]
+        mine = [parameter for name, parameter in module.named_parameters()
+                if parameter.requires_grad and name.startswith("classifier") == is_head]
         groups.append({"params": [p for p in mine if p.ndim > 1], "lr": rate, "weight_decay": 0.01})
         groups.append({"params": [p for p in mine if p.ndim <= 1], "lr": rate, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]

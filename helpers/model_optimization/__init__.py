@@ -4,11 +4,11 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "quantize": "quantization", "SCHEMES": "quantization",
+    "quantize": "quantization", "SCHEMES": "schemes",
     "quantization_aware": "weight_only",
     "sensitivity": "sensitivities",
     "explain_speed": "int8_speed", "crossover": "int8_speed", "operator_times": "int8_speed",
-    "paper_speedup": "int8_speed",
+    "paper_speedup": "int8_speed", "int8_gain": "int8_speed",
     "saturation": "saturated",
 }
 __all__ = sorted(_HOME)

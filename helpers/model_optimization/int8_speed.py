@@ -13,7 +13,7 @@ import torch
 
 from helpers.lab.comparison import compare
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.machine import fingerprint, instruction_sets, timing_turn
+from helpers.lab.machine import instruction_sets, timing_turn
 from helpers.lab.measurement import Measurement
 from helpers.lab.model import TextModel
 from helpers.lab.onnx_model import OnnxTextModel, session
@@ -46,9 +46,10 @@ class Explanation:
         """The finding, computed from the figures."""
         error = abs(self.predicted - self.measured.speedup) / self.measured.speedup
         sets = ", ".join(self.instruction_sets) or "no vector instructions"
+        measured = self.measured
         return (f"This CPU has {sets}: an 8-bit product is worth {self.int8_gain:.1f} fp32 products. With the "
-                f"reference's operators that gives {self.predicted:.2f}x on paper; measured {self.measured.speedup:.2f}x "
-                f"({self.measured.speedup_low:.2f} to {self.measured.speedup_high:.2f}), an error of {error:.0%}.")
+                f"reference's operators that gives {self.predicted:.2f}x on paper; measured {measured.speedup:.2f}x "
+                f"({measured.speedup_low:.2f} to {measured.speedup_high:.2f}), an error of {error:.0%}.")
 
 
 def int8_gain() -> float:
@@ -149,7 +150,7 @@ def explain_speed(reference: TextModel, candidate: TextModel, task: Task, *, pro
     measured = compare([reference, candidate], task, energy=False, memory=False, progress=progress,
                        cancelled=cancelled).measurements[1]
     operators = before.merge(after, on=["operator", "kind"], how="outer", suffixes=("_reference", "_candidate"))
-    return Explanation(tuple(fingerprint()["instruction_sets"]), int8_gain(), operators.fillna(0.0), predicted, measured)
+    return Explanation(instruction_sets(), int8_gain(), operators.fillna(0.0), predicted, measured)
 
 
 def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[int] = (1, 4, 16, 64),

@@ -1,5 +1,7 @@
 """8-bit ONNX graphs by ONNX Runtime's own quantizer."""
 
+import contextlib
+import io
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -57,8 +59,9 @@ def quantized(model: TorchTextModel, calibration_inputs: list[dict[str, np.ndarr
             quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_optimization=True)
             if calibration != "minmax":
                 calibration_inputs = _same_length(calibration_inputs)
-            quantize_static(prepared, target, _Rows(calibration_inputs), quant_format=QuantFormat.QDQ,
-                            activation_type=QuantType.QUInt8, calibrate_method=CALIBRATIONS[calibration], **common)
+            with contextlib.redirect_stdout(io.StringIO()):  # the calibrator prints its settings
+                quantize_static(prepared, target, _Rows(calibration_inputs), quant_format=QuantFormat.QDQ,
+                                activation_type=QuantType.QUInt8, calibrate_method=CALIBRATIONS[calibration], **common)
         return target.read_bytes()
 
 

@@ -1,6 +1,9 @@
 """Quantization: the same model in fewer bits. `quantize` is the door to every scheme."""
 
+import contextlib
 import copy
+import io
+import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -10,23 +13,17 @@ from typing import Any
 import torch
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting import openvino_graph, streams_name
+from helpers.lab.exporting import openvino_from_onnx, openvino_graph, streams_name, write_onnx
 from helpers.lab.model import Card, Model
 from helpers.lab.openvino_model import OpenVinoTextModel
 from helpers.lab.task import Task
 from helpers.lab.text import pad
 from helpers.lab.torch_model import TorchTextModel
 
+from .schemes import SCHEMES
+
 STRATEGY = "model optimization"
 
-# scheme -> the runtimes that have it, the first by default
-SCHEMES = {
-    "fp16": ("pytorch", "openvino"),
-    "bf16": ("pytorch", "openvino"),
-    "dynamic-int8": ("onnxruntime",),
-    "static-int8": ("onnxruntime", "openvino"),
-    "weight-only": ("pytorch",),
-}
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -63,7 +60,7 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
     if keep_float:
         settings["keep_float"] = list(keep_float)
     if scheme in ("fp16", "bf16"):
-        made = cast(model, scheme) if runtime == "pytorch" else _openvino_cast(model, scheme)
+        made = cast(model, scheme) if runtime == "pytorch" else _openvino_cast(model)
         name = f"{scheme}, {RUNTIME_NAMES[runtime]}"
     elif scheme == "weight-only":
         from .weight_only import quantize_weights
@@ -128,13 +125,14 @@ def cast(model: TorchTextModel, scheme: str) -> tuple[torch.nn.Module, dict]:
     return copy.deepcopy(model.module).to({"fp16": torch.float16, "bf16": torch.bfloat16}[scheme]), {}
 
 
-def _openvino_cast(model: TorchTextModel, scheme: str) -> Any:
-    from openvino import save_model  # compresses the stored weights to 16 bits
+def _openvino_cast(model: TorchTextModel) -> Any:
     import openvino
 
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(openvino_graph(model), Path(folder) / "model.xml", compress_to_fp16=True)
-        return openvino.Core().read_model(Path(folder) / "model.xml")
+    with tempfile.TemporaryDirectory() as folder:  # stored in 16 bits, computed in what the CPU has
+        openvino.save_model(openvino_graph(model), Path(folder) / "model.xml", compress_to_fp16=True)
+        stored = Path(folder) / "model.bin", Path(folder) / "model.xml"
+        weights, graph = (path.read_bytes() for path in stored)
+        return openvino.Core().read_model(graph, weights)
 
 
 def _calibration_inputs(model: TorchTextModel, task: Task, rows: int) -> list[dict[str, Any]]:
@@ -145,16 +143,18 @@ def _calibration_inputs(model: TorchTextModel, task: Task, rows: int) -> list[di
 
 
 def _openvino_int8(model: TorchTextModel, task: Task, rows: int, keep_float: Sequence[str]) -> Any:
-    import logging
-
     import nncf
 
+    from .onnx_int8 import nodes_of
+
     nncf.set_log_level(logging.ERROR)
-    graph = openvino_graph(model)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = write_onnx(model, Path(folder) / "model.onnx")
+        graph, kept = openvino_from_onnx(plain), nodes_of(plain, keep_float)  # the nodes keep their names
     inputs = _calibration_inputs(model, task, rows)
-    ignored = nncf.IgnoredScope(names=[op for op in _operators_of(graph, keep_float)]) if keep_float else None
-    return nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs), ignored_scope=ignored,
-                         model_type=nncf.ModelType.TRANSFORMER)
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        return nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs),
+                             ignored_scope=nncf.IgnoredScope(names=kept), model_type=nncf.ModelType.TRANSFORMER)
 
 
 def _onnx_int8(model: TorchTextModel, task: Task, scheme: str, per_channel: bool, reduce_range: bool,

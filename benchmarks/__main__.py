@@ -1,0 +1,8 @@
+"""Run every benchmark: make bench, or python -m benchmarks [--quick]."""
+
+import subprocess
+import sys
+
+ALL = ("quantization",)
+
+sys.exit(max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]]).returncode for name in ALL))

@@ -1,0 +1,103 @@
+"""Every notebook has the house's shape, runs from top to bottom, and its take-home cells run alone."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SMALL = {"TRAIN_ROWS": 240, "TEST_ROWS": 96, "ROUNDS": 3}
+# Headings in the order that a reader meets them.
+SHAPE = ["stake", "prediction", "experiment", "result", "explore", "verdict", "exercise", "take it home", "sources"]
+
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, tag: str | None = None, kind: str = "code") -> list:
+    found = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+    return [cell for cell in found if tag is None or tag in cell.metadata.get("tags", [])]
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@by_name
+def test_headings_follow_the_shape(path):
+    headings = [line.lower() for cell in cells(path, kind="markdown") for line in cell.source.splitlines()
+                if line.startswith("## ")]
+    places = [next((i for i, heading in enumerate(headings) if word in heading), None) for word in SHAPE]
+    assert None not in places, f"missing: {[word for word, at in zip(SHAPE, places, strict=True) if at is None]}"
+    assert places == sorted(places)
+
+
+@by_name
+def test_cells_are_short_and_stripped(path):
+    for cell in cells(path):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(lines) <= 15, cell.source
+        assert not cell.outputs
+        assert cell.execution_count is None
+
+
+@by_name
+def test_one_cell_holds_the_parameters(path):
+    assert len(cells(path, "parameters")) == 1
+
+
+@by_name
+def test_a_sentence_stands_before_each_lesson_cell(path):
+    previous = None
+    for cell in nbformat.read(path, as_version=4).cells:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and "lesson" in tags and "exercise" not in tags:
+            assert previous == "markdown", cell.source
+        previous = cell.cell_type
+
+
+@by_name
+def test_it_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "home"))
+    done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=SMALL, cwd=str(tmp_path),
+                                      progress_bar=False, execution_timeout=900)
+    text = "\n".join(str(output) for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert "app-verdict" in text
+    assert "Right." in text, "the folded solution solves the exercise"
+    assert "Not yet." in text, "and before it the check does not pass by itself"
+
+
+@by_name
+def test_it_runs_on_a_file_of_the_users(path, tmp_path, monkeypatch):
+    """Up to the first measurement: what follows takes the same objects."""
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "home"))
+    rows = [(f"{word} {number} please", label) for number in range(60)
+            for word, label in (("refund the amount of", "money"), ("where is parcel", "parcel"))]
+    (tmp_path / "my.csv").write_text("body,kind\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    notebook = nbformat.read(path, as_version=4)
+    last = next(i for i, cell in enumerate(notebook.cells) if "compare(" in cell.source)
+    notebook.cells = notebook.cells[:last + 1]
+    nbformat.write(notebook, tmp_path / "short.ipynb")
+    own = {"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3}
+    done = papermill.execute_notebook(str(tmp_path / "short.ipynb"), None, parameters=own, cwd=str(tmp_path),
+                                      progress_bar=False, execution_timeout=300)
+    assert "answers a second" in str(done.cells[-1].outputs)
+
+
+@by_name
+def test_take_home_cells_run_alone_in_an_empty_folder(path, tmp_path):
+    sources = [cell.source for cell in cells(path, "take-home")]
+    assert sources
+    code = "import sys\nsys.modules['helpers'] = None  # any import of it fails\n" + "\n".join(sources)
+    assert "helpers" not in {name.name.split(".")[0] for source in sources for node in ast.walk(ast.parse(source))
+                             if isinstance(node, ast.Import) for name in node.names}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "MB" in done.stdout

@@ -1,0 +1,82 @@
+"""What the unit tests share: a home of their own, a small task and a small model."""
+
+import csv
+import os
+import random
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported: no test waits for a network
+
+import pytest
+
+WORDS = {
+    "animals": ["cat", "dog", "horse", "sparrow", "whale", "beetle", "goat", "salmon"],
+    "tools": ["hammer", "saw", "drill", "wrench", "chisel", "pliers", "file", "anvil"],
+    "weather": ["rain", "storm", "sunshine", "fog", "snow", "hail", "wind", "frost"],
+}
+FILLERS = ["the", "a", "near", "old", "was", "seen", "again", "today", "and", "then", "very", "big"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def helpers_home(tmp_path_factory):
+    """The home of all tests of this run; nobody's real ledger or cache is touched."""
+    before = os.environ.get("HELPERS_HOME")
+    os.environ["HELPERS_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    os.environ.pop("HELPERS_HOME")
+    if before is not None:
+        os.environ["HELPERS_HOME"] = before
+
+
+@pytest.fixture
+def fresh_home(tmp_path, monkeypatch):
+    """An empty home for one test."""
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def tiny_rows(rows_a_label: int = 40) -> list[tuple[str, str]]:
+    """(text, label): some words of the label's own among fillers, 2 to 13 words long."""
+    rng = random.Random(0)
+    rows = []
+    for label, own in WORDS.items():
+        for _ in range(rows_a_label):
+            words = rng.choices(own, k=2) + rng.choices(FILLERS, k=rng.randint(0, 11))
+            rng.shuffle(words)
+            rows.append((" ".join(words), label))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tmp_path_factory):
+    """120 short texts with 3 labels, read from a CSV as a user's would be."""
+    from helpers.lab import load_task
+
+    path = tmp_path_factory.mktemp("data") / "tiny.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *tiny_rows()])
+    return load_task(path)
+
+
+def make_tiny_model(task, seed: int = 0):
+    """A two-layer BERT with random weights, wide apart enough that its answers differ from row to row."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from helpers.lab.model import Card
+    from helpers.lab.text import TextEncoder
+    from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters
+    from helpers.lab.weights import find_weights
+
+    torch.manual_seed(seed)
+    config = BertConfig(vocab_size=30522, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+                        intermediate_size=128, max_position_embeddings=128, initializer_range=0.15)
+    module = MeanPoolClassifier(BertModel(config), len(task.labels)).eval()
+    card = Card("tiny", len(task.labels), settings={"runtime": "pytorch"}, parameters=count_parameters(module),
+                macs=count_macs(module, 8))
+    return TorchTextModel(card, TextEncoder.load(find_weights() / "tokenizer.json"), module)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_task):
+    """See make_tiny_model. Shared: tests leave it as it is."""
+    return make_tiny_model(tiny_task)
