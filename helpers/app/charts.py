@@ -7,7 +7,7 @@ import altair as alt
 
 from helpers.lab.measurement import Measurement
 
-from .figures import interval, points, two
+from .figures import change, interval, two
 from .findings import short_finding
 from .labels import Mark, places
 from .records import listed
@@ -53,7 +53,7 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     y_domain = _share_domain(rows)
     base = alt.Chart(alt.Data(values=rows))
     colour = _colour(rows)
-    x = alt.X("usd:Q", title="dollars per million predictions (log scale; cheaper to the left)",
+    x = alt.X("usd:Q", title="$ per million predictions (log scale)",
               scale=alt.Scale(type="log", domain=list(x_domain), nice=False),
               axis=alt.Axis(format="$~g", tickCount=5, labelOverlap=True))
     share = alt.Scale(domain=list(y_domain), nice=False, zero=False)
@@ -81,7 +81,7 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
     base = alt.Chart(alt.Data(values=rows))
     colour = _colour(rows)
     top = max([1.0, *(row["speedup_high"] for row in rows), *(told["speedup"] for told in predictions)]) * 1.08
-    x = alt.X("speedup:Q", title="times the reference's predictions per second, with 95 % interval",
+    x = alt.X("speedup:Q", title="speed-up, with 95 % interval",
               scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(format="~g", tickCount=6))
     y = alt.Y("model:N", sort=names, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False))
     one = alt.Chart(alt.Data(values=[{"speedup": 1, "text": "no gain"}]))
@@ -109,8 +109,8 @@ def _row(record: Measurement, reference: bool) -> dict[str, Any]:
             "cost": f"${two(record.usd_per_million)} per million",
             "right": f"{two(100 * record.accuracy)} % "
                      f"({interval(100 * record.accuracy_low, 100 * record.accuracy_high)})",
-            "change": "the reference" if reference else points(record),
-            "times": f"{two(record.speedup)}x ({interval(record.speedup_low, record.speedup_high)})"}
+            "change": "the reference" if reference else change(record),
+            "times": f"{two(record.speedup)}x ({two(record.speedup_low)} to {two(record.speedup_high)})"}
 
 
 def _marks(base: alt.Chart, rows: list[dict[str, Any]]) -> alt.Chart:

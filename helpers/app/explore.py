@@ -42,6 +42,7 @@ class Explore(ipywidgets.VBox):
         self._box.layout.flex = "0 1 280px"
         row = ipywidgets.Box([self._box, self._results_box],
                              layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
+        row.add_class("app-row")
         super().__init__([row, self._status, Liveness()], layout={"width": "100%"})
         self.add_class("app-panel")
         self._show(self._box.settings())

@@ -22,8 +22,8 @@ def two(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """'low to high' in two digits, or nothing where there is no interval."""
-    return "" if low is None or high is None else f"{two(low)} to {two(high)}"
+    """'low to high' in two digits, or nothing where there is no interval, as for the reference."""
+    return "" if low is None or high is None or low == high else f"{two(low)} to {two(high)}"
 
 
 def signed(value: float) -> str:
@@ -47,16 +47,25 @@ def seconds(value: float) -> str:
     return f"{math.ceil(value / 60)} min" if value < 5400 else f"{value / 3600:.1f} h"
 
 
-def cheaper(record: Measurement) -> str:
-    """'2.1 times cheaper (95 %: 1.9 to 2.3)', or dearer, against the record's reference."""
+def ratio(record: Measurement) -> tuple[float, float, float, str]:
+    """(value, low, high, word): how many times cheaper than the reference, or dearer, so that value >= 1."""
     value, low, high = record.speedup, record.speedup_low, record.speedup_high
-    word = "cheaper"
-    if value < 1:
-        value, low, high, word = 1 / value, 1 / high, 1 / low, "dearer"
-    return f"{two(value)} times {word} (95 %: {interval(low, high)})"
+    return (value, low, high, "cheaper") if value >= 1 else (1 / value, 1 / high, 1 / low, "dearer")
 
 
-def points(record: Measurement) -> str:
-    """The paired difference from the reference in points, with its interval."""
+def cheaper(record: Measurement) -> str:
+    """'2.1 times (1.9 to 2.3) cheaper', or dearer, against the record's reference; the interval is of 95 %."""
+    value, low, high, word = ratio(record)
+    return f"{two(value)} times ({two(low)} to {two(high)}) {word}"
+
+
+def verb(record: Measurement) -> str:
+    """Whether a record gains or loses accuracy."""
+    return "gains" if record.accuracy_delta > 0 else "loses"
+
+
+def change(record: Measurement) -> str:
+    """'loses 0.30 points of accuracy (-1.5 to +0.90; 95 % intervals)': the paired difference."""
     low, high = 100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high
-    return f"{signed(100 * record.accuracy_delta)} points of accuracy (95 %: {signed(low)} to {signed(high)})"
+    return (f"{verb(record)} {two(abs(100 * record.accuracy_delta))} points of accuracy "
+            f"({signed(low)} to {signed(high)}; 95 % intervals)")

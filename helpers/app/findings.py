@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from helpers.lab.measurement import Measurement
 
-from .figures import cheaper, points, two
+from .figures import change, cheaper, two, verb
 
 TOLERATED = 0.02  # a candidate may lose at most this share of right answers, with 95 % certainty
 
@@ -24,12 +24,12 @@ def finding(measurements: Sequence[Measurement]) -> str:
     if not candidates:
         return f"So far there is only the reference, {reference.model}: {two(100 * reference.accuracy)} % right."
     if found := best(measurements):
-        return f"{found.model} is {cheaper(found)} than {reference.model}, with {points(found)}."
+        return f"{found.model} is {cheaper(found)} than {reference.model} and {change(found)}."
     fastest = max(candidates, key=lambda record: record.speedup)
     if fastest.speedup_low <= 1:
         return (f"None of these is surely cheaper than {reference.model}: the fastest, {fastest.model}, "
                 f"is {cheaper(fastest)}.")
-    return (f"{fastest.model} is {cheaper(fastest)} than {reference.model}, but with {points(fastest)}; "
+    return (f"{fastest.model} is {cheaper(fastest)} than {reference.model} but {change(fastest)}: "
             f"no candidate is surely cheaper and surely within {two(100 * TOLERATED)} points.")
 
 
@@ -40,6 +40,5 @@ def short_finding(measurements: Sequence[Measurement]) -> str:
     found = best(measurements)
     shown = found or max(measurements[1:], key=lambda record: record.speedup)
     cost = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
-    change = 100 * shown.accuracy_delta
-    what = f"{shown.model} {cost} and {'gains' if change > 0 else 'loses'} {two(abs(change))} points"
+    what = f"{shown.model} {cost} and {verb(shown)} {two(abs(100 * shown.accuracy_delta))} points"
     return what if found else f"No clear winner: {what}"

@@ -47,6 +47,7 @@ class Panel(ipywidgets.VBox):
         self._chart, self._verdict = chart, verdict
         self.job = Job(compute)
         self._seen = 0  # partial results that are already shown
+        self._problem = ""  # what was wrong with the results of a run that ended well
         self._make_parts(controls, name)
         super().__init__([self._top, self._row, self._table, self._download, Liveness()], layout={"width": "100%"})
         self.add_class("app-panel")
@@ -74,12 +75,13 @@ class Panel(ipywidgets.VBox):
         self._right.add_class("app-results")
         self._row = ipywidgets.Box([left, self._right],
                                    layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
+        self._row.add_class("app-row")
         self._download = Download({"CSV": (f"{file}.csv", "text/csv", lambda: as_csv(self.records)),
                                    "JSON": (f"{file}.json", "application/json", lambda: as_json(self.records))},
                                   self._tell)
 
     def _start(self, _button: Any) -> None:
-        self._seen = 0
+        self._seen, self._problem = 0, ""
         self.job.start(**self._box.settings())
 
     def _follow(self, change: Any) -> None:
@@ -94,8 +96,8 @@ class Panel(ipywidgets.VBox):
     def _take(self, fresh: Any) -> None:
         try:
             self.records = replaced(self.records, listed(fresh))
-        except TypeError as error:
-            raise InputError("This computation returned no records to show.") from error
+        except (TypeError, InputError):
+            self._problem = "The measurement ran to its end but returned no records to show."
 
     def _show_state(self) -> None:
         job, busy = self.job, self.job.state in BUSY
@@ -109,6 +111,8 @@ class Panel(ipywidgets.VBox):
             self._tell_progress(f"{done}: {job.message}{left}")
         elif job.state == "failed":
             self._tell(job.error)
+        elif self._problem:
+            self._tell(self._problem)
         elif job.state == "cancelled":
             self._tell_progress("Cancelled. What had been measured by then is shown.")
         elif job.state == "done":

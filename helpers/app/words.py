@@ -14,7 +14,7 @@ from helpers.lab.costs import DEFAULT_OFFER, break_even, offer
 from helpers.lab.errors import InputError
 from helpers.lab.measurement import Measurement
 
-from .figures import count, interval, signed, two
+from .figures import count, ratio, signed, two
 from .findings import best, finding
 from .records import listed
 
@@ -111,8 +111,9 @@ def headline_html(records: Sequence[Measurement], offer_name: str = DEFAULT_OFFE
     after = break_even(records[0], chosen, offer(offer_name), hours_of_work, usd_per_hour_of_work)
     repaid = "never" if after is None else "at once" if after < 1 else count(after)
     low, high = 100 * chosen.accuracy_delta_low, 100 * chosen.accuracy_delta_high
+    times, times_low, times_high, word = ratio(chosen)
     figures = [
-        (f"{two(chosen.speedup)}x", f"cheaper ({interval(chosen.speedup_low, chosen.speedup_high)})"),
+        (f"{two(times)}x", f"{word} ({two(times_low)} to {two(times_high)})"),
         (f"{signed(100 * chosen.accuracy_delta)}", f"points of accuracy ({signed(low)} to {signed(high)})"),
         (repaid, f"{'' if after is None or after < 1 else 'predictions '}until the work is repaid, on {offer_name}"),
     ]

@@ -59,7 +59,8 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     with FileLock(f"{folder}.lock"):  # a second process waits for the first one's model
         if found := _cached(folder):
             return found
-        model = _make(task, find_weights(encoder), epochs, seed, progress, cancelled)
+        name = "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
+        model = _make(task, name, find_weights(encoder), epochs, seed, progress, cancelled)
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         model.save(unfinished)
         unfinished.rename(folder)
@@ -71,14 +72,14 @@ def _cached(folder: Path) -> TorchTextModel | None:
         return None
     try:
         return load(folder)
-    except Exception as error:  # damage shows in many ways: safetensors, JSON, shapes
+    except InputError:
         aside = set_aside(folder)
-        warnings.warn(f"A cached model could not be read ({type(error).__name__}) and was set aside as {aside.name}; "
-                      "it is made again.", stacklevel=3)
+        warnings.warn(f"A cached model could not be read and was set aside as {aside.name}; it is made again.",
+                      stacklevel=3)
         return None
 
 
-def _make(task: Task, weights: Path, epochs: float, seed: int, progress: Progress,
+def _make(task: Task, name: str, weights: Path, epochs: float, seed: int, progress: Progress,
           cancelled: Callable[[], bool]) -> TorchTextModel:
     began = time.perf_counter()
     torch.manual_seed(seed)
@@ -89,7 +90,7 @@ def _make(task: Task, weights: Path, epochs: float, seed: int, progress: Progres
     _fit_head(module, _embed(module, rows), labels)
     fine_tune(module, rows, labels, epochs=epochs, learning_rate=1e-4, head_learning_rate=1e-3, seed=seed,
               progress=progress, cancelled=cancelled)
-    card = Card("MiniLM-L6 fp32, PyTorch", len(task.labels), settings={"runtime": "pytorch"},
+    card = Card(f"{name} fp32, PyTorch", len(task.labels), settings={"runtime": "pytorch"},
                 parameters=count_parameters(module), macs=count_macs(module, mean_tokens(task, encoder)),
                 made_in_s=time.perf_counter() - began)
     return TorchTextModel(card, encoder, module)

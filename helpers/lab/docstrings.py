@@ -1,6 +1,7 @@
 """Real technical English: the docstrings of the installed packages, labelled by domain."""
 
 import ast
+import collections
 import hashlib
 import importlib.util
 import itertools
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from .errors import InputError
-from .paths import cache
+from .paths import cache, set_aside
 
 DOMAINS = {
     "arrays": ("numpy", "scipy"),
@@ -43,20 +45,37 @@ def harvest() -> pd.DataFrame:
         InputError: fewer than two domains have installed sources.
     """
     stored = cache(f"docstrings-{_VERSION}-{_installed_digest()}.parquet")
-    if stored.exists():
-        return pd.read_parquet(stored)
-    parts = [rows for domain, packages in DOMAINS.items() if len(rows := _domain_rows(domain, packages)) >= 200]
-    if len(parts) < 2:
-        raise InputError("Too few of the packages that 'docstrings' is harvested from are installed with sources.")
-    frame = pd.concat(parts, ignore_index=True).drop_duplicates("text")
-    unfinished = stored.with_suffix(".unfinished")
-    frame.to_parquet(unfinished)
-    unfinished.rename(stored)
+    with FileLock(f"{stored}.lock"):  # a second process waits for the first one's rows
+        if (found := _cached(stored)) is not None:
+            return found
+        frame = _harvest()
+        unfinished = stored.with_suffix(".unfinished")
+        frame.to_parquet(unfinished)
+        unfinished.rename(stored)
     return frame
 
 
+def _cached(stored: Path) -> pd.DataFrame | None:
+    if not stored.exists():
+        return None
+    try:
+        return pd.read_parquet(stored)
+    except (OSError, ValueError) as error:
+        aside = set_aside(stored)
+        warnings.warn(f"The harvested docstrings could not be read ({type(error).__name__}) and were set aside as "
+                      f"{aside.name}; they are harvested again.", stacklevel=3)
+        return None
+
+
+def _harvest() -> pd.DataFrame:
+    parts = [rows for domain, packages in DOMAINS.items() if len(rows := _domain_rows(domain, packages)) >= 200]
+    if len(parts) < 2:
+        raise InputError("Too few of the packages that 'docstrings' is harvested from are installed with sources.")
+    return pd.concat(parts, ignore_index=True).drop_duplicates("text")
+
+
 def _installed_digest() -> str:
-    found = sorted(str(folder.parent.name) + str(folder.stat().st_mtime_ns)
+    found = sorted(folder.name + str(folder.stat().st_mtime_ns)
                    for packages in DOMAINS.values() for name in packages if (folder := _folder(name)))
     return hashlib.sha256("".join(found).encode()).hexdigest()[:12]
 
@@ -96,11 +115,21 @@ def _docstrings(path: Path) -> Iterator[str]:
             tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError):
         return  # a template or a file for another Python: it has no docstrings for us
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             text = _clean(ast.get_docstring(node) or "")
             if len(text) >= SHORTEST:
                 yield text
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """What `ast.walk` gives, in its order, without the expressions: nearly all nodes, and no docstring among them."""
+    waiting = collections.deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            waiting.extend(getattr(node, field, ()))
 
 
 _NAMES = re.compile(r"\b(" + "|".join(sorted({name for names in DOMAINS.values() for name in names} | {

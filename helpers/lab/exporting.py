@@ -1,6 +1,7 @@
 """The same weights in another runtime: PyTorch to ONNX Runtime or OpenVINO, still in fp32."""
 
 import contextlib
+import copy
 import io
 import logging
 import tempfile
@@ -61,7 +62,7 @@ def write_onnx(model: TorchTextModel, path: Path) -> Path:
     """Write an ONNX graph with free batch and length: input_ids, attention_mask -> logits."""
     if not isinstance(model, TorchTextModel):
         raise InputError(f"Only a PyTorch model can be exported; '{model.card.name}' runs in {model.runtime}.")
-    module = model.module.cpu().float()
+    module = copy.deepcopy(model.module).cpu().float()
     config = NormalizedConfigManager.get_normalized_config_class(module.config.model_type)(module.config)
     dummy = DummyTextInputGenerator("text-classification", config, batch_size=2, sequence_length=16)
     inputs = tuple(dummy.generate(name, framework="pt") for name in ("input_ids", "attention_mask"))

@@ -99,7 +99,7 @@ def _parse_jsonl(path: Path, content: str) -> pd.DataFrame:
             json.dumps(row, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             raise InputError(f"{path.name} line {number} is not JSON: {error.msg}.") from None
-        except UnicodeEncodeError:  # an escape such as \\ud83d alone
+        except UnicodeEncodeError:  # an escape such as \ud83d alone
             raise InputError(f"{path.name} line {number} holds half a character (a lone surrogate). "
                              "Write the file again as UTF-8.") from None
         if not isinstance(row, dict):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from .errors import InputError
 from .measurement import Measurement
 from .paths import home, set_aside
 
@@ -33,21 +34,26 @@ class Ledger:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = Path(path) if path else home() / "ledger.sqlite"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._local = threading.local()
-        with FileLock(f"{self.path}.lock"):
-            try:
-                self._prepare()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # busy, read-only or full: not damaged
-                    raise
-                self._start_anew()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock"):
+                self._open()
+        except (sqlite3.OperationalError, PermissionError) as error:  # busy, read-only or full: not damaged
+            raise self._unwritable(error) from error
 
     def put(self, measurement: Measurement) -> None:
-        """Store a record; the same record again changes nothing."""
+        """Store a record; the same record again changes nothing.
+
+        Raises:
+            InputError: the disk is full or the file cannot be written; what was stored before stays.
+        """
         row = (measurement.id, measurement.key, measurement.measured_at, measurement.to_json())
-        with self._transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)", row)
+        try:
+            with self._transaction() as connection:
+                connection.execute("INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)", row)
+        except sqlite3.OperationalError as error:
+            raise self._unwritable(error) from error
 
     def latest(self, key: str) -> Measurement | None:
         """The newest record with this key, or None."""
@@ -80,10 +86,23 @@ class Ledger:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
+
+    def _open(self) -> None:
+        try:
+            self._prepare()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            self._start_anew()
+
+    def _unwritable(self, error: Exception) -> InputError:
+        return InputError(f"The ledger {self.path.name} cannot be written ({error}). Free some disk space, or see who "
+                          f"may write in {self.path.parent}; what it held before is kept.")
 
     def _prepare(self) -> None:
         connection = self._connection()
@@ -97,5 +116,5 @@ class Ledger:
         for suffix in ("-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
         warnings.warn(f"The ledger could not be read and was set aside as {aside.name}; a new one was begun.",
-                      stacklevel=3)
+                      stacklevel=4)
         self._prepare()

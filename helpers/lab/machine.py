@@ -9,7 +9,6 @@ import os
 import platform
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,17 +135,24 @@ def timing_turn(waiting: Callable[[int], None] | None = None, folder: Path | Non
     folder.mkdir(exist_ok=True)
     with contextlib.suppress(PermissionError):  # only its owner may open it to the other users
         folder.chmod(0o1777)
-    mine = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.turn"
-    lock = FileLock(mine, mode=0o666)
-    with lock:
-        try:
-            while ahead := _runs_ahead(folder, mine):
-                if waiting:
-                    waiting(ahead)
-                time.sleep(poll_s)
-            yield
-        finally:
-            mine.unlink(missing_ok=True)
+    with FileLock(folder / "draw.lock", mode=0o666):  # else two could each see no earlier number and start together
+        mine = folder / f"{_next_number(folder):020d}.turn"
+        lock = FileLock(mine, mode=0o666)
+        lock.acquire()
+    try:
+        while ahead := _runs_ahead(folder, mine):
+            if waiting:
+                waiting(ahead)
+            time.sleep(poll_s)
+        yield
+    finally:
+        mine.unlink(missing_ok=True)
+        lock.release()
+
+
+def _next_number(folder: Path) -> int:
+    """Above all numbers in the queue, even if the clock was set back."""
+    return max([time.time_ns(), *(int(ticket.stem) + 1 for ticket in folder.glob("*.turn"))])
 
 
 def _runs_ahead(folder: Path, mine: Path) -> int:
@@ -161,7 +167,7 @@ def _runs_ahead(folder: Path, mine: Path) -> int:
 def _is_held(ticket: Path) -> bool:
     lock = FileLock(ticket, timeout=0, mode=0o666)
     try:
-        with lock:
+        with lock, contextlib.suppress(PermissionError):  # only its own user may remove it
             ticket.unlink(missing_ok=True)  # left behind by a process that died
     except Timeout:
         return True

@@ -138,9 +138,13 @@ def load(path: Path) -> Model:
         module, name = _CLASSES[facts.pop("runtime")]
         max_tokens = facts.pop("max_tokens", None)
         card = Card(**facts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"The folder '{path.name}' holds no readable model ({type(error).__name__}).") from None
-    return getattr(importlib.import_module(module), name).load(path, card, max_tokens)
+    try:
+        return getattr(importlib.import_module(module), name).load(path, card, max_tokens)
+    except Exception as error:  # damage shows in many ways: safetensors, JSON, shapes, each runtime's own errors
+        raise InputError(f"The model in '{path.name}' is damaged or incomplete ({type(error).__name__}). "
+                         "Save it again, or remove the folder.") from error
 
 
 def folder_bytes(path: Path) -> int:

@@ -11,7 +11,8 @@ from .errors import InputError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_REQUIRED = ("config.json", "model.safetensors", "tokenizer.json")
+_NEEDED = (*_REQUIRED, "tokenizer_config.json", "vocab.txt")
 
 
 def find_weights(name: str | Path = MINILM) -> Path:
@@ -38,7 +39,7 @@ def _from_cache(name: str) -> Path | None:
         folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return folder if (folder / "model.safetensors").exists() else None
+    return folder if all((folder / file).exists() for file in _REQUIRED) else None
 
 
 def _from_package() -> Path | None:
@@ -60,7 +61,7 @@ def _from_hub(name: str) -> Path:
 
 
 def _complete(folder: Path) -> Path:
-    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+    for file in _REQUIRED:
         if not (folder / file).exists():
             raise InputError(f"The model folder '{folder.name}' has no {file}.")
     return folder

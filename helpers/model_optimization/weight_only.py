@@ -86,9 +86,8 @@ def _quantizable(module: nn.Module, group_size: int, keep_float: Sequence[str]) 
 
 
 def weight_config(bits: int, group_size: int) -> IntxWeightOnlyConfig:
-    """torchao's settings for symmetric weights of `bits` bits, one float16 scale a group."""
-    return IntxWeightOnlyConfig(weight_dtype=getattr(torch, f"int{bits}"), granularity=PerGroup(group_size),
-                                scale_dtype=torch.float16)
+    """torchao's settings for symmetric weights of `bits` bits, one scale a group (rounded to float16 when stored)."""
+    return IntxWeightOnlyConfig(weight_dtype=getattr(torch, f"int{bits}"), granularity=PerGroup(group_size))
 
 
 def _as_float(module: nn.Module, names: set[str], bits: int,

@@ -80,3 +80,20 @@ def make_tiny_model(task, seed: int = 0):
 def tiny_model(tiny_task):
     """See make_tiny_model. Shared: tests leave it as it is."""
     return make_tiny_model(tiny_task)
+
+
+@pytest.fixture(scope="session")
+def new_measurement():
+    """A function that makes a Measurement of round numbers, changed as it is told."""
+    from helpers.lab import Measurement
+
+    plain = {
+        "task": "tiny", "model": "tiny", "strategy": "reference", "settings": {"runtime": "pytorch"}, "accuracy": 0.8,
+        "accuracy_low": 0.7, "accuracy_high": 0.9, "accuracy_delta": 0.0, "accuracy_delta_low": 0.0,
+        "accuracy_delta_high": 0.0, "macro_f1": 0.8, "calibration_error": 0.1, "rows": 100, "speedup": 1.0,
+        "speedup_low": 1.0, "speedup_high": 1.0, "p50_ms": 10.0, "p95_ms": 20.0, "p99_ms": 30.0,
+        "throughput_per_s": 100.0, "batch_size": 8, "threads": 2, "artefact_bytes": 4_000_000, "parameters": 1_000_000,
+        "macs": 1_000_000, "peak_bytes": 200_000_000, "joules_low": 0.1, "joules": 0.2, "joules_high": 0.3,
+        "energy_method": "a test", "made_in_s": 0.0, "usd_per_million": 0.5, "reference": "tiny",
+        "machine": {"id": "0123456789ab", "cpu": "a CPU"}, "key": "k"}
+    return lambda **changes: Measurement(**plain | changes)

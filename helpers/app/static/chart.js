@@ -35,18 +35,49 @@ function oneAtATime(draw) {
   };
 }
 
-function themed(model, redraws) {
+// The page's own colour where it fits the theme, so that the chart does not look pasted in.
+function background(el, dark) {
+  for (let node = el; node; node = node.parentElement) {
+    const [red, green, blue, alpha = 1] = getComputedStyle(node).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [];
+    if (red === undefined || alpha === 0) continue;
+    const isLight = 0.3 * red + 0.6 * green + 0.1 * blue > 128;
+    return isLight === dark ? {} : {background: `rgb(${red}, ${green}, ${blue})`};
+  }
+  return {};
+}
+
+// Vega cuts a long title off; here it is broken to the chart's width.
+function wrapped(spec, width) {
+  const text = typeof spec?.title === "string" || Array.isArray(spec?.title) ? [spec.title].flat().join(" ") : "";
+  if (!text) return spec;
+  const letters = Math.max(20, Math.floor((width - 24) / 8.8));
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= letters) lines.push("");
+    lines.push(`${lines.pop()} ${word}`.trim());
+  }
+  return {...spec, title: lines};
+}
+
+function themed(model, el, drawn) {
   const options = () => {
     const dark = isDark();
-    return {actions: false, renderer: "svg", config: model.get("_themes")[dark ? "dark" : "light"],
-            tooltip: {theme: dark ? "dark" : "light"}, ...(model.get("embed_options") ?? {})};
+    const config = {...model.get("_themes")[dark ? "dark" : "light"], ...background(el, dark)};
+    if (el.clientWidth < 480) config.legend = {...config.legend, columns: 2};
+    return {actions: false, renderer: "svg", config, tooltip: {theme: dark ? "dark" : "light"},
+            ...(model.get("embed_options") ?? {})};
   };
   const own = {
-    get: name => name === "embed_options" ? options() : model.get(name),
+    get: name => {
+      if (name === "embed_options") return options();
+      if (name !== "spec") return model.get(name);
+      drawn.width = el.clientWidth;
+      return wrapped(model.get(name), drawn.width);
+    },
     on: (event, callback) => {
       if (event !== "change:spec" && event !== "change:embed_options") return model.on(event, callback);
-      redraws[event] ??= oneAtATime(callback);
-      return model.on(event, redraws[event]);
+      drawn.again[event] ??= oneAtATime(callback);
+      return model.on(event, drawn.again[event]);
     },
   };
   return new Proxy(model, {
@@ -58,14 +89,14 @@ export default {
   async render({model, el, ...rest}) {
     el.classList.add("app-chart");
     const draw = await loadVega(model);
-    const redraws = {};
-    await draw({model: themed(model, redraws), el, ...rest});
+    const drawn = {width: 0, again: {}};  // for which width, and how to do it again
+    await draw({model: themed(model, el, drawn), el, ...rest});
 
     let dark = isDark();
     const follow = () => {
       if (isDark() !== dark) {
         dark = !dark;
-        redraws["change:spec"]?.();
+        drawn.again["change:spec"]?.();
       }
     };
     const theme = new MutationObserver(follow);
@@ -73,14 +104,9 @@ export default {
     const system = matchMedia("(prefers-color-scheme: dark)");
     system.addEventListener("change", follow);
 
-    // A chart made in a hidden place (a closed tab, a page still loading) has no width yet; Vega only
-    // looks again when the window's size changes.
-    let width = el.clientWidth;
+    // A chart made in a hidden place (a closed tab, a page still loading) has no width yet.
     const size = new ResizeObserver(() => {
-      if (el.clientWidth && el.clientWidth !== width) {
-        width = el.clientWidth;
-        window.dispatchEvent(new Event("resize"));
-      }
+      if (el.clientWidth && el.clientWidth !== drawn.width) drawn.again["change:spec"]?.();
     });
     size.observe(el);
     return () => {

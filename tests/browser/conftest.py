@@ -1,0 +1,165 @@
+"""A real browser on pages that this machine serves: nothing else may be asked, and nothing may go wrong silently."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import notebook
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LOCAL = re.compile(r"^(https?|ws)://127\.0\.0\.1[:/]|^(data|blob|about):")
+START_S = 60
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's or Google's browser; Playwright's own if there is neither."""
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """open_page(**context options) -> a page; the test fails on a request elsewhere and on a console error."""
+    wrong: list[str] = []
+    with contextlib.ExitStack() as stack:
+        def opened(**options: object) -> Page:
+            context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+            stack.callback(context.close)
+            page = context.new_page()
+            context.route("**/*", lambda route: _only_local(route, wrong))
+            page.on("console", lambda message: _note(message, wrong))
+            page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
+            page.set_default_timeout(60_000)
+            return page
+
+        yield opened
+    assert wrong == []
+
+
+def _only_local(route: Route, wrong: list[str]) -> None:
+    if LOCAL.match(route.request.url):
+        route.continue_()
+    else:
+        wrong.append(f"asked {route.request.url}")
+        route.abort()
+
+
+def _note(message: ConsoleMessage, wrong: list[str]) -> None:
+    if message.type == "error":
+        wrong.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+
+@pytest.fixture(scope="session")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the fixture notebook."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    notebook.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def start_voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """start_voila(folder of notebooks, *options) -> the address of the landing page."""
+    with contextlib.ExitStack() as stack:
+        def started(folder: Path, *options: str) -> str:
+            port = free_port()
+            command = ["-m", "helpers.app.voila", "--port", str(port), "--no-browser", "--notebooks", str(folder)]
+            log = tmp_path_factory.mktemp("voila") / "log"
+            stack.enter_context(serving([*command, *options], log, port, tmp_path_factory.mktemp("home")))
+            return f"http://127.0.0.1:{port}/"
+
+        yield started
+
+
+@pytest.fixture(scope="session")
+def start_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], str]]:
+    """start_lab(folder of notebooks) -> the address under which its notebooks open."""
+    with contextlib.ExitStack() as stack:
+        def started(folder: Path) -> str:
+            port = free_port()
+            command = ["-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
+                       "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None",
+                       "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+                       "--LabApp.expose_app_in_browser=True"]
+            log = tmp_path_factory.mktemp("lab") / "log"
+            stack.enter_context(serving(command, log, port, tmp_path_factory.mktemp("home")))
+            return f"http://127.0.0.1:{port}/lab/tree/"
+
+        yield started
+
+
+@pytest.fixture(scope="session")
+def voila(start_voila: Callable[..., str], notebooks: Path) -> str:
+    """The landing page over the fixture notebook."""
+    return start_voila(notebooks, "--pool", "0")
+
+
+@pytest.fixture(scope="session")
+def lab(start_lab: Callable[[Path], str], notebooks: Path) -> str:
+    """JupyterLab over the fixture notebook."""
+    return start_lab(notebooks)
+
+
+@pytest.fixture
+def run_in_lab() -> Callable[[Page, str], None]:
+    """run_in_lab(page, address of a notebook): open it and run all its cells."""
+    def run(page: Page, address: str) -> None:
+        page.goto(address)
+        page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel"
+                               "?.connectionStatus === 'connected'")
+        page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+
+    return run
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(command: list[str], log: Path, port: int, home: Path) -> Iterator[None]:
+    """A server process with a home of its own, from its first answer to the end of the block."""
+    own = {"HELPERS_HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_RUNTIME_DIR": home / "run",
+           "JUPYTERLAB_SETTINGS_DIR": home / "settings", "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
+    environment = {**os.environ, **{name: str(path) for name, path in own.items()},
+                   "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    with log.open("wb") as file:
+        server = subprocess.Popen([sys.executable, *command], stdout=file, stderr=file, env=environment, cwd=home)
+        try:
+            _wait_for(port, server, log)
+            yield
+        finally:
+            server.terminate()
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_for(port: int, server: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and server.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+            return
+        time.sleep(0.3)
+    pytest.fail(f"the server did not start:\n{log.read_text()}")

@@ -1,0 +1,183 @@
+"""What every page relies on, seen in a browser on the fixture notebook, in both frontends."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+CHARTS = ".app-chart svg"
+ALL_DRAWN = """count => {
+    const charts = [...document.querySelectorAll('.app-chart svg')];
+    return charts.length === count && charts.every(svg => {
+        const box = svg.getBoundingClientRect();
+        return box.width > 200 && box.height > 100 && svg.querySelectorAll('path').length > 5;
+    });
+}"""
+
+
+def wait_for_charts(page: Page, count: int = 3) -> None:
+    page.wait_for_function(ALL_DRAWN, arg=count)
+
+
+@pytest.fixture
+def voila_page(voila: str, open_page: Callable[..., Page]) -> Page:
+    page = open_page()
+    page.goto(f"{voila}voila/render/fixture.ipynb")
+    wait_for_charts(page)
+    return page
+
+
+@pytest.fixture(params=["voila", "lab"])
+def page(request: pytest.FixtureRequest, open_page: Callable[..., Page]) -> Page:
+    if request.param == "voila":
+        return request.getfixturevalue("voila_page")
+    page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view
+    request.getfixturevalue("run_in_lab")(page, f"{request.getfixturevalue('lab')}fixture.ipynb")
+    wait_for_charts(page)
+    return page
+
+
+def panel_of(page: Page):
+    return page.locator(".app-panel", has_text="Measure on this machine")
+
+
+def explore_of(page: Page):
+    return page.locator(".app-panel", has_text="Base")
+
+
+def provenances(page: Page) -> list[str]:
+    return panel_of(page).locator("tbody td:last-child").evaluate_all("cells => cells.map(c => c.firstChild.data)")
+
+
+def move_slider(page: Page, name: str, key: str) -> None:
+    slider = page.locator(".widget-slider", has_text=name).locator(".noUi-handle")
+    slider.focus()
+    slider.press(key)
+
+
+def test_all_charts_are_drawn(page):
+    wait_for_charts(page)
+    page.set_viewport_size({"width": 1000, "height": 6000})
+    wait_for_charts(page)
+
+
+def test_a_chart_tells_a_screen_reader_what_it_shows(page):
+    assert "dynamic int8 costs 2.1x less" in page.locator(CHARTS).first.get_attribute("aria-label")
+
+
+def test_a_control_changes_the_explored_chart(page):
+    explore = explore_of(page)
+    expect(explore).to_contain_text("2.07 after 4 steps")
+    before = explore.locator(CHARTS).inner_html()
+    move_slider(page, "Base", "ArrowRight")
+    expect(explore).to_contain_text("2.86 after 4 steps")
+    assert explore.locator(CHARTS).inner_html() != before
+    expect(explore.locator(CHARTS)).to_have_count(1)
+
+
+def test_a_run_replaces_recorded_marks_by_measured_ones(page):
+    panel = panel_of(page)
+    assert provenances(page) == ["recorded"] * 4 + ["simulated"]
+    panel.get_by_role("button", name="Measure on this machine").click()
+    expect(panel.locator(".app-status")).to_contain_text("waiting: 1 run ahead", timeout=20_000)
+    expect(panel.locator(".app-status")).to_contain_text("timing", timeout=20_000)
+    expect(panel.get_by_role("button", name="Measure on this machine")).to_be_disabled()
+    expect(panel.locator(".app-status")).to_contain_text("Measured on this machine just now", timeout=30_000)
+    assert provenances(page) == ["measured"] * 4 + ["simulated"]
+    filled = panel.locator(f"{CHARTS} path[aria-roledescription=point]").evaluate_all(
+        "marks => marks.filter(mark => mark.getAttribute('fill') !== 'transparent').length")
+    assert filled == 4
+
+
+def test_cancel_takes_less_than_a_second(page):
+    panel = panel_of(page)
+    move_slider(page, "Seconds", "End")
+    panel.get_by_role("button", name="Measure on this machine").click()
+    expect(panel.locator(".app-status")).to_contain_text("timing", timeout=20_000)
+    pressed = time.monotonic()
+    panel.get_by_role("button", name="Cancel").click()
+    expect(panel.locator(".app-status")).to_contain_text("Cancelled")
+    assert time.monotonic() - pressed < 1
+    expect(panel.get_by_role("button", name="Measure on this machine")).to_be_enabled()
+
+
+@pytest.mark.parametrize(("name", "starts"), [("CSV", "task,reference,measured_at,model"), ("JSON", "[\n {\n")])
+def test_the_shown_records_can_be_saved(page, name, starts):
+    with page.expect_download() as saving:
+        panel_of(page).get_by_role("button", name=f"Download {name}").click()
+    assert saving.value.suggested_filename == f"fixture.{name.lower()}"
+    assert saving.value.path().read_text().startswith(starts)
+
+
+def test_lesson_cells_are_not_on_the_page(voila_page):
+    assert "LESSON ONLY" not in voila_page.content()
+    assert voila_page.locator("main").locator(CHARTS).count() == 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling(voila, open_page, scheme):
+    page = open_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page.goto(f"{voila}voila/render/fixture.ipynb")
+    wait_for_charts(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for index in range(3):
+        assert page.locator(CHARTS).nth(index).evaluate("svg => svg.getBoundingClientRect().right <= innerWidth")
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+def test_chart_and_page_share_the_theme(voila, open_page, scheme, dark):
+    page = open_page(color_scheme=scheme)
+    page.goto(f"{voila}voila/render/fixture.ipynb")
+    chart = page.locator(CHARTS).first
+    chart.wait_for()
+    colours = [page.evaluate("getComputedStyle(document.body).backgroundColor"),
+               chart.evaluate("svg => svg.querySelector('rect.background, rect').getAttribute('fill')"),
+               chart.evaluate("svg => svg.style.backgroundColor")]
+    numbers = [sum(map(int, colour[4:-1].split(",")[:3])) for colour in colours if colour and colour.startswith("rgb(")]
+    assert numbers, colours
+    assert all((number < 200) == dark for number in numbers), colours
+
+
+def test_settings_survive_a_reload(voila_page):
+    move_slider(voila_page, "Base", "ArrowRight")
+    expect(explore_of(voila_page)).to_contain_text("2.86 after 4 steps")
+    assert "base=1.3" in voila_page.url
+    voila_page.reload()
+    expect(explore_of(voila_page)).to_contain_text("2.86 after 4 steps")
+
+
+def test_settings_out_of_bounds_are_ignored(voila, open_page):
+    page = open_page()
+    page.goto(f"{voila}voila/render/fixture.ipynb?base=99&steps=7&fixture.rows=nan&theme=%3Cscript%3E&template=x")
+    wait_for_charts(page)
+    expect(explore_of(page)).to_contain_text("2.07 after 4 steps")
+
+
+def test_the_landing_page_leads_to_the_notebook(voila, open_page):
+    page = open_page()
+    page.goto(voila)
+    expect(page.locator("main")).to_contain_text("A fixture with made-up records")
+    page.get_by_role("link", name="What does a smaller model cost?").click()
+    wait_for_charts(page)
+
+
+def test_a_slider_answers_within_150_ms(voila_page):
+    times = []
+    explore = explore_of(voila_page)
+    move_slider(voila_page, "Base", "Home")
+    expect(explore).to_contain_text("1.00 after 4 steps")
+    for step in range(1, 11):
+        wanted = f"{(1 + step / 10) ** 4:.2f} after"
+        handle = explore.locator(".noUi-handle")
+        handle.focus()
+        times.append(voila_page.evaluate("""wanted => new Promise(done => {
+            const since = performance.now(), panel = [...document.querySelectorAll('.app-panel')].at(-1);
+            new MutationObserver((_, observer) => {
+                if (!panel.textContent.includes(wanted)) return;
+                observer.disconnect();
+                done(performance.now() - since);
+            }).observe(panel, {subtree: true, childList: true, characterData: true});
+            document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}));
+        })""", wanted))
+    assert sorted(times)[-1] < 150, times

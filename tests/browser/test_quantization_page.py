@@ -1,0 +1,78 @@
+"""Notebook 1 as its visitors meet it: a real quantization, started and cancelled, in both frontends."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from helpers.app.pages import LESSON_TAGS
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "1_model_optimization.ipynb"
+SMALL = {"TRAIN_ROWS": 240, "TEST_ROWS": 96, "ROUNDS": 3}
+MEASURE = "Measure on this machine"
+
+
+@pytest.fixture(scope="session")
+def small_notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's cells of notebook 1, with few rows."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if not LESSON_TAGS & set(cell.metadata.get("tags", []))]
+    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source += "".join(f"\n{name} = {value}" for name, value in SMALL.items())
+    folder = tmp_path_factory.mktemp("small")
+    nbformat.write(notebook, folder / NOTEBOOK.name)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["voila", "lab"])
+def served(request: pytest.FixtureRequest, small_notebooks: Path) -> tuple[str, str]:
+    if request.param == "voila":
+        start = request.getfixturevalue("start_voila")
+        return "voila", f"{start(small_notebooks, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+    return "lab", f"{request.getfixturevalue('start_lab')(small_notebooks)}{NOTEBOOK.name}"
+
+
+@pytest.fixture
+def panel(served: tuple[str, str], open_page: Callable[..., Page], run_in_lab: Callable[[Page, str], None]) -> Locator:
+    frontend, address = served
+    page = open_page(viewport={"width": 1280, "height": 6000})
+    if frontend == "voila":
+        page.goto(address)
+    else:
+        run_in_lab(page, address)
+    panel = page.locator(".app-panel", has_text=MEASURE)
+    expect(panel.locator(".app-chart svg")).to_be_visible()
+    return panel
+
+
+def test_it_opens_on_recorded_results(panel):
+    cells = panel.locator("tbody td:last-child")
+    assert cells.count() > 5
+    assert all("recorded" in text for text in cells.all_inner_texts())
+    expect(panel.page.locator(".app-figures").first).to_contain_text("points of accuracy")
+
+
+def test_the_runtimes_follow_the_scheme(panel):
+    scheme, runtime = (panel.locator(".widget-dropdown", has_text=name).locator("select")
+                       for name in ("Scheme", "Runtime"))
+    scheme.select_option("static-int8")
+    expect(runtime.locator("option")).to_have_text(["onnxruntime", "openvino"])
+
+
+def test_a_real_quantization_can_be_cancelled_and_run(panel):
+    status = panel.locator(".app-status")
+    panel.get_by_role("button", name=MEASURE).click()
+    expect(status).to_contain_text(re.compile("fine-tuning: step|quality of|timing"), timeout=120_000)
+    pressed = time.monotonic()
+    panel.get_by_role("button", name="Cancel").click()
+    expect(status).to_contain_text("Cancelled")
+    assert time.monotonic() - pressed < 1
+    panel.get_by_role("button", name=MEASURE).click()
+    expect(status).to_contain_text("Measured on this machine just now", timeout=400_000)
+    measured = panel.locator("tbody tr", has_text="measured")
+    expect(measured).to_have_count(2)
+    expect(measured.nth(1)).to_contain_text("int8 dynamic, ONNX Runtime")

@@ -1,0 +1,107 @@
+"""Charts: what is drawn, what is said about it, and the Vega that draws it."""
+
+import altair as alt
+import pytest
+from test_app_records import record
+
+from helpers.app import Chart, chart, speedups, svg
+from helpers.app.bundle import version
+from helpers.app.charts import cost_spec, speedup_spec
+from helpers.app.labels import HEIGHT, WIDTH, Mark, places
+from helpers.app.vega import runtime, theme
+
+RECORDS = [record(), record("small", 2.0, 0.89, strategy="pruning"),
+           record("tiny", 4.0, 0.8, strategy="distillation", provenance="simulated"),
+           record("quick", 3.0, 0.88, strategy="pruning", provenance="measured")]
+
+
+def rows(spec: alt.LayerChart) -> list[dict]:
+    """The data behind the marks."""
+    return next(layer["data"]["values"] for layer in spec.to_dict()["layer"]
+                if layer["mark"]["type"] == "point" and layer["data"]["values"])
+
+
+def texts(spec: alt.LayerChart) -> list[str]:
+    return [layer["data"]["values"][0].get("text") or layer["data"]["values"][0]["model"]
+            for layer in spec.to_dict()["layer"] if layer["mark"]["type"] == "text"]
+
+
+def test_the_shipped_vega_is_altairs():
+    assert version() == alt.SCHEMA_VERSION
+
+
+def test_charts_share_one_runtime():
+    first, second = chart(RECORDS), speedups(RECORDS)
+    assert first._runtime == second._runtime == f"IPY_MODEL_{runtime().model_id}"
+    assert len(runtime().packed) < 400_000
+    assert "packed" not in first.get_state()
+
+
+def test_the_cost_interval_is_that_of_the_speed_up():
+    """usd x speedup is what the reference costs: 0.2. The interval of the speed-up is 1.6 to 2.5."""
+    row = rows(cost_spec(RECORDS))[1]
+    assert (row["usd_low"], row["usd_high"]) == pytest.approx((0.2 / 2.5, 0.2 / 1.6))
+
+
+def test_the_reference_is_grey_and_strategies_keep_a_colour_each():
+    layer = next(layer for layer in cost_spec(RECORDS).to_dict()["layer"] if layer["mark"]["type"] == "point")
+    scale = layer["encoding"]["color"]["scale"]
+    assert scale["domain"] == ["reference", "pruning", "distillation"]
+    assert scale["range"][0] == "#888888"
+    assert len(set(scale["range"])) == 3
+
+
+@pytest.mark.parametrize("spec", [cost_spec, speedup_spec])
+def test_only_measured_marks_are_filled(spec):
+    assert [row["inside"] for row in rows(spec(RECORDS))] == ["outlined", "outlined", "outlined", "pruning"]
+
+
+@pytest.mark.parametrize("spec", [cost_spec, speedup_spec])
+def test_guess_and_paper_are_labelled(spec):
+    class Slider:
+        value = 2.5
+
+    told = texts(spec(RECORDS, guess=Slider(), paper=3.0))
+    assert {"your guess 2.5x", "on paper 3.0x"} <= set(told)
+
+
+def test_a_paper_prediction_for_each_model_names_it():
+    assert "on paper 3.0x for small" in texts(cost_spec(RECORDS, paper={"small": 3.0, "absent": 9.0}))
+
+
+@pytest.mark.parametrize("spec", [cost_spec, speedup_spec])
+def test_a_screen_reader_hears_the_finding_and_every_record(spec):
+    said = spec(RECORDS).to_dict()["description"]
+    for shown in RECORDS:
+        assert shown.model in said
+    assert said.startswith("quick costs 3.0x less") is False  # 0.88 +- 0.01 may lose more than two points
+    assert "No clear winner" in said
+
+
+@pytest.mark.parametrize("records", [RECORDS, RECORDS[:1]])
+@pytest.mark.parametrize("spec", [cost_spec, speedup_spec])
+def test_a_file_that_is_sent_on_gets_an_svg(spec, records):
+    drawn = svg(Chart(spec(records)))
+    assert drawn.startswith("<svg")
+    assert "base" in drawn
+
+
+def test_updating_a_chart_keeps_the_widget():
+    shown = chart(RECORDS[:2])
+    shown.chart = cost_spec(RECORDS)
+    assert "quick" in str(shown.spec)
+
+
+def test_names_do_not_cover_each_other():
+    marks = [Mark(f"a long name {n}", 1.0, 0.9, 1.1, 0.9, 0.88, 0.92) for n in range(4)]
+    assert len(set(places(marks, (0.1, 10), (0.8, 1.0)))) == 4
+
+
+def test_a_name_at_the_edge_stays_inside():
+    align, dx, _ = places([Mark("a rather long name", 9.9, 9.8, 10, 0.9, 0.88, 0.92)], (0.1, 10), (0.8, 1.0))[0]
+    assert (align, dx < 0) == ("right", True)
+    assert WIDTH > HEIGHT
+
+
+def test_dark_labels_are_light():
+    assert theme(dark=True)["axis"]["labelColor"] > theme()["axis"]["labelColor"]

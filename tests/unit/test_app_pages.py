@@ -1,0 +1,89 @@
+"""Page notebooks, and what the layer must not load."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.app.pages import derive, describe
+from helpers.lab.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def cell(source: str, *tags: str, kind: str = "code") -> dict:
+    return {"cell_type": kind, "source": source.splitlines(keepends=True), "metadata": {"tags": list(tags)}}
+
+
+def write(folder: Path, name: str, cells: list[dict], **metadata: object) -> Path:
+    path = folder / name
+    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+def test_lesson_and_solution_cells_are_dropped_and_the_source_stays(tmp_path):
+    cells = [cell("# Title\n\nA claim.", kind="markdown"), cell("a", "lesson"), cell("b", "solution"), cell("c"),
+             cell("d", "parameters")]
+    source = write(tmp_path, "1_topic.ipynb", cells)
+    before = source.read_text()
+    build, pages = derive(tmp_path, tmp_path / "build")
+    kept = json.loads((build / "1_topic.ipynb").read_text())["cells"]
+    assert ["".join(cell["source"]) for cell in kept[1:]] == ["c", "d"]
+    assert source.read_text() == before
+    assert (pages[0].title, pages[0].claim, pages[0].short) == ("Title", "A claim.", "Topic")
+
+
+def test_a_page_whose_notebook_is_gone_goes_too(tmp_path):
+    old = write(tmp_path, "old.ipynb", [])
+    write(tmp_path, "new.ipynb", [])
+    build, _ = derive(tmp_path, tmp_path / "build")
+    old.unlink()
+    derive(tmp_path, build)
+    assert [path.name for path in build.glob("*.ipynb")] == ["new.ipynb"]
+
+
+@pytest.mark.parametrize(("text", "title", "claim"), [
+    ("# Heading\nRight below, with a [link](http://x).", "Heading", "Right below, with a link."),
+    ("## Heading\n\n*First* paragraph\nin two lines.\n\nSecond.", "Heading", "First paragraph in two lines."),
+    ("No heading.", "a name", "No heading.")])
+def test_title_and_claim_come_from_the_first_cell(text, title, claim):
+    page = describe("a_name", {"cells": [cell(text, kind="markdown")], "metadata": {}})
+    assert (page.title, page.claim) == (title, claim)
+
+
+def test_metadata_says_it_better():
+    said = {"title": "T", "claim": "C", "minutes": 20, "short": "S"}
+    page = describe("a_name", {"cells": [cell("# Other", kind="markdown")], "metadata": said})
+    assert (page.title, page.claim, page.minutes, page.short) == ("T", "C", 20, "S")
+
+
+def test_a_folder_without_notebooks_and_a_broken_notebook_are_sentences(tmp_path):
+    with pytest.raises(InputError, match="no notebook in"):
+        derive(tmp_path)
+    (tmp_path / "broken.ipynb").write_text("{")
+    with pytest.raises(InputError, match=r"broken\.ipynb is no notebook"):
+        derive(tmp_path)
+
+
+def test_only_records_costs_errors_and_machine_are_taken_from_lab():
+    code = ("import importlib, pkgutil, sys, helpers.app\n"
+            "for found in pkgutil.iter_modules(helpers.app.__path__, 'helpers.app.'):\n"
+            "    importlib.import_module(found.name)\n"
+            "print(sorted(name for name in sys.modules if name.startswith('helpers.lab.')), 'torch' in sys.modules)")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    allowed = "['helpers.lab.costs', 'helpers.lab.errors', 'helpers.lab.machine', 'helpers.lab.measurement'] False"
+    assert run.stdout.strip() == allowed, run.stdout + run.stderr
+
+
+def test_nothing_in_the_template_comes_from_another_host():
+    files = [path for path in (ROOT / "helpers/app/template").rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        assert "http" not in path.read_text().replace("http-equiv", ""), path
+
+
+def test_every_file_is_short():
+    for path in (ROOT / "helpers/app").rglob("*.py"):
+        assert len(path.read_text().splitlines()) < 300, path

@@ -1,0 +1,179 @@
+"""Whose turn it is to measure, and what is told about the machine."""
+
+import contextlib
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.lab.machine import describe, fingerprint, peak_resident_bytes, timing_turn
+
+TAKE_TURNS = """
+import sys, time
+from pathlib import Path
+from helpers.lab.machine import timing_turn
+for _ in range(6):
+    with timing_turn(folder=Path(sys.argv[1]), poll_s=0.005):
+        began = time.monotonic()
+        time.sleep(0.01)
+        print(began, time.monotonic())
+"""
+HOLD = """
+import sys, time
+from pathlib import Path
+from helpers.lab.machine import timing_turn
+with timing_turn(folder=Path(sys.argv[1])):
+    print("mine", flush=True)
+    time.sleep(600)
+"""
+
+
+def start(code: str, folder: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+def wait_until(condition, seconds: float = 20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_no_two_processes_ever_time_together(tmp_path):
+    runs = [start(TAKE_TURNS, tmp_path) for _ in range(5)]
+    lines = [line.split() for run in runs for line in run.communicate(timeout=120)[0].splitlines()]
+    turns = sorted((float(began), float(ended)) for began, ended in lines)
+    assert len(turns) == 30
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(turns))
+
+
+def test_the_first_to_come_is_the_first_served_and_each_is_told_how_many_are_ahead(tmp_path):
+    served, told = [], {}
+
+    def run(name):
+        with timing_turn(waiting=told.setdefault(name, []).append, folder=tmp_path, poll_s=0.005):
+            served.append(name)
+
+    with timing_turn(folder=tmp_path):
+        threads = []
+        for name in ("first", "second", "third"):
+            threads.append(threading.Thread(target=run, args=(name,)))
+            threads[-1].start()
+            wait_until(lambda name=name: told.get(name))
+    for thread in threads:
+        thread.join(timeout=20)
+    assert served == ["first", "second", "third"]
+    assert [told[name][0] for name in served] == [1, 2, 3]
+    assert told["third"] == sorted(told["third"], reverse=True)
+
+
+def test_a_clock_set_back_does_not_let_anyone_jump_the_queue(tmp_path, monkeypatch):
+    told = []
+    with timing_turn(folder=tmp_path):
+        monkeypatch.setattr(time, "time_ns", lambda: 1)
+        with (contextlib.suppress(TimeoutError),
+              timing_turn(waiting=lambda ahead: told.append(ahead) or give_up(), folder=tmp_path)):
+            pytest.fail("two turns at once")
+    assert told == [1]
+
+
+def give_up():
+    raise TimeoutError
+
+
+def test_a_killed_holder_does_not_block_the_next(tmp_path):
+    holder = start(HOLD, tmp_path)
+    assert holder.stdout.readline() == "mine\n"
+    told = []
+
+    def waiting(ahead):
+        if not told:
+            os.kill(holder.pid, signal.SIGKILL)
+            holder.wait()
+        told.append(ahead)
+
+    with timing_turn(waiting=waiting, folder=tmp_path, poll_s=0.01):
+        assert told == [1]
+
+
+def test_the_ticket_of_another_user_that_died_blocks_nobody(tmp_path, monkeypatch):
+    """In a folder with the sticky bit only its owner may remove a file."""
+    (tmp_path / "00000000000000000001.turn").touch()
+    remove = Path.unlink
+
+    def only_mine(path, missing_ok=False):
+        if path.name.startswith("0000"):
+            raise PermissionError("not yours")
+        remove(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", only_mine)
+    with timing_turn(waiting=lambda ahead: pytest.fail("waits for the dead"), folder=tmp_path):
+        assert len(list(tmp_path.glob("*.turn"))) == 2
+
+
+def test_who_gives_up_waiting_leaves_the_queue(tmp_path):
+    with timing_turn(folder=tmp_path):
+        with pytest.raises(TimeoutError), timing_turn(waiting=lambda ahead: give_up(), folder=tmp_path):
+            pytest.fail("two turns at once")
+        assert len(list(tmp_path.glob("*.turn"))) == 1
+    assert list(tmp_path.glob("*.turn")) == []
+
+
+def test_an_error_while_timing_passes_the_turn_on(tmp_path):
+    with pytest.raises(TimeoutError), timing_turn(folder=tmp_path):
+        give_up()
+    with timing_turn(waiting=lambda ahead: pytest.fail("still held"), folder=tmp_path):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of users are Unix modes")
+def test_other_users_may_queue_in_the_same_folder(tmp_path):
+    with timing_turn(folder=tmp_path / "queue"):
+        assert (tmp_path / "queue").stat().st_mode & 0o7777 == 0o1777
+        assert {path.stat().st_mode & 0o777 for path in (tmp_path / "queue").iterdir()} == {0o666}
+
+
+def test_the_fingerprint_names_neither_user_nor_host():
+    code = ("import getpass, os, platform, socket\n"
+            "os.environ |= {'USER': 'Zaphod', 'LOGNAME': 'Zaphod', 'HOME': '/home/Zaphod', 'HOSTNAME': 'Magrathea'}\n"
+            "platform.node = socket.gethostname = socket.getfqdn = lambda *a: 'Magrathea'\n"
+            "getpass.getuser = lambda: 'Zaphod'\n"
+            "real = platform.uname()\n"
+            "platform.uname = lambda: real._replace(node='Magrathea')\n"
+            "from helpers.lab import fingerprint\nprint(fingerprint())\nprint(os.environ['USER'], platform.node())")
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    facts, names = printed.strip().split("\n")
+    assert names == "Zaphod Magrathea"
+    assert "Zaphod" not in facts
+    assert "Magrathea" not in facts
+    assert os.uname().nodename not in facts or len(os.uname().nodename) < 4
+
+
+def test_the_fingerprint_says_what_a_figure_depends_on():
+    facts = fingerprint()
+    assert re.fullmatch("[0-9a-f]{12}", facts["id"])
+    assert facts["cores"] == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert facts["python"] == "{}.{}.{}".format(*sys.version_info[:3])
+    assert {"torch", "onnxruntime", "openvino"} <= set(facts["libraries"])
+    assert facts["cpu"] in describe(facts)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no CPU affinity")
+def test_cores_that_the_process_may_not_use_are_not_counted():
+    code = ("import os; from helpers.lab.machine import usable_cores\n"
+            "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); print(usable_cores())")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_peak_memory_counts_what_was_given_back():
+    before = peak_resident_bytes()
+    block = bytearray(os.urandom(1)) * 300_000_000
+    del block
+    assert peak_resident_bytes() >= max(before, 300_000_000)
