@@ -7,9 +7,14 @@ from pathlib import Path
 
 import helpers
 from helpers.lab import baseline, compare, export, load_task, write_recorded
-from helpers.model_optimization import quantization_aware, quantize
+from helpers.model_optimization import quantize
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
+
+
+def say(fraction: float | None, message: str) -> None:
+    """A line for each step."""
+    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
 
 
 def record_quantization() -> None:
@@ -19,17 +24,14 @@ def record_quantization() -> None:
     streams = {"streams": 2, "micro_batch": 4}
     models = [
         base,
-        export(base, "onnxruntime"),
         export(base, "onnxruntime", **streams),
         quantize(base, task, "bf16"),
         quantize(base, task, "dynamic-int8"),
         quantize(base, task, "dynamic-int8", reduce_range=True),
-        quantize(base, task, "dynamic-int8", per_channel=True),
         quantize(base, task, "dynamic-int8", per_channel=True, **streams),
         quantize(base, task, "static-int8", per_channel=True),
         quantize(base, task, "static-int8", "openvino", **streams),
-        *(quantize(base, task, "weight-only", bits=bits) for bits in (8, 4, 3, 2)),
-        quantization_aware(base, task, bits=2, epochs=1.0),
+        *(quantize(base, task, "weight-only", bits=bits) for bits in (4, 2)),
     ]
     result = compare(models, task)
     write_recorded(FOLDER / "1_model_optimization.jsonl", list(result.measurements))

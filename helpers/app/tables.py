@@ -9,7 +9,7 @@ from IPython.display import HTML
 from helpers.lab import machine
 from helpers.lab.measurement import Measurement
 
-from .figures import NONE, count, interval, signed, two
+from .figures import NONE, interval, signed, two
 from .records import listed
 from .words import shown
 
@@ -57,10 +57,12 @@ def _energy(record: Measurement) -> Cell:
     return two(1e3 * record.joules), interval(1e3 * (record.joules_low or 0), 1e3 * (record.joules_high or 0))
 
 
+def _size(record: Measurement) -> Cell:
+    return two(record.artefact_bytes / 1e6), f"{two(record.parameters / 1e6)} M par." if record.parameters else ""
+
+
 def _provenance(record: Measurement) -> Cell:
-    day = record.measured_at[:10]
-    return {"measured": ("measured", f"on this machine, {day}"), "recorded": ("recorded", f"elsewhere, {day}"),
-            "simulated": ("simulated", day)}[record.provenance]
+    return record.provenance, record.measured_at[:10]
 
 
 _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
@@ -71,7 +73,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
     ("Speed-up", "times", lambda r: (two(r.speedup), interval(r.speedup_low, r.speedup_high))),
     ("Throughput", "per second", lambda r: (two(r.throughput_per_s), f"batch {r.batch_size}")),
     ("Latency", "ms, p50", lambda r: (two(r.p50_ms), f"p95 {two(r.p95_ms)}")),
-    ("Size", "MB", lambda r: (two(r.artefact_bytes / 1e6), count(r.parameters) + " par." if r.parameters else "")),
+    ("Size", "MB", _size),
     ("Memory", "MB", lambda r: (two(r.peak_bytes / 1e6) if r.peak_bytes else NONE, "")),
     ("Energy", "J per 1,000", _energy),
     ("Provenance", "", _provenance),

@@ -105,7 +105,8 @@ def break_even(reference: Measurement, candidate: Measurement, offer: Offer,
     if saved <= 0:
         return None
     share = cost(candidate, offer).share
-    spent = candidate.made_in_s / 3600 * offer.on_demand_usd_hour * share + hours_of_work * usd_per_hour_of_work
+    extra_s = max(0.0, candidate.made_in_s - reference.made_in_s)  # the reference was made in any case
+    spent = extra_s / 3600 * offer.on_demand_usd_hour * share + hours_of_work * usd_per_hour_of_work
     return spent / saved
 
 

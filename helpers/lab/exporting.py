@@ -7,6 +7,7 @@ import logging
 import tempfile
 import time
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,24 @@ def streams_name(settings: dict[str, Any]) -> str:
 
 
 def write_onnx(model: TorchTextModel, path: Path) -> Path:
-    """Write an ONNX graph with free batch and length: input_ids, attention_mask -> logits."""
+    """Write an ONNX graph with free batch and length: input_ids, attention_mask -> logits.
+
+    The export takes some ten seconds, so a model that was exported before is copied.
+    """
     if not isinstance(model, TorchTextModel):
         raise InputError(f"Only a PyTorch model can be exported; '{model.card.name}' runs in {model.runtime}.")
+    if model not in _exported_before:
+        _write_fresh(model, path)
+        _exported_before[model] = path.read_bytes()
+    path.write_bytes(_exported_before[model])
+    return path
+
+
+# Models are not changed after they are made, and take their export with them when they go.
+_exported_before: weakref.WeakKeyDictionary[TorchTextModel, bytes] = weakref.WeakKeyDictionary()
+
+
+def _write_fresh(model: TorchTextModel, path: Path) -> None:
     module = copy.deepcopy(model.module).cpu().float()
     config = NormalizedConfigManager.get_normalized_config_class(module.config.model_type)(module.config)
     dummy = DummyTextInputGenerator("text-classification", config, batch_size=2, sequence_length=16)
@@ -71,7 +87,6 @@ def write_onnx(model: TorchTextModel, path: Path) -> Path:
         torch.onnx.export(module, inputs, str(path), dynamo=True, external_data=False, verbose=False,
                           input_names=["input_ids", "attention_mask"], output_names=["logits"],
                           dynamic_shapes={"input_ids": free, "attention_mask": free})
-    return path
 
 
 def openvino_graph(model: TorchTextModel) -> Any:

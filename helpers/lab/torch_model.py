@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
 from .model import Card, TextModel
@@ -116,11 +116,16 @@ class TorchTextModel(TextModel):
         return cls(card, encoder, module, packed)
 
 
+# The counter knows the attention of GPUs only; without this a CPU's would count as nothing.
+_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
+                  lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)}
+
+
 def count_macs(module: nn.Module, tokens: int) -> int:
     """Multiply-accumulates of one input of that many tokens, counted while it runs once."""
     target = next(module.parameters()).device
     ids = torch.ones(1, max(1, tokens), dtype=torch.int64, device=target)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter, torch.inference_mode():
         module(ids, torch.ones_like(ids))
     return counter.get_total_flops() // 2
 

@@ -23,6 +23,7 @@ from helpers.lab.torch_model import TorchTextModel
 from .schemes import SCHEMES
 
 STRATEGY = "model optimization"
+_FORMATS = {"fp16": "f16", "bf16": "bf16"}  # scheme -> OpenVINO's name of the arithmetic
 
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -55,12 +56,15 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
     _require_layers(model, keep_float)
     if unknown := set(streams) - {"streams", "micro_batch"}:
         raise InputError(f"quantize does not take '{sorted(unknown)[0]}'.")
+    if keep_float and scheme in _FORMATS:
+        raise InputError(f"'{scheme}' casts the whole model; keep_float= goes with the int8 and weight-only schemes.")
     began = time.perf_counter()
     settings: dict[str, Any] = {"scheme": scheme, "runtime": runtime, **streams}
     if keep_float:
         settings["keep_float"] = list(keep_float)
-    if scheme in ("fp16", "bf16"):
+    if scheme in _FORMATS:
         made = cast(model, scheme) if runtime == "pytorch" else _openvino_cast(model)
+        settings |= {"precision": _FORMATS[scheme]} if runtime == "openvino" else {}
         name = f"{scheme}, {RUNTIME_NAMES[runtime]}"
     elif scheme == "weight-only":
         from .weight_only import quantize_weights

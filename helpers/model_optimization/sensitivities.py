@@ -16,7 +16,7 @@ from helpers.lab.torch_model import TorchTextModel
 from helpers.lab.training import Progress, silent
 
 from .quantization import linear_layers
-from .weight_only import weight_config
+from .weight_only import require_numbers, weight_config
 
 
 def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size: int = 32, rows: int = 64,
@@ -32,8 +32,10 @@ def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size:
         `quantize(..., keep_float=...)` takes for mixed precision.
 
     Raises:
+        InputError: bits outside 2 to 8, or a group size that fits no layer.
         Cancelled: `cancelled()` turned true; asked between layers.
     """
+    require_numbers(model.module, bits, group_size)
     texts = task.validation["text"][:rows]
     target = next(model.module.parameters()).device
     ids, mask = (torch.from_numpy(array).to(target) for array in pad(model.encoder.encode(texts)))

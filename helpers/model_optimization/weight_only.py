@@ -30,7 +30,7 @@ def quantize_weights(model: TorchTextModel, bits: int, group_size: int,
     Raises:
         InputError: bits outside 2 to 8, or a group size that fits no layer.
     """
-    _require(model.module, bits, group_size)
+    require_numbers(model.module, bits, group_size)
     module = copy.deepcopy(model.module)
     names = _quantizable(module, group_size, keep_float)
     quantize_(module, weight_config(bits, group_size), filter_fn=lambda layer, name: name in names)
@@ -50,7 +50,7 @@ def quantization_aware(model: TorchTextModel, task: Task, *, bits: int, group_si
         InputError: bits outside 2 to 8, or a group size that fits no layer.
         Cancelled: `cancelled()` turned true.
     """
-    _require(model.module, bits, group_size)
+    require_numbers(model.module, bits, group_size)
     began = time.perf_counter()
     module = copy.deepcopy(model.module)
     names = _quantizable(module, group_size, ())
@@ -73,7 +73,8 @@ def quantization_aware(model: TorchTextModel, task: Task, *, bits: int, group_si
     return TorchTextModel(card, model.encoder, module, packed | packed_linear)
 
 
-def _require(module: nn.Module, bits: int, group_size: int) -> None:
+def require_numbers(module: nn.Module, bits: int, group_size: int) -> None:
+    """Refuse bits and group sizes that no layer of the module can be stored in."""
     if bits not in BITS:
         raise InputError(f"Weights can be stored in {BITS[0]} to {BITS[-1]} bits, not in {bits}.")
     if group_size < 1 or not _quantizable(module, group_size, ()):

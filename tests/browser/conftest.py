@@ -35,15 +35,18 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """open_page(**context options) -> a page; the test fails on a request elsewhere and on a console error."""
+    """open_page(**context options) -> a page; the test fails on a request elsewhere and on a console error.
+
+    `allowed` is a pattern of console errors that the test provokes.
+    """
     wrong: list[str] = []
     with contextlib.ExitStack() as stack:
-        def opened(**options: object) -> Page:
+        def opened(allowed: str = "(?!)", **options: object) -> Page:
             context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
             stack.callback(context.close)
             page = context.new_page()
             context.route("**/*", lambda route: _only_local(route, wrong))
-            page.on("console", lambda message: _note(message, wrong))
+            page.on("console", lambda message: _note(message, wrong, allowed))
             page.on("pageerror", lambda error: wrong.append(f"uncaught: {error}"))
             page.set_default_timeout(60_000)
             return page
@@ -60,8 +63,8 @@ def _only_local(route: Route, wrong: list[str]) -> None:
         route.abort()
 
 
-def _note(message: ConsoleMessage, wrong: list[str]) -> None:
-    if message.type == "error":
+def _note(message: ConsoleMessage, wrong: list[str], allowed: str) -> None:
+    if message.type == "error" and not re.search(allowed, message.text):
         wrong.append(f"console: {message.text} ({message.location.get('url', '')})")
 
 

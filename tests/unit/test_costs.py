@@ -51,8 +51,8 @@ def test_no_sourced_power_gives_no_energy_rather_than_zero(new_measurement):
 
 def test_break_even_divides_what_was_spent_by_what_each_prediction_saves(new_measurement):
     """An hour on half a machine is 0.18 dollars, two hours at 50 are 100; a prediction saves 0.25 / 10^6."""
-    reference = new_measurement(throughput_per_s=100.0)
-    candidate = new_measurement(throughput_per_s=200.0, made_in_s=3600.0)
+    reference = new_measurement(throughput_per_s=100.0, made_in_s=600.0)  # made in any case
+    candidate = new_measurement(throughput_per_s=200.0, made_in_s=4200.0)
     found = break_even(reference, candidate, RENTED, hours_of_work=2, usd_per_hour_of_work=50)
     assert found == pytest.approx((0.18 + 100) / 0.25e-6)
 
