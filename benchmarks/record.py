@@ -33,7 +33,7 @@ def record_quantization() -> None:
         quantize(base, task, "static-int8", "openvino", **streams),
         *(quantize(base, task, "weight-only", bits=bits) for bits in (4, 2)),
     ]
-    result = compare(models, task)
+    result = compare(models, task, progress=say)
     write_recorded(FOLDER / "1_model_optimization.jsonl", list(result.measurements))
     print(result.frame().round(3).to_string(index=False))
 

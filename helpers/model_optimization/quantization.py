@@ -154,7 +154,10 @@ def _openvino_int8(model: TorchTextModel, task: Task, rows: int, keep_float: Seq
     nncf.set_log_level(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         plain = write_onnx(model, Path(folder) / "model.onnx")
-        graph, kept = openvino_from_onnx(plain), nodes_of(plain, keep_float)  # the nodes keep their names
+        graph, kept = openvino_from_onnx(plain), nodes_of(plain, keep_float)
+    # The nodes keep their names; a Gemm's product is called NAME/WithoutBiases.
+    products = [op.friendly_name for op in graph.get_ops() if op.get_type_name() == "MatMul"]
+    kept = [name for name in products if name.split("/")[0] in kept]
     inputs = _calibration_inputs(model, task, rows)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         return nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs),
