@@ -13,7 +13,6 @@ _HOME = {
     "check": ("words", "check"),
     "headline": ("words", "headline"),
     "table": ("tables", "table"),
-    "measured_how": ("provenance", "measured_how"),
     "progress": ("progress", "progress"),
     "chart": ("charts", "accuracy_against_cost"),
     "speedups": ("charts", "speedups"),

@@ -83,7 +83,6 @@ def _with_pages(pages: Sequence[Page]) -> Any:
 
 def _not_found(configuration: Any) -> type:
     """What answers an address that nothing is served at; Tornado's own page is bare."""
-    from tornado.web import HTTPError
     from voila.handler import BaseVoilaHandler
 
     class NotFound(BaseVoilaHandler):
@@ -91,7 +90,7 @@ def _not_found(configuration: Any) -> type:
             super().initialize(voila_configuration=configuration)
 
         def get(self) -> None:
-            raise HTTPError(404)
+            self.send_error(404)
 
     return NotFound
 

@@ -109,13 +109,18 @@ def headline_html(records: Sequence[Measurement], offer_name: str = DEFAULT_OFFE
         return body
     chosen = best(records) or max(records[1:], key=lambda record: record.speedup)
     after = break_even(records[0], chosen, offer(offer_name), hours_of_work, usd_per_hour_of_work)
-    repaid = "never" if after is None else "at once" if after < 1 else count(after)
+    if after is None:
+        repaid = ("never", f"repaid: no cheaper to run on {offer_name}")
+    elif after < 1:
+        repaid = ("at once", f"repaid: it took no extra work (on {offer_name})")
+    else:
+        repaid = (count(after), f"predictions until its making is repaid, on {offer_name}")
     low, high = 100 * chosen.accuracy_delta_low, 100 * chosen.accuracy_delta_high
     times, times_low, times_high, word = ratio(chosen)
     figures = [
         (f"{two(times)}x", f"{word} ({two(times_low)} to {two(times_high)})"),
         (f"{signed(100 * chosen.accuracy_delta)}", f"points of accuracy ({signed(low)} to {signed(high)})"),
-        (repaid, f"{'' if after is None or after < 1 else 'predictions '}until the work is repaid, on {offer_name}"),
+        repaid,
     ]
     tiles = "".join(f"<div class='app-figure'><b>{html.escape(big)}</b><span>{html.escape(small)}</span></div>"
                     for big, small in figures)

@@ -89,7 +89,7 @@ def operator_times(model: TextModel, texts: Sequence[str], repeats: int = 5) -> 
 
 
 def _kind(operator: str) -> str:
-    name = operator.lower().replace("_", "")
+    name = operator.lower().replace("_", "").replace("quantizelinear", "quantize").replace("qlinear", "q")
     if any(word in name for word in _PRODUCTS):
         return "product"
     return "conversion" if any(word in name for word in _CONVERSIONS) else "other"
@@ -141,7 +141,7 @@ def explain_speed(reference: TextModel, candidate: TextModel, task: Task, *, pro
     Best used with the fp32 and the int8 model of one runtime: another runtime changes more than the bits.
     """
     texts = task.test["text"][:16]
-    with timing_turn(waiting=lambda ahead: progress(None, f"waiting for {ahead} other runs")):
+    with timing_turn(waiting=_waiting(progress, cancelled)):
         before, after = operator_times(reference, texts), operator_times(candidate, texts)
     by_kind = {name: frame.groupby("kind")["ms"].sum() for name, frame in (("before", before), ("after", after))}
     total = by_kind["before"].sum()
@@ -151,6 +151,14 @@ def explain_speed(reference: TextModel, candidate: TextModel, task: Task, *, pro
                        cancelled=cancelled).measurements[1]
     operators = before.merge(after, on=["operator", "kind"], how="outer", suffixes=("_reference", "_candidate"))
     return Explanation(instruction_sets(), int8_gain(), operators.fillna(0.0), predicted, measured)
+
+
+def _waiting(progress: Progress, cancelled: Callable[[], bool]) -> Callable[[int], None]:
+    def waiting(ahead: int) -> None:
+        if cancelled():
+            raise Cancelled
+        progress(None, f"waiting for {ahead} other runs")
+    return waiting
 
 
 def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[int] = (1, 4, 16, 64),
@@ -166,7 +174,7 @@ def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[i
     """
     cells = [(batch, length) for batch in batches for length in tokens]
     found = []
-    with timing_turn(waiting=lambda ahead: progress(None, f"waiting for {ahead} other runs")):
+    with timing_turn(waiting=_waiting(progress, cancelled)):
         for number, (batch, length) in enumerate(cells):
             if cancelled():
                 raise Cancelled

@@ -50,8 +50,10 @@ def quantized(model: TorchTextModel, calibration_inputs: list[dict[str, np.ndarr
     with tempfile.TemporaryDirectory() as folder:
         plain, target = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
         write_onnx(model, plain)
+        kept = nodes_of(plain, keep_float)
         common = {"per_channel": per_channel, "reduce_range": reduce_range, "weight_type": QuantType.QInt8,
-                  "nodes_to_exclude": nodes_of(plain, keep_float), "op_types_to_quantize": _OPERATORS}
+                  "nodes_to_exclude": [*kept, *(f"{name}_MatMul" for name in kept)],  # so is a Gemm called anew
+                  "op_types_to_quantize": _OPERATORS}
         if not calibration_inputs:
             quantize_dynamic(plain, target, **common)
         else:

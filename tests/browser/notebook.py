@@ -21,7 +21,7 @@ def record(model, strategy, accuracy, speedup, provenance="recorded"):
         p50_ms=8 / speedup, p95_ms=11 / speedup, p99_ms=14 / speedup, throughput_per_s=150 * speedup, batch_size=16,
         threads=2, artefact_bytes=int(90e6 / speedup), parameters=22_700_000, macs=None, peak_bytes=400_000_000,
         joules_low=0.05 / speedup, joules=0.1 / speedup, joules_high=0.2 / speedup, energy_method="made up",
-        made_in_s=900, usd_per_million=0.18 / speedup, reference="MiniLM fp32",
+        made_in_s=900 if speedup == 1 else 1800, usd_per_million=0.18 / speedup, reference="MiniLM fp32",
         machine={"cpu": "a test machine", "instruction_sets": [], "cores": 2, "memory_gib": 8.0, "gpu": None},
         key="0" * 64, provenance=provenance, measured_at="2026-01-02T00:00:00+00:00")
 

@@ -29,6 +29,16 @@ ANSWER_MS = """(panel, [key, wanted]) => new Promise(done => {
 })"""
 
 
+# A test that looks now and then would miss what is said for a moment.
+COLLECT_SAID = """panel => {
+    window.said = [];
+    new MutationObserver(() => {
+        const now = panel.querySelector(".app-status")?.textContent ?? "";
+        if (now !== window.said.at(-1)) window.said.push(now);
+    }).observe(panel, {subtree: true, childList: true, characterData: true});
+}"""
+
+
 def wait_for_charts(page: Page, count: int = 3) -> None:
     page.wait_for_function(ALL_DRAWN, arg=count)
 
@@ -90,11 +100,14 @@ def test_a_control_changes_the_explored_chart(page):
 def test_a_run_replaces_recorded_marks_by_measured_ones_that_can_be_saved(page):
     panel = panel_of(page)
     assert provenances(page) == ["recorded"] * 4 + ["simulated"]
-    panel.get_by_role("button", name="Measure on this machine").click()
-    expect(panel.locator(".app-status")).to_contain_text("waiting: 1 run ahead", timeout=20_000)
-    expect(panel.locator(".app-status")).to_contain_text("timing", timeout=20_000)
-    expect(panel.get_by_role("button", name="Measure on this machine")).to_be_disabled()
+    panel.evaluate(COLLECT_SAID)
+    button = panel.get_by_role("button", name="Measure on this machine")
+    button.click()
+    expect(button).to_be_disabled()
     expect(panel.locator(".app-status")).to_contain_text("Measured on this machine just now", timeout=30_000)
+    expect(button).to_be_enabled()
+    said = " | ".join(page.evaluate("window.said"))
+    assert re.search(r"waiting: 1 run ahead.*\d+ %: timing MiniLM fp32.*\d+ %: timing 2-layer student", said), said
     assert provenances(page) == ["measured"] * 4 + ["simulated"]
     filled = panel.locator(f"{CHARTS} path[aria-roledescription=point]").evaluate_all(
         "marks => marks.filter(mark => mark.getAttribute('fill') !== 'transparent').length")
