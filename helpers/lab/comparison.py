@@ -145,14 +145,12 @@ def _time(models: Sequence[Model], sample: list, rounds: int, progress: Progress
 
 
 def _best_batch_size(model: Model, sample: list, check: Callable[[], None]) -> int:
-    """Tried upwards until two sizes in a row are slower: throughput has one peak over the batch size."""
+    """All are tried: with streams, throughput falls and rises again over the batch size."""
     part = sample[:LARGEST_BATCH]
     model.predict(part)  # warm-up: memory is allocated, kernels are chosen
     seconds: dict[int, float] = {}
     for size in (size for size in BATCH_SIZES if size <= len(part)):
         seconds[size] = min(_seconds(model, part, size, check) for _ in range(2))
-        if len(seconds) > 2 and min(list(seconds.values())[-2:]) > 1.1 * min(seconds.values()):
-            break
     return min(seconds, key=seconds.__getitem__)
 
 

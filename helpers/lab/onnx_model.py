@@ -40,8 +40,6 @@ def session(graph: Path, threads: int, profile: Path | None = None) -> onnxrunti
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Threads that spin between calls would take the cores of whatever is timed next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if profile:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
