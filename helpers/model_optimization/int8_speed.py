@@ -161,8 +161,8 @@ def _waiting(progress: Progress, cancelled: Callable[[], bool]) -> Callable[[int
     return waiting
 
 
-def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[int] = (1, 4, 16, 64),
-              tokens: Sequence[int] = (8, 32, 128), rounds: int = 5, progress: Progress = silent,
+def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[int] = (1, 8, 32),
+              tokens: Sequence[int] = (8, 32, 96), rounds: int = 5, progress: Progress = silent,
               cancelled: Callable[[], bool] = lambda: False) -> pd.DataFrame:
     """Speed-up of the candidate over batch size and text length, interleaved.
 

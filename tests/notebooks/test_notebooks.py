@@ -62,6 +62,7 @@ def test_a_sentence_stands_before_each_lesson_cell(path):
 
 
 @by_name
+@pytest.mark.timeout(1500)  # trains, exports and times for real: eight minutes on two cores
 def test_it_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "home"))
     done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=SMALL, cwd=str(tmp_path),
