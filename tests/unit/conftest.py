@@ -78,30 +78,7 @@ def make_tiny_model(task, seed: int = 0):
 
 
 @pytest.fixture(scope="session")
-def remembered_exports(tmp_path_factory):
-    """PyTorch's exporter takes seconds and gives the same file for the same network: it works once for each."""
-    import hashlib
-    import pickle
-    import shutil
-
-    import torch
-
-    folder, export = tmp_path_factory.mktemp("exports"), torch.onnx.export
-
-    def remembering(module, inputs, path, **options):
-        state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-        known = folder / hashlib.sha256(pickle.dumps([repr(module), state, str(options)])).hexdigest()
-        if not known.exists():
-            export(module, inputs, str(known), **options)
-        shutil.copy(known, path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.onnx, "export", remembering)
-        yield
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tiny_task, remembered_exports):
+def tiny_model(tiny_task):
     """See make_tiny_model. Shared: tests leave it as it is."""
     return make_tiny_model(tiny_task)
 
