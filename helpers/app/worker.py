@@ -44,7 +44,9 @@ def main() -> None:
     """Answer jobs until the page's kernel is gone."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the answers
-    questions = sys.stdin.buffer
+    questions = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    with open(os.devnull, "rb") as nothing:  # a program that a measurement starts must not share the pipe
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
     paths = pickle.loads(read(questions) or pickle.dumps([]))
     sys.path[:] = list(dict.fromkeys([*paths, *sys.path]))
     jobs: queue.Queue[bytes] = queue.Queue()
