@@ -85,8 +85,8 @@ def test_it_runs_on_a_file_of_the_users(path, tmp_path, monkeypatch):
     notebook.cells = notebook.cells[:last + 1]
     nbformat.write(notebook, tmp_path / "short.ipynb")
     own = {"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3}
-    done = papermill.execute_notebook(str(tmp_path / "short.ipynb"), None, parameters=own, cwd=str(tmp_path),
-                                      progress_bar=False, execution_timeout=300)
+    done = papermill.execute_notebook(str(tmp_path / "short.ipynb"), str(tmp_path / "out.ipynb"), parameters=own,
+                                      cwd=str(tmp_path), progress_bar=False, execution_timeout=300)
     assert "answers a second" in str(done.cells[-1].outputs)
 
 
