@@ -35,6 +35,7 @@ class _Rows(CalibrationDataReader):
         self._inputs = iter(inputs)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next row's inputs, or None after the last."""
         return next(self._inputs, None)
 
 

@@ -67,6 +67,7 @@ class _Int8Linear(nn.Module):
         self.clip, self.pairs, self.clipped = clip, 0, 0
 
     def forward(self, values: Tensor) -> Tensor:
+        """(..., in) float32 to (..., out) float32, by 8-bit products."""
         flat = values.reshape(-1, values.shape[-1])
         low, high = min(0.0, float(flat.min())), max(0.0, float(flat.max()))
         scale = (high - low) / 255 or 1.0

@@ -81,6 +81,7 @@ def test_an_error_while_exploring_is_a_sentence_and_the_next_setting_works(tmp_p
     wait_until(lambda: "not your doing" in explore._status.value)
     slider.value = 1
     wait_until(lambda: "not your doing" not in explore._status.value)
+    assert "y is 1" in shown_text(explore)
 
 
 def test_a_panel_shows_recorded_results_until_fresh_ones_arrive():
