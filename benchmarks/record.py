@@ -21,14 +21,17 @@ def record_quantization() -> None:
     """The candidates of notebook 1, losing ones included."""
     task = load_task("tickets")
     base = baseline(task)
-    streams = {"streams": 2, "micro_batch": 4}
     models = [
         base,
-        export(base, "onnxruntime", **streams),
+        export(base, "onnxruntime"),
+        export(base, "onnxruntime", streams=2),
         quantize(base, task, "dynamic-int8"),
+        quantize(base, task, "dynamic-int8", per_channel=False),
         quantize(base, task, "dynamic-int8", reduce_range=True),
-        quantize(base, task, "dynamic-int8", per_channel=True, **streams),
-        quantize(base, task, "static-int8", "openvino", **streams),
+        quantize(base, task, "dynamic-int8", streams=2),
+        quantize(base, task, "static-int8", streams=2),
+        quantize(base, task, "static-int8", "openvino", streams=2),
+        quantize(base, task, "bf16"),
         *(quantize(base, task, "weight-only", bits=bits) for bits in (4, 2)),
     ]
     result = compare(models, task, rows=96, progress=say)

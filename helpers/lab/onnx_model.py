@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import onnxruntime
 
-from .model import Card, TextModel
+from .model import FEW_ROWS, Card, TextModel
 from .text import TextEncoder
 
 
@@ -16,6 +16,7 @@ class OnnxTextModel(TextModel):
     """An ONNX graph with inputs input_ids and attention_mask and output logits."""
 
     runtime = "onnxruntime"
+    micro_batch = FEW_ROWS
 
     def __init__(self, card: Card, encoder: TextEncoder, graph: Path) -> None:
         super().__init__(card, encoder)

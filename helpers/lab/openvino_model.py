@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import openvino
 
-from .model import Card, TextModel
+from .model import FEW_ROWS, Card, TextModel
 from .text import TextEncoder
 
 
@@ -15,6 +15,7 @@ class OpenVinoTextModel(TextModel):
     """An OpenVINO graph with inputs input_ids and attention_mask and output logits."""
 
     runtime = "openvino"
+    micro_batch = FEW_ROWS
 
     def __init__(self, card: Card, encoder: TextEncoder, graph: openvino.Model) -> None:
         super().__init__(card, encoder)

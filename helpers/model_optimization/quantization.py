@@ -29,7 +29,7 @@ RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino"
 
 
 def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None = None, *, bits: int = 8,
-             group_size: int = 32, per_channel: bool = False, reduce_range: bool = False,
+             group_size: int = 32, per_channel: bool = True, reduce_range: bool = False,
              calibration: str = "minmax", calibration_rows: int = 128, keep_float: Sequence[str] = (),
              **streams: int) -> Model:
     """A copy of `model` in fewer bits; the original stays as it is.
@@ -42,7 +42,7 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
             stores weights in `bits` bits and computes in fp32.
         runtime: one that has the scheme; by default its first.
         bits, group_size: weight-only: 2 to 8 bits, one scale for so many neighbours in a row.
-        per_channel: int8 in ONNX Runtime: one scale an output column instead of one a matrix.
+        per_channel: int8 in ONNX Runtime: one scale an output column, instead of one a matrix.
         reduce_range: int8 in ONNX Runtime: 7-bit weights, which cannot saturate on CPUs without VNNI.
         calibration, calibration_rows: static: "minmax", "percentile" or "entropy" (ONNX Runtime;
             OpenVINO has its own), over so many training rows.
@@ -175,6 +175,6 @@ def _onnx_int8(model: TorchTextModel, task: Task, scheme: str, per_channel: bool
 def _onnx_name(scheme: str, per_channel: bool, reduce_range: bool, calibration: str) -> str:
     parts = ["int8", scheme.removesuffix("-int8")]
     parts += [calibration] if scheme == "static-int8" and calibration != "minmax" else []
-    parts += ["per channel"] if per_channel else []
+    parts += [] if per_channel else ["per tensor"]
     parts += ["7-bit weights"] if reduce_range else []
     return f"{' '.join(parts)}, ONNX Runtime"
