@@ -25,6 +25,8 @@ _CLASSES = {
     "onnxruntime": ("helpers.lab.onnx_model", "OnnxTextModel"),
     "openvino": ("helpers.lab.openvino_model", "OpenVinoTextModel"),
     "scikit-learn": ("helpers.lab.sklearn_model", "SklearnModel"),
+    "numpy": ("helpers.lab.static_model", "StaticModel"),
+    "cascade": ("helpers.lab.cascade_model", "CascadeModel"),
 }
 
 

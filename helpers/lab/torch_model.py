@@ -112,8 +112,22 @@ class TorchTextModel(TextModel):
             module = OwnHeadClassifier(AutoModelForSequenceClassification.from_config(architecture))
         weights, packed = unpack(load_file(path / "weights.safetensors"))
         dtype = next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())
+        _fit_shapes(module, weights)
         module.to(dtype).load_state_dict(weights)
         return cls(card, encoder, module, packed)
+
+
+def _fit_shapes(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give linear layers the sizes of their stored weights: a pruned encoder's differ from layer to layer.
+
+    The last layer's outputs are the classes, which the card tells: those must agree.
+    """
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    for name, layer in layers:
+        rows, columns = weights[f"{name}.weight"].shape
+        rows = layer.out_features if name == layers[-1][0] else rows
+        if (rows, columns) != layer.weight.shape:
+            module.set_submodule(name, nn.Linear(columns, rows, bias=layer.bias is not None))
 
 
 # The counter knows the attention of GPUs only; without this a CPU's would count as nothing.

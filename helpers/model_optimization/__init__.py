@@ -1,4 +1,4 @@
-"""Strategy 1: quantization (here), pruning and distillation: the same task with cheaper weights."""
+"""Strategy 1: quantization, pruning, distillation, and what they give together: the same task with cheaper weights."""
 
 import importlib
 from typing import Any
@@ -10,6 +10,10 @@ _HOME = {
     "explain_speed": "int8_speed", "crossover": "int8_speed", "operator_times": "int8_speed",
     "paper_speedup": "int8_speed", "int8_gain": "int8_speed",
     "saturation": "saturated",
+    "prune": "pruning", "METHODS": "granularities", "compressed_bytes": "unstructured",
+    "distill": "distillation", "distill_with_control": "distillation", "distill_static": "static_student",
+    "cascade": "cascades",
+    "build": "pipelines", "stack": "stacking", "Stack": "stacking", "search": "searching",
 }
 __all__ = sorted(_HOME)
 

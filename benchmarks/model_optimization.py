@@ -1,0 +1,213 @@
+"""Pruning, distillation and both with quantization, against PyTorch fp32 eager and against other projects.
+
+python -m benchmarks.model_optimization [--task FILE] [--test FILE] [--text COLUMN] [--label COLUMN] [--quick]
+    [--json FILE]
+"""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
+from benchmarks.peers import model2vec_recipe, sentence_transformers_recipe, torch_pruning_recipe
+from benchmarks.recipes import openvino_recipe
+from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
+from helpers.lab.baselines import mean_tokens
+from helpers.lab.model import Model
+from helpers.lab.torch_model import TorchTextModel
+from helpers.model_optimization import build, compressed_bytes, distill_with_control, prune, search, stack
+from helpers.model_optimization.anatomy import anatomy
+from helpers.model_optimization.pipelines import Step
+
+INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
+        "name": "int8"}
+FIRST = {"step": "cascade", "first": "tfidf", "lose_at_most": 0.5, "name": "behind TF-IDF"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is tried: all of it, or a look."""
+
+    seeds: int
+    depths: tuple[int, ...]
+    shares: tuple[float, ...]
+    epochs: float
+    augmented: int
+    recovery: float
+    timing: dict
+
+    @classmethod
+    def of(cls, quick: bool) -> "Effort":
+        """A look, or what the figures are claimed from."""
+        if quick:
+            return cls(2, (2,), (0.5,), 1.0, 0, 0.5, {"rows": 48, "rounds": 3})
+        return cls(5, (1, 2, 3), (0.5, 0.75), 3.0, 4, 2.0, {"rows": 192, "rounds": 9})
+
+
+def distil_step(depth: int, effort: Effort) -> Step:
+    """A student of the teacher's first layers: with few steps they did better on validation rows than spread ones."""
+    return {"step": "distill", "layers": list(range(depth)), "epochs": effort.epochs, "augmented": effort.augmented,
+            "name": f"{depth} layers"}
+
+
+def prune_step(share: float, effort: Effort) -> Step:
+    """Heads and columns cut on one budget, recovered with the first model as the teacher."""
+    return {"step": "prune", "method": "structured", "sparsity": share, "steps": 3, "epochs": effort.recovery,
+            "teacher": True, "augmented": effort.augmented // 4, "name": f"{share:.0%} cut"}
+
+
+def pipelines_of(effort: Effort) -> list[list[Step]]:
+    """What the search tries: depth, then cut, then int8; and each behind a first stage."""
+    found = []
+    for depth in effort.depths:
+        start = [distil_step(depth, effort)]
+        found += [[*start, INT8], *([*start, prune_step(share, effort), INT8] for share in effort.shares)]
+    return [*found, *([*steps, FIRST] for steps in found)]
+
+
+def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], list[Model]]:
+    """Structured pruning at half of the encoder, zeros, and what zeros do to the artefact."""
+    cut = prune(base, task, "structured", 0.55, steps=3, epochs=effort.recovery, teacher=base,
+                augmented=effort.augmented // 2)
+    zeros, pattern = prune(base, task, "magnitude", 0.5), prune(base, task, "2:4")
+    tokens = mean_tokens(task, base.encoder)
+    fewer = anatomy(base.module).macs(tokens) / anatomy(cut.module).macs(tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        cut.save(Path(folder))
+        texts = task.test["text"][:64]
+        same = bool(np.array_equal(load(Path(folder)).predict(texts), cut.predict(texts)))
+    dense = compressed_bytes(base)
+    rows = [at_least("structured pruning: encoder MACs of the baseline over its own", fewer, 2.0, "x"),
+            at_least("structured pruning: same logits after save and load (1: yes)", float(same), 1, ""),
+            shown("half of the weights zero: artefact, compressed, over the baseline's",
+                  compressed_bytes(zeros) / dense, "")]
+    return rows, [cut, zeros, pattern]
+
+
+def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], TorchTextModel]:
+    """The student against its teacher, and its gain over the control, over seeds."""
+    labels = np.asarray(task.test["label"][:])
+    gains, students = [], []
+    for seed in range(effort.seeds):
+        pair = distill_with_control(base, task, layers=[0, 1], epochs=effort.epochs, augmented=effort.augmented,
+                                    seed=seed)
+        right = [float((model.predict(task.test["text"][:]).argmax(axis=1) == labels).mean()) for model in pair]
+        gains.append(right[0] - right[1])
+        students.append(pair[0])
+        print(f"seed {seed}: student {right[0]:.4f}, control {right[1]:.4f}", flush=True)
+    spread = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)  # paired: student and control share the seed
+    share = anatomy(students[0].module).parameters() / anatomy(base.module).parameters()
+    rows = [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", 100 * float(np.mean(gains)),
+                  "points", 100 * float(np.mean(gains) - spread), 100 * float(np.mean(gains) + spread)),
+            at_most("student: its encoder's parameters over the teacher's", share, 0.334, "")]
+    return rows, students[0]
+
+
+def kept(record: Measurement, reference: Measurement) -> float:
+    """Share of the reference's accuracy."""
+    return record.accuracy / reference.accuracy
+
+
+def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], list[list[Step]]]:
+    """The fastest pipeline without and with a first stage, chosen on validation rows."""
+    began = time.perf_counter()
+    found = search(base, task, pipelines_of(effort), lose_at_most=1.0, give_up_at=4.0, progress=say,
+                   rows=effort.timing["rows"], rounds=5)
+    took = time.perf_counter() - began
+    print(f"given up: {[(len(verdict.steps), round(verdict.accuracy, 3)) for verdict in found.given_up]}")
+    for m in found.measurements:
+        print(f"{m.model:<50} {m.accuracy:.3f} ({100 * m.accuracy_delta:+.1f}) {m.speedup:.1f}x on validation rows")
+    chosen = []
+    for staged in (False, True):
+        mine = [m for m in found.measurements if (m.settings["steps"][-1]["step"] == "cascade") == staged]
+        within = [m for m in mine if m.accuracy >= 0.99 * found.reference] or mine
+        chosen.append(max(within, key=lambda m: m.speedup).settings["steps"])
+    return [at_most("search over pipelines, finished ones from the ledger: minutes", took / 60, 30, "min")], chosen
+
+
+def stack_rows(result: Comparison, single: str, staged: str) -> list[Row]:
+    """The two headlines, in dollars against PyTorch fp32 eager."""
+    reference = result.measurements[0]
+    rows = []
+    for name, words, cheaper, quality in ((single, "one model", 15, 0.985), (staged, "with a first stage", 40, 0.99)):
+        record = result.of(name)
+        rows += [at_least(f"{words} ({name}): $ of fp32 eager over its own",
+                          reference.usd_per_million / record.usd_per_million, cheaper, "x", record.speedup_low,
+                          record.speedup_high),
+                 at_least(f"{words}: share of the baseline's accuracy", kept(record, reference), quality, "",
+                          kept_low(record, reference), kept_high(record, reference))]
+    return rows
+
+
+def kept_low(record: Measurement, reference: Measurement) -> float:
+    """Lower end of the share, from the paired interval."""
+    return 1 + record.accuracy_delta_low / reference.accuracy
+
+
+def kept_high(record: Measurement, reference: Measurement) -> float:
+    """Upper end of the share, from the paired interval."""
+    return 1 + record.accuracy_delta_high / reference.accuracy
+
+
+def comparison_rows(result: Comparison, cut: Model, student: Model, zeros: list[Model], peers: list[Model],
+                    staged: str) -> list[Row]:
+    """Speeds and accuracies of one run on the test rows."""
+    reference, pruned, taught = result.measurements[0], result.of(cut), result.of(student)
+    rows = [at_least("structured pruning: throughput, PyTorch fp32", pruned.speedup, 1.6, "x", pruned.speedup_low,
+                     pruned.speedup_high),
+            at_least("structured pruning: accuracy against the baseline", 100 * pruned.accuracy_delta, -1, "points",
+                     100 * pruned.accuracy_delta_low, 100 * pruned.accuracy_delta_high),
+            at_least("student: share of the teacher's accuracy", kept(taught, reference), 0.98, "",
+                     kept_low(taught, reference), kept_high(taught, reference))]
+    for model in zeros:
+        record = result.of(model)
+        rows.append(shown(f"{model.card.name}: throughput on dense kernels", record.speedup, "x", record.speedup_low,
+                          record.speedup_high))
+    for model in peers:
+        record = result.of(model)
+        rows += [shown(f"{model.card.name}: throughput", record.speedup, "x", record.speedup_low, record.speedup_high),
+                 shown(f"{model.card.name}: share of the baseline's accuracy", kept(record, reference), "",
+                       kept_low(record, reference), kept_high(record, reference)),
+                 at_least(f"ours with a first stage over {model.card.name}: throughput",
+                          result.of(staged).speedup / record.speedup, 1.0, "x")]
+    return rows
+
+
+def say(fraction: float | None, message: str) -> None:
+    """A line for each step."""
+    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
+
+
+def main() -> None:
+    """Prune, distil, search, stack, compare with the peers, print."""
+    options = arguments(__doc__)
+    task, effort = task_of(options), Effort.of(options.quick)
+    base = baseline(task)
+    print(f"{task.name}: {len(task.train):,} training and {len(task.test):,} test rows, {len(task.labels)} labels")
+    rows, (cut, *zeros) = pruning_rows(base, task, effort)
+    more, student = distillation_rows(base, task, effort)
+    searched, steps = chosen_steps(base, task, effort)
+    single, staged = (build(base, task, chain) for chain in steps)
+    peers = [sentence_transformers_recipe(base), openvino_recipe(base, task),
+             torch_pruning_recipe(base, task, effort.recovery), model2vec_recipe(base, task)]
+    result = compare([base, cut, student, *zeros, single, staged, *peers], task, energy=False, memory=False,
+                     **effort.timing)
+    print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high", "p50_ms",
+                          "artefact_mb", "parameters", "macs", "usd_per_million"]].round(3).to_string(index=False))
+    rows += comparison_rows(result, cut, student, zeros, peers, staged.card.name) + more + searched
+    rows += stack_rows(result, single.card.name, staged.card.name)
+    waterfall = stack(base, task, steps[1], **effort.timing)
+    print(waterfall.waterfall().round(3).to_string(index=False))
+    print(waterfall.explanation())
+    rows += [shown("whole stack: measured", waterfall.combined, "x"),
+             shown("whole stack: product of the single gains", waterfall.product, "x"),
+             shown("whole stack: on paper, tokenizing left as it is", waterfall.paper, "x")]
+    finish(rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

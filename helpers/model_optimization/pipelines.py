@@ -1,0 +1,158 @@
+"""Several steps after one another: built once, kept on disk, each one measured.
+
+A pipeline is a list of settings, one dictionary a step: {"step": "prune", "sparsity": 0.5, ...}.
+"""
+
+import dataclasses
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from helpers.lab.errors import InputError
+from helpers.lab.exporting import export
+from helpers.lab.measurement import code_version
+from helpers.lab.model import Model, load
+from helpers.lab.paths import cache, set_aside
+from helpers.lab.sklearn_model import tfidf_baseline
+from helpers.lab.task import Task
+from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.training import Progress, silent
+
+from .anatomy import require_torch
+from .cascades import cascade
+from .distillation import STRATEGY, distill
+from .pruning import prune
+from .quantization import quantize
+from .static_student import distill_static
+
+Step = Mapping[str, Any]
+Cancelled = Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What every step of one pipeline shares: the first model, the task, and who is told."""
+
+    base: TorchTextModel
+    task: Task
+    progress: Progress = silent
+    cancelled: Cancelled = lambda: False
+
+    @property
+    def watch(self) -> dict[str, Any]:
+        """Arguments of the steps that take long."""
+        return {"progress": self.progress, "cancelled": self.cancelled}
+
+
+def _prune(model: Model, context: Context, teacher: bool = False, **settings: Any) -> Model:
+    return prune(model, context.task, **settings, teacher=context.base if teacher else None, **context.watch)
+
+
+def _cascade(model: Model, context: Context, first: str = "tfidf", lose_at_most: float = 0.0,
+             **settings: Any) -> Model:
+    if first not in ("tfidf", "static"):
+        raise InputError(f"There is no first stage '{first}'. Known: tfidf, static.")
+    stage = (tfidf_baseline(context.task) if first == "tfidf"
+             else distill_static(context.base, context.task, **settings, **context.watch))
+    return cascade(stage, model, context.task, lose_at_most=lose_at_most)
+
+
+# step -> (model so far, context, settings) -> model. `prune` takes teacher=True for the pipeline's first model;
+# `cascade` takes first="tfidf" or "static", lose_at_most, and the settings of `distill_static`.
+STEPS: dict[str, Callable[..., Model]] = {
+    "distill": lambda model, context, **settings: distill(model, context.task, **settings, **context.watch),
+    "prune": _prune,
+    "quantize": lambda model, context, **settings: quantize(model, context.task, **settings),
+    "export": lambda model, context, **settings: export(model, **settings),
+    "cascade": _cascade,
+}
+
+
+def label(step: Step) -> str:
+    """A step in a few words: its `name` where given, else its kind and settings."""
+    if "name" in step:
+        return str(step["name"])
+    return " ".join([step["step"], *(f"{name}={value}" for name, value in step.items() if name != "step")])
+
+
+def name_of(steps: Sequence[Step]) -> str:
+    """A pipeline's name."""
+    return " > ".join(label(step) for step in steps)
+
+
+def build(base: TorchTextModel, task: Task, steps: Sequence[Step], *, progress: Progress = silent,
+          cancelled: Cancelled = lambda: False) -> Model:
+    """The model after all steps. Each step's result is kept on disk: what two pipelines share is made once.
+
+    Raises:
+        InputError: an unknown step or setting; a step that cannot follow the one before it.
+        Cancelled: `cancelled()` turned true; finished steps stay.
+    """
+    require_steps(steps)
+    require_torch(base, "the start of a pipeline")
+    return build_from(start_of(base, task), Context(base, task, progress, cancelled), steps)
+
+
+def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:
+    """`build` where `start_of` is known."""
+    model: Model = context.base
+    for count in range(1, len(steps) + 1):
+        folder = folder_of(start, steps[:count])
+        with FileLock(f"{folder}.lock"):  # a second process waits for the first one's model
+            model = _kept(folder) or _made(model, context, steps[:count], folder)
+    return model
+
+
+def require_steps(steps: Sequence[Step]) -> None:
+    """Refuse a pipeline with an unknown step."""
+    for step in steps:
+        if step.get("step") not in STEPS:
+            raise InputError(f"There is no step '{step.get('step')}'. Known: {', '.join(STEPS)}.")
+
+
+def start_of(base: TorchTextModel, task: Task) -> str:
+    """16 hex digits over the first model's weights, the task and this package's code."""
+    digest = hashlib.sha256(f"{task.digest} {code_version()}".encode())
+    for name, tensor in base.module.state_dict().items():
+        digest.update(name.encode() + np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def folder_of(start: str, steps: Sequence[Step]) -> Path:
+    """Where the model after these steps is kept."""
+    told = json.dumps([dict(step) for step in steps], sort_keys=True)
+    return cache("pipelines", hashlib.sha256(f"{start} {told}".encode()).hexdigest()[:24])
+
+
+def _made(model: Model, context: Context, steps: Sequence[Step], folder: Path) -> Model:
+    settings = {name: value for name, value in steps[-1].items() if name not in ("step", "name")}
+    try:
+        model = STEPS[steps[-1]["step"]](model, context, **settings)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error) and "required positional" not in str(error):
+            raise
+        raise InputError(f"The step '{label(steps[-1])}' cannot be done: {error}.") from error
+    model.card = dataclasses.replace(model.card, name=name_of(steps), strategy=STRATEGY, settings={
+        **model.card.settings, "pipeline": folder.name, "steps": [dict(step) for step in steps]})
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    model.save(unfinished)
+    unfinished.rename(folder)
+    return model
+
+
+def _kept(folder: Path) -> Model | None:
+    if not folder.exists():
+        return None
+    try:
+        return load(folder)
+    except InputError:
+        aside = set_aside(folder)
+        warnings.warn(f"A kept model could not be read and was set aside as {aside.name}; it is made again.",
+                      stacklevel=3)
+        return None
