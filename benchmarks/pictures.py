@@ -1,61 +1,59 @@
 """The README's pictures: each page as a visitor sees it first, from a real run of Voila.
 
-python -m benchmarks.pictures
+python -m benchmarks.pictures [--look FOLDER]
+
+With --look: every page and the landing page as a whole, on a phone, a tablet and a desk, light and dark.
 """
 
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+import argparse
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page
+
+from benchmarks.page import CHART, chromium, serving
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 WIDTH, HEIGHT = 1180, 900
+WIDTHS = (390, 1024, 1600)
 
 
 def main() -> None:
-    """Serve all pages, open each, wait for its chart, and save what stands on the first screen."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "-m", "helpers.app.voila", "--port", str(port), "--no-browser"])
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/")
-        with sync_playwright() as playwright:
-            chromium = next(path for name in ("chromium", "chromium-browser", "google-chrome")
-                            if (path := shutil.which(name)))
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-            for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
-                page.goto(f"http://127.0.0.1:{port}/voila/render/{notebook.name}")
-                page.wait_for_selector(".vega-embed canvas, .vega-embed svg", timeout=60_000)
-                page.wait_for_timeout(1_000)  # fonts and layout settle
-                target = NOTEBOOKS / "pictures" / f"{notebook.stem}.png"
-                target.parent.mkdir(exist_ok=True)
-                page.screenshot(path=target)
-                print(target.relative_to(NOTEBOOKS.parent))
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _wait_for(url: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(url)
+    """Serve all pages and save the pictures that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--look", type=Path, help="folder for pictures to look at; the README's are not made then")
+    look = parser.parse_args().look
+    with serving("helpers.app.voila", "--pool=0") as address, chromium() as browser:
+        paths = {notebook.stem: f"voila/render/{notebook.name}" for notebook in sorted(NOTEBOOKS.glob("*.ipynb"))}
+        if look:
+            look_at(browser, address, {"landing": "", **paths}, look)
             return
-        except urllib.error.HTTPError:
-            return  # it answers
-        except OSError:
-            time.sleep(0.3)
-    raise TimeoutError(f"{url} did not answer within {seconds:.0f} s")
+        folder = NOTEBOOKS / "pictures"
+        folder.mkdir(exist_ok=True)
+        for name, path in paths.items():
+            page = opened(browser, address + path, WIDTH, "light")
+            page.screenshot(path=folder / f"{name}.png")
+            print(f"{folder.name}/{name}.png")
+
+
+def look_at(browser: Browser, address: str, paths: dict[str, str], folder: Path) -> None:
+    """Whole pages in every width and theme."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        for width in WIDTHS:
+            for scheme in ("light", "dark"):
+                page = opened(browser, address + path, width, scheme)
+                page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+                page.close()
+
+
+def opened(browser: Browser, address: str, width: int, scheme: str) -> Page:
+    """A page with its chart drawn, where it has one."""
+    page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
+    page.goto(address)
+    if "render" in address:
+        page.wait_for_selector(CHART, timeout=60_000)
+    page.wait_for_timeout(1_000)  # fonts and layout settle
+    return page
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from helpers.lab.measurement import Measurement
 
 from .figures import change, interval, two
 from .findings import short_finding
-from .labels import Mark, places
+from .labels import Mark, places, short_names
 from .records import listed
 from .vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
 
@@ -63,11 +63,13 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
               lines.encode(x=alt.X("usd_low:Q"), x2="usd_high:Q", y=y),
               _marks(base, rows).encode(x=x, y=y)]
     layers += _told_lines(predictions, "x", top=True)
-    put = places([Mark(row["model"], *(row[k] for k in ("usd", "usd_low", "usd_high", "accuracy", "low", "high")))
-                  for row in rows], x_domain, y_domain)
-    for row, (align, dx, dy) in zip(rows, put, strict=True):
-        layers.append(alt.Chart(alt.Data(values=[row])).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic")
-                      .encode(x="usd:Q", y="accuracy:Q", text="model:N"))
+    names = short_names([row["model"] for row in rows])
+    put = places([Mark(name, *(row[k] for k in ("usd", "usd_low", "usd_high", "accuracy", "low", "high")))
+                  for name, row in zip(names, rows, strict=True)], x_domain, y_domain)
+    for name, row, (align, dx, dy) in zip(names, rows, put, strict=True):
+        data = alt.Data(values=[{"usd": row["usd"], "accuracy": row["accuracy"], "text": name}])
+        layers.append(alt.Chart(data).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic")
+                      .encode(x="usd:Q", y="accuracy:Q", text="text:N"))
     return _finished(layers, records, title, 340)
 
 
@@ -129,7 +131,7 @@ def _marks(base: alt.Chart, rows: list[dict[str, Any]]) -> alt.Chart:
 def _provenance_legend() -> alt.Chart:
     """A layer without marks: the marks' own fill is by strategy, so it cannot show filled and outlined in grey."""
     legend = alt.Legend(title="provenance")
-    return alt.Chart(alt.Data(values=[])).mark_point(opacity=1).encode(
+    return alt.Chart(alt.Data(values=[])).mark_point(opacity=1, aria=False).encode(
         fill=_by_provenance(alt.Fill, [REFERENCE_GREY, "transparent", "transparent"], legend),
         stroke=_by_provenance(alt.Stroke, [REFERENCE_GREY] * 3, legend),
         strokeDash=_by_provenance(alt.StrokeDash, _DASHES, legend), shape=_by_provenance(alt.Shape, _SHAPES, legend))

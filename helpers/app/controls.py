@@ -9,12 +9,13 @@ import ipywidgets
 from .page_widgets import UrlState
 from .problems import guarded
 
+MOST_AT_ONCE = 6  # controls; what comes after them is opened with a button
 LONGEST_TEXT = 200  # characters of a text box that the address may carry
 Controls = Mapping[str, ipywidgets.Widget]
 
 
 class ControlBox(ipywidgets.VBox):
-    """Controls one under the other; `settings()` gives their values.
+    """Controls one under the other, those after the sixth under 'More'; `settings()` gives their values.
 
     Args:
         controls: setting name -> widget with a `value`.
@@ -29,7 +30,8 @@ class ControlBox(ipywidgets.VBox):
         self._url = UrlState()
         for control in self._controls.values():
             _lay_out(control)
-        super().__init__([*self._controls.values(), self._url])
+        shown = list(self._controls.values())
+        super().__init__([*shown[:MOST_AT_ONCE], *_more(shown[MOST_AT_ONCE:]), self._url])
         self.add_class("app-controls")
         self._changed = guarded(tell)(changed)
         for control in self._controls.values():
@@ -103,6 +105,16 @@ def _number(control: ipywidgets.Widget, text: str) -> float | int | None:
     if isinstance(control, ipywidgets.FloatLogSlider):  # its ends are exponents
         low, high = control.base**low, control.base**high
     return value if low <= value <= high else None  # also refuses nan
+
+
+def _more(controls: list[ipywidgets.Widget]) -> list[ipywidgets.Widget]:
+    """A button and the controls that it shows and hides; nothing where there are none."""
+    if not controls:
+        return []
+    box = ipywidgets.VBox(controls, layout={"width": "100%", "display": "none"})
+    button = ipywidgets.ToggleButton(description="More", layout={"width": "auto"})
+    button.observe(lambda change: setattr(box.layout, "display", "flex" if change["new"] else "none"), "value")
+    return [button, box]
 
 
 def _lay_out(control: ipywidgets.Widget) -> None:

@@ -9,8 +9,11 @@ import altair as alt
 import ipywidgets
 
 from .controls import ControlBox, Controls
-from .page_widgets import Liveness
+from .page_widgets import CopyCode, Download, Liveness, Names
 from .problems import guarded
+from .records import rows_csv, rows_json, rows_of
+from .report import figure, page, settings_html
+from .scripts import explore_script
 from .vega import Chart
 from .words import status_html, verdict_html
 
@@ -21,7 +24,7 @@ class Explore(ipywidgets.VBox):
     """Controls on the left, what `draw` makes of `compute(**settings)` on the right.
 
     Args:
-        compute: pure function of the settings; results are remembered.
+        compute: pure function of the settings; results and drawings are remembered.
         controls: setting name -> widget.
         draw: result -> what to show: a chart, a sentence, a widget, or a list of these.
         name: goes before the keys in the page's address.
@@ -31,7 +34,7 @@ class Explore(ipywidgets.VBox):
 
     def __init__(self, compute: Callable[..., Any], controls: Controls, draw: Callable[[Any], Any], *, name: str = ""):
         self._compute, self._draw = compute, draw
-        self._results: OrderedDict[str, Any] = OrderedDict()
+        self._results: OrderedDict[str, tuple[Any, list[Any]]] = OrderedDict()  # with what it is drawn as
         self._wanted: dict[str, Any] | None = None
         self._working = False
         self._lock = threading.Lock()
@@ -43,9 +46,28 @@ class Explore(ipywidgets.VBox):
         row = ipywidgets.Box([self._box, self._results_box],
                              layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
         row.add_class("app-row")
-        super().__init__([row, self._status, Liveness()], layout={"width": "100%"})
-        self.add_class("app-panel")
+        self._shown: tuple[dict[str, Any], Any] = ({}, None)  # the settings on the screen and their result
         self._show(self._box.settings())
+        super().__init__([row, self._status, self._take_away(name or "explored"), Names(), Liveness()],
+                         layout={"width": "100%"})
+        self.add_class("app-panel")
+
+    def _take_away(self, file: str) -> ipywidgets.Box:
+        """Buttons: the report, the result as code, and as a table where it is one."""
+        files = {"report": (f"{file}.html", "text/html", lambda: self._report(file))}
+        if rows_of(self._shown[1]) is not None:
+            files["CSV"] = (f"{file}.csv", "text/csv", lambda: rows_csv(rows_of(self._shown[1])))
+            files["JSON"] = (f"{file}.json", "application/json", lambda: rows_json(rows_of(self._shown[1])))
+        code = CopyCode(lambda: explore_script(self._compute, self._shown[0]), self._tell)
+        box = ipywidgets.Box([Download(files, self._tell), code], layout={"flex_flow": "row wrap", "width": "100%"})
+        box.add_class("app-take-away")
+        return box
+
+    def _report(self, title: str) -> str:
+        parts = self._results_box.children
+        body = [figure(part) if isinstance(part, Chart) else part.value for part in parts
+                if isinstance(part, (Chart, ipywidgets.HTML))]
+        return page(title, [*body, settings_html(self._shown[0])])
 
     def _changed(self) -> None:
         with self._lock:
@@ -70,11 +92,12 @@ class Explore(ipywidgets.VBox):
     def _show_unguarded(self, settings: dict[str, Any]) -> None:
         key = repr(sorted(settings.items()))
         if key not in self._results:
-            self._results[key] = self._compute(**settings)
+            result = self._compute(**settings)
+            self._results[key] = result, _parts(self._draw(result))
             if len(self._results) > REMEMBERED:
                 self._results.popitem(last=False)
-        parts = self._draw(self._results[key])
-        parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
+        result, parts = self._results[key]
+        self._shown = settings, result
         old = list(self._results_box.children)
         new = [shown_in_place(part, old[i] if i < len(old) else None) for i, part in enumerate(parts)]
         if new != old:
@@ -83,6 +106,14 @@ class Explore(ipywidgets.VBox):
 
     def _tell(self, sentence: str) -> None:
         self._status.value = status_html(sentence, error=bool(sentence))
+
+
+def _parts(drawn: Any) -> list[Any]:
+    """What was drawn as a list; charts without their widgets, since these change with what they show next."""
+    parts = list(drawn) if isinstance(drawn, (list, tuple)) else [drawn]
+    for widget in (part for part in parts if isinstance(part, Chart)):
+        widget.close()
+    return [part.chart if isinstance(part, Chart) else part for part in parts]
 
 
 def shown_in_place(part: Any, place: ipywidgets.Widget | None) -> ipywidgets.Widget:

@@ -6,7 +6,7 @@ from helpers.lab.measurement import Measurement
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
 _MINUS = "\N{MINUS SIGN}"
-_LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
+_LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
 def two(value: float | None) -> str:
@@ -67,5 +67,7 @@ def verb(record: Measurement) -> str:
 def change(record: Measurement) -> str:
     """'loses 0.30 points of accuracy (-1.5 to +0.90; 95 % intervals)': the paired difference."""
     low, high = 100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high
+    if record.accuracy_delta == 0:
+        return f"as often right ({signed(low)} to {signed(high)} points; 95 % intervals)"
     return (f"{verb(record)} {two(abs(100 * record.accuracy_delta))} points of accuracy "
             f"({signed(low)} to {signed(high)}; 95 % intervals)")

@@ -40,5 +40,6 @@ def short_finding(measurements: Sequence[Measurement]) -> str:
     found = best(measurements)
     shown = found or max(measurements[1:], key=lambda record: record.speedup)
     cost = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
-    what = f"{shown.model} {cost} and {verb(shown)} {two(abs(100 * shown.accuracy_delta))} points"
+    points = f"{verb(shown)} {two(abs(100 * shown.accuracy_delta))} points"
+    what = f"{shown.model} {cost} and {points if shown.accuracy_delta else 'scores the same'}"
     return what if found else f"No clear winner: {what}"

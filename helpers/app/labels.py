@@ -4,11 +4,17 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+NAMED = 4  # marks that have room for their names; more of them are numbered as in the table
 WIDTH, HEIGHT = 520, 300  # pixels of the plot that the places are tried for
 _LETTER, _LINE = 6.6, 15
 _PLACES = (("left", 7, -8), ("right", -7, -8), ("left", 7, 18), ("right", -7, 18), ("left", 7, -24),
            ("right", -7, -24), ("left", 7, 34), ("right", -7, 34))
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """What stands beside the marks: their names, or the numbers of their rows in the table."""
+    return list(names) if len(names) <= NAMED else [str(number) for number in range(1, len(names) + 1)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """Small pieces of a page: its settings in the address, downloads, and a word when the session has ended."""
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+
+from .problems import guarded
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -34,16 +37,44 @@ class Download(anywidget.AnyWidget):
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, makers: Mapping[str, tuple[str, str, Callable[[], str]]], tell: Callable[[str], None]):
-        from .problems import guarded
-
         super().__init__(names=list(makers))
         self._makers = makers
-        self.on_msg(guarded(tell)(self._save))
+        self._tell = tell
+        self.on_msg(self._save)
 
     def _save(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
+        """In a thread: the first drawing of a report takes a second, and Cancel must not wait for it."""
         if message.get("make") in self._makers:
-            file, mime, make = self._makers[message["make"]]
-            self.send({"file": file, "mime": mime}, [make().encode()])
+            threading.Thread(target=guarded(self._tell)(self._make), args=(message["make"],), daemon=True).start()
+
+    def _make(self, name: str) -> None:
+        file, mime, make = self._makers[name]
+        self.send({"file": file, "mime": mime}, [make().encode()])
+
+
+class CopyCode(anywidget.AnyWidget):
+    """A button that copies a script and shows it.
+
+    Args:
+        make: gives the script when pressed.
+        tell: is given a sentence when making it fails.
+    """
+
+    _esm = _source("copy_code.js")
+
+    def __init__(self, make: Callable[[], str], tell: Callable[[str], None]):
+        super().__init__()
+        self._make = make
+        self.on_msg(guarded(tell)(self._answer))
+
+    def _answer(self, _widget: Any, _message: Any, _buffers: Any) -> None:
+        self.send({"code": self._make()})
+
+
+class Names(anywidget.AnyWidget):
+    """Names the sliders and progress bars of the panel that it stands in; ipywidgets leaves them nameless."""
+
+    _esm = _source("names.js")
 
 
 class Liveness(anywidget.AnyWidget):

@@ -13,6 +13,9 @@ import platformdirs
 
 from helpers.lab.errors import InputError
 
+from .findings import short_finding
+from .records import recorded
+
 LESSON_TAGS = frozenset({"lesson", "solution"})  # Voila would hide these cells but still run them
 
 
@@ -26,6 +29,7 @@ class Page:
     claim: str
     minutes: int | None
     link: str
+    result: str
 
 
 def derive(notebooks: Path, build: Path | None = None) -> tuple[Path, list[Page]]:
@@ -34,15 +38,14 @@ def derive(notebooks: Path, build: Path | None = None) -> tuple[Path, list[Page]
     Raises:
         InputError: the folder holds no notebook, or one that cannot be read.
     """
-    found = sorted(path for path in notebooks.glob("*.ipynb") if not path.name.startswith("."))
+    found = _notebooks(notebooks)
     if not found:
         raise InputError(f"There is no notebook in {notebooks}. Name another folder with --notebooks.")
     build = build or build_folder(notebooks)
     build.mkdir(parents=True, exist_ok=True)
     pages = []
     for path in found:
-        notebook = _read(path)
-        notebook["cells"] = [cell for cell in notebook["cells"] if not LESSON_TAGS & _tags(cell)]
+        notebook = without_lesson(_read(path))
         page = describe(path.stem, notebook)
         notebook["metadata"]["title"] = page.title
         _write(build / path.name, json.dumps(notebook, ensure_ascii=False))
@@ -51,6 +54,17 @@ def derive(notebooks: Path, build: Path | None = None) -> tuple[Path, list[Page]
         if stale.name not in {path.name for path in found}:
             stale.unlink()
     return build, pages
+
+
+def described(notebooks: Path) -> list[Page]:
+    """What is said about each notebook of a folder."""
+    return [describe(path.stem, _read(path)) for path in _notebooks(notebooks)]
+
+
+def without_lesson(notebook: dict[str, Any]) -> dict[str, Any]:
+    """The notebook itself, its lesson's cells dropped."""
+    notebook["cells"] = [cell for cell in notebook["cells"] if not LESSON_TAGS & _tags(cell)]
+    return notebook
 
 
 def build_folder(notebooks: Path) -> Path:
@@ -67,7 +81,20 @@ def describe(name: str, notebook: dict[str, Any]) -> Page:
     title = said.get("title") or heading or name.replace("_", " ")
     short = said.get("short") or re.sub(r"^\d+[\s_.]*", "", name).replace("_", " ").capitalize()
     return Page(name, title, short, said.get("claim") or paragraph, said.get("minutes"),
-                f"voila/render/{urllib.parse.quote(name)}.ipynb")
+                f"voila/render/{urllib.parse.quote(name)}.ipynb", _result(name))
+
+
+def _result(name: str) -> str:
+    """What the recorded results of a notebook say, and when they were measured."""
+    try:
+        records = recorded(name)
+    except InputError:
+        return ""
+    return f"{short_finding(records)} ({max(record.measured_at for record in records)[:10]})"
+
+
+def _notebooks(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
 
 
 def _opening(notebook: dict[str, Any]) -> tuple[str, str]:

@@ -9,15 +9,17 @@ import traitlets
 from helpers.lab.errors import InputError
 from helpers.lab.measurement import Measurement
 
-from .charts import cost_spec
+from .charts import cost_spec, speedup_spec
 from .controls import ControlBox, Controls
 from .explore import shown_in_place
 from .figures import seconds
 from .findings import finding
 from .jobs import BUSY, Job
-from .page_widgets import Download, Liveness
+from .page_widgets import CopyCode, Download, Liveness, Names
 from .problems import guarded
 from .records import as_csv, as_json, listed, replaced
+from .report import records_page
+from .scripts import panel_script
 from .tables import table_html
 from .words import status_html, verdict_html
 
@@ -25,7 +27,7 @@ NOTHING = "Nothing has been recorded for this yet. 'Measure on this machine' get
 
 
 class Panel(ipywidgets.VBox):
-    """The verdict on top, controls left, chart right, the table under it.
+    """Controls left, chart right, the table under it; a fresh verdict on top.
 
     Args:
         compute: `compute(report, **settings)` runs in another process (see Job); it returns
@@ -44,20 +46,23 @@ class Panel(ipywidgets.VBox):
     def __init__(self, compute: Callable[..., Any], controls: Controls, recorded: Iterable[Measurement] = (), *,
                  chart: Callable[[list[Measurement]], Any] = cost_spec,
                  verdict: Callable[[Sequence[Measurement]], str] = finding, name: str = ""):
-        self._chart, self._verdict = chart, verdict
+        self._compute, self._chart, self._verdict = compute, chart, verdict
         self.job = Job(compute)
         self._seen = 0  # partial results that are already shown
         self._problem = ""  # what was wrong with the results of a run that ended well
         self._make_parts(controls, name)
-        super().__init__([self._top, self._row, self._table, self._download, Liveness()], layout={"width": "100%"})
+        super().__init__([self._top, self._row, self._table, self._take_away, Names(), Liveness()],
+                         layout={"width": "100%"})
         self.add_class("app-panel")
         self.observe(guarded(self._tell)(self._draw), "records")
         self.job.observe(guarded(self._tell)(self._follow))
-        self.records = listed(recorded)
-        guarded(self._tell)(self._draw)()
+        self._opened_on = listed(recorded)
+        self.records = self._opened_on  # draws them
+        if not self.records:
+            self._draw()
 
     def _make_parts(self, controls: Controls, name: str) -> None:
-        file = name or "results"
+        file = self._name = name or "results"
         self._top = ipywidgets.HTML(layout={"width": "100%"})
         self._table = ipywidgets.HTML(layout={"width": "100%"})
         self._status = ipywidgets.HTML(layout={"width": "100%"})
@@ -76,9 +81,18 @@ class Panel(ipywidgets.VBox):
         self._row = ipywidgets.Box([left, self._right],
                                    layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
         self._row.add_class("app-row")
-        self._download = Download({"CSV": (f"{file}.csv", "text/csv", lambda: as_csv(self.records)),
-                                   "JSON": (f"{file}.json", "application/json", lambda: as_json(self.records))},
-                                  self._tell)
+        download = Download({"report": (f"{file}.html", "text/html", self._report),
+                             "CSV": (f"{file}.csv", "text/csv", lambda: as_csv(self.records)),
+                             "JSON": (f"{file}.json", "application/json", lambda: as_json(self.records))}, self._tell)
+        code = CopyCode(lambda: panel_script(self._compute, self._box.settings()), self._tell)
+        self._take_away = ipywidgets.Box([download, code], layout={"flex_flow": "row wrap", "width": "100%"})
+        self._take_away.add_class("app-take-away")
+
+    def _report(self) -> str:
+        """The stand-alone report of what is shown."""
+        sentence = self._verdict(self.records) if self.records else NOTHING
+        charts = [self._chart(self.records), speedup_spec(self.records)] if self.records else []
+        return records_page(self._name, sentence, self.records, charts, self._box.settings())
 
     def _start(self, _button: Any) -> None:
         self._seen, self._problem = 0, ""
@@ -120,6 +134,8 @@ class Panel(ipywidgets.VBox):
 
     def _draw(self, _change: Any = None) -> None:
         self._top.value = verdict_html(self._verdict(self.records) if self.records else NOTHING)
+        told = self.records and self.records == self._opened_on  # by the chart's title and the page's headline
+        self._top.layout.display = "none" if told else None
         self._table.value = table_html(self.records) if self.records else ""
         if not self.records:
             self._right.children = []

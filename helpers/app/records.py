@@ -46,15 +46,32 @@ def replaced(shown: Iterable[Measurement], fresh: Iterable[Measurement]) -> list
 
 def as_csv(measurements: Iterable[Measurement]) -> str:
     """The table's columns as CSV, after task, reference and when it was measured."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, ["task", "reference", "measured_at", *COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    for record in measurements:
-        writer.writerow({"task": record.task, "reference": record.reference, "measured_at": record.measured_at,
-                         **record.row()})
-    return file.getvalue()
+    return rows_csv([{"task": record.task, "reference": record.reference, "measured_at": record.measured_at,
+                      **record.row()} for record in measurements], ["task", "reference", "measured_at", *COLUMNS])
 
 
 def as_json(measurements: Iterable[Measurement]) -> str:
     """Every field of the records, with settings and machine, as a JSON list."""
     return json.dumps([dataclasses.asdict(record) for record in measurements], ensure_ascii=False, indent=1)
+
+
+def rows_of(result: Any) -> list[dict[str, Any]] | None:
+    """A result as rows: a list of dictionaries as it is, a data frame by its columns; None where it is no table."""
+    if hasattr(result, "to_dict") and hasattr(result, "columns"):
+        return result.to_dict("records")
+    return result if isinstance(result, list) and result and all(isinstance(row, dict) for row in result) else None
+
+
+def rows_csv(rows: list[dict[str, Any]], columns: list[str] | None = None) -> str:
+    """Rows as CSV; by default the columns are all keys, in the order in which they come up."""
+    file = io.StringIO()
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def rows_json(rows: list[dict[str, Any]]) -> str:
+    """Rows as JSON; what JSON does not know, such as a date, as text."""
+    return json.dumps(rows, ensure_ascii=False, indent=1, default=str)

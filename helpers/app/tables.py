@@ -10,6 +10,7 @@ from helpers.lab import machine
 from helpers.lab.measurement import Measurement
 
 from .figures import NONE, interval, signed, two
+from .labels import NAMED
 from .records import listed
 from .words import shown
 
@@ -24,10 +25,19 @@ def table(measurements: Any) -> HTML:
 def table_html(records: Sequence[Measurement]) -> str:
     """The table's elements without their style."""
     columns = [column for column in _COLUMNS if any(column[2](record)[0] != NONE for record in records)]
-    head = "".join(f"<th scope='col'>{name}<small>{unit}</small></th>" for name, unit, _ in columns)
-    rows = "".join("<tr>" + "".join(_cell(of(record)) for _, _, of in columns) + "</tr>" for record in records)
+    numbered = "" if len(records) <= NAMED else "numbered as in the chart"
+    titles = [("Model", numbered), *((name, unit) for name, unit, _ in columns[1:])]
+    head = "".join(f"<th scope='col'>{name}<small>{unit}</small></th>" for name, unit in titles)
+    rows = "".join(f"<tr>{_first(record, number, len(records))}"
+                   + "".join(_cell(of(record)) for _, _, of in columns[1:]) + "</tr>"
+                   for number, record in enumerate(records, 1))
     return (f"<div class='app-table' tabindex='0' role='region' aria-label='Results'><table><thead><tr>{head}"
             f"</tr></thead><tbody>{rows}</tbody></table></div>{_how(records)}")
+
+
+def _first(record: Measurement, number: int, of: int) -> str:
+    """The model, with the number that its mark bears where names have no room in the chart."""
+    return _cell((record.model if of <= NAMED else f"{number}. {record.model}", record.strategy))
 
 
 def _cell(cell: Cell) -> str:

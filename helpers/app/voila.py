@@ -9,7 +9,7 @@ from typing import Any
 
 from helpers.lab.errors import InputError
 
-from .pages import Page, derive
+from .pages import Page, derive, described, without_lesson
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = Path(__file__).parent / "template"
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     prepare_environment()
     server = make_server(build, pages, port=options.port, base_url=options.base_url, pool=options.pool,
-                         browser=not options.no_browser and has_display())
+                         idle_s=options.idle, browser=not options.no_browser and has_display())
     server.start()
 
 
@@ -36,33 +36,47 @@ def prepare_environment() -> None:
         os.environ[variable] = os.pathsep.join(filter(None, [str(path), os.environ.get(variable)]))
 
 
-def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_url: str = "/", pool: int = 1,
-                browser: bool = False) -> Any:
-    """Voila with this project's settings; `start()` serves. Call `prepare_environment` before."""
-    from traitlets.config import Config
-    from voila.app import Voila
-    from voila.configuration import VoilaConfiguration
-
-    config = Config()
-    config.VoilaConfiguration = Config({
+def configure(config: Any, *, idle_s: int = 600) -> None:
+    """Set on a traitlets configuration what all pages need, however Voila is started."""
+    config.VoilaConfiguration.update({
         "template": "brand", "theme": "light", "classic_tree": True, "strip_sources": True, "show_tracebacks": False,
         "allow_template_override": "NO",  # an unknown ?template= never answers
         "allow_theme_override": "NOTEBOOK",  # ?theme= would go into the page unescaped
         "extension_allowlist": EXTENSIONS,  # the others fail in the console and cost load time
         "file_allowlist": [r".*\.(png|jpg|gif|svg)"],
-        "preheat_kernel": pool > 0, "default_pool_size": pool,
         "multi_kernel_manager_class": "helpers.app.kernels.GraceKernelManager",
-        "page_config_hook": _with_pages(pages),
     })
     config.VoilaExecutor.cell_error_instruction = CELL_FAILED
-    config.MappingKernelManager.cull_idle_timeout = 600  # a browser that vanishes leaves its kernel
-    config.MappingKernelManager.cull_interval = 60
-    config.Voila = Config({"ip": "127.0.0.1", "port": port, "base_url": base_url, "open_browser": browser,
-                           "root_dir": str(build)})
-    Voila.classes = [*Voila.classes, VoilaConfiguration]
-    server = Voila.instance(config=config)  # the instance, so that errors of cells reach its log
+    config.MappingKernelManager.cull_idle_timeout = idle_s  # a browser that vanishes leaves its kernel
+    config.MappingKernelManager.cull_interval = min(60, idle_s)
+
+
+def configure_plain(config: Any) -> None:
+    """For `voila notebooks/…` by hand (etc/voila.py calls it): the lesson's cells are dropped as a page opens."""
+    prepare_environment()
+    configure(config)
+    config.VoilaConfiguration.prelaunch_hook = lambda _request, notebook, cwd: without_lesson(notebook)
+    config.VoilaConfiguration.page_config_hook = _with_pages_of_folder
+
+
+def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_url: str = "/", pool: int = 1,
+                idle_s: int = 600, browser: bool = False) -> Any:
+    """Voila with this project's settings; `start()` serves. Call `prepare_environment` before."""
+    from traitlets.config import Config
+    from voila.configuration import VoilaConfiguration
+
+    from .server import PageServer
+
+    config = Config()
+    configure(config, idle_s=idle_s)
+    config.VoilaConfiguration.update({"preheat_kernel": pool > 0, "default_pool_size": pool,
+                                      "page_config_hook": _with_pages(pages)})
+    config.Voila.update({"ip": "127.0.0.1", "port": port, "base_url": base_url, "open_browser": browser,
+                         "root_dir": str(build), "config_file_paths": []})
+    PageServer.classes = [*PageServer.classes, VoilaConfiguration]
+    server = PageServer.instance(config=config)  # the instance, so that errors of cells reach its log
+    server.pages = pages
     server.initialize([])
-    server.tornado_settings = {"default_handler_class": _not_found(server.voila_configuration)}
     return server
 
 
@@ -81,18 +95,10 @@ def _with_pages(pages: Sequence[Page]) -> Any:
     return hook
 
 
-def _not_found(configuration: Any) -> type:
-    """What answers an address that nothing is served at; Tornado's own page is bare."""
-    from voila.handler import BaseVoilaHandler
-
-    class NotFound(BaseVoilaHandler):
-        def initialize(self, **_kwargs: Any) -> None:
-            super().initialize(voila_configuration=configuration)
-
-        def get(self) -> None:
-            self.send_error(404)
-
-    return NotFound
+def _with_pages_of_folder(page_config: dict[str, Any], *, settings: dict[str, Any], **_about: Any) -> dict[str, Any]:
+    server = settings["voila"]  # started for one notebook, it serves no others
+    pages = [] if server.notebook_path else described(Path(server.root_dir))
+    return _with_pages(pages)(page_config)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -102,6 +108,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
     parser.add_argument("--pool", type=int, default=1, help="kernels kept ready for each page; 0 starts each on demand")
+    parser.add_argument("--idle", type=int, default=600, help="seconds until a kernel without a reader is ended")
     options = parser.parse_args(arguments)
     options.base_url = f"/{options.base_url.strip('/')}/" if options.base_url.strip("/") else "/"
     return options

@@ -16,6 +16,7 @@ from helpers.lab.measurement import Measurement
 
 from .figures import count, ratio, signed, two
 from .findings import best, finding
+from .page_widgets import Names
 from .records import listed
 
 
@@ -45,7 +46,7 @@ class Guess(traitlets.HasTraits):
         self.slider.tooltip = label
         traitlets.link((self.slider, "value"), (self, "value"))
         text = ipywidgets.HTML(f"<div class='app-status'>Your guess: {html.escape(label)}</div>")
-        self.widget = ipywidgets.VBox([text, self.slider])
+        self.widget = ipywidgets.VBox([text, self.slider, Names()])
 
     def __repr__(self) -> str:
         return f"Your guess of {self.label}: {two(self.value)}"
@@ -76,7 +77,7 @@ def verdict(text: str) -> HTML:
 
 def verdict_html(text: str) -> str:
     """The verdict's element without its style."""
-    return f"<div class='app-verdict'>{html.escape(text)}</div>"
+    return f"<div class='app-verdict mathjax_ignore'>{html.escape(text)}</div>"
 
 
 def status_html(sentence: str, error: bool = False) -> str:
@@ -88,7 +89,7 @@ def status_html(sentence: str, error: bool = False) -> str:
 def check(passed: bool, yes: str, no: str) -> HTML:
     """Whether an exercise is solved: `yes` says what was understood, `no` what to look at."""
     kind, word, text = ("yes", "Right.", yes) if passed else ("no", "Not yet.", no)
-    return shown(f"<div class='app-check {kind}' role='status'><b>{word}</b> {html.escape(text)}</div>")
+    return shown(f"<div class='app-check {kind} mathjax_ignore' role='status'><b>{word}</b> {html.escape(text)}</div>")
 
 
 def headline(measurements: Any, *, offer_name: str = DEFAULT_OFFER, hours_of_work: float = 0.0,
@@ -124,4 +125,4 @@ def headline_html(records: Sequence[Measurement], offer_name: str = DEFAULT_OFFE
     ]
     tiles = "".join(f"<div class='app-figure'><b>{html.escape(big)}</b><span>{html.escape(small)}</span></div>"
                     for big, small in figures)
-    return f"{body}<div class='app-figures'>{tiles}</div>"
+    return f"{body}<div class='app-figures mathjax_ignore'>{tiles}</div>"

@@ -4,23 +4,16 @@ import contextlib
 import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import notebook
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from servers import ROOT, free_port, serving
 
-ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LOCAL = re.compile(r"^(https?|ws)://127\.0\.0\.1[:/]|^(data|blob|about):")
-START_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +63,12 @@ def _note(message: ConsoleMessage, wrong: list[str], allowed: str) -> None:
 
 @pytest.fixture(scope="session")
 def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the fixture notebook."""
+    """A folder with the fixture notebook, notebook 1, and two that cannot be shown."""
     folder = tmp_path_factory.mktemp("notebooks")
     notebook.write(folder)
+    notebook.write(folder, "broken.ipynb", notebook.BROKEN)
+    notebook.write(folder, "foreign.ipynb", notebook.BROKEN, kernel=("nowhere", "cobol"))
+    shutil.copy(ROOT / "notebooks" / "1_model_optimization.ipynb", folder)
     return folder
 
 
@@ -109,7 +105,7 @@ def start_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Pa
 
 @pytest.fixture(scope="session")
 def voila(start_voila: Callable[..., str], notebooks: Path) -> str:
-    """The landing page over the fixture notebook."""
+    """The landing page over the notebooks of the tests."""
     return start_voila(notebooks, "--pool", "0")
 
 
@@ -129,40 +125,3 @@ def run_in_lab() -> Callable[[Page, str], None]:
         page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
 
     return run
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def serving(command: list[str], log: Path, port: int, home: Path) -> Iterator[None]:
-    """A server process with a home of its own, from its first answer to the end of the block."""
-    own = {"HELPERS_HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_RUNTIME_DIR": home / "run",
-           "JUPYTERLAB_SETTINGS_DIR": home / "settings", "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
-    environment = {**os.environ, **{name: str(path) for name, path in own.items()},
-                   "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    with log.open("wb") as file:
-        server = subprocess.Popen([sys.executable, *command], stdout=file, stderr=file, env=environment, cwd=home)
-        try:
-            _wait_for(port, server, log)
-            yield
-        finally:
-            server.terminate()
-            try:
-                server.wait(15)
-            except subprocess.TimeoutExpired:
-                server.kill()
-
-
-def _wait_for(port: int, server: subprocess.Popen, log: Path) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and server.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-            return
-        time.sleep(0.3)
-    pytest.fail(f"the server did not start:\n{log.read_text()}")

@@ -67,13 +67,18 @@ app.Explore(growth, {
 ]
 
 
-def write(folder: Path, name: str = "fixture.ipynb") -> Path:
+BROKEN = [("markdown", [], "# A page with an error\n\nFor tests only."), ("code", [], "print('before')"),
+          ("code", [], "1 / 0"), ("code", [], "print('after')")]
+
+
+def write(folder: Path, name: str = "fixture.ipynb", cells_of: list[tuple[str, list[str], str]] = CELLS,
+          kernel: tuple[str, str] = ("python3", "python")) -> Path:
     """Write the notebook and return its path."""
     cells = []
-    for index, (kind, tags, source) in enumerate(CELLS):
+    for index, (kind, tags, source) in enumerate(cells_of):
         cell = {"cell_type": kind, "id": f"cell{index}", "metadata": {"tags": tags}, "source": source.strip()}
         cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
-    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    spec = {"kernelspec": {"name": kernel[0], "display_name": kernel[0], "language": kernel[1]}}
     path = folder / name
     path.write_text(json.dumps({"cells": cells, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}))
     return path

@@ -8,6 +8,7 @@ from helpers.app import Chart, chart, speedups, svg
 from helpers.app.bundle import version
 from helpers.app.charts import cost_spec, speedup_spec
 from helpers.app.labels import HEIGHT, WIDTH, Mark, places
+from helpers.app.tables import table_html
 from helpers.app.vega import runtime, theme
 
 RECORDS = [record(), record("small", 2.0, 0.89, strategy="pruning"),
@@ -105,3 +106,11 @@ def test_a_name_at_the_edge_stays_inside():
 
 def test_dark_labels_are_light():
     assert theme(dark=True)["axis"]["labelColor"] > theme()["axis"]["labelColor"]
+
+
+@pytest.mark.parametrize(("count", "beside"), [(4, ["base", "m1", "m2", "m3"]), (5, ["1", "2", "3", "4", "5"])])
+def test_many_marks_bear_the_numbers_of_their_rows(count, beside):
+    records = [record(), *(record(f"m{i}", 1.5 + i) for i in range(1, count))]
+    assert texts(cost_spec(records)) == beside
+    table = table_html(records)
+    assert all((f"{number}. " in table) == (count > 4) for number in range(1, count + 1))

@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from helpers.app.pages import derive, describe
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+RECORDED = ROOT / "helpers" / "facts" / "recorded" / "1_model_optimization.jsonl"
+DAY = max(json.loads(line)["measured_at"] for line in RECORDED.read_text().splitlines())[:10]
 
 
 def cell(source: str, *tags: str, kind: str = "code") -> dict:
@@ -59,6 +63,12 @@ def test_metadata_says_it_better():
     assert (page.title, page.claim, page.minutes, page.short) == ("T", "C", 20, "S")
 
 
+def test_the_landing_page_tells_the_recorded_result():
+    notebook = {"cells": [], "metadata": {}}
+    assert describe("1_model_optimization", notebook).result.endswith(f"({DAY})")
+    assert describe("nothing_recorded", notebook).result == ""
+
+
 def test_a_folder_without_notebooks_and_a_broken_notebook_are_sentences(tmp_path):
     with pytest.raises(InputError, match="no notebook in"):
         derive(tmp_path)
@@ -87,3 +97,25 @@ def test_nothing_in_the_template_comes_from_another_host():
 def test_every_file_is_short():
     for path in (ROOT / "helpers/app").rglob("*.py"):
         assert len(path.read_text().splitlines()) < 300, path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebooks_page_opens_without_torch(path, tmp_path, monkeypatch):
+    """In a kernel of its own, with all the cells that the page runs."""
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    build, _ = derive(path.parent, tmp_path / "build")
+    notebook = nbformat.read(build / path.name, as_version=4)
+    ask = "import sys; print([name for name in ('torch', 'transformers', 'openvino') if name in sys.modules])"
+    notebook.cells.append(nbformat.v4.new_code_cell(ask))
+    done = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert done.cells[-1].outputs[0]["text"].strip() == "[]"
+    if "app.Panel(" in str(notebook.cells):  # others simulate
+        assert "recorded" in str(done.metadata["widgets"])
+
+
+def test_charts_come_without_the_grammar_that_takes_seconds():
+    code = ("import sys; from helpers import app; from helpers.app.vega import Chart\n"
+            "print('altair' in sys.modules, 'lark' in sys.modules)")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "True False", run.stderr

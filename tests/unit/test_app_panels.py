@@ -4,11 +4,12 @@ import math
 import threading
 import time
 
+import altair as alt
 import ipywidgets as widgets
 import pytest
 from test_app_records import record
 
-from helpers.app import Explore, Panel
+from helpers.app import Chart, Explore, Panel
 from helpers.app.controls import as_text, from_text
 from helpers.app.processes import kill_all
 
@@ -113,3 +114,29 @@ def test_a_computation_without_records_is_a_sentence(tmp_path, monkeypatch):
     panel._run.click()
     assert panel.job.wait(20)
     assert "returned no records" in panel._status.value
+
+
+def test_going_back_draws_nothing_anew_and_shows_the_right_chart():
+    drawn = []
+
+    def draw(x):
+        drawn.append(x)
+        spec = alt.Chart(alt.Data(values=[{"x": x}])).mark_point().encode(x="x:Q").properties(title=f"x is {x}")
+        return [Chart(spec), f"x is {x}"]
+
+    slider = widgets.IntSlider(0, min=0, max=9)
+    explore = Explore(lambda x: x, {"x": slider}, draw)
+    for value in (1, 0, 1, 2, 0):
+        slider.value = value
+        wait_until(lambda value=value: f"x is {value}" in explore._results_box.children[1].value)
+        assert explore._results_box.children[0].spec["title"] == f"x is {value}"
+    assert drawn == [0, 1, 2]
+
+
+def test_a_panels_verdict_is_told_once_something_fresh_is_there():
+    panel = Panel(lambda report: record("fast", 3.0, provenance="measured"), {}, [record(), record("fast", 2.0)])
+    assert panel._top.layout.display == "none"
+    panel._run.click()
+    assert panel.job.wait(20)
+    assert panel._top.layout.display is None
+    assert Panel(lambda report: [], {}, [])._top.layout.display is None

@@ -12,6 +12,9 @@ async function isAlive(kernel) {
   return answer.ok;
 }
 
+// A kernel that died is started anew under the same id, and knows nothing of what the page shows.
+const LOST = ["restarting", "autorestarting", "terminating", "dead"];
+
 // One look for all panels of a page.
 function watch(kernel, tell) {
   globalThis.__helpersAlive ??= new Map();
@@ -19,6 +22,13 @@ function watch(kernel, tell) {
   if (!watches.has(kernel.id)) watches.set(kernel.id, {tells: new Set(), ended: false, lostAt: null});
   const state = watches.get(kernel.id);
   state.tells.add(tell);
+  state.status ??= (_kernel, status) => {
+    if (!LOST.includes(status)) return;
+    state.ended = state.gone = true;
+    clearInterval(state.timer);
+    for (const tellOne of state.tells) tellOne(true);
+  };
+  if (state.tells.size === 1) kernel.statusChanged.connect(state.status);
   state.timer ??= setInterval(async () => {
     let alive;
     try {
@@ -28,6 +38,7 @@ function watch(kernel, tell) {
       state.lostAt ??= Date.now();
       alive = Date.now() - state.lostAt < PATIENCE_MS;
     }
+    if (state.gone) return;
     state.ended = !alive;
     for (const tellOne of state.tells) tellOne(state.ended);
     if (state.ended && state.lostAt === null) clearInterval(state.timer);  // a kernel does not come back
@@ -36,6 +47,7 @@ function watch(kernel, tell) {
     state.tells.delete(tell);
     if (state.tells.size) return;
     clearInterval(state.timer);
+    kernel.statusChanged.disconnect(state.status);
     watches.delete(kernel.id);
   };
 }
@@ -49,10 +61,15 @@ export default {
     banner.dataset.kernel = kernel.id;
     banner.setAttribute("role", "alert");
     banner.hidden = true;
-    const button = document.createElement("button");
-    button.textContent = "Reload";
-    button.onclick = () => location.reload();
-    banner.append("Session ended: what you see no longer answers. ", button);
+    banner.append("Session ended: what you see no longer answers. ");
+    if (document.body.dataset.voila) {
+      const button = document.createElement("button");
+      button.textContent = "Reload";
+      button.onclick = () => location.reload();
+      banner.append(button);
+    } else {
+      banner.append("Run the notebook's cells again.");
+    }
     el.append(banner);
     return watch(kernel, ended => {
       const first = document.querySelector(`.app-ended[data-kernel="${kernel.id}"]`);

@@ -1,0 +1,76 @@
+"""Voila with what it lacks: header links on error pages, a page for unknown addresses, the doctor's page."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from jupyter_server.utils import url_path_join
+from voila.app import Voila
+from voila.handler import BaseVoilaHandler
+from voila.tornado.handler import TornadoVoilaHandler
+
+from .pages import Page
+
+REMEMBERED_S = 60  # the doctor's answer; looking takes seconds of a processor
+DOCTOR = (sys.executable, "-m", "helpers.doctor", "--json")
+
+
+class NotebookPage(TornadoVoilaHandler):
+    """A page that brings the cookie without which leaving it would not end its kernel."""
+
+    async def get(self, path: str | None = None) -> None:
+        self.xsrf_token  # noqa: B018 - asking for it sets the cookie
+        await super().get(path)
+
+
+class NotFound(BaseVoilaHandler):
+    """What answers an address that nothing is served at; Tornado's own page is bare."""
+
+    def initialize(self, **_kwargs: Any) -> None:
+        super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
+
+    def get(self) -> None:
+        self.send_error(404)
+
+
+class Doctor(BaseVoilaHandler):
+    """Runs `helpers.doctor` in a process of its own, for all readers together, and shows what it found."""
+
+    _lock = asyncio.Lock()
+    _found: tuple[float, list[dict[str, Any]]] = (-REMEMBERED_S, [])
+
+    def initialize(self, **_kwargs: Any) -> None:
+        super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
+
+    async def get(self) -> None:
+        self.write(self.render_template("doctor.html", checks=await self._checks()))
+
+    @classmethod
+    async def _checks(cls) -> list[dict[str, Any]]:
+        async with cls._lock:
+            if time.monotonic() - cls._found[0] > REMEMBERED_S:
+                process = await asyncio.create_subprocess_exec(*DOCTOR, stdout=asyncio.subprocess.PIPE)
+                said, _ = await process.communicate()
+                cls._found = time.monotonic(), json.loads(said)
+            return cls._found[1]
+
+
+class PageServer(Voila):
+    """Voila; `pages` are known to every template."""
+
+    pages: Sequence[Page] = ()
+
+    def init_settings(self) -> dict[str, Any]:
+        """Voila's settings."""
+        settings = super().init_settings()
+        settings["voila_jinja2_env"].globals["pages"] = [vars(page) for page in self.pages]
+        return {**settings, "default_handler_class": NotFound}
+
+    def init_handlers(self) -> list[Any]:
+        """Voila's handlers and ours."""
+        theirs = [(path, NotebookPage if handler is TornadoVoilaHandler else handler, *rest)
+                  for path, handler, *rest in super().init_handlers()]
+        return [(url_path_join(self.base_url, "doctor"), Doctor), *theirs]

@@ -1,0 +1,26 @@
+// Gives sliders and progress bars the name that stands beside them, for those who hear the page.
+
+const NAMELESS = ".widget-slider .noUi-handle:not([aria-label]), .widget-hprogress [role=progressbar]:not([aria-label])";
+
+export default {
+  render({el}) {
+    el.style.display = "none";
+    const panel = () => el.closest(".app-panel") ?? el.parentElement;
+    const name = () => {
+      for (const nameless of panel()?.querySelectorAll(NAMELESS) ?? []) {
+        const widget = nameless.closest(".jupyter-widgets");
+        const label = widget.querySelector(".widget-label")?.textContent;
+        nameless.setAttribute("aria-label", label || widget.title || "Progress");
+      }
+    };
+    const frame = requestAnimationFrame(() => {  // only now it stands in the page
+      name();
+      if (panel()) observer.observe(panel(), {subtree: true, childList: true});
+    });
+    const observer = new MutationObserver(name);
+    return () => {
+      cancelAnimationFrame(frame);
+      observer.disconnect();
+    };
+  },
+};

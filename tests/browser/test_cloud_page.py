@@ -1,0 +1,89 @@
+"""Notebook 5 as its visitors meet it: a simulated hour at once, and another one for each change of a control."""
+
+import ast
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "5_cloud_distributed.ipynb"
+
+
+@pytest.fixture(scope="module")
+def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("cloud")
+    shutil.copy(NOTEBOOK, folder)
+    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+
+
+@pytest.fixture
+def panel(address: str, open_page: Callable[..., Page]) -> Locator:
+    """The explore panel, once its two charts are there."""
+    page = open_page()
+    page.goto(address, timeout=120_000)  # on a fresh machine the simulator is compiled first
+    found = page.locator(".app-panel")
+    expect(found.locator(".app-chart svg")).to_have_count(2, timeout=120_000)
+    return found
+
+
+def figure(panel: Locator, number: int) -> str:
+    return panel.locator(".app-figure b").nth(number).inner_text()
+
+
+def choose(panel: Locator, control: str, value: str) -> None:
+    panel.get_by_label(control, exact=True).select_option(value)
+
+
+def test_it_opens_on_a_computed_sentence_and_figures(panel):
+    sentence = panel.page.locator(".app-verdict").first.inner_text()
+    assert re.search(r"\d machines that always run .+ leave \d+\.\d% of the answers late", sentence)
+    assert re.search(r"cost (as much|\d+\.\d times (less|more)), with \d+\.\d%", sentence)
+    assert re.fullmatch(r"\$[\d,]+", figure(panel, 0))
+    assert re.fullmatch(r"[\d,]+ m?s", figure(panel, 1))
+    assert figure(panel, 2).endswith("%")
+
+
+def test_a_control_changes_figures_and_charts(panel):
+    before, chart = figure(panel, 0), panel.locator(".app-chart svg").first
+    drawn = chart.inner_html()
+    choose(panel, "Scaling policy", "fixed")
+    expect(panel.locator(".app-figure b").first).not_to_have_text(before)
+    expect(panel.locator(".app-chart").first).to_contain_text("always")
+    assert chart.inner_html() != drawn
+    fixed = figure(panel, 0)
+    choose(panel, "Machine", "AWS c7i.xlarge")
+    expect(panel.locator(".app-figure b").first).not_to_have_text(fixed)
+    assert "policy=fixed" in panel.page.url
+
+
+def test_an_hour_answers_while_the_reader_looks(panel):
+    """Generous, for a busy machine; `benchmarks.page` times a panel on a quiet one."""
+    waits = []
+    for policy in ("fixed", "Knative", "Ray Serve", "predictive", "KEDA"):
+        chart = panel.locator(".app-chart svg").last
+        before, begun = chart.inner_html(), time.monotonic()
+        choose(panel, "Scaling policy", policy)
+        while chart.inner_html() == before and time.monotonic() - begun < 20:
+            time.sleep(0.01)
+        waits.append(time.monotonic() - begun)
+    assert sorted(waits)[len(waits) // 2] < 1.5, waits
+
+
+def test_the_scenario_is_copied_as_a_script_that_stands_alone(panel):
+    panel.get_by_role("button", name="Copy this setting as code").click()
+    code = panel.locator(".app-code pre")
+    expect(code).to_contain_text("def scenario")
+    script = ast.parse(code.inner_text())
+    defined = {node.name for node in script.body if isinstance(node, ast.FunctionDef)}
+    assert {"scenario", "service_times", "erlang_c", "fleet_of", "arrivals_of", "interval"} <= defined
+
+
+def test_the_lesson_stays_out_of_the_page(panel):
+    text = panel.page.locator("main").inner_text()
+    assert "Explore" in text
+    assert "What is at stake" not in text
+    assert "Go further" not in text

@@ -1,0 +1,118 @@
+"""A panel's computation as a script: made in a notebook's kernel, run in a process that knows nothing of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ipywidgets as widgets
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from helpers.app import Explore, run
+from helpers.app.scripts import explore_script
+from helpers.lab.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+CELLS = ["""
+import json
+import math as maths
+from collections import Counter, namedtuple
+from fractions import Fraction as F
+from functools import lru_cache
+from helpers.app.labels import Mark
+from helpers.app.scripts import explore_script
+
+TASK, TEST, ROWS, SIZES = "tickets", None, 3, {"a": [1, 2], "b": (0.5,), "c": {float("inf")}}
+POINT = [Mark("m", 1, 2, 3, 4.5, 5, 6)]
+task = open("/dev/null")  # not copied: measure only has a local variable of that name
+""", """
+def half(x, of=ROWS):
+    return x / of
+
+def other(n):
+    return n if n < 1 else other(n - 1)
+third = other
+
+@lru_cache
+def cached(x):
+    return x
+""", """
+def measure(scheme, rows: int = ROWS, *, limit=maths.inf):
+    task = [half(number) for number in range(rows)]
+    inner = lambda: (TASK, TEST, {key: sorted(value) for key, value in SIZES.items()})
+    json.dumps(scheme)
+    return [scheme, task, inner(), third(2), POINT[0].y, str(F(1, 3)), Counter(scheme)["d"], limit]
+
+SETTINGS = {"scheme": "dy'na\\nmic", "rows": 4, "limit": 0.1}
+print(explore_script(measure, SETTINGS))
+""", "print(measure(**SETTINGS))", """
+def refused(function):
+    try:
+        explore_script(function, {})
+    except ValueError as error:
+        return str(error)
+
+def uses_file(): return task
+def uses_nothing(): return missing
+def outer():
+    x = 1
+    return lambda: x
+print([refused(f) for f in (uses_file, uses_nothing, outer(), len, lambda: 1)])
+"""]
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What each cell printed."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip()) for source in CELLS])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        done = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path_factory.mktemp("cwd"))}}).execute()
+    return ["".join(output["text"] for output in cell.outputs if output.output_type == "stream") for cell in done.cells]
+
+
+def test_the_script_runs_alone_and_gives_the_same(printed, tmp_path):
+    (tmp_path / "copied.py").write_text(printed[2])
+    alone = subprocess.run([sys.executable, "copied.py"], cwd=tmp_path, capture_output=True, text=True,
+                           env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert alone.stdout == printed[3], alone.stderr
+    assert "dy'na" in alone.stdout
+    assert "/dev/null" not in printed[2]
+    assert "cached" not in printed[2]
+
+
+def test_what_cannot_be_copied_is_a_sentence(printed):
+    said = eval(printed[4])
+    assert said[0].startswith("'task' holds a TextIOWrapper")
+    assert said[1] == "'uses_nothing' uses 'missing', which is not defined."
+    assert all("written with def" in sentence for sentence in said[2:])
+
+
+def test_a_function_of_a_package_is_imported():
+    assert explore_script(run, {"x": 1}).splitlines()[0] == "from helpers.app.running import run"
+
+
+def test_a_panel_tells_when_its_code_cannot_be_copied(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
+    explore = Explore(lambda x: x, {"x": widgets.IntSlider(1)}, str)
+    code = explore.children[2].children[1]
+    code._handle_custom_msg({}, [])
+    assert "written with def" in explore._status.value
+
+
+def test_a_computation_runs_without_its_panel(capsys):
+    from test_app_records import record
+
+    def compute(report, speedup):
+        report(None, "1 run ahead")
+        report(0.5, "timing")
+        report.partial(record("fast", 9.0))
+        return [record(), record("fast", speedup)] if speedup > 1 else None
+
+    assert [(r.model, r.speedup) for r in run(compute, speedup=2.0)] == [("fast", 2.0), ("base", 1.0)]
+    assert [r.speedup for r in run(compute, speedup=1.0)] == [9.0]
+    assert capsys.readouterr().err.splitlines()[:2] == ["waiting 1 run ahead", " 50% timing"]
+    with pytest.raises(InputError):
+        run(lambda report: "text")
