@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-ALL = ("quantization", "model_optimization")
+ALL = ("quantization", "model_optimization", "cloud_distributed", "page")
 
 sys.exit(max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]]).returncode for name in ALL))

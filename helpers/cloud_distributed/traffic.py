@@ -1,0 +1,182 @@
+"""When requests arrive: seeded generators of ascending arrival times.
+
+Each returns (n,) float64 seconds from 0 to below `seconds`. Rates are requests a second. What varies with time
+is thinned from a Poisson process of the highest rate (Lewis and Shedler, 1979), so it is exact.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from helpers.lab.errors import InputError
+
+DAY_S, WEEK_S = 86_400.0, 604_800.0
+_MOST = 500_000_000  # 4 GB of arrivals
+
+
+def poisson(rate: float, seconds: float, seed: int = 0) -> np.ndarray:
+    """Independent arrivals at a constant rate.
+
+    Raises:
+        InputError: a rate or time that is not positive, or more arrivals than fit in memory.
+    """
+    _require_positive(rate=rate, seconds=seconds)
+    _require_fitting(rate * seconds)
+    rng = np.random.default_rng(seed)
+    count = rng.poisson(rate * seconds)
+    gaps = rng.standard_exponential(count + 1)  # scaled to the whole, their sums are sorted uniforms
+    np.cumsum(gaps, out=gaps)
+    gaps *= seconds / gaps[-1]
+    return gaps[:-1]
+
+
+def with_rate(rate_at: Callable[[np.ndarray], np.ndarray], highest: float, seconds: float, seed: int = 0) -> np.ndarray:
+    """Arrivals at a rate that varies with time.
+
+    Args:
+        rate_at: (k,) seconds -> (k,) requests a second, from 0 to `highest`.
+        highest: no rate may be above.
+
+    Raises:
+        InputError: the rate leaves these bounds.
+    """
+    candidates = poisson(highest, seconds, seed)
+    rates = np.asarray(rate_at(candidates), float)
+    if len(rates) and not (rates.min() >= 0 and rates.max() <= highest * (1 + 1e-9)):
+        raise InputError(f"The rate goes from {rates.min():g} to {rates.max():g} requests a second; it must stay "
+                         f"between 0 and {highest:g}.")
+    lots = np.random.default_rng([seed, 1]).random(len(candidates))
+    return candidates[lots * highest < rates]
+
+
+def diurnal(rate: float, seconds: float = DAY_S, seed: int = 0, swing: float = 0.6, peak_hour: float = 15.0,
+            weekend: float = 1.0) -> np.ndarray:
+    """A day's wave around the mean `rate`, from rate * (1 - swing) to rate * (1 + swing), and weaker weekends.
+
+    Args:
+        swing: 0 to 1.
+        peak_hour: of the busiest time; the clock starts at midnight of a Monday.
+        weekend: Saturdays' and Sundays' share of a weekday's traffic, 0 to 1.
+
+    Raises:
+        InputError: a figure outside of its bounds.
+    """
+    _require_positive(rate=rate, seconds=seconds)
+    _require_fraction(swing=swing, weekend=weekend)
+
+    def rate_at(t: np.ndarray) -> np.ndarray:
+        wave = 1 + swing * np.cos(2 * math.pi * (t / DAY_S - peak_hour / 24))
+        return rate * wave * np.where(t % WEEK_S >= 5 * DAY_S, weekend, 1.0)
+
+    return with_rate(rate_at, rate * (1 + swing), seconds, seed)
+
+
+def bursts(quiet: float, busy: float, seconds: float, seed: int = 0, quiet_s: float = 300.0,
+           busy_s: float = 60.0) -> np.ndarray:
+    """A Markov-modulated Poisson process of two states: quiet and busy times of exponential length.
+
+    Args:
+        quiet, busy: the two rates.
+        quiet_s, busy_s: mean length of a stay.
+
+    The first state is drawn as often as the process is in it (Fischer and Meier-Hellstern, 1993).
+
+    Raises:
+        InputError: a figure that is not positive.
+    """
+    _require_positive(busy=busy, seconds=seconds, quiet_s=quiet_s, busy_s=busy_s)
+    if not 0 <= quiet <= busy:
+        raise InputError(f"quiet must be from 0 to busy ({busy:g}), not {quiet:g}.")
+    rng = np.random.default_rng([seed, 2])
+    starts_busy = bool(rng.random() * (quiet_s + busy_s) < busy_s)
+    stays: list[float] = []
+    while (total := sum(stays)) < seconds:
+        pairs = 16 + int((seconds - total) / (quiet_s + busy_s) * 1.2)
+        means = [busy_s, quiet_s] if starts_busy else [quiet_s, busy_s]
+        stays += (rng.standard_exponential((pairs, 2)) * means).ravel().tolist()
+    switches = np.cumsum(stays)
+    rates = np.array([busy, quiet] if starts_busy else [quiet, busy])
+    return with_rate(lambda t: rates[np.searchsorted(switches, t, side="right") % 2], busy, seconds, seed)
+
+
+def flash_crowd(rate: float, seconds: float, seed: int = 0, times: float = 10.0, at_s: float | None = None,
+                rise_s: float = 30.0, decay_s: float = 600.0) -> np.ndarray:
+    """A constant rate, and a crowd that comes within `rise_s` and leaves exponentially.
+
+    Args:
+        times: the peak over the usual rate.
+        at_s: when it begins; None: after a third of the time.
+
+    Raises:
+        InputError: a figure that is not positive, or a crowd that is none.
+    """
+    _require_positive(rate=rate, seconds=seconds, rise_s=rise_s, decay_s=decay_s)
+    if times < 1:
+        raise InputError(f"times must be 1 or more, not {times:g}.")
+    begin = seconds / 3 if at_s is None else at_s
+
+    def rate_at(t: np.ndarray) -> np.ndarray:
+        rising = np.clip((t - begin) / rise_s, 0, 1)
+        return rate * (1 + (times - 1) * rising * np.exp(-np.maximum(t - begin - rise_s, 0) / decay_s))
+
+    return with_rate(rate_at, rate * times, seconds, seed)
+
+
+def growth(rate: float, seconds: float, seed: int = 0, doubling_s: float = 30 * DAY_S) -> np.ndarray:
+    """A rate that starts at `rate` and doubles every `doubling_s`.
+
+    Raises:
+        InputError: a figure that is not positive.
+    """
+    _require_positive(rate=rate, seconds=seconds, doubling_s=doubling_s)
+    highest = rate * 2.0 ** (seconds / doubling_s)
+    return with_rate(lambda t: rate * 2.0 ** (t / doubling_s), highest, seconds, seed)
+
+
+def exponential_service(mean_s: float, count: int, seed: int = 0) -> np.ndarray:
+    """(count,) float64 exponential service times, for comparing with queueing theory.
+
+    Raises:
+        InputError: a mean that is not positive.
+    """
+    _require_positive(mean_s=mean_s)
+    return np.random.default_rng([seed, 3]).standard_exponential(count) * mean_s
+
+
+def from_counts(counts: np.ndarray, width_s: float, seed: int = 0) -> np.ndarray:
+    """Arrivals of which only the number per interval is known: spread evenly at random within each.
+
+    Args:
+        counts: (k,) int64, requests in [i, i + 1) * width_s.
+
+    Given their number, the arrivals of a Poisson process are just so distributed.
+
+    Raises:
+        InputError: negative counts, or more arrivals than fit in memory.
+    """
+    _require_positive(width_s=width_s)
+    counts = np.asarray(counts, np.int64)
+    if len(counts) and counts.min() < 0:
+        raise InputError(f"Interval {int(counts.argmin()) + 1} has a negative count ({counts.min()}).")
+    _require_fitting(float(counts.sum()))
+    places = np.repeat(np.arange(len(counts), dtype=np.float64), counts)
+    return np.sort(places + np.random.default_rng([seed, 4]).random(len(places))) * width_s
+
+
+def _require_positive(**figures: float) -> None:
+    for name, value in figures.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise InputError(f"{name} must be a number above 0, not {value}.")
+
+
+def _require_fraction(**figures: float) -> None:
+    for name, value in figures.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} must be from 0 to 1, not {value}.")
+
+
+def _require_fitting(expected: float) -> None:
+    if expected > _MOST:
+        raise InputError(f"That would be some {expected:,.0f} requests; at most {_MOST:,} are simulated at once. Take "
+                         "a shorter time or a lower rate.")

@@ -1,0 +1,127 @@
+"""The same function in several processes that talk to each other: torch.distributed on one machine."""
+
+import contextlib
+import datetime
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from helpers.lab.errors import Cancelled, InputError
+
+LOOPBACK = {"linux": "lo", "darwin": "lo0"}
+
+
+def run_workers(fn: Callable[[], Any], workers: int = 2, *, threads: int = 1, timeout_s: float = 300.0,
+                cancelled: Callable[[], bool] = lambda: False) -> list[Any]:
+    """Call `fn()` in `workers` new processes that form one torch.distributed group: their results by rank.
+
+    Args:
+        fn: a function that takes nothing; one written in a notebook may be sent too. It asks
+            torch.distributed for its rank, and `worker_device()` for where to compute.
+        threads: that PyTorch may use in each process, so that one and two workers compare like with like.
+        timeout_s: after which all processes are ended.
+        cancelled: asked several times a second; once it is true, all processes are ended.
+
+    The group speaks NCCL where there is a GPU for each worker, else gloo. Each process is a Python of its own
+    that is started by command line: unlike `multiprocessing.spawn` this works from a notebook, from a script
+    without a main guard and from a daemon process.
+
+    Raises:
+        InputError: a number that makes no sense, or the function refused its input.
+        RuntimeError: a worker failed, with its last words; or they did not end in time.
+        Cancelled: `cancelled()` turned true.
+    """
+    if workers < 1 or threads < 1:
+        raise InputError(f"Workers and threads are counted from 1; got {workers} workers with {threads} threads each.")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "function").write_bytes(cloudpickle.dumps(fn))
+        started = [_start(folder, rank, workers, threads, timeout_s) for rank in range(workers)]
+        try:
+            _wait(started, folder, timeout_s, cancelled)
+            return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in range(workers)]
+        finally:
+            for process in started:  # one that waits for a failed partner would wait for ever
+                process.kill()
+                process.wait()
+
+
+def worker_device() -> Any:
+    """The torch.device of this worker: its own GPU where the group speaks NCCL, else the CPU."""
+    import torch
+    import torch.distributed as dist
+
+    return torch.device("cuda", dist.get_rank()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def _start(folder: Path, rank: int, workers: int, threads: int, timeout_s: float) -> subprocess.Popen:
+    here = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": str(threads)}
+    if sys.platform in LOOPBACK:  # else gloo asks for this host's name, which need not resolve
+        here["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", LOOPBACK[sys.platform])
+    with (folder / f"words-{rank}").open("wb") as words:
+        return subprocess.Popen([sys.executable, "-m", __name__, str(folder), str(rank), str(workers),
+                                 str(threads), str(timeout_s)], env=os.environ | here, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=words)
+
+
+def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float, cancelled: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + timeout_s
+    while any(process.poll() is None for process in started):
+        if cancelled():
+            raise Cancelled
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{len(started)} workers did not end within {timeout_s:.0f} s; they were ended.")
+        if any(process.returncode for process in started):
+            break
+        time.sleep(0.05)
+    _raise_first_failure(started, folder)
+
+
+def _raise_first_failure(started: list[subprocess.Popen], folder: Path) -> None:
+    """The first to fail takes the others down with it, and only its own words tell why."""
+    if failures := sorted(folder.glob("failed-*"), key=lambda file: file.stat().st_mtime_ns):
+        refused, words = pickle.loads(failures[0].read_bytes())
+        raise InputError(words) if refused else RuntimeError(f"A worker failed: {words}")
+    for rank, process in enumerate(started):  # a crash without an exception
+        if process.poll():
+            lines = (folder / f"words-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise RuntimeError(f"Worker {rank} of {len(started)} ended with code {process.returncode}: "
+                               f"{lines[-1] if lines else 'it said nothing'}")
+
+
+def _main(folder: Path, rank: int, workers: int, threads: int, timeout_s: float) -> None:
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(threads)
+    own_gpus = torch.cuda.is_available() and torch.cuda.device_count() >= workers
+    if own_gpus:
+        torch.cuda.set_device(rank)
+    dist.init_process_group("nccl" if own_gpus else "gloo", init_method=(folder / "meeting-point").as_uri(), rank=rank,
+                            world_size=workers, timeout=datetime.timedelta(seconds=timeout_s))
+    try:
+        result = pickle.loads((folder / "function").read_bytes())()
+        (folder / f"result-{rank}").write_bytes(cloudpickle.dumps(result))
+        dist.barrier()  # whoever leaves first would break a partner's last exchange
+    except Exception as error:
+        refused = isinstance(error, InputError)
+        words = str(error) if refused else f"{type(error).__name__}: {error}"
+        unfinished = folder / f"unfinished-{rank}"
+        unfinished.write_bytes(pickle.dumps((refused, words)))
+        unfinished.rename(folder / f"failed-{rank}")
+        raise
+    finally:
+        with contextlib.suppress(RuntimeError):  # the group is already broken where a partner failed
+            dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), *(int(word) for word in sys.argv[2:5]), float(sys.argv[5]))
