@@ -40,6 +40,9 @@ environment: python
 		&& grep -qsF '$(CURDIR)/.venv/' .venv/bin/pip || $(PYTHON) -m venv --clear .venv
 	@$(MADE_FROM) > $(DONE).next
 	@$(RUN) -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@install -D -m 644 helpers/app/etc/voila.py .venv/etc/jupyter/voila.py  # an editable install leaves it out
+	@echo "Compiling the simulator: half a minute."
+	@$(RUN) -m helpers.cloud_distributed.warm_up
 	@mv $(DONE).next $(DONE)
 
 python:

@@ -12,7 +12,18 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-SMALL = {"TRAIN_ROWS": 240, "TEST_ROWS": 96, "ROUNDS": 3}
+SMALL = {  # notebook -> parameters with which all of it runs in minutes
+    "1_model_optimization": {"TRAIN_ROWS": 240, "TEST_ROWS": 96, "ROUNDS": 3},
+    "5_cloud_distributed": {"RATE": 150.0, "HOURS": 3, "SEEDS": 2, "STEPS": 5},
+}
+TRACE_DAY = "".join(f"2026-03-02T{minute // 60:02}:{minute % 60:02}:00Z,{300 + minute % 200}\n"
+                    for minute in range(300))  # requests a minute
+OWN = {  # notebook -> its own parameters, the code that the run ends with, and what is said there
+    "1_model_optimization": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3}, "compare(",
+                             "answers a second"),
+    "5_cloud_distributed": ({"TRACE": "trace.csv"}, "a year at", "6.4 requests a second on average, 8.3 at the peak"),
+}
+TAKEN_HOME = {"1_model_optimization": "MB", "5_cloud_distributed": "autoscaled: $"}  # what its last cell prints
 # Headings in the order that a reader meets them.
 SHAPE = ["stake", "prediction", "experiment", "result", "explore", "verdict", "exercise", "take it home", "sources"]
 
@@ -65,8 +76,8 @@ def test_a_sentence_stands_before_each_lesson_cell(path):
 @pytest.mark.timeout(1500)  # trains, exports and times for real: eight minutes on two cores
 def test_it_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "home"))
-    done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=SMALL, cwd=str(tmp_path),
-                                      progress_bar=False, execution_timeout=900)
+    done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=SMALL[path.stem],
+                                      cwd=str(tmp_path), progress_bar=False, execution_timeout=900)
     text = "\n".join(str(output) for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
     assert "app-verdict" in text
     assert "Right." in text, "the folded solution solves the exercise"
@@ -80,14 +91,15 @@ def test_it_runs_on_a_file_of_the_users(path, tmp_path, monkeypatch):
     rows = [(f"{word} {number} please", label) for number in range(60)
             for word, label in (("refund the amount of", "money"), ("where is parcel", "parcel"))]
     (tmp_path / "my.csv").write_text("body,kind\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    (tmp_path / "trace.csv").write_text("timestamp,count\n" + TRACE_DAY)
+    own, ends_with, said = OWN[path.stem]
     notebook = nbformat.read(path, as_version=4)
-    last = next(i for i, cell in enumerate(notebook.cells) if "compare(" in cell.source)
+    last = next(i for i, cell in enumerate(notebook.cells) if ends_with in cell.source)
     notebook.cells = notebook.cells[:last + 1]
     nbformat.write(notebook, tmp_path / "short.ipynb")
-    own = {"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3}
     done = papermill.execute_notebook(str(tmp_path / "short.ipynb"), str(tmp_path / "out.ipynb"), parameters=own,
                                       cwd=str(tmp_path), progress_bar=False, execution_timeout=300)
-    assert "answers a second" in str(done.cells[-1].outputs)
+    assert said in str(done.cells[-1].outputs)
 
 
 @by_name
@@ -101,4 +113,4 @@ def test_take_home_cells_run_alone_in_an_empty_folder(path, tmp_path):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment,
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "MB" in done.stdout
+    assert TAKEN_HOME[path.stem] in done.stdout

@@ -194,7 +194,7 @@ class Sleeper(TextModel):
 
 
 def test_crossover_measures_each_batch_at_each_length(tiny_model):
-    slow, fast = (Sleeper(milliseconds, tiny_model.encoder) for milliseconds in (20, 10))
+    slow, fast = (Sleeper(milliseconds, tiny_model.encoder) for milliseconds in (80, 40))
     frame = crossover(slow, fast, batches=(1, 3), tokens=(4, 8), rounds=5)
     assert frame.columns.tolist() == ["batch", "tokens", "speedup", "low", "high"]
     assert list(zip(frame["batch"], frame["tokens"], strict=True)) == [(1, 4), (1, 8), (3, 4), (3, 8)]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.app import finding, recorded
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -84,3 +86,7 @@ def test_ci_runs_the_tests_and_nothing_else():
     commands = [line for line in lines_of(".ci/run") if not line.startswith("#")]
     assert commands == ["set -euo pipefail", 'cd "$(dirname "${BASH_SOURCE[0]}")/.."', "make test"]
     assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_the_readme_says_what_the_recorded_results_say():
+    assert finding(recorded("1_model_optimization")) in (ROOT / "README.md").read_text(encoding="utf-8")
