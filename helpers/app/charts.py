@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
 from helpers.lab.measurement import Measurement
 
@@ -41,6 +42,7 @@ def speedups(measurements: Any, *, guess: Any = None, paper: Paper = None, title
     return Chart(speedup_spec(measurements, guess=guess, paper=paper, title=title))
 
 
+@debug_mode(False)  # see Chart: the tests check what comes out
 def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, title: str | None = None) -> alt.LayerChart:
     """What `accuracy_against_cost` draws."""
     records = listed(measurements)
@@ -73,6 +75,7 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     return _finished(layers, records, title, 340)
 
 
+@debug_mode(False)
 def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
                  title: str | None = None) -> alt.LayerChart:
     """What `speedups` draws."""

@@ -1,7 +1,7 @@
 """Charts of plain frames: what happens over time, what it costs a month, where two prices meet, how work scales.
 
 Dashed lines and diamonds are simulated or computed on paper, filled circles are measured. The `_spec` functions give
-what `Explore` takes: it has a place for the chart already. They check it once, at the end, not part by part.
+what `Explore` takes: it has a place for the chart already. The tests check them; the page need not.
 """
 
 import html

@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import anywidget
 import traitlets
+from altair.utils.schemapi import debug_mode
 
 from .bundle import FILE
 
@@ -68,6 +69,12 @@ class Chart(alt.JupyterChart):
         super().__init__(chart, _runtime="IPY_MODEL_" + runtime().model_id,
                          _themes={"light": theme(), "dark": theme(dark=True)}, **kwargs)
         self.layout.width = "100%"
+
+    @traitlets.observe("chart")
+    def _on_change_chart(self, change: Any) -> None:
+        """Without Altair's check against its schema, tens of milliseconds a chart: the tests check ours."""
+        with debug_mode(False):
+            super()._on_change_chart(change)
 
 
 def svg(chart: Chart | alt.TopLevelMixin, width: int = 720) -> str:
