@@ -23,6 +23,7 @@ class _Printed:
         self._last = message
 
     def partial(self, result: Any) -> None:
+        """Keep one result; there is no page to show it on."""
         self.partials = replaced(self.partials, listed(result))
 
 

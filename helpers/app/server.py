@@ -22,6 +22,7 @@ class NotebookPage(TornadoVoilaHandler):
     """A page that brings the cookie without which leaving it would not end its kernel."""
 
     async def get(self, path: str | None = None) -> None:
+        """Voila's page, and the cookie that it needs to end its kernel."""
         self.xsrf_token  # noqa: B018 - asking for it sets the cookie
         await super().get(path)
 
@@ -30,9 +31,11 @@ class NotFound(BaseVoilaHandler):
     """What answers an address that nothing is served at; Tornado's own page is bare."""
 
     def initialize(self, **_kwargs: Any) -> None:
+        """Take Voila's settings from the server."""
         super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
 
     def get(self) -> None:
+        """Our page for unknown addresses."""
         self.send_error(404)
 
 
@@ -43,9 +46,11 @@ class Doctor(BaseVoilaHandler):
     _found: tuple[float, list[dict[str, Any]]] = (-REMEMBERED_S, [])
 
     def initialize(self, **_kwargs: Any) -> None:
+        """Take Voila's settings from the server."""
         super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
 
     async def get(self) -> None:
+        """What the doctor found."""
         self.write(self.render_template("doctor.html", checks=await self._checks()))
 
     @classmethod

@@ -103,6 +103,7 @@ def _drain(w, rules, s, at):
 
 @part
 def release(w, s, row):
+    """Stop paying for a replica; its row is free for another."""
     w.paid_s[row.kind] += s.now_s - row.launched_s
     row.status, row.ends_s = FREE, np.inf
 
@@ -144,6 +145,7 @@ def _fail(w, rules, s, at):
 
 @hot
 def take_from_heap(w, rules, s, at):
+    """A batch is done, or its replica is gone: its slot leaves the heap."""
     slot = w.heap_slot[at]
     heap_remove(w.heap_s, w.heap_slot, s.heap, at)
     s.heap -= 1

@@ -77,6 +77,7 @@ def test_leaving_a_page_ends_its_kernel(voila, open_page):
     process = kernel_process(page)
     page.goto(voila)
     process.wait(15)
+    assert not process.is_running()
 
 
 def test_all_links_keep_the_base_url(start_voila, notebooks, open_page):

@@ -1,5 +1,6 @@
 """Generators against the rates they promise; traces of the forms that people have."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from helpers.cloud_distributed import bursts, diurnal, flash_crowd, from_counts,
 from helpers.lab import InputError
 
 HOUR = 3600.0
-SHARED = Path(__file__).parents[3] / "shared" / "traces"  # real recordings, where somebody has put them
+RECORDINGS = Path(os.environ.get("TRACES", "none"))  # a folder with the two public recordings, to be fetched
 
 
 def per_interval(arrivals: np.ndarray, width: float, seconds: float) -> np.ndarray:
@@ -188,13 +189,13 @@ def test_a_wrong_name_is_answered_with_those_there_are(tmp_path):
     assert read_trace(written(tmp_path, "x,clock\n9,1\n8,2\n"), time="clock").arrivals.tolist() == [1.0, 2.0]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="real recordings are not shipped")
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="set TRACES to a folder with the recordings: they are not shipped")
 def test_the_real_recordings_are_read_whole():
-    requests = read_trace(SHARED / "AzureLLMInferenceTrace_code.csv")
+    requests = read_trace(RECORDINGS / "AzureLLMInferenceTrace_code.csv")
     assert len(requests.arrivals) == 8819
     assert requests.prompt_tokens.min() >= 1
-    counted = read_trace(SHARED / "nab_elb_request_count_8c0756.csv")
-    frame = pd.read_csv(SHARED / "nab_elb_request_count_8c0756.csv")
+    counted = read_trace(RECORDINGS / "nab_elb_request_count_8c0756.csv")
+    frame = pd.read_csv(RECORDINGS / "nab_elb_request_count_8c0756.csv")
     assert len(counted.arrivals) == frame["value"].sum()
     assert 13.9 * 86_400 < counted.arrivals[-1] < 14.1 * 86_400
     assert "intervals are missing" in " ".join(counted.notes)
