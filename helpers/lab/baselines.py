@@ -3,20 +3,19 @@
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging
 
 from .errors import InputError
-from .model import Card, load
-from .paths import cache, set_aside
+from .keeping import kept
+from .model import Card
+from .paths import cache
 from .task import Task
 from .text import TextEncoder, pad
 from .torch_model import (
@@ -56,27 +55,8 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     epochs = epochs if epochs is not None else min(8.0, max(1.0, ROWS_TO_SEE / len(task.train)))
     parts = [task.digest, str(encoder), epochs, seed, RECIPE]
     folder = cache("baselines", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24])
-    with FileLock(f"{folder}.lock"):  # a second process waits for the first one's model
-        if found := _cached(folder):
-            return found
-        name = "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
-        model = _make(task, name, find_weights(encoder), epochs, seed, progress, cancelled)
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        model.save(unfinished)
-        unfinished.rename(folder)
-    return model
-
-
-def _cached(folder: Path) -> TorchTextModel | None:
-    if not folder.exists():
-        return None
-    try:
-        return load(folder)
-    except InputError:
-        aside = set_aside(folder)
-        warnings.warn(f"A cached model could not be read and was set aside as {aside.name}; it is made again.",
-                      stacklevel=3)
-        return None
+    name = "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
+    return kept(folder, lambda: _make(task, name, find_weights(encoder), epochs, seed, progress, cancelled))
 
 
 def _make(task: Task, name: str, weights: Path, epochs: float, seed: int, progress: Progress,

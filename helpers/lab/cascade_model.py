@@ -1,6 +1,5 @@
 """Two stages: a cheap model answers what it is sure of, a better one the rest."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import log_softmax
 
-from .model import Card, Model, load
+from .model import Card, Model, load, save_card
 
 
 class CascadeModel:
@@ -37,11 +36,9 @@ class CascadeModel:
 
     def save(self, path: Path) -> None:
         """Write the card and both stages into the folder `path`."""
-        path = Path(path)
+        path = save_card(path, self.runtime, self.card)
         self.first.save(path / "first")
         self.second.save(path / "second")
-        facts = {"runtime": self.runtime, **dataclasses.asdict(self.card)}
-        (path / "model.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         (path / "threshold.json").write_text(json.dumps(self.threshold), encoding="utf-8")
 
     @classmethod

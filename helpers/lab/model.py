@@ -109,10 +109,7 @@ class TextModel:
 
     def save(self, path: Path) -> None:
         """Write card, tokenizer and artefact into the folder `path`."""
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        facts = {"runtime": self.runtime, "max_tokens": self.encoder.max_tokens, **dataclasses.asdict(self.card)}
-        (path / "model.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        path = save_card(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens)
         self.encoder.save(path / "tokenizer.json")
         self._save_artefact(path)
 
@@ -130,6 +127,15 @@ class TextModel:
     @classmethod
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         raise NotImplementedError
+
+
+def save_card(path: Path, runtime: str, card: Card, **facts: Any) -> Path:
+    """Make the folder `path` and write the file that `load` reads first; the folder."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    told = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
+    (path / "model.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    return path
 
 
 def load(path: Path) -> Model:

@@ -1,6 +1,5 @@
 """A scikit-learn pipeline as a Model: TF-IDF and logistic regression, the classical yardstick."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from .model import Card
+from .model import Card, save_card
 from .task import Task
 
 
@@ -36,11 +35,8 @@ class SklearnModel:
 
     def save(self, path: Path) -> None:
         """Write vocabulary, weights and card into the folder `path`."""
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
+        path = save_card(path, self.runtime, self.card)
         vectorizer, classifier = self.pipeline[0], self.pipeline[-1]
-        facts = {"runtime": self.runtime, **dataclasses.asdict(self.card)}
-        (path / "model.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         (path / "vocabulary.json").write_text(
             json.dumps({word: int(index) for word, index in vectorizer.vocabulary_.items()}), encoding="utf-8")
         np.savez(path / "weights.npz", idf=vectorizer.idf_, coef=classifier.coef_, intercept=classifier.intercept_,

@@ -1,8 +1,6 @@
 """A text classifier that only looks token vectors up: their mean, one small layer, the logits. Pure numpy."""
 
-import dataclasses
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -10,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from .errors import InputError
-from .model import Card
+from .model import Card, save_card
 from .text import TextEncoder
 
 WEIGHTS = ("vectors", "hidden_weight", "hidden_bias", "out_weight", "out_bias")
@@ -58,10 +56,7 @@ class StaticModel:
 
     def save(self, path: Path) -> None:
         """Write card, tokenizer and arrays into the folder `path`."""
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        facts = {"runtime": self.runtime, "max_tokens": self.encoder.max_tokens, **dataclasses.asdict(self.card)}
-        (path / "model.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        path = save_card(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens)
         self.encoder.save(path / "tokenizer.json")
         np.savez(path / "weights.npz", vectors=self._vectors, **self._layers)
 

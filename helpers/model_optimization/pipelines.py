@@ -4,21 +4,21 @@ A pipeline is a list of settings, one dictionary a step: {"step": "prune", "spar
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from helpers.lab.errors import InputError
 from helpers.lab.exporting import export
+from helpers.lab.keeping import kept
 from helpers.lab.measurement import code_version
-from helpers.lab.model import Model, load
-from helpers.lab.paths import cache, set_aside
+from helpers.lab.model import Model
+from helpers.lab.paths import cache
 from helpers.lab.sklearn_model import tfidf_baseline
 from helpers.lab.task import Task
 from helpers.lab.torch_model import TorchTextModel
@@ -104,8 +104,7 @@ def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:
     model: Model = context.base
     for count in range(1, len(steps) + 1):
         folder = folder_of(start, steps[:count])
-        with FileLock(f"{folder}.lock"):  # a second process waits for the first one's model
-            model = _kept(folder) or _made(model, context, steps[:count], folder)
+        model = kept(folder, functools.partial(_made, model, context, steps[:count], folder.name))
     return model
 
 
@@ -130,7 +129,7 @@ def folder_of(start: str, steps: Sequence[Step]) -> Path:
     return cache("pipelines", hashlib.sha256(f"{start} {told}".encode()).hexdigest()[:24])
 
 
-def _made(model: Model, context: Context, steps: Sequence[Step], folder: Path) -> Model:
+def _made(model: Model, context: Context, steps: Sequence[Step], key: str) -> Model:
     settings = {name: value for name, value in steps[-1].items() if name not in ("step", "name")}
     try:
         model = STEPS[steps[-1]["step"]](model, context, **settings)
@@ -139,20 +138,5 @@ def _made(model: Model, context: Context, steps: Sequence[Step], folder: Path) -
             raise
         raise InputError(f"The step '{label(steps[-1])}' cannot be done: {error}.") from error
     model.card = dataclasses.replace(model.card, name=name_of(steps), strategy=STRATEGY, settings={
-        **model.card.settings, "pipeline": folder.name, "steps": [dict(step) for step in steps]})
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    model.save(unfinished)
-    unfinished.rename(folder)
+        **model.card.settings, "pipeline": key, "steps": [dict(step) for step in steps]})
     return model
-
-
-def _kept(folder: Path) -> Model | None:
-    if not folder.exists():
-        return None
-    try:
-        return load(folder)
-    except InputError:
-        aside = set_aside(folder)
-        warnings.warn(f"A kept model could not be read and was set aside as {aside.name}; it is made again.",
-                      stacklevel=3)
-        return None
