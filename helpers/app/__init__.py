@@ -26,6 +26,7 @@ _HOME = {
     "Explore": ("explore", "Explore"),
     "Job": ("jobs", "Job"),
     "recorded": ("records", "recorded"),
+    "recorded_table": ("records", "recorded_table"),
     "as_csv": ("records", "as_csv"),
     "finding": ("findings", "finding"),
     "run": ("running", "run"),
@@ -35,6 +36,9 @@ _HOME = {
     "dollars_a_month": ("series", "dollars_a_month"),
     "break_even_chart": ("series", "break_even_chart"),
     "scaling_chart": ("series", "scaling_chart"),
+    "lines": ("plots", "lines"),
+    "bars": ("plots", "bars"),
+    "dots": ("plots", "dots"),
 }
 __all__ = sorted(_HOME)
 

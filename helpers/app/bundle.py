@@ -9,16 +9,12 @@ _MARK = "// Vega-Lite "
 
 
 def build(path: Path = FILE) -> Path:
-    """Write Altair's chart module and the Vega-Lite of the same version, with nothing to load from elsewhere."""
+    """Write vega-embed with the Vega-Lite of Altair's version, with nothing to load from elsewhere."""
     import altair as alt
     import vl_convert
-    from altair.jupyter.jupyter_chart import load_js_src
 
-    lines = load_js_src().split("\n")
-    while lines and (not lines[0].strip() or lines[0].startswith(("import", "//"))):
-        lines.pop(0)  # vl-convert puts its own imports in their place
-    version = re.match(r"v(\d+\.\d+)", alt.SCHEMA_VERSION)[1]
-    code = vl_convert.javascript_bundle("\n".join(lines), vl_version=version)
+    minor = re.match(r"v(\d+\.\d+)", alt.SCHEMA_VERSION)[1]
+    code = vl_convert.javascript_bundle("export const embed = vegaEmbed;", vl_version=minor)
     text = f"{_MARK}{alt.SCHEMA_VERSION}\n{code}"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))

@@ -19,6 +19,7 @@ _PROVENANCES = ("measured", "recorded", "simulated")
 _DASHES = [[1, 0], [1, 0], [3, 2]]
 _SHAPES = ["circle", "circle", "diamond"]
 _OUTLINED = "outlined"
+_FAR = 0.2  # accuracy lost against the reference; beyond it a mark stands at the lower edge, with its figure
 
 
 def accuracy_against_cost(measurements: Any, *, guess: Any = None, paper: Paper = None,
@@ -50,28 +51,33 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     predictions = _predictions(records, guess, paper)
     for told in predictions:
         told["x"] = records[0].usd_per_million / told["speedup"]
+    floor = _floor(rows)
+    for row in rows:
+        row["up"], row["far"] = max(row["accuracy"], floor), row["accuracy"] < floor
+        row["up_low"], row["up_high"] = max(row["low"], floor), max(row["high"], floor)
     x_domain = _log_domain([row[k] for row in rows for k in ("usd", "usd_low", "usd_high")]
                            + [told["x"] for told in predictions])
-    y_domain = _share_domain(rows)
+    y_domain = _share_domain(rows)  # of what is drawn
     base = alt.Chart(alt.Data(values=rows))
     colour = _colour(rows)
     x = alt.X("usd:Q", title="$ per million predictions (log scale)",
               scale=alt.Scale(type="log", domain=list(x_domain), nice=False),
               axis=alt.Axis(format="$~g", tickCount=5, labelOverlap=True))
     share = alt.Scale(domain=list(y_domain), nice=False, zero=False)
-    y = alt.Y("accuracy:Q", title="accuracy, with 95 % interval", scale=share, axis=alt.Axis(format=".0%", tickCount=6))
+    y = alt.Y("up:Q", title="accuracy, with 95 % interval", scale=share, axis=alt.Axis(format=".0%", tickCount=6))
     lines = base.mark_rule(strokeWidth=1.5).encode(color=colour)
-    layers = [lines.encode(x=x.copy(), y=alt.Y("low:Q", scale=share), y2="high:Q"),
+    layers = [lines.encode(x=x.copy(), y=alt.Y("up_low:Q", scale=share), y2="up_high:Q"),
               lines.encode(x=alt.X("usd_low:Q"), x2="usd_high:Q", y=y),
               _marks(base, rows).encode(x=x, y=y)]
     layers += _told_lines(predictions, "x", top=True)
-    names = short_names([row["model"] for row in rows])
-    put = places([Mark(name, *(row[k] for k in ("usd", "usd_low", "usd_high", "accuracy", "low", "high")))
+    names = [f"{name} ({row['accuracy']:.0%}, below)" if row["far"] else name
+             for name, row in zip(short_names([row["model"] for row in rows]), rows, strict=True)]
+    put = places([Mark(name, *(row[k] for k in ("usd", "usd_low", "usd_high", "up", "up_low", "up_high")))
                   for name, row in zip(names, rows, strict=True)], x_domain, y_domain)
     for name, row, (align, dx, dy) in zip(names, rows, put, strict=True):
-        data = alt.Data(values=[{"usd": row["usd"], "accuracy": row["accuracy"], "text": name}])
+        data = alt.Data(values=[{"usd": row["usd"], "up": row["up"], "text": name}])
         layers.append(alt.Chart(data).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic")
-                      .encode(x="usd:Q", y="accuracy:Q", text="text:N"))
+                      .encode(x="usd:Q", y="up:Q", text="text:N"))
     return _finished(layers, records, title, 340)
 
 
@@ -208,8 +214,14 @@ def _log_domain(values: list[float]) -> tuple[float, float]:
     return min(values) / 1.25, max(values) * 1.25
 
 
+def _floor(rows: list[dict[str, Any]]) -> float:
+    """Accuracy below which a mark is drawn at the lower edge, so that the others are not squeezed together."""
+    near = [row["low"] for row in rows if row["accuracy"] >= rows[0]["accuracy"] - _FAR]
+    return min(near) - 0.02 if 0 < len(near) < len(rows) else 0.0
+
+
 def _share_domain(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    low = min((row["low"] for row in rows), default=0.0)
-    high = max((row["high"] for row in rows), default=1.0)
+    low = min((row["up_low"] for row in rows), default=0.0)
+    high = max((row["up_high"] for row in rows), default=1.0)
     room = max(0.02, 0.12 * (high - low))
     return max(0.0, low - room), min(1.0, high + room)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import altair as alt
@@ -14,7 +14,7 @@ from .problems import guarded
 from .records import rows_csv, rows_json, rows_of
 from .report import figure, page, settings_html
 from .scripts import explore_script
-from .vega import Chart
+from .vega import Chart, spec_of
 from .words import status_html, verdict_html
 
 REMEMBERED = 256  # results kept; older ones are computed again
@@ -74,7 +74,14 @@ class Explore(ipywidgets.VBox):
             self._wanted = self._box.settings()
             if self._working:
                 return
-            self._working = True
+            settings = self._wanted
+            remembered = _key(settings) in self._results
+            self._working = not remembered
+            if remembered:
+                self._wanted = None
+        if remembered:
+            self._show(settings)  # at once: handing it to a thread would cost milliseconds
+            return
         threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
@@ -90,7 +97,7 @@ class Explore(ipywidgets.VBox):
         guarded(self._tell)(self._show_unguarded)(settings)
 
     def _show_unguarded(self, settings: dict[str, Any]) -> None:
-        key = repr(sorted(settings.items()))
+        key = _key(settings)
         if key not in self._results:
             result = self._compute(**settings)
             self._results[key] = result, _parts(self._draw(result))
@@ -108,12 +115,17 @@ class Explore(ipywidgets.VBox):
         self._status.value = status_html(sentence, error=bool(sentence))
 
 
+def _key(settings: dict[str, Any]) -> str:
+    return repr(sorted(settings.items()))
+
+
 def _parts(drawn: Any) -> list[Any]:
-    """What was drawn as a list; charts without their widgets, since these change with what they show next."""
+    """What was drawn as a list; charts as what is drawn, since their widgets change with what they show next."""
     parts = list(drawn) if isinstance(drawn, (list, tuple)) else [drawn]
     for widget in (part for part in parts if isinstance(part, Chart)):
         widget.close()
-    return [part.chart if isinstance(part, Chart) else part for part in parts]
+    return [part.spec if isinstance(part, Chart) else spec_of(part) if isinstance(part, alt.TopLevelMixin) else part
+            for part in parts]
 
 
 def shown_in_place(part: Any, place: ipywidgets.Widget | None) -> ipywidgets.Widget:
@@ -121,12 +133,11 @@ def shown_in_place(part: Any, place: ipywidgets.Widget | None) -> ipywidgets.Wid
     if isinstance(part, Chart):
         if not isinstance(place, Chart) or place is part:
             return part
-        spec = part.chart
         part.close()
-        part = spec
-    if isinstance(part, alt.TopLevelMixin):
+        part = part.spec
+    if isinstance(part, (alt.TopLevelMixin, Mapping)):
         if isinstance(place, Chart):
-            place.chart = part
+            place.show(part)
             return place
         return Chart(part)
     if isinstance(part, ipywidgets.Widget):

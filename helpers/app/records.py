@@ -19,12 +19,27 @@ def recorded(name: str, folder: Path | None = None) -> list[Measurement]:
     Raises:
         InputError: no such file; the message lists those there are.
     """
+    return read_recorded(_recording(name, ".jsonl", folder))
+
+
+def recorded_table(name: str, folder: Path | None = None) -> Any:
+    """The data frame of helpers/facts/recorded/NAME.json; `attrs` tells the machine and when it was measured.
+
+    Raises:
+        InputError: no such file; the message lists those there are.
+    """
+    from helpers.lab.recordings import read_table  # pandas takes a moment, and many pages show none
+
+    return read_table(_recording(name, ".json", folder))
+
+
+def _recording(name: str, ending: str, folder: Path | None) -> Path:
     folder = folder or Path(str(importlib.resources.files("helpers") / "facts" / "recorded"))
-    path = folder / f"{name}.jsonl"
+    path = folder / f"{name}{ending}"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "none yet"
+        known = ", ".join(sorted(file.stem for file in folder.glob(f"*{ending}"))) or "none yet"
         raise InputError(f"There are no recorded results '{name}'. There are: {known}.")
-    return read_recorded(path)
+    return path
 
 
 def listed(measurements: Any) -> list[Measurement]:

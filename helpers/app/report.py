@@ -10,7 +10,7 @@ from helpers.lab.costs import DEFAULT_OFFER, cost, offer
 from helpers.lab.measurement import Measurement
 
 from .tables import table_html
-from .vega import svg
+from .vega import Chart, svg
 from .words import style, verdict_html
 
 # A report may come from anywhere: what opens it shall neither run nor fetch anything.
@@ -58,7 +58,7 @@ def records_page(title: str, sentence: str, records: Sequence[Measurement], char
 
 def figure(chart: Any) -> str:
     """A chart as inline SVG, with its description for those who do not see it."""
-    text = getattr(getattr(chart, "chart", chart), "description", None)
+    text = chart.spec.get("description") if isinstance(chart, Chart) else getattr(chart, "description", None)
     said = html.escape(text if isinstance(text, str) else "chart", quote=True)
     return f"<figure role='img' aria-label=\"{said}\">{svg(chart)}</figure>"
 

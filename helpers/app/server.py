@@ -1,6 +1,7 @@
-"""Voila with what it lacks: header links on error pages, a page for unknown addresses, the doctor's page."""
+"""Voila with what it lacks: its scripts in two files, header links on error pages, our 404 and the doctor's page."""
 
 import asyncio
+import gzip
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from voila.app import Voila
 from voila.handler import BaseVoilaHandler
 from voila.tornado.handler import TornadoVoilaHandler
 
+from .chunks import SCRIPTS, Script
 from .pages import Page
 
 REMEMBERED_S = 60  # the doctor's answer; looking takes seconds of a processor
@@ -63,6 +65,25 @@ class Doctor(BaseVoilaHandler):
             return cls._found[1]
 
 
+class PackedScript(BaseVoilaHandler):
+    """A script that every page needs; its address changes with its content, so that browsers may keep it."""
+
+    def initialize(self, script: Script) -> None:
+        """Keep what is served."""
+        super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
+        self._script = script
+
+    def get(self) -> None:
+        """The script, packed where the browser can unpack it."""
+        packed = "gzip" in self.request.headers.get("Accept-Encoding", "")
+        self.set_header("Content-Type", "text/javascript; charset=utf-8")
+        self.set_header("Cache-Control", "public, max-age=31536000, immutable")
+        self.set_header("Vary", "Accept-Encoding")
+        if packed:
+            self.set_header("Content-Encoding", "gzip")
+        self.finish(self._script.packed if packed else gzip.decompress(self._script.packed))
+
+
 class PageServer(Voila):
     """Voila; `pages` are known to every template."""
 
@@ -78,4 +99,6 @@ class PageServer(Voila):
         """Voila's handlers and ours."""
         theirs = [(path, NotebookPage if handler is TornadoVoilaHandler else handler, *rest)
                   for path, handler, *rest in super().init_handlers()]
-        return [(url_path_join(self.base_url, "doctor"), Doctor), *theirs]
+        scripts = [(url_path_join(self.base_url, script.address), PackedScript, {"script": script})
+                   for script in SCRIPTS.values()]
+        return [(url_path_join(self.base_url, "doctor"), Doctor), *scripts, *theirs]

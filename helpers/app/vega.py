@@ -1,6 +1,7 @@
 """Altair charts that draw with no network, share one Vega on a page, and follow its light or dark theme."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,27 +55,41 @@ def runtime() -> VegaRuntime:
     return VegaRuntime(packed=FILE.read_bytes())
 
 
-class Chart(alt.JupyterChart):
-    """An Altair chart on the page. Give it another with `chart.chart = new`: the page keeps its place."""
+class Chart(anywidget.AnyWidget):
+    """An Altair chart on the page. Give it another with `chart.show(new)`: the page keeps its place.
+
+    Not `alt.JupyterChart`: that one embeds each drawing anew, and waits for the kernel in between. This one keeps the
+    drawings that were on the page, so that going back to a setting shows its chart at once.
+    """
 
     _esm = (_STATIC / "chart.js").read_text(encoding="utf-8")
     _css = """
+    .app-chart {position: relative}
     .app-chart, .app-chart .vega-embed {width: 100%; overflow: visible}
+    .app-chart-next {position: absolute; visibility: hidden}
     .app-chart svg {max-width: 100%}
     """
+    spec = traitlets.Dict().tag(sync=True)
     _runtime = traitlets.Unicode().tag(sync=True)
     _themes = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, chart: alt.TopLevelSpec, **kwargs: Any):
-        super().__init__(chart, _runtime="IPY_MODEL_" + runtime().model_id,
+    def __init__(self, chart: alt.TopLevelMixin | Mapping[str, Any], **kwargs: Any):
+        super().__init__(spec=spec_of(chart), _runtime="IPY_MODEL_" + runtime().model_id,
                          _themes={"light": theme(), "dark": theme(dark=True)}, **kwargs)
         self.layout.width = "100%"
 
-    @traitlets.observe("chart")
-    def _on_change_chart(self, change: Any) -> None:
-        """Without Altair's check against its schema, tens of milliseconds a chart: the tests check ours."""
-        with debug_mode(False):
-            super()._on_change_chart(change)
+    def show(self, chart: alt.TopLevelMixin | Mapping[str, Any]) -> None:
+        """Draw another chart in the same place."""
+        self.spec = spec_of(chart)
+
+
+@debug_mode(False)
+def spec_of(chart: alt.TopLevelMixin | Mapping[str, Any]) -> dict[str, Any]:
+    """The chart as Vega-Lite, without Altair's check against its schema, tens of milliseconds a chart.
+
+    The tests check ours.
+    """
+    return dict(chart) if isinstance(chart, Mapping) else chart.to_dict()
 
 
 def svg(chart: Chart | alt.TopLevelMixin, width: int = 720) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,14 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_ur
     from traitlets.config import Config
     from voila.configuration import VoilaConfiguration
 
+    from .chunks import SCRIPTS
     from .server import PageServer
 
+    scripts = {name: script.address for name, script in SCRIPTS.items()}
     config = Config()
     configure(config, idle_s=idle_s)
     config.VoilaConfiguration.update({"preheat_kernel": pool > 0, "default_pool_size": pool,
-                                      "page_config_hook": _with_pages(pages)})
+                                      "page_config_hook": _with_pages(pages, scripts)})
     config.Voila.update({"ip": "127.0.0.1", "port": port, "base_url": base_url, "open_browser": browser,
                          "root_dir": str(build), "config_file_paths": []})
     PageServer.classes = [*PageServer.classes, VoilaConfiguration]
@@ -85,11 +87,12 @@ def has_display() -> bool:
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _with_pages(pages: Sequence[Page]) -> Any:
+def _with_pages(pages: Sequence[Page], scripts: Mapping[str, str] | None = None) -> Any:
     told = [vars(page) for page in pages]
 
     def hook(page_config: dict[str, Any], **_about: Any) -> dict[str, Any]:
-        page_config["pages"] = told  # the landing page reads the dictionary, the pages what is returned
+        # The landing page reads the dictionary, the pages what is returned.
+        page_config.update(pages=told, scripts=scripts)
         return page_config
 
     return hook

@@ -10,6 +10,7 @@ _HOME = {
     "Task": "task", "load_task": "task",
     "Model": "model", "Card": "model", "load": "model",
     "Measurement": "measurement", "read_recorded": "measurement", "write_recorded": "measurement",
+    "write_table": "recordings", "read_table": "recordings",
     "baseline": "baselines", "load_pretrained": "baselines",
     "tfidf_baseline": "sklearn_model",
     "export": "exporting",

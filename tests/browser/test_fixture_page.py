@@ -81,7 +81,7 @@ def move_slider(page: Page, name: str, key: str) -> None:
 
 def test_all_charts_are_drawn_and_described(page):
     wait_for_charts(page)
-    said = page.locator(".app-chart[role=graphics-document]").first
+    said = page.locator(".app-chart > [role=graphics-document]").first
     expect(said).to_have_attribute("aria-label", re.compile("dynamic int8 costs 2.1x less"))
     page.set_viewport_size({"width": 1000, "height": 6000})
     wait_for_charts(page)

@@ -89,7 +89,7 @@ def test_a_file_that_is_sent_on_gets_an_svg(spec, records):
 
 def test_updating_a_chart_keeps_the_widget():
     shown = chart(RECORDS[:2])
-    shown.chart = cost_spec(RECORDS)
+    shown.show(cost_spec(RECORDS))
     assert "quick" in str(shown.spec)
 
 

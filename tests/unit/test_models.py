@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helpers.lab import InputError, Model, export, load, tfidf_baseline
 from helpers.lab.model import Card, folder_bytes
@@ -320,3 +322,22 @@ def _loss(module, rows, labels) -> float:
 def test_cards_are_not_shared_by_mistake(tiny_model):
     with pytest.raises(dataclasses.FrozenInstanceError):
         tiny_model.card.name = "other"
+
+
+@pytest.fixture(scope="module")
+def minilm_tokenizer():
+    from tokenizers import Tokenizer
+
+    from helpers.lab.weights import find_weights
+
+    return Tokenizer.from_file(str(find_weights() / "tokenizer.json"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(st.characters(codec="ascii")) | st.text() | st.sampled_from(
+    ["[SEP] x", "it's 5_000.00$!", "caf\u00e9", "x" * 99 + " " + "x" * 101, "a" * 300, "a b " * 100, "\x7f", "a\tb"]),
+    max_size=4))
+def test_known_words_give_the_tokenizers_own_ids(minilm_tokenizer, texts):
+    encoder = TextEncoder(minilm_tokenizer, max_tokens=24)
+    for _ in range(2):  # the second time all words are known
+        assert encoder.encode(texts) == [minilm_tokenizer.encode(text).ids for text in texts]

@@ -1,13 +1,14 @@
 // Draws one chart with the page's only copy of Vega, in the page's light or dark colours.
 
+const KEPT = 24;  // drawings that a chart keeps, to show them again at once
+
 function loadVega(model) {
   globalThis.__helpersVega ??= (async () => {
     const id = model.get("_runtime").slice("IPY_MODEL_".length);
     const runtime = await model.widget_manager.get_model(id);
     const packed = new Blob([runtime.get("packed")]).stream();
     const text = await new Response(packed.pipeThrough(new DecompressionStream("gzip"))).text();
-    const module = await import(URL.createObjectURL(new Blob([text], {type: "text/javascript"})));
-    return module.default?.render ?? module.render;
+    return (await import(URL.createObjectURL(new Blob([text], {type: "text/javascript"})))).embed;
   })();
   return globalThis.__helpersVega;
 }
@@ -17,7 +18,7 @@ function isDark() {
   return light === undefined ? matchMedia("(prefers-color-scheme: dark)").matches : light === "false";
 }
 
-// Altair draws again at each change and waits in between: two drawings at once would leave both on the page.
+// Two drawings at once could end in the wrong order: the last one asked for wins.
 function oneAtATime(draw) {
   let drawing = false, again = false;
   return async () => {
@@ -48,7 +49,8 @@ function background(el, dark) {
 
 // Vega cuts a long title off; here it is broken to the chart's width.
 function wrapped(spec, width) {
-  const text = typeof spec?.title === "string" || Array.isArray(spec?.title) ? [spec.title].flat().join(" ") : "";
+  const title = spec.title?.text ?? spec.title;
+  const text = typeof title === "string" || Array.isArray(title) ? [title].flat().join(" ") : "";
   if (!text) return spec;
   const letters = Math.max(20, Math.floor((width - 24) / 8.8));
   const lines = [""];
@@ -56,48 +58,73 @@ function wrapped(spec, width) {
     if (lines.at(-1) && lines.at(-1).length + word.length >= letters) lines.push("");
     lines.push(`${lines.pop()} ${word}`.trim());
   }
-  return {...spec, title: lines};
+  return {...spec, title: spec.title?.text ? {...spec.title, text: lines} : lines};
 }
 
-function themed(model, el, drawn) {
-  const options = () => {
-    const dark = isDark();
-    const config = {...model.get("_themes")[dark ? "dark" : "light"], ...background(el, dark)};
-    if (el.clientWidth < 480) config.legend = {...config.legend, columns: 2};
-    return {actions: false, renderer: "svg", config, tooltip: {theme: dark ? "dark" : "light"},
-            ...(model.get("embed_options") ?? {})};
-  };
-  const own = {
-    get: name => {
-      if (name === "embed_options") return options();
-      if (name !== "spec") return model.get(name);
-      drawn.width = el.clientWidth;
-      return wrapped(model.get(name), drawn.width);
-    },
-    on: (event, callback) => {
-      if (event !== "change:spec" && event !== "change:embed_options") return model.on(event, callback);
-      drawn.again[event] ??= oneAtATime(callback);
-      return model.on(event, drawn.again[event]);
-    },
-  };
-  return new Proxy(model, {
-    get: (target, key) => own[key] ?? (typeof target[key] === "function" ? target[key].bind(target) : target[key]),
-  });
+function options(model, el, dark) {
+  const config = {...model.get("_themes")[dark ? "dark" : "light"], ...background(el, dark)};
+  if (el.clientWidth < 480) config.legend = {...config.legend, columns: 2};
+  return {actions: false, renderer: "svg", config, tooltip: {theme: dark ? "dark" : "light"}};
+}
+
+// The drawings of one width and theme, the last used last; those that are too many are given up.
+class Drawings {
+  constructor() {
+    this.byText = new Map();
+  }
+
+  async get(text, make) {
+    const found = this.byText.get(text) ?? await make();
+    this.byText.delete(text);
+    this.byText.set(text, found);
+    for (const [old, drawing] of this.byText) {
+      if (this.byText.size <= KEPT) break;
+      this.byText.delete(old);
+      drawing.finalize();
+    }
+    return found;
+  }
+
+  clear() {
+    for (const drawing of this.byText.values()) drawing.finalize();
+    this.byText.clear();
+  }
 }
 
 export default {
-  async render({model, el, ...rest}) {
+  async render({model, el}) {
     el.classList.add("app-chart");
-    const draw = await loadVega(model);
-    const drawn = {width: 0, again: {}};  // for which width, and how to do it again
-    await draw({model: themed(model, el, drawn), el, ...rest});
+    const embed = await loadVega(model);
+    const drawings = new Drawings();
+    let width, dark;
 
-    let dark = isDark();
-    const follow = () => {
-      if (isDark() !== dark) {
-        dark = !dark;
-        drawn.again["change:spec"]?.();
+    const draw = oneAtATime(async () => {
+      if (el.clientWidth !== width || isDark() !== dark) {
+        drawings.clear();
+        width = el.clientWidth;
+        dark = isDark();
       }
+      const spec = wrapped(model.get("spec"), width);
+      const drawing = await drawings.get(JSON.stringify(spec), async () => {
+        const place = document.createElement("div");
+        place.className = "app-chart-next";  // over the old one, unseen, so that the page does not jump
+        el.append(place);
+        try {
+          const {finalize} = await embed(place, structuredClone(spec), options(model, el, dark));
+          return {place, finalize};
+        } catch (error) {
+          place.textContent = `This chart cannot be drawn: ${error.message}`;
+          return {place, finalize: () => {}};
+        }
+      });
+      drawing.place.classList.remove("app-chart-next");
+      el.replaceChildren(drawing.place);
+    });
+    model.on("change:spec", draw);
+    await draw();
+
+    const follow = () => {
+      if (isDark() !== dark) draw();
     };
     const theme = new MutationObserver(follow);
     theme.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light"]});
@@ -106,13 +133,15 @@ export default {
 
     // A chart made in a hidden place (a closed tab, a page still loading) has no width yet.
     const size = new ResizeObserver(() => {
-      if (el.clientWidth && el.clientWidth !== drawn.width) drawn.again["change:spec"]?.();
+      if (el.clientWidth && el.clientWidth !== width) draw();
     });
     size.observe(el);
     return () => {
+      model.off("change:spec", draw);
       theme.disconnect();
       size.disconnect();
       system.removeEventListener("change", follow);
+      drawings.clear();
     };
   },
 };

@@ -1,0 +1,42 @@
+"""List the parts of Voila's script that the pages load: python -m benchmarks.chunks, once for each version of Voila."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.page import CHART, chromium, serving
+from helpers.app.chunks import LIST, places
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+# Address on the server -> where Jupyter's data folders have it.
+FOLDERS = {r"/voila/static/(\d+\.voila\.js)": "voila/templates/base/static/{}",
+           r"/voila/labextensions/(.+/static/(?!remoteEntry)[^/]+\.js)": "labextensions/{}"}
+
+
+def listed(address: str) -> str | None:
+    """The name in the list of what was loaded from this address; None for what is no part."""
+    for pattern, name in FOLDERS.items():
+        if match := re.fullmatch(pattern, urlsplit(address).path):
+            names = (name.format(match[1]), f"voila/{name.format(match[1])}")
+            return next((found for found in names if places(found)), None)
+    return None
+
+
+def main() -> None:
+    """Open each page once, without the list, and write down what came."""
+    LIST.write_text("")
+    found: dict[str, None] = {}
+    with serving("helpers.app.voila", "--pool=0") as address, chromium() as browser:
+        for notebook in NOTEBOOKS:
+            page = browser.new_page()
+            page.on("request", lambda request: found.update({name: None} if (name := listed(request.url)) else {}))
+            page.goto(f"{address}voila/render/{notebook.name}")
+            page.wait_for_selector(CHART, timeout=120_000)
+            page.wait_for_timeout(2_000)
+            page.close()
+    LIST.write_text("".join(f"{name}\n" for name in found))
+    print(f"{len(found)} parts, {sum(places(name)[0].stat().st_size for name in found) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Result tables of a real run, shipped with the machine that they were measured on."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from .errors import InputError
+from .machine import describe, fingerprint
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a result's rows as JSON, with this machine's fingerprint and the time.
+
+    Raises:
+        InputError: the frame has no rows.
+    """
+    if frame.empty:
+        raise InputError(f"There is nothing to record in {path.name}: the table has no rows.")
+    rows = json.loads(frame.to_json(orient="records", double_precision=12, date_format="iso"))
+    told = {"measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "machine": fingerprint(), "columns": [str(column) for column in frame.columns], "rows": rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The rows that `write_table` wrote; `attrs` tells `machine` (a sentence) and `measured_at`.
+
+    Raises:
+        InputError: no such file, or it is not a recorded table.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        frame = pd.DataFrame(told["rows"], columns=told["columns"])
+        frame.attrs = {"machine": describe(told["machine"]), "measured_at": told["measured_at"]}
+    except FileNotFoundError:
+        raise InputError(f"There is no recorded table {path.name}.") from None
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise InputError(f"{path.name} is no recorded table: record it again with make record.") from None
+    return frame
