@@ -186,7 +186,7 @@ def _told_lines(predictions: list[dict[str, Any]], field: str, top: bool) -> lis
         layers += [data.mark_rule(style="told", strokeDash=dash, strokeWidth=1.5)
                    .encode(x=f"{field}:Q", tooltip="text:N"),
                    data.mark_text(align="left", dx=5, dy=0, baseline="top", fontSize=11, fontStyle="italic")
-                   .encode(x=f"{field}:Q", y=alt.value(2 + 15 * told["level"]), text="text:N")]
+                   .encode(x=f"{field}:Q", y=alt.YValue(2 + 15 * told["level"]), text="text:N")]
     return layers
 
 

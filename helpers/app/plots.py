@@ -22,6 +22,7 @@ from .vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
 PROVENANCES = ("measured", "recorded", "simulated")
 _DASHES = {"measured": [1, 0], "recorded": [1, 0], "simulated": [6, 3]}
 _SHAPES = {"measured": "circle", "recorded": "circle", "simulated": "diamond"}
+_OUTLINED = "outlined"
 _TITLE_LETTERS = 62  # of a line; Vega does not break a title by itself
 _MOST_SAID = 40  # rows in the description for screen readers; the table has them all
 
@@ -106,19 +107,18 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
     for row in rows:
         row["zero"] = 0
     names = [row["name"] for row in rows]
+    colours = [REFERENCE_GREY] + [STRATEGY_COLOURS[0]] * (len(names) - 1)
     top = max([row["x"] for row in rows] + [row["high"] for row in rows if high] + [reference or 0.0])
     at = alt.X("x:Q", title=value_title or value, axis=alt.Axis(format=_format([top], percent), tickCount=5),
                scale=alt.Scale(domain=[min(0.0, *(row["x"] for row in rows)), 1.08 * top or 1.0], nice=False))
     up = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
     base = alt.Chart(alt.Data(values=rows))
-    colour = alt.condition(alt.datum.name == names[0], alt.value(REFERENCE_GREY), alt.value(STRATEGY_COLOURS[0]))
+    colour = alt.Color("name:N", scale=alt.Scale(domain=names, range=colours), legend=None)
     layers = [base.mark_bar(height=6, opacity=0.4).encode(x=alt.X("zero:Q"), x2="x:Q", y=up, color=colour)]
     if low and high:
         layers.append(base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q", y=up, color=colour))
-    inside = alt.condition(alt.datum.provenance == "measured", "name:N", alt.value("transparent"), legend=None,
-                           scale=alt.Scale(domain=names, range=[REFERENCE_GREY] + [STRATEGY_COLOURS[0]] * len(names)))
-    layers.append(base.mark_point(opacity=1).encode(x=at, y=up, color=colour, fill=inside, shape=_shape(),
-                                                    strokeDash=_dash(), tooltip=_tips()))
+    layers.append(base.mark_point(opacity=1).encode(x=at, y=up, color=colour, fill=_inside(names, colours),
+                                                    shape=_shape(), strokeDash=_dash(), tooltip=_tips()))
     if reference is not None:
         line = alt.Chart(alt.Data(values=[{"x": reference}]))
         layers.append(line.mark_rule(style="told", strokeDash=[2, 3]).encode(x="x:Q"))
@@ -154,8 +154,9 @@ def _rows(frame: pd.DataFrame, provenance: str, **columns: str | None) -> list[d
         raise InputError(f"A provenance is {', '.join(PROVENANCES[:-1])} or {PROVENANCES[-1]}, not '{wrong}'.")
     rows = [{role: _plain(row[column]) if column else "" for role, column in columns.items()}
             for row in frame.to_dict("records")]
-    rows = [{**row, "name": str(row["name"]), "provenance": told, "number": number}
-            for number, (row, told) in enumerate(zip(rows, known, strict=True), start=1)
+    rows = [{**row, "name": str(row["name"]), "provenance": told,
+             "inside": str(row["name"]) if told == "measured" else _OUTLINED}
+            for row, told in zip(rows, known, strict=True)
             if not any(isinstance(row[role], float) and math.isnan(row[role]) for role in ("x", "y"))]
     if not rows:
         raise InputError("There is nothing to draw: the frame has no row with a value.")
@@ -202,10 +203,14 @@ def _points(base: alt.Chart, rows: list[dict[str, Any]], legend: bool) -> alt.Ch
     names, colours = _names(rows)
     if len(names) == 1:
         colours = [STRATEGY_COLOURS[0]]
-    inside = alt.condition(alt.datum.provenance == "measured", "name:N", alt.value("transparent"), legend=None,
-                           scale=alt.Scale(domain=names, range=colours))
-    return base.mark_point(opacity=1).encode(color=_colour(rows, legend), fill=inside, shape=_shape(),
+    return base.mark_point(opacity=1).encode(color=_colour(rows, legend), fill=_inside(names, colours), shape=_shape(),
                                              strokeDash=_dash(), tooltip=_tips())
+
+
+def _inside(names: list[str], colours: list[str]) -> alt.Fill:
+    """Filled where measured here, else outlined."""
+    return alt.Fill("inside:N", legend=None,
+                    scale=alt.Scale(domain=[*names, _OUTLINED], range=[*colours, "transparent"]))
 
 
 def _dash() -> alt.StrokeDash:
@@ -231,7 +236,7 @@ def _rules(rules: Mapping[str, float] | None, percent: bool) -> list[alt.Chart]:
         line = alt.Chart(alt.Data(values=[{"y": value, "text": said}]))
         layers += [line.mark_rule(style="told", strokeDash=[6, 4], strokeWidth=1.5).encode(y="y:Q"),
                    line.mark_text(align="right", baseline="bottom", dy=-3, fontStyle="italic", fontSize=11)
-                   .encode(y="y:Q", x=alt.value("width"), text="text:N")]
+                   .encode(y="y:Q", x=alt.XValue("width"), text="text:N")]
     return layers
 
 

@@ -125,7 +125,7 @@ def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None,
         promise = alt.Chart(alt.Data(values=[{"promise": limit, "text": f"promise: {limit:g} ms"}]))
         layers += [promise.mark_rule(style="told", strokeWidth=1.5).encode(y="promise:Q"),
                    promise.mark_text(align="right", baseline="bottom", dy=-3, fontStyle="italic", fontSize=11)
-                   .encode(y="promise:Q", x=alt.value("width"), text="text:N")]
+                   .encode(y="promise:Q", x=alt.XValue("width"), text="text:N")]
     return _over_time(layers, ["p95", "p50"], colours, title, f"{title}, over {times.iloc[-1]:.0f} {unit}")
 
 
@@ -159,7 +159,7 @@ def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None 
                                                                      "cheaper"}]))
         layers += [line.mark_rule(style="told", strokeDash=dash, strokeWidth=1.5).encode(x="usd_month:Q"),
                    line.mark_text(align="right", dx=-5, baseline="top", fontSize=11, fontStyle="italic")
-                   .encode(x="usd_month:Q", y=alt.value(2 + 15 * level), text="text:N")]
+                   .encode(x="usd_month:Q", y=alt.YValue(2 + 15 * level), text="text:N")]
     said = "; ".join(f"{row['name']}: {row['bill']}" + (f", {row['note']}" if row["note"] else "") for row in rows)
     return _finished(layers, title, said, max(120, 48 * len(rows)))
 
@@ -239,7 +239,7 @@ def _line(base: alt.Chart, field: str, label: str, colour: str, x: alt.X, *, ste
     axis = alt.Y(f"{field}:Q") if axis_title is None else alt.Y(
         f"{field}:Q", title=axis_title, scale=scale, axis=alt.Axis(tickCount=4, format="~s", grid=False))
     return base.mark_line(strokeWidth=1.5, strokeDash=DASHED, interpolate="step-after" if step else "linear").encode(
-        x=x, y=axis, color=alt.datum(label))
+        x=x, y=axis, color=alt.ColorDatum(label))
 
 
 def _over_time(layers: Sequence[alt.Chart], names: list[str], colours: list[str], title: str,

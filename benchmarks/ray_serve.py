@@ -1,0 +1,186 @@
+"""The fleet simulator against a real deployment: a quantized model behind Ray Serve, under open-loop load.
+
+python -m benchmarks.ray_serve [--quick] [--json FILE]
+
+Three loads on one replica, and one that rises and falls on an autoscaled deployment. The simulator is calibrated on
+the middle load alone: the service times that the replica measured there, and the median that routing adds.
+"""
+
+import asyncio
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import Row, arguments, at_most, finish, shown
+from helpers.cloud_distributed import Fleet, poisson, ray_serve, simulate
+from helpers.lab import baseline, load_task
+from helpers.model_optimization import quantize
+
+LOADS = (0.6, 0.4, 0.75)  # of one replica's capacity; the first one calibrates
+TEXTS = 12  # a request's messages, so that computing and not routing takes the time
+AUTOSCALING = {"target_ongoing_requests": 1.5, "upscale_delay_s": 5.0, "downscale_delay_s": 15.0,
+               "look_back_period_s": 5.0}
+POLLED_S = 0.5  # between two looks at the number of replicas
+
+
+class Classifier:
+    """What a replica does: one request after the other on one core, as a queue with one server."""
+
+    def __init__(self, folder: str, texts: list[str]) -> None:
+        import onnxruntime
+
+        from helpers.lab.text import TextEncoder
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # one core for each of two replicas
+        self._session = onnxruntime.InferenceSession(f"{folder}/model.onnx", options)
+        self._encoder, self._texts = TextEncoder.load(Path(folder) / "tokenizer.json"), texts
+        for number in range(5):
+            self._work(number)
+
+    async def __call__(self, number: int) -> float:
+        """Seconds of one request's work. It blocks the replica on purpose: requests do not overlap."""
+        began = time.perf_counter()
+        self._work(number)
+        return time.perf_counter() - began
+
+    def _work(self, number: int) -> None:
+        from helpers.lab.text import pad
+
+        start = number * TEXTS % (len(self._texts) - TEXTS)
+        ids, mask = pad(self._encoder.encode(self._texts[start:start + TEXTS]))
+        self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+
+
+@dataclasses.dataclass
+class Served:
+    """Open-loop requests: when they were due, seconds until their answers and of their work, replicas over time."""
+
+    arrivals: np.ndarray
+    latency_s: np.ndarray
+    work_s: np.ndarray
+    replicas: np.ndarray  # (m, 2): seconds, ready replicas
+
+
+async def _serve(handle: Any, arrivals: np.ndarray) -> Served:
+    latency, work, replicas = np.full(len(arrivals), np.nan), np.full(len(arrivals), np.nan), []
+    began = time.perf_counter()
+
+    async def ask(number: int) -> None:
+        work[number] = await handle.remote(number)
+        latency[number] = time.perf_counter() - began - arrivals[number]  # from when it was due: open loop
+
+    async def look() -> None:
+        while True:
+            replicas.append((time.perf_counter() - began, await asyncio.to_thread(_ready)))
+            await asyncio.sleep(POLLED_S)
+
+    looking, asked = asyncio.create_task(look()), []
+    for number, due in enumerate(arrivals):
+        await asyncio.sleep(max(0.0, due - (time.perf_counter() - began)))
+        asked.append(asyncio.create_task(ask(number)))
+    await asyncio.gather(*asked)
+    looking.cancel()
+    return Served(arrivals, latency, work, np.array(replicas))
+
+
+def _ready() -> int:
+    from ray import serve
+
+    states = serve.status().applications["default"].deployments["Classifier"].replica_states
+    return int(states.get("RUNNING", 0))
+
+
+def deployed(folder: Path, texts: list[str], **options: Any) -> Any:
+    """A handle to the deployment, ready."""
+    from ray import serve
+
+    made = serve.deployment(Classifier).options(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.5},
+                                                **options)
+    return serve.run(made.bind(str(folder), texts))
+
+
+def fixed_rows(handle: Any, seconds: float) -> tuple[list[Row], np.ndarray, float]:
+    """Three loads on one replica, measured and simulated; the calibrated work and routing seconds."""
+    probe = asyncio.run(_serve(handle, poisson(2.0, 15.0, seed=9)))
+    mean_s = float(np.mean(probe.work_s))
+    rows, work, routing = [], np.array([]), 0.0
+    for load in LOADS:
+        served = asyncio.run(_serve(handle, poisson(load / mean_s, seconds, seed=int(100 * load))))
+        if not len(work):
+            work = served.work_s
+            alone = simulate(served.arrivals, _drawn(work, len(served.arrivals)), Fleet(1))
+            routing = float(np.median(served.latency_s) - np.median(alone.latency_s))
+        run = simulate(served.arrivals, _drawn(work, len(served.arrivals)), Fleet(1))
+        rows += _compared(f"one replica, {load:.0%} busy{' (calibrates)' if load == LOADS[0] else ''}", served,
+                          run.latency_s + routing, load != LOADS[0])
+    return rows, work, routing
+
+
+def scaled_rows(handle: Any, work: np.ndarray, routing: float, seconds: float) -> list[Row]:
+    """A quiet time, a rush for two replicas, and a quiet time, autoscaled by Ray Serve's own policy."""
+    mean_s = float(np.mean(work))
+    parts = [poisson(load / mean_s, seconds, seed=seed) + seed * seconds for seed, load in enumerate((0.4, 1.2, 0.4))]
+    served = asyncio.run(_serve(handle, np.concatenate(parts)))
+    fleet = Fleet(1, ray_serve(**AUTOSCALING), startup_s=_startup_s(served, seconds), max_replicas=2,
+                  sample_s=POLLED_S)
+    run = simulate(served.arrivals, _drawn(work, len(served.arrivals)), fleet)
+    path = run.frame()
+    simulated = np.interp(served.replicas[:, 0], path["t_s"], path["ready"])
+    for at in np.linspace(0, len(served.replicas) - 1, 13).astype(int):
+        second, ready = served.replicas[at]
+        print(f"  {second:5.0f} s: {ready:.0f} replicas, simulated {simulated[at]:.0f}")
+    same = float(np.mean(np.round(simulated) == served.replicas[:, 1]))
+    return [*_compared("autoscaled, a rush", served, run.latency_s + routing, True),
+            shown("autoscaled: share of the time with as many replicas as simulated", same, "")]
+
+
+def _startup_s(served: Served, seconds: float) -> float:
+    """From the policy's decision (the rush plus its delay) to the second replica, as measured."""
+    up = served.replicas[served.replicas[:, 1] > 1, 0]
+    return max(0.0, float(up[0]) - seconds - AUTOSCALING["upscale_delay_s"]) if len(up) else 0.0
+
+
+def _drawn(work: np.ndarray, count: int) -> np.ndarray:
+    return np.random.default_rng(0).choice(work, count)
+
+
+def _compared(name: str, served: Served, simulated: np.ndarray, judged: bool) -> list[Row]:
+    rows = []
+    for level in (0.5, 0.95):
+        real, told = np.quantile(served.latency_s, level), np.quantile(simulated[~np.isnan(simulated)], level)
+        text = f"{name}: p{100 * level:.0f} {1e3 * real:.0f} ms measured, {1e3 * told:.0f} simulated, off by"
+        off = 100 * abs(told / real - 1)
+        rows.append(at_most(text, off, 15, "%") if judged else shown(text, off, "%"))
+    return rows
+
+
+def main() -> None:
+    """Deploy, load, simulate, print."""
+    import ray
+    from ray import serve
+
+    options = arguments(__doc__)
+    task = load_task("tickets").take(train=600, test=240) if options.quick else load_task("tickets")
+    model = quantize(baseline(task), task, "dynamic-int8")
+    texts, seconds = task.test["text"][:], 40.0 if options.quick else 120.0
+    ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model")
+        rows, work, routing = fixed_rows(deployed(Path(folder) / "model", texts, num_replicas=1), seconds)
+        serve.delete("default")
+        handle = deployed(Path(folder) / "model", texts, autoscaling_config={
+            **AUTOSCALING, "min_replicas": 1, "max_replicas": 2, "metrics_interval_s": 1.0})
+        rows += scaled_rows(handle, work, routing, seconds / 2)
+    serve.shutdown()
+    ray.shutdown()
+    finish([*rows, shown("work of a request, mean", 1e3 * float(np.mean(work)), "ms"),
+            shown("what routing adds", 1e3 * routing, "ms")], options.json)
+
+
+if __name__ == "__main__":
+    main()
