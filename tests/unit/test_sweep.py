@@ -57,12 +57,25 @@ def test_an_experiments_error_reaches_the_caller():
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same_results_in_the_same_order():
+def test_ray_gives_the_same_results_in_the_same_order_though_a_worker_is_killed(tmp_path):
     ray = pytest.importorskip("ray", reason="ray is an optional extra (cluster)")
     grid = {"bits": [2, 4], "seed": [0, 1]}
 
     def experiment(bits, seed):
         return bits * 100 + seed
 
-    assert sweep(experiment, grid, engine="ray") == sweep(experiment, grid)
+    def killed_once(bits, seed):
+        import signal
+
+        trap = tmp_path / "trap"
+        if bits == 4 and seed == 0 and not trap.exists():
+            trap.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (tmp_path / "finished").open("a") as file:
+            file.write(f"{bits},{seed}\n")
+        return experiment(bits, seed)
+
+    assert sweep(killed_once, grid, engine="ray") == sweep(experiment, grid)
+    assert (tmp_path / "trap").exists()
+    assert sorted((tmp_path / "finished").read_text().split()) == ["2,0", "2,1", "4,0", "4,1"]  # none lost or doubled
     assert not ray.is_initialized()  # what was started here is stopped here
