@@ -1,0 +1,130 @@
+"""Record what notebook 4's page opens on: python -m benchmarks.recording_data_efficiency"""
+
+from pathlib import Path
+
+import pandas as pd
+
+import helpers
+from helpers.data_efficiency import (
+    against_random,
+    augmentation_study,
+    check_curve,
+    compare_strategies,
+    deduplicated,
+    duplicate_effect,
+    duplicate_quality,
+    extraction_test,
+    features,
+    find_duplicates,
+    find_label_errors,
+    fit_curve,
+    gains_over,
+    inject_duplicates,
+    labels_to,
+    measure_curve,
+    prune_gains,
+    prune_study,
+    review_curve,
+    review_worth,
+    synthesis_study,
+)
+from helpers.lab import Task, load_task, write_table
+
+FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
+SEEDS = 5
+KIND = {"tickets": "minilm", "docstrings": "lexical", "digits": "pixels"}
+
+
+def write(name: str, frame: pd.DataFrame) -> None:
+    """Keep a table and show its head."""
+    write_table(FOLDER / f"4_data_efficiency_{name}.json", frame)
+    print(f"\n{name}\n{frame.head(12).round(3).to_string(index=False)}", flush=True)
+
+
+def record_cleaning(task: Task) -> None:
+    """Flags on the data as they are, with their texts; and what reviewing is worth where labels were corrupted."""
+    found = find_label_errors(task)
+    write("flags", found.assign(text=[task.train["text"][row] for row in found["row"].tolist()]))
+    data, worth, quality = features(task), [], []
+    for kind in ("uniform", "confusable"):
+        curves = pd.concat([review_curve(data, 0.1, kind, seed) for seed in range(SEEDS)])
+        worth.append(review_worth(curves).assign(noise=kind, clean=curves["clean"].mean(),
+                                                 dirty=curves["dirty"].mean()))
+        one = curves.drop_duplicates("seed")
+        quality.append({"noise": kind, "precision": one["precision"].mean(), "recall": one["recall"].mean(),
+                        "flagged": one["flagged"].mean(), "corrupted": round(0.1 * len(task.train))})
+    write("reviews", pd.concat(worth))
+    write("flag_quality", pd.DataFrame(quality))
+
+
+def record_selection(name: str, task: Task, budget: int) -> None:
+    """All strategies against random, and all scores for pruning."""
+    data = features(task, KIND[name])
+    runs = compare_strategies(data, budget, budget // 12, seeds=SEEDS)
+    write(f"selection_{name}", against_random(runs))
+    full = measure_curve(data, [len(data.train_y)], seeds=1)["accuracy"].iloc[0]
+    needed = [labels_to(runs, share * full).assign(share=share, accuracy=share * full)
+              for share in (0.8, 0.85, 0.9, 0.95)]
+    write(f"labels_{name}", pd.concat(needed))
+    write(f"pruning_{name}", prune_gains(prune_study(data, seeds=SEEDS)))
+
+
+def record_curves() -> None:
+    """Learning curves with their fit from all points, and from the left half."""
+    points, fits = [], []
+    for name, kind in KIND.items():
+        measured = measure_curve(features(load_task(name), kind), seeds=SEEDS)
+        points.append(measured.assign(task=name))
+        curve = fit_curve(measured)
+        fits.append({"task": name, "floor": curve.floor, "scale": curve.scale, "exponent": curve.exponent,
+                     **check_curve(measured)})
+    write("curve_points", pd.concat(points))
+    write("curves", pd.DataFrame(fits))
+
+
+def record_duplicates(tasks: dict[str, Task]) -> None:
+    """How much is said twice, and how much of what was put in is found."""
+    shares, quality = [], []
+    for name, task in tasks.items():
+        train, test = list(task.train["text"][:]), list(task.test["text"][:])
+        for method in ("exact", "minhash"):
+            crossing = find_duplicates(test, method, others=train)
+            shares.append({"task": name, "method": method, "repeated": 1 - deduplicated(train, method).mean(),
+                           "test_in_train": crossing["row"].nunique() / len(test)})
+        for kind in ("typos", "reorder", "paraphrase"):
+            texts, sources = inject_duplicates(train, kind)
+            found = duplicate_quality(find_duplicates(texts), len(train), sources)
+            quality.append({"task": name, "kind": kind, **found})
+    write("duplicates", pd.DataFrame(shares))
+    effects = [duplicate_effect(task, features(task, KIND[name])).assign(task=name) for name, task in tasks.items()]
+    write("duplicate_effect", pd.concat(effects))
+    write("duplicate_quality", pd.DataFrame(quality))
+
+
+def record_making(task: Task) -> None:
+    """Augmentation and synthesis against the real rows alone, and what a generator gives away."""
+    data = features(task)
+    runs = augmentation_study(task, data, (48, 120, 240), seeds=SEEDS, copies=1)
+    write("augmentation", gains_over(runs, "none"))
+    parts = []
+    for method in ("words", "recombine"):
+        runs = synthesis_study(task, data, 120, method, (0.5, 1.0), seeds=3)
+        table = gains_over(runs.rename(columns={"mix": "method"}).assign(labels=120), "real only")
+        parts.append(table.assign(generator=method, kept=runs["kept"].mean(), similarity=runs["similarity"].mean()))
+    write("synthesis", pd.concat(parts))
+    texts, labels = list(task.train["text"][:]), list(task.train["label"][:])
+    write("privacy", pd.concat([extraction_test(texts, labels, method) for method in ("words", "recombine")]))
+
+
+def record() -> None:
+    """All tables of the page."""
+    tickets, docstrings = load_task("tickets"), load_task("docstrings")
+    record_cleaning(tickets)
+    record_selection("tickets", tickets, 720)
+    record_curves()
+    record_duplicates({"tickets": tickets, "docstrings": docstrings})
+    record_making(tickets)
+
+
+if __name__ == "__main__":
+    record()

@@ -1,0 +1,75 @@
+"""Notebook 4 as its visitors meet it: recorded answers at once, and doubtful rows to decide on."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "4_data_efficiency.ipynb"
+
+
+@pytest.fixture(scope="module")
+def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("data")
+    shutil.copy(NOTEBOOK, folder)
+    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+
+
+def opened(address: str, page: Page) -> Page:
+    page.goto(address, timeout=120_000)
+    expect(page.locator(".app-panel .app-chart svg")).to_have_count(1, timeout=60_000)
+    expect(page.locator(".app-row-text")).to_have_count(1, timeout=60_000)
+    return page
+
+
+def test_it_opens_on_a_computed_sentence_answers_questions_and_saves_reviews(address, open_page):
+    page = opened(address, open_page())
+    sentence = page.locator(".app-verdict").first.inner_text()
+    assert re.search(r"regains -?\d+% of the lost accuracy\. To 95 % of the full accuracy, the best strategy", sentence)
+    assert re.fullmatch(r"-?\d+%", page.locator(".app-figure b").first.inner_text())
+    assert "What is at stake" not in page.locator("main").inner_text()
+
+    panel = page.locator(".app-panel").first
+    answer, chart = panel.locator(".app-verdict"), panel.locator(".app-chart svg")
+    for question, said in (("Which rows should I label?", "fewer than random"), ("Are my labels any good?", "regain"),
+                           ("Which rows can I leave out?", "of the rows, chosen by"),
+                           ("Do changed copies help?", "points"), ("How many labels do I need?", "takes")):
+        panel.get_by_label("Question", exact=True).select_option(question)
+        expect(answer).to_contain_text(said)
+        expect(chart).to_be_visible()
+    assert "question=" in page.url
+    panel.get_by_role("button", name="Copy this setting as code").click()
+    expect(panel.locator(".app-code pre")).to_contain_text("def how_many")
+
+    review = page.locator(".app-panel").nth(1)
+    text, status = review.locator(".app-row-text"), review.locator(".app-status")
+    first = text.inner_text()
+    review.get_by_role("button", name="Drop", exact=True).click()
+    expect(status).to_contain_text("1 of")
+    assert text.inner_text() != first
+    review.get_by_role("button", name="Relabel", exact=True).click()
+    expect(status).to_contain_text("(0 keep, 1 relabel, 1 drop)")
+
+    again = opened(address, open_page())
+    other = again.locator(".app-panel").nth(1)
+    expect(other.locator(".app-status")).to_contain_text("2 of")
+    other.get_by_role("button", name="Undo", exact=True).click()
+    other.get_by_role("button", name="Undo", exact=True).click()
+    expect(other.locator(".app-row-text")).to_have_text(first)
+    with again.expect_download() as saved:
+        other.get_by_role("button", name="change log").click()
+    assert saved.value.suggested_filename == "changes.jsonl"
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 4
+
+
+def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(address, open_page, tmp_path):
+    page = opened(address, open_page())
+    review = page.locator(".app-panel").nth(1)
+    bad = tmp_path / "bad.csv"
+    bad.write_text("body,kind\nx,a\n")
+    review.locator("input[type=text]").first.fill(str(bad))
+    review.get_by_role("button", name="Check this file").click()
+    expect(review.locator(".app-status")).to_contain_text("no column 'text'", timeout=60_000)
