@@ -1,0 +1,169 @@
+"""Time predicted and measured, the chosen configuration beside documented ones, the batcher under load, conversions.
+
+python -m benchmarks.hardware_codesign [--task FILE] [--test FILE] [--text COLUMN] [--label COLUMN] [--quick]
+    [--json FILE]
+"""
+
+import dataclasses
+
+import pandas as pd
+import torch
+
+from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
+from benchmarks.recipes import onnxruntime_recipe, openvino_recipe
+from helpers.hardware_codesign import (
+    CANDIDATES,
+    agreement,
+    batch_times,
+    encoder_work,
+    judged,
+    load_frame,
+    make,
+    option,
+    settings_grid,
+    time_grid,
+    tune,
+)
+from helpers.hardware_codesign.runtimes import TOLERANCE, check_shapes
+from helpers.lab import InputError, Task, baseline, compare
+from helpers.lab.machine import usable_cores
+from helpers.lab.model import Model
+from helpers.lab.text import TextEncoder
+from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.weights import find_weights
+
+PADDED = option("pytorch", padding=128)
+DOCUMENTED = (option("onnxruntime", micro_batch=64), option("openvino", hint="latency", micro_batch=64),
+              option("openvino", hint="throughput", micro_batch=64))
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is measured: all of it, or a look."""
+
+    largest: int
+    rounds: int
+    rows_together: tuple[int, ...]
+    runtimes: tuple[str, ...]
+    targets_ms: tuple[float, ...]
+    seconds: float
+    texts: int
+    epochs: float | None
+    timing: dict
+
+    @classmethod
+    def of(cls, quick: bool) -> "Effort":
+        """A look, or what the figures are claimed from."""
+        if quick:
+            return cls(2048, 2, (4,), ("onnxruntime",), (100,), 4, 128, 1.0, {"rows": 48, "rounds": 3})
+        return cls(2**14, 5, (1, 2, 4, 8), ("onnxruntime", "openvino"), (50, 100, 200), 20, 1000, None,
+                   {"rows": 192, "rounds": 9})
+
+
+def prediction_rows(base: TorchTextModel, effort: Effort) -> list[Row]:
+    """Predicted against measured time on points that were not fitted."""
+    models = {one.name: make(base, one) for one in (option("pytorch"), option("onnxruntime"),
+                                                    option("onnxruntime", "int8"))}
+    grid = time_grid({name: model._logits for name, model in models.items()}, (1, 2, 4, 8, 16, 32, 64),
+                     (16, 32, 64, 128, 256), rounds=effort.rounds, largest=effort.largest)
+    work, told = encoder_work(base.module, (16, 64, 256)), []
+    rows = []
+    for name, points in grid.groupby("name", sort=False):
+        fit, all_points = judged(points, work)
+        unseen = all_points[~all_points["fitted"]]
+        told.append(unseen)
+        median = 100 * unseen["error"].abs().median()
+        rows.append(shown(f"{name}: median error of {len(unseen)} predicted times", median, "%"))
+        print(f"{name}: {1000 * fit.fixed:.2f} ms a call, layers {fit.linear_rate / 1e9:.0f} GFLOP/s, attention "
+              f"{fit.attention_rate / 1e9:.0f} GFLOP/s")
+    errors = 100 * pd.concat(told)["error"].abs()
+    return [at_most("predicted against measured time, points not fitted: median error", errors.median(), 15, "%"),
+            at_most("predicted against measured time: 90th percentile of the error", errors.quantile(0.9), 30, "%"),
+            *rows]
+
+
+def chosen_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], Model]:
+    """The configurations chosen on validation rows beside documented settings, one run on test rows."""
+    chosen = {}
+    for precision in ("fp32", "int8"):
+        grid = settings_grid(precision, effort.runtimes, effort.rows_together)
+        best, frame = tune(base, task, grid, rows=min(64, len(task.validation)), progress=say)
+        print(frame[["name", "rows_per_s", "speedup", "made_s", "note"]].round(2).to_string(index=False))
+        chosen[precision] = make(base, best, task)
+    documented = [make(base, one) for one in DOCUMENTED]
+    recipes = [onnxruntime_recipe(base), *([openvino_recipe(base, task)] if "openvino" in effort.runtimes else [])]
+    models = [make(base, PADDED), base, *chosen.values(), *documented, *recipes]
+    models = list({model.card.name: model for model in models}.values())  # what was chosen may be documented
+    result = compare(models, task, energy=False, memory=False, **effort.timing)
+    print(result.frame()[["model", "accuracy", "speedup", "speedup_low", "speedup_high", "p50_ms",
+                          "usd_per_million"]].round(3).to_string(index=False))
+    rows = []
+    for precision, target, others in (("fp32", 3.0, [base, *documented]), ("int8", 4.0, recipes)):
+        own = result.of(chosen[precision])
+        fastest = max((result.of(other) for other in others), key=lambda record: record.speedup)
+        rows += [at_least(f"chosen in {precision} ({own.model}) over PyTorch padded to 128", own.speedup, target, "x",
+                          own.speedup_low, own.speedup_high),
+                 at_least(f"chosen in {precision} over the fastest documented settings ({fastest.model})",
+                          own.speedup / fastest.speedup, 0.95, "x")]
+    return rows, chosen["int8"]
+
+
+def load_rows(model: Model, texts: list[str], effort: Effort) -> list[Row]:
+    """The batcher under open-loop load at the highest rate that the model of it calls bearable."""
+    times = batch_times(model, texts, calls=12 if effort.timing["rounds"] < 5 else 40)
+    frame = load_frame(model, texts, times, effort.targets_ms, seconds=effort.seconds)
+    print(frame.round(1).to_string(index=False))
+    rows = []
+    for one in frame.itertuples():
+        if not one.rate:
+            rows.append(shown(f"target {one.target_ms:.0f} ms: cannot be held, says the model", None, ""))
+            continue
+        rows += [at_most(f"target {one.target_ms:.0f} ms: p95 under {one.rate:.0f} texts a second", one.p95_ms,
+                         one.target_ms, "ms"),
+                 at_least(f"target {one.target_ms:.0f} ms: throughput over the best fixed batch's",
+                          one.answered_per_s / one.fixed_rate if one.fixed_rate else float("inf"), 0.9, "x")]
+    return rows
+
+
+def conversion_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
+    """Each runtime's outputs beside PyTorch's, on many rows and over dynamic shapes up to 512 tokens."""
+    encoder = TextEncoder.load(find_weights() / "tokenizer.json", 512)
+    longer = TorchTextModel(base.card, encoder, base.module)
+    texts = (task.test["text"][:] + task.train["text"][:])[:effort.texts]
+    reference, rows, sentences = longer.predict(texts), [], 0
+    for one in CANDIDATES:
+        if effort.texts < 1000 and (one.runtime == "compiled" or one.precision == "bf16"):
+            continue  # compiling, and products emulated in bf16, take longer than a look
+        try:
+            model = make(longer, one, task)
+        except InputError as error:
+            print(f"{one.name}: {error}")
+            sentences += 1
+            continue
+        difference, same = agreement(reference, model.predict(texts))
+        shapes = check_shapes(longer, model)
+        print(f"{one.name}: {difference:.2g} of the range, {same:.1%} the same; over shapes {shapes:.2g}", flush=True)
+        rows.append(at_most(f"{one.name}: largest difference on {len(texts)} rows and over shapes, in tolerances",
+                            max(difference, shapes) / TOLERANCE[one.precision], 1.0, ""))
+    return [*rows, shown("candidates that this machine lacks: a sentence each", sentences, "")]
+
+
+def say(fraction: float | None, message: str) -> None:
+    """A line for each step."""
+    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
+
+
+def main() -> None:
+    """Predict, choose, load, convert, print."""
+    options = arguments(__doc__)
+    task, effort = task_of(options), Effort.of(options.quick)
+    torch.set_num_threads(usable_cores())
+    base = baseline(task, epochs=effort.epochs)
+    rows = prediction_rows(base, effort)
+    more, quickest = chosen_rows(base, task, effort)
+    rows += [*more, *load_rows(quickest, task.test["text"][:], effort), *conversion_rows(base, task, effort)]
+    finish(rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

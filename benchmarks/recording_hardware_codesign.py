@@ -1,0 +1,117 @@
+"""Write what notebook 3 opens on, from a real run on this machine.
+
+python -m benchmarks.recording_hardware_codesign
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import helpers
+from helpers.hardware_codesign import (
+    Ceilings,
+    ceilings_by_threads,
+    compare_layouts,
+    compare_padding,
+    compare_runtimes,
+    compare_switches,
+    encoder_work,
+    graph_levels,
+    grouped,
+    make,
+    place,
+    time_grid,
+)
+from helpers.hardware_codesign.batching import BATCHES, batch_times
+from helpers.hardware_codesign.ceilings import recorded_ceilings
+from helpers.hardware_codesign.loads import load_frame
+from helpers.hardware_codesign.runtimes import option
+from helpers.hardware_codesign.time_model import tokenize_seconds
+from helpers.lab import Task, baseline, compare, load_task, write_recorded, write_table
+from helpers.lab.machine import usable_cores
+from helpers.lab.model import Model
+from helpers.lab.torch_model import TorchTextModel
+
+FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
+NAME = "3_hardware_codesign"
+BEST = option("onnxruntime", "int8", streams=2)
+
+
+def keep(what: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Write one table."""
+    write_table(FOLDER / f"{NAME}_{what}.json", frame)
+    print(f"\n{what}\n{frame.round(4).to_string(index=False)}", flush=True)
+    return frame
+
+
+def calls_of(models: dict[str, Model]) -> dict[str, Callable[[np.ndarray, np.ndarray], object]]:
+    """Each model's call on token ids, without the tokenizer."""
+    return {name: model._logits for name, model in models.items()}
+
+
+def record_roofline(base: TorchTextModel, task: Task) -> Ceilings:
+    """Ceilings by threads, the model's layers under them, and times over batch and length."""
+    ceilings = recorded_ceilings(keep("ceilings", ceilings_by_threads()))
+    placed = []
+    for batch, length in ((1, 16), (8, 64), (16, 256)):
+        ids = torch.randint(1, 1000, (batch, length))
+        rows = grouped(place(base.module, (ids, torch.ones_like(ids)), ceilings, rounds=5), ceilings)
+        placed.append(rows.assign(batch=batch, length=length))
+    keep("layers", pd.concat(placed))
+    work = encoder_work(base.module, (16, 64, 256))
+    keep("work", work.assign(tokenize_s=tokenize_seconds(base, task.validation["text"][:])))
+    shown = (option("pytorch"), option("onnxruntime"), option("onnxruntime", "int8"))
+    models = {one.name: make(base, one) for one in shown}
+    keep("times", time_grid(calls_of(models), BATCHES, (16, 32, 64, 128, 256), rounds=2, largest=4096))
+    return ceilings
+
+
+def record_runtimes(base: TorchTextModel, task: Task, texts: list[str]) -> None:
+    """Every runtime and precision, the graph levels, the libraries' switches."""
+    keep("runtimes", compare_runtimes(base, task, rows=32, rounds=3, progress=say))
+    keep("levels", graph_levels(base, texts[:8]))
+    keep("switches", compare_switches(base, rounds=4))
+
+
+def record_batching(base: TorchTextModel, task: Task, texts: list[str], ceilings: Ceilings) -> None:
+    """Padding, batch size, processes and threads, and the batcher under load."""
+    keep("padding", compare_padding(base, texts[:64], ceilings, rounds=3))
+    quick = make(base, BEST, task)
+    times = {base.card.name: batch_times(base, texts, calls=4), quick.card.name: batch_times(quick, texts, calls=10)}
+    keep("batches", pd.DataFrame([{"model": name, "batch": batch, "seconds": float(one)}
+                                  for name, own in times.items() for batch, seconds in own.items()
+                                  for one in seconds]))
+    keep("load", load_frame(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=5))
+    keep("layouts", compare_layouts(make(base, option("onnxruntime", "int8"), task), texts[:64], seconds=1))
+
+
+def say(fraction: float | None, message: str) -> None:
+    """A line for each step."""
+    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
+
+
+def record_measurements(base: TorchTextModel, task: Task) -> None:
+    """The records that the measuring panel opens on, and the landing page's sentence is made of."""
+    models = [make(base, option("pytorch", padding=128)), base, make(base, option("onnxruntime", streams=2)),
+              make(base, BEST, task)]
+    result = compare(models, task.take(test=150), rows=48, rounds=3, memory=False)
+    write_recorded(FOLDER / f"{NAME}.jsonl", list(result.measurements))
+
+
+def record() -> None:
+    """Everything that notebook 3 opens on."""
+    torch.set_num_threads(usable_cores())
+    task = load_task("tickets")
+    base = baseline(task)
+    texts = task.test["text"][:]
+    ceilings = record_roofline(base, task)
+    record_batching(base, task, texts, ceilings)
+    record_runtimes(base, task, texts)
+    record_measurements(base, task)
+
+
+if __name__ == "__main__":
+    record()

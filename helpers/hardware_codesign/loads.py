@@ -1,0 +1,58 @@
+"""The batcher held against its own prediction: the highest rate it should bear, sent to it for real."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.lab.errors import InputError
+from helpers.lab.machine import timing_turn
+from helpers.lab.model import Model
+
+from .batcher import DynamicBatcher, open_loop
+from .batcher_model import Times, best_delay, highest_rate, p95_of, simulate_batcher
+
+COLUMNS = ["target_ms", "rate", "largest", "delay_ms", "predicted_p95_ms", "p95_ms", "answered_per_s", "mean_batch",
+           "fixed_batch", "fixed_rate", "note"]
+
+
+def load_frame(model: Model, texts: Sequence[str], times: Times, targets_ms: Sequence[float], *, seconds: float = 8.0,
+               progress: Callable[[float | None, str], None] = lambda *_: None) -> pd.DataFrame:
+    """For each p95 target: the highest rate that the simulation bears, and a real open-loop load of that rate.
+
+    Args:
+        times: of `batch_times` of this model with these texts.
+
+    Returns:
+        COLUMNS: `fixed_batch` and `fixed_rate` are the best fixed batch under the same target, on paper; `note`
+        says where the target cannot be held at all.
+    """
+    if not len(targets_ms) or min(targets_ms) <= 0:
+        raise InputError("A load test needs at least one positive target in milliseconds.")
+    rows = []
+    for number, target in enumerate(targets_ms):
+        progress(number / len(targets_ms), f"load for a target of {target:g} ms")
+        rows.append(_loaded(model, texts, times, target / 1000, seconds))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _loaded(model: Model, texts: Sequence[str], times: Times, target_s: float, seconds: float) -> dict:
+    # Where larger batches are no quicker, small ones serve better: the limit is chosen as well.
+    rate, largest = max((highest_rate(times, size, target_s)[0], size) for size in times)
+    fixed_rate, fixed_batch = max((highest_rate(times, size, target_s, fixed=True)[0], size) for size in times)
+    row = {"target_ms": 1000 * target_s, "rate": rate, "largest": largest, "fixed_batch": fixed_batch,
+           "fixed_rate": fixed_rate, "note": ""}
+    if not rate:
+        return row | {"note": "On paper no rate holds this target: a single text takes too long."}
+    delay, _ = best_delay(times, rate, largest, target_s)
+    predicted = p95_of(simulate_batcher(times, rate, delay, largest, seed=1))
+    with timing_turn(), DynamicBatcher(model.predict, largest, delay) as batcher:
+        batcher.submit(texts[0]).result()
+        load = open_loop(batcher, texts, rate, seconds)
+    return row | {"delay_ms": 1000 * delay, "predicted_p95_ms": 1000 * predicted, "p95_ms": 1000 * load.p95_s(),
+                  "answered_per_s": load.answered_per_s, "mean_batch": load.mean_batch}
+
+
+def times_of(frame: pd.DataFrame) -> dict[int, np.ndarray]:
+    """Batch times back from rows of batch and seconds."""
+    return {int(batch): group.to_numpy(float) for batch, group in frame.groupby("batch")["seconds"]}

@@ -1,0 +1,80 @@
+"""Notebook 3 as its visitors meet it: recorded results at once, and another plan for each change of a control."""
+
+import ast
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "3_hardware_codesign.ipynb"
+
+
+@pytest.fixture(scope="module")
+def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("hardware")
+    shutil.copy(NOTEBOOK, folder)
+    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+
+
+@pytest.fixture
+def page(address: str, open_page: Callable[..., Page]) -> Page:
+    """The page, once its five charts are there."""
+    opened = open_page()
+    opened.goto(address, timeout=60_000)
+    expect(opened.locator(".app-chart svg")).to_have_count(5, timeout=60_000)
+    return opened
+
+
+def panel(page: Page, number: int) -> Locator:
+    return page.locator(".app-panel").nth(number)
+
+
+def figure(panel: Locator, number: int) -> str:
+    return panel.locator(".app-figure b").nth(number).inner_text()
+
+
+def test_it_answers_first_from_recorded_results(page):
+    sentence = page.locator(".app-verdict").first.inner_text()
+    assert re.search(r"answers \d+ texts a second and uses \d+% of what the cores can multiply", sentence)
+    assert re.search(r"answers \d+\.\d times as many \(\d+\.\d to \d+\.\d\)", sentence)
+    assert "Recorded on" in sentence
+    assert re.fullmatch(r"\d+\.\dx", page.locator(".app-figure b").first.inner_text())
+    text = page.locator("main").inner_text()
+    assert "Explore" in text
+    assert "What is at stake" not in text
+    assert "Go further" not in text
+
+
+def test_a_control_changes_figures_and_charts(page):
+    plan = panel(page, 0)
+    before, chart = figure(plan, 0), plan.locator(".app-chart svg").last
+    drawn = chart.inner_html()
+    plan.get_by_label("Runtime and precision", exact=True).select_option("ONNX Runtime int8")
+    expect(plan.locator(".app-figure b").first).not_to_have_text(before)
+    expect(plan).to_contain_text("ONNX Runtime int8")
+    plan.get_by_label("Target: p95, ms", exact=True).select_option("20")
+    expect(plan.locator(".app-chart").last).to_contain_text(re.compile("a ?million"))
+    assert chart.inner_html() != drawn
+    assert "target_ms=20" in page.url
+
+
+def test_fewer_bits_show_for_a_language_model(page):
+    tokens = panel(page, 3)
+    expect(tokens.locator(".app-chart")).to_contain_text("bits")
+    before = tokens.locator(".app-chart svg").inner_html()
+    tokens.get_by_label("Model", exact=True).select_option("Llama 3.1 70B")
+    expect(tokens.locator(".app-chart")).to_contain_text(re.compile("a ?million"))  # a line of the title may end here
+    page.wait_for_function("old => document.querySelectorAll('.app-panel')[3].querySelector('svg')?.innerHTML !== old",
+                           arg=before)
+
+
+def test_the_plan_is_copied_as_a_script_that_stands_alone(page):
+    plan = panel(page, 0)
+    plan.get_by_role("button", name="Copy this setting as code").click()
+    code = plan.locator(".app-code pre")
+    expect(code).to_contain_text("def choose")
+    script = ast.parse(code.inner_text())
+    assert {"choose", "table"} <= {node.name for node in script.body if isinstance(node, ast.FunctionDef)}
