@@ -1,0 +1,258 @@
+"""Strategy 2: the ladder, cascades, adapters, convolutions and attention against the figures they were built for.
+
+python -m benchmarks.efficient_architectures [--task FILE --test FILE --text COLUMN --label COLUMN] [--quick]
+
+The ladder climbs `tickets`, `docstrings` and, where --task names one, a file that nothing was tuned on;
+all else is on `tickets`.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
+from helpers.efficient_architectures import (
+    ATTENTIONS,
+    Shape,
+    TenantBank,
+    attention_times,
+    cache_table,
+    calibrate,
+    cheapest_within,
+    choose_threshold,
+    compare_adapters,
+    conv_block,
+    convolution_times,
+    counted_macs,
+    explain_separable,
+    fit_exponents,
+    follow,
+    ladder,
+    merge,
+    mixed_overhead,
+    paired_over_seeds,
+    peak_working_bytes,
+    resident_growth,
+    separable_ratio,
+    switch_times,
+    tenant_tasks,
+    train_language_model,
+    tune,
+    working_bytes,
+)
+from helpers.efficient_architectures.adapters import Tuned
+from helpers.lab import Measurement, Task, baseline, compare, load_task
+from helpers.lab.model import Model
+from helpers.lab.statistics import ratio_of_medians
+from helpers.model_optimization import distill
+
+STEPS = ("majority", "tfidf", "static", "zero-shot", "frozen")
+KEEP = 0.99  # of the large model's accuracy
+LOSE_AT_MOST = 1.0  # points: what 99 % of an accuracy near 100 % allow
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is tried: all of it, or a look."""
+
+    ladder_epochs: float | None
+    adapter_epochs: float
+    seeds: int
+    tenants: int
+    language_steps: int
+    lengths: tuple[int, ...]
+    timing: dict
+
+    @classmethod
+    def of(cls, quick: bool) -> "Effort":
+        """A look, or what the figures are claimed from."""
+        if quick:
+            return cls(2.0, 1.0, 2, 10, 40, (512, 1024, 2048), {"rows": 48, "rounds": 3})
+        return cls(None, 4.0, 5, 50, 500, (1024, 2048, 4096, 8192), {"rows": 192, "rounds": 7})
+
+
+def ladder_rows(task: Task, effort: Effort) -> tuple[list[Row], list[Model], list[Measurement]]:
+    """The cheapest step within 2 points of the best, by name, and its energy."""
+    models = [baseline(task, epochs=effort.ladder_epochs), *ladder(task, STEPS)]
+    result = compare(models, task, memory=False, **effort.timing)
+    print(f"\n{task.name}: {len(task.train):,} training and {len(task.test):,} test rows, {len(task.labels)} labels")
+    columns = ["model", "accuracy", "accuracy_delta", "speedup", "p50_ms", "joules", "usd_per_million", "artefact_mb"]
+    print(result.frame()[columns].round(4).to_string(index=False), flush=True)
+    records = list(result.measurements)
+    large, cheapest = records[0], cheapest_within(records, points=2.0)
+    rows = [shown(f"{task.name}: cheapest within 2 points of the best is {cheapest.model}: accuracy against MiniLM's",
+                  100 * cheapest.accuracy_delta, "points", 100 * cheapest.accuracy_delta_low,
+                  100 * cheapest.accuracy_delta_high)]
+    if large.joules and cheapest.joules:
+        rows.append(shown(f"{task.name}: energy of the fine-tuned MiniLM over its own (an estimate)",
+                          large.joules / cheapest.joules, "x"))
+        tfidf = records[2]
+        rows.append(shown(f"{task.name}: the same over TF-IDF's, at {100 * tfidf.accuracy_delta:+.1f} points",
+                          large.joules / tfidf.joules, "x"))
+    return rows, models, records
+
+
+def cascade_rows(task: Task, models: list[Model], records: list[Measurement], effort: Effort) -> list[Row]:
+    """TF-IDF, then MiniLM; and a two-layer student between them. Thresholds from validation rows."""
+    large, tfidf = models[0], calibrate(models[2], task)
+    student = calibrate(distill(large, task, layers=[0, 1], epochs=3.0 if effort.seeds > 2 else 1.0), task)
+    timed = compare([large, student], task, energy=False, memory=False, **effort.timing).measurements
+    seconds = {"tfidf": 1 / records[2].throughput_per_s, "student": 1 / timed[1].throughput_per_s,
+               "large": 1 / timed[0].throughput_per_s}
+    rows = []
+    for names, stages in ((("tfidf", "large"), (tfidf, large)), (("student", "large"), (student, large)),
+                          (("tfidf", "student", "large"), (tfidf, student, large))):
+        rows += _cascade(", then ".join(names), task, stages, [seconds[name] for name in names])
+    return rows
+
+
+def _cascade(name: str, task: Task, stages: tuple[Model, ...], seconds: list[float]) -> list[Row]:
+    held_out, test = ([stage.predict(split["text"][:]) for stage in stages] for split in (task.validation, task.test))
+    labels, truth = (np.asarray(split["label"][:]) for split in (task.validation, task.test))
+    choice = choose_threshold(held_out, labels, LOSE_AT_MOST, counting="net")
+    found = follow(test, truth, seconds, choice.threshold)
+    kept, within = _resampled(held_out, labels, test, truth, seconds)
+    return [at_least(f"cascade {name}: share of the large model's accuracy", found.accuracy / found.last_accuracy, KEEP,
+                     ""),
+            at_most(f"cascade {name}: share of its cost", found.cost_share, 0.30, ""),
+            at_least(f"cascade {name}: quality kept on test rows, of 100 resamplings", kept, 95, ""),
+            shown(f"cascade {name}: losses within {LOSE_AT_MOST:g} points, of the same", within, "")]
+
+
+def _resampled(held_out: list[np.ndarray], labels: np.ndarray, test: list[np.ndarray], truth: np.ndarray,
+               seconds: list[float], times: int = 100) -> tuple[int, int]:
+    """How often the quality was kept, and how often the losses stayed within the target.
+
+    Validation rows are drawn anew, a threshold is chosen on them, and the cascade answers test rows drawn anew.
+    """
+    rng, kept, within = np.random.default_rng(0), 0, 0
+    for _ in range(times):
+        chosen, drawn = (rng.integers(0, len(rows), len(rows)) for rows in (labels, truth))
+        choice = choose_threshold([stage[chosen] for stage in held_out], labels[chosen], LOSE_AT_MOST, "net")
+        found = follow([stage[drawn] for stage in test], truth[drawn], seconds, choice.threshold)
+        kept += found.accuracy >= KEEP * found.last_accuracy
+        within += found.lost <= LOSE_AT_MOST / 100
+    return kept, within
+
+
+def adapter_rows(task: Task, effort: Effort) -> list[Row]:
+    """Each way against full fine-tuning, paired over seeds, at its share of the parameters."""
+    ways = [("full", 8), ("probe", 8), ("bitfit", 8), ("ia3", 8), ("lora", 8), ("bottleneck", 16)]
+    runs = compare_adapters(task, ways, seeds=range(effort.seeds), epochs=effort.adapter_epochs, progress=say)
+    means = runs.groupby("way", sort=False).mean(numeric_only=True)
+    print(means[["accuracy", "share", "train_s", "gradients", "optimizer", "activations"]].round(4).to_string())
+    against = paired_over_seeds(runs).set_index("way")
+    rows = []
+    for way in against.index.drop("full"):
+        points, low, high, _ = against.loc[way]
+        rows += [at_least(f"{way} against full fine-tuning, {effort.seeds} seeds", points, -0.5, "points", low, high),
+                 at_most(f"{way}: share of the encoder's parameters that is trained", means.share[way], 0.04, "")]
+    return rows
+
+
+def tenant_rows(task: Task, effort: Effort) -> list[Row]:
+    """Many LoRA tenants on one base: bytes, and the same logits mixed as alone."""
+    customers = tenant_tasks(task, effort.tenants, labels_each=6, train_rows=64)
+    tuned = [tune(one, "lora", rank=8, epochs=1.0, seed=number) for number, one in enumerate(customers)]
+    bank, one_model = TenantBank(tuned), sum(weight.numel() * 4 for weight in tuned[0].model.module.parameters())
+    one_model -= sum(tensor.numel() * 4 for name, tensor in tuned[0].delta.items() if "lora_" in name)
+    texts = task.test["text"][:4 * len(bank)]
+    owners = [row % len(bank) for row in range(len(texts))]
+    mixed, gap, same = bank.predict(texts, owners), 0.0, True
+    for tenant, own in enumerate(tuned):
+        rows = [row for row, owner in enumerate(owners) if owner == tenant]
+        alone = own.model.predict([texts[row] for row in rows])
+        gap = max(gap, float(np.abs(mixed[rows] - alone).max()))
+        same &= bool((mixed[rows].argmax(axis=1) == alone.argmax(axis=1)).all())
+    return [at_most(f"{len(bank)} tenants in memory over one model", bank.bytes / one_model, 2.0, "x"),
+            at_most("mixed tenants or one at a time: largest difference of a logit", gap, 1e-4, ""),
+            at_least("mixed tenants or one at a time: the same answers (1: yes)", float(same), 1, ""),
+            *_serving_rows(bank, tuned, customers[0], texts)]
+
+
+def _serving_rows(bank: TenantBank, tuned: list[Tuned], task: Task, texts: list[str]) -> list[Row]:
+    """What was really loaded, how long a switch takes, and what mixing costs."""
+    held = 5
+    _, adapters = resident_growth(lambda: TenantBank(tuned), 1)
+    _, models = resident_growth(lambda: merge(tuned[0], task), held)
+    with tempfile.TemporaryDirectory() as folder:
+        switches = switch_times(tuned[0], task, Path(folder)).set_index("way")
+    plain, mixed = mixed_overhead(bank, merge(tuned[0], task).predict, texts)
+    slower, low, high = ratio_of_medians(mixed, plain)
+    return [shown(f"{len(bank)} tenants on one base: the process grew by", adapters / 1e6, "MB"),
+            shown(f"one whole model, mean of {held} loaded: the process grew by", models / held / 1e6, "MB"),
+            *(shown(f"switch of tenants, {way}", 1e3 * row["seconds"], "ms") for way, row in switches.iterrows()),
+            shown("mixed tenants: time over a plain model's", slower, "x", low, high)]
+
+
+def convolution_rows(effort: Effort) -> list[Row]:
+    """Multiplications on paper and counted; and on the clock, with the reason."""
+    rows = []
+    for channels, kernel in ((64, 3), (128, 3), (64, 5)):
+        standard, separable = (counted_macs(conv_block(design, channels, channels, kernel), (channels, 32, 32))
+                               for design in ("standard", "separable"))
+        gap = abs(separable / standard - separable_ratio(channels, kernel))
+        times = convolution_times(channels, channels, kernel, rounds=4 * effort.timing["rounds"])
+        seconds = times.set_index("part")["seconds"]
+        print(explain_separable(times))
+        rows += [at_most(f"separable, {channels} channels, {kernel}x{kernel}: counted ratio from 1/C_out + 1/K^2", gap,
+                         1e-12, ""),
+                 shown("  times fewer multiplications", standard / separable, "x"),
+                 shown("  times faster", seconds["standard"] / seconds["separable"], "x")]
+    return rows
+
+
+def attention_rows(task: Task, effort: Effort) -> list[Row]:
+    """Exponents of time, memory beside the formulas, and the loss of a small language model."""
+    import torch
+
+    shape, rows = Shape(heads=4, kv_heads=2, head_dim=32, window=128), []
+    times = attention_times(effort.lengths, ATTENTIONS[1:], shape, rounds=2 * effort.timing["rounds"])
+    longest = effort.lengths[len(effort.lengths) // 2 - 1]
+    for found in fit_exponents(times, shortest=longest).itertuples():
+        expected = 1 if found.kind in ("sliding window", "linear") else 2
+        rows.append(at_most(f"attention, {found.kind}: exponent of time, from {longest} tokens on, off {expected} by",
+                            abs(found.exponent - expected), 0.25, "", abs(found.low - expected),
+                            abs(found.high - expected)))
+        rows.append(shown("  the exponent", found.exponent, "", found.low, found.high))
+    cached = cache_table([512], shape).dropna()
+    for found in cached.itertuples():
+        rows.append(at_most(f"{found.kind}: keys and values held by transformers, off the formula by",
+                            abs(found.measured_bytes / found.paper_bytes - 1), 0.05, ""))
+    for kind in ATTENTIONS[:4]:
+        paper = working_bytes(kind, 1024, shape, torch.get_num_threads())
+        rows.append(at_most(f"{kind}: memory allocated at 1,024 tokens, off the formula by",
+                            abs(peak_working_bytes(kind, 1024, shape) / paper - 1), 0.05, ""))
+    for kind in ATTENTIONS[1:]:
+        trained = train_language_model(kind, task.train["text"][:], steps=effort.language_steps, length=128)
+        rows.append(shown(f"{kind}: held-out loss of a small language model", trained.loss, "nats a byte", trained.low,
+                          trained.high))
+    return rows
+
+
+def say(fraction: float | None, message: str) -> None:
+    """A line for each step."""
+    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
+
+
+def main() -> None:
+    """Climb, cascade, adapt, convolve, attend, print."""
+    options = arguments(__doc__)
+    effort, asked = Effort.of(options.quick), task_of(options)
+    tickets = load_task("tickets")
+    tickets = tickets.take(train=600, test=240) if options.quick else tickets
+    rows, models, records = ladder_rows(tickets, effort)
+    if not options.quick:
+        rows += ladder_rows(load_task("docstrings"), effort)[0]
+    if asked.name != "tickets":
+        rows += ladder_rows(asked, effort)[0]
+    rows += cascade_rows(tickets, models, records, effort)
+    rows += adapter_rows(tickets, effort) + tenant_rows(tickets, effort)
+    rows += convolution_rows(effort) + attention_rows(tickets, effort)
+    finish(rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

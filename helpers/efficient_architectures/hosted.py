@@ -1,0 +1,74 @@
+"""What a hosted language model would cost for the same texts: its price a token, never an invented quality."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.lab.costs import read_facts
+from helpers.lab.errors import InputError
+from helpers.lab.statistics import wilson
+from helpers.lab.task import Task
+from helpers.lab.text import TextEncoder
+from helpers.lab.weights import find_weights
+
+PROMPT = "Classify the message. Answer with one of these labels and nothing else: {labels}.\n\nMessage: {text}\nLabel:"
+
+
+def hosted_prices() -> dict[str, dict[str, str]]:
+    """'VENDOR MODEL' -> its row of helpers/facts/apis.csv, of those sold by the token."""
+    return {f"{row['vendor']} {row['model']}": row for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
+
+
+def hosted_llm(task: Task, names: Sequence[str] | None = None, *, answers: Sequence[str] | None = None,
+               prompt: str = PROMPT) -> pd.DataFrame:
+    """Dollars per million messages of hosted models, from the tokens of the task's own test texts.
+
+    Args:
+        names: 'VENDOR MODEL' as in hosted_prices(); by default all of them.
+        answers: labels that such a model gave for the test rows, in their order, if there are any.
+        prompt: with the places {labels} and {text}.
+
+    Returns:
+        One row a model: model, input_tokens, output_tokens (means a message, of MiniLM's tokenizer:
+        other tokenizers differ by some tenths), usd_per_million, accuracy and its interval (NaN
+        without answers: then nobody measured it), as_of, source_url.
+
+    Raises:
+        InputError: an unknown name, a prompt without {text}, or answers of another number than the rows.
+    """
+    prices = hosted_prices()
+    if unknown := [name for name in names or () if name not in prices]:
+        raise InputError(f"There is no price for '{unknown[0]}'. Known: {', '.join(prices)}.")
+    if "{text}" not in prompt:
+        raise InputError("The prompt has no place {text} for the message; put one in.")
+    reader = TextEncoder.load(find_weights() / "tokenizer.json", max_tokens=100_000)
+    labels = ", ".join(label.replace("_", " ") for label in task.labels)
+    asked = _mean_tokens(reader, [prompt.replace("{labels}", labels).replace("{text}", text)
+                                  for text in task.test["text"][:]])
+    told = _mean_tokens(reader, [task.labels[label].replace("_", " ") for label in task.test["label"][:]])
+    accuracy, low, high = _quality(task, answers)
+    rows = []
+    for name in names or prices:
+        row = prices[name]
+        usd = asked * float(row["input_usd_per_million_tokens"]) + told * float(row["output_usd_per_million_tokens"])
+        rows.append({"model": name, "input_tokens": asked, "output_tokens": told, "usd_per_million": usd,
+                     "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "as_of": row["as_of"],
+                     "source_url": row["source_url"]})
+    return pd.DataFrame(rows)
+
+
+def _mean_tokens(reader: TextEncoder, texts: Sequence[str]) -> float:
+    """Without the two marks that MiniLM's tokenizer adds."""
+    return float(np.mean([len(row) - 2 for row in reader.encode(texts)]))
+
+
+def _quality(task: Task, answers: Sequence[str] | None) -> tuple[float, float, float]:
+    if answers is None:
+        return (float("nan"),) * 3
+    if len(answers) != len(task.test):
+        raise InputError(f"There are {len(answers)} answers for {len(task.test)} test rows; give one for each, "
+                         "in their order.")
+    truth = [task.labels[label] for label in task.test["label"][:]]
+    right = sum(answer == label for answer, label in zip(answers, truth, strict=True))
+    return right / len(truth), *wilson(right, len(truth))

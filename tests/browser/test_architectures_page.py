@@ -1,0 +1,81 @@
+"""Notebook 2 as its visitors meet it: recorded results at once, and panels that answer from them."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "2_efficient_architectures.ipynb"
+
+
+@pytest.fixture(scope="module")
+def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("architectures")
+    shutil.copy(NOTEBOOK, folder)
+    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+
+
+@pytest.fixture
+def opened(address: str, open_page: Callable[..., Page]) -> Page:
+    """The page, once the charts of its six panels are there."""
+    page = open_page()
+    page.goto(address, timeout=60_000)
+    expect(page.locator(".app-panel .app-chart svg")).to_have_count(7, timeout=60_000)
+    return page
+
+
+def panel(page: Page, control: str) -> Locator:
+    """The panel that has this control."""
+    return page.locator(".app-panel").filter(has=page.get_by_label(control, exact=True))
+
+
+def test_it_opens_on_a_computed_sentence_and_figures(opened):
+    sentence = opened.locator(".app-verdict").first.inner_text()
+    assert re.search(r"leaves \d+% of the messages to the large one: \d+\.\d% of its accuracy at \d+% of its cost",
+                     sentence)
+    assert re.fullmatch(r"\$[\d.]+", opened.locator(".app-figure b").first.inner_text())
+    text = opened.locator("main").inner_text()
+    assert "Explore" in text
+    assert "What is at stake" not in text, "the lesson stays out of the page"
+
+
+def test_a_higher_floor_names_a_dearer_step_and_one_that_none_reaches_is_said(opened):
+    ladder = panel(opened, "At least right, in percent")
+    told = ladder.locator(".app-verdict")
+    slider = ladder.get_by_role("slider")
+    slider.press("Home")
+    expect(told).to_contain_text("is the cheapest that is good enough")
+    slider.press("End")
+    expect(told).to_contain_text("No step reaches this floor.")
+    assert "floor=99" in opened.url
+
+
+def test_a_confidence_of_one_sends_everything_on(opened):
+    cascade = panel(opened, "Confidence asked of a stage")
+    escalated = cascade.locator(".app-figure b").nth(2)
+    cascade.get_by_role("slider").press("Home")
+    expect(escalated).to_have_text("0%")
+    cascade.get_by_role("slider").press("End")
+    expect(escalated).to_have_text("100%")
+
+
+def test_more_tenants_take_more_bytes_but_hardly_more_than_one_model(opened):
+    tenants = panel(opened, "Tenants")
+    told = tenants.locator(".app-verdict")
+    tenants.get_by_role("slider").press("End")
+    expect(told).to_contain_text("Tenants: 100;")
+    many = float(re.search(r"([\d.]+) times one model", told.inner_text()).group(1))
+    tenants.get_by_role("slider").press("Home")
+    expect(told).to_contain_text("Tenants: 1;")
+    assert 1 < float(re.search(r"([\d.]+) times one model", told.inner_text()).group(1)) < many < 50
+
+
+def test_fewer_key_value_heads_keep_fewer_bytes(opened):
+    attention = panel(opened, "Key-value heads, if grouped")
+    title = attention.locator(".app-chart").first
+    attention.get_by_label("Tokens", exact=True).select_option("131072")
+    expect(title).to_contain_text("linear")
+    assert "attention.length=131072" in opened.url
