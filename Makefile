@@ -64,8 +64,8 @@ lab: setup ## the first notebook in JupyterLab
 test: setup browser ## everything that CI checks
 	$(RUN) -m ruff check
 	$(RUN) -m pytest tests/unit -n 2 --dist loadfile
-	$(RUN) -m pytest tests/notebooks
-	$(RUN) -m pytest tests/browser
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/notebooks -n 2 --dist worksteal  # two of one thread each beat one of two
+	$(RUN) -m pytest tests/browser -n 2 --dist loadfile
 
 bench: setup ## this project beside its peers
 	$(RUN) -m benchmarks $(ARGS)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
-ALL = ("quantization", "model_optimization", "cloud_distributed", "page")
+ALL = ("quantization", "model_optimization", "efficient_architectures", "hardware_codesign", "data_efficiency",
+       "cloud_distributed", "ray_serve", "page")
 
 sys.exit(max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]]).returncode for name in ALL))

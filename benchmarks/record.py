@@ -6,6 +6,12 @@ python -m benchmarks.record
 from pathlib import Path
 
 import helpers
+from benchmarks import (
+    recording_data_efficiency,
+    recording_efficient_architectures,
+    recording_hardware_codesign,
+    recording_model_optimization,
+)
 from helpers.lab import baseline, compare, export, load_task, write_recorded
 from helpers.model_optimization import quantize
 
@@ -41,3 +47,7 @@ def record_quantization() -> None:
 
 if __name__ == "__main__":
     record_quantization()
+    for one in (recording_model_optimization, recording_efficient_architectures, recording_hardware_codesign,
+                recording_data_efficiency):
+        print(one.__name__, flush=True)
+        one.record()

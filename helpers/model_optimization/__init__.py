@@ -13,6 +13,10 @@ _HOME = {
     "prune": "pruning", "METHODS": "granularities", "compressed_bytes": "unstructured",
     "distill": "distillation", "distill_with_control": "distillation", "distill_static": "static_student",
     "cascade": "cascades",
+    "train_language_model": "language_model", "load_language_model": "language_model",
+    "LanguageModel": "language_model", "surprise": "language_quality",
+    "quantize_language_model": "language_weights", "bits_against_perplexity": "language_weights",
+    "cache_in_8_bits": "language_cache",
     "build": "pipelines", "stack": "stacking", "Stack": "stacking", "search": "searching",
 }
 __all__ = sorted(_HOME)

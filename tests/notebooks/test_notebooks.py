@@ -13,7 +13,15 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALL = {  # notebook -> parameters with which all of it runs in minutes
-    "1_model_optimization": {"TRAIN_ROWS": 240, "TEST_ROWS": 96, "ROUNDS": 3},
+    "1_model_optimization": {"TRAIN_ROWS": 120, "TEST_ROWS": 48, "ROUNDS": 2, "TIMED_ROWS": 8, "METERS": False,
+                             "FIRST_EPOCHS": 0.5, "EPOCHS": 0.1, "COPIES": 0, "BATCHES": [1, 4], "TOKENS": [8, 16],
+                             "LANGUAGE": "tickets"},
+    "2_efficient_architectures": {"TRAIN_ROWS": 144, "TEST_ROWS": 72, "ROUNDS": 3, "EPOCHS": 1,
+                                  "LENGTHS": [128, 256, 512]},
+    "3_hardware_codesign": {"TRAIN_ROWS": 120, "TEST_ROWS": 48, "EPOCHS": 0.1, "ROWS": 8, "ROUNDS": 2, "LARGEST": 256,
+                            "SECONDS": 0.5, "RUNTIMES": ["PyTorch fp32, padded to 128", "ONNX Runtime fp32",
+                                                         "ONNX Runtime int8"]},
+    "4_data_efficiency": {"TRAIN_ROWS": 360, "TEST_ROWS": 240, "SEEDS": 2},
     "5_cloud_distributed": {"RATE": 150.0, "HOURS": 3, "SEEDS": 2, "STEPS": 5},
 }
 TRACE_DAY = "".join(f"2026-03-02T{minute // 60:02}:{minute % 60:02}:00Z,{300 + minute % 200}\n"
@@ -21,9 +29,19 @@ TRACE_DAY = "".join(f"2026-03-02T{minute // 60:02}:{minute % 60:02}:00Z,{300 + m
 OWN = {  # notebook -> its own parameters, the code that the run ends with, and what is said there
     "1_model_optimization": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3}, "compare(",
                              "answers a second"),
+    "2_efficient_architectures": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3, "EPOCHS": 1},
+                                  "compare(", "answers a second of the large model"),
+    "3_hardware_codesign": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "EPOCHS": 0.1},
+                            "batch_frame(batch_times(", "texts a second: $"),
+    "4_data_efficiency": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "SEEDS": 2}, "find_label_errors(",
+                          "labels are doubtful"),
     "5_cloud_distributed": ({"TRACE": "trace.csv"}, "a year at", "6.4 requests a second on average, 8.3 at the peak"),
 }
-TAKEN_HOME = {"1_model_optimization": "MB", "5_cloud_distributed": "autoscaled: $"}  # what its last cell prints
+TAKEN_HOME = {  # what its last cell prints
+    "1_model_optimization": "MB", "2_efficient_architectures": "escalated: ",
+    "3_hardware_codesign": "of what the cores can multiply is reached",
+    "4_data_efficiency": "predicted for 1200 labels", "5_cloud_distributed": "autoscaled: $",
+}
 # Headings in the order that a reader meets them.
 SHAPE = ["stake", "prediction", "experiment", "result", "explore", "verdict", "exercise", "take it home", "sources"]
 

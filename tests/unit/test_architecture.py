@@ -26,7 +26,7 @@ def run_python(code: str) -> subprocess.CompletedProcess:
 
 
 def pinned_names() -> set[str]:
-    names = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    names = re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     return {comparable(name) for name in names}
 
 

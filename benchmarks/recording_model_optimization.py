@@ -1,0 +1,102 @@
+"""What notebook 1 opens on besides quantization: pruning, distillation, all of it together, a language model.
+
+python -m benchmarks.recording_model_optimization
+"""
+
+from pathlib import Path
+
+import helpers
+from helpers.lab import Comparison, Task, baseline, compare, load_task, write_recorded, write_table
+from helpers.lab.model import Model
+from helpers.lab.torch_model import TorchTextModel
+from helpers.model_optimization import (
+    bits_against_perplexity,
+    build,
+    cache_in_8_bits,
+    distill,
+    distill_static,
+    distill_with_control,
+    prune,
+    train_language_model,
+)
+from helpers.model_optimization.pipelines import Step
+
+FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
+STUDENT = {"step": "distill", "layers": [0, 1], "epochs": 2.0, "augmented": 2, "name": "2 layers"}
+CUT = {"step": "prune", "method": "structured", "sparsity": 0.5, "steps": 2, "epochs": 1.5, "teacher": True,
+       "name": "half cut"}
+INT8 = {"step": "quantize", "scheme": "dynamic-int8", "streams": 2, "name": "int8"}
+FIRST = {"step": "cascade", "first": "tfidf", "lose_at_most": 0.5, "name": "behind TF-IDF"}
+STEPS = (STUDENT, CUT, INT8, FIRST)
+OTHER_ORDER = (CUT, STUDENT, INT8, FIRST)
+
+
+def record() -> None:
+    """All parts, one after another."""
+    task = load_task("tickets")
+    base = baseline(task)
+    record_pruning(base, task)
+    record_distillation(base, task)
+    record_together(base, task)
+    record_language()
+
+
+def record_pruning(base: TorchTextModel, task: Task) -> None:
+    """Zeros on dense kernels, parts cut at once by either importance, and half of the encoder recovered."""
+    models = [
+        base,
+        prune(base, task, "magnitude", 0.5),
+        prune(base, task, "2:4"),
+        *(prune(base, task, "structured", share) for share in (0.25, 0.5, 0.75)),
+        prune(base, task, "structured", 0.5, importance="magnitude"),
+        prune(base, task, "layers", 0.5),
+        build(base, task, [CUT]),
+    ]
+    _write("pruning", models, task)
+
+
+def record_distillation(base: TorchTextModel, task: Task) -> None:
+    """A student of two layers and its control, one of one layer, and one that only looks words up."""
+    effort = {"epochs": 1.0, "augmented": 1}
+    models = [
+        base,
+        *distill_with_control(base, task, layers=[0, 1], **effort),
+        distill(base, task, layers=[0], **effort),
+        distill_static(base, task, augmented=1),
+    ]
+    _write("distillation", models, task)
+
+
+def record_together(base: TorchTextModel, task: Task) -> None:
+    """The pipeline after each step, each step alone, and the first two steps the other way round."""
+    chains: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
+                                *([step] for step in STEPS[1:]), list(OTHER_ORDER)]
+    _write("together", [base, *(build(base, task, chain, progress=say) for chain in chains)], task)
+
+
+def record_language() -> None:
+    """A small language model in fewer bits, with and without a search for its scales, and its cache in 8."""
+    rows = load_task("docstrings")
+    model = train_language_model(rows.train["text"][:4000], progress=say)
+    unseen = rows.test["text"][:200]
+    for part, frame in (("language", bits_against_perplexity(model, unseen, progress=say)),
+                        ("language_cache", cache_in_8_bits(model, unseen))):
+        write_table(FOLDER / f"1_model_optimization_{part}.json", frame)
+        print(frame.round(3).to_string(index=False), flush=True)
+
+
+def _write(part: str, models: list[Model], task: Task) -> Comparison:
+    result = compare(models, task, rows=96, energy=False, memory=False, progress=say)
+    write_recorded(FOLDER / f"1_model_optimization_{part}.jsonl", list(result.measurements))
+    print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high",
+                          "usd_per_million"]].round(3).to_string(index=False), flush=True)
+    return result
+
+
+def say(fraction: float | None, message: str) -> None:
+    """A line for each step."""
+    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
+
+
+if __name__ == "__main__":
+    record()
