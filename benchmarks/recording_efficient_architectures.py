@@ -59,10 +59,11 @@ def record_ladder(task: Task) -> tuple[list[Model], list[Measurement]]:
 
 
 def record_labels(task: Task, fine_tuned: Measurement) -> None:
-    """Accuracy with 5, 10, 50 and all labels a class; contrast where labels are few."""
-    few = [quality_by_labels(task, (count,), [step for step in STEPS if step != "contrastive" or count < 50],
+    """Accuracy with 5, 10, 50 and all labels a class; what takes minutes to train only where labels are few."""
+    slow = ("contrastive", "fine-tuned")
+    few = [quality_by_labels(task, (count,), [step for step in STEPS if count < 50 or step not in slow],
                              epochs=4, progress=say) for count in (5, 10, 50)]
-    every = quality_by_labels(task, (None,), [step for step in STEPS if step not in ("contrastive", "fine-tuned")])
+    every = quality_by_labels(task, (None,), [step for step in STEPS if step not in slow])
     whole = every.iloc[-1:].assign(step="fine-tuned", accuracy=fine_tuned.accuracy, low=fine_tuned.accuracy_low,
                                    high=fine_tuned.accuracy_high, made_in_s=fine_tuned.made_in_s)
     write("labels", pd.concat([*few, every, whole], ignore_index=True))

@@ -22,8 +22,8 @@ from helpers.model_optimization import (
 from helpers.model_optimization.pipelines import Step
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
-STUDENT = {"step": "distill", "layers": [0, 1], "epochs": 2.0, "augmented": 2, "name": "2 layers"}
-CUT = {"step": "prune", "method": "structured", "sparsity": 0.5, "steps": 2, "epochs": 1.5, "teacher": True,
+STUDENT = {"step": "distill", "layers": [0, 1], "epochs": 6.0, "augmented": 4, "name": "2 layers"}
+CUT = {"step": "prune", "method": "structured", "sparsity": 0.5, "steps": 2, "epochs": 3.0, "teacher": True,
        "name": "half cut"}
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "streams": 2, "name": "int8"}
 FIRST = {"step": "cascade", "first": "tfidf", "lose_at_most": 0.5, "name": "behind TF-IDF"}
@@ -57,7 +57,7 @@ def record_pruning(base: TorchTextModel, task: Task) -> None:
 
 def record_distillation(base: TorchTextModel, task: Task) -> None:
     """A student of two layers and its control, one of one layer, and one that only looks words up."""
-    effort = {"epochs": 1.0, "augmented": 1}
+    effort = {"epochs": 3.0, "augmented": 2}
     models = [
         base,
         *distill_with_control(base, task, layers=[0, 1], **effort),
