@@ -70,7 +70,7 @@ def test_more_tenants_take_more_bytes_but_hardly_more_than_one_model(opened):
     many = float(re.search(r"([\d.]+) times one model", told.inner_text()).group(1))
     tenants.get_by_role("slider").press("Home")
     expect(told).to_contain_text("Tenants: 1;")
-    assert 1 < float(re.search(r"([\d.]+) times one model", told.inner_text()).group(1)) < many < 50
+    assert 1 <= float(re.search(r"([\d.]+) times one model", told.inner_text()).group(1)) < many < 50
 
 
 def test_fewer_key_value_heads_keep_fewer_bytes(opened):
@@ -78,4 +78,4 @@ def test_fewer_key_value_heads_keep_fewer_bytes(opened):
     title = attention.locator(".app-chart").first
     attention.get_by_label("Tokens", exact=True).select_option("131072")
     expect(title).to_contain_text("linear")
-    assert "attention.length=131072" in opened.url
+    expect(opened).to_have_url(re.compile("attention.length=131072"))

@@ -57,7 +57,7 @@ def test_a_control_changes_figures_and_charts(panel):
     fixed = figure(panel, 0)
     choose(panel, "Machine", "AWS c7i.xlarge")
     expect(panel.locator(".app-figure b").first).not_to_have_text(fixed)
-    assert "policy=fixed" in panel.page.url
+    expect(panel.page).to_have_url(re.compile("policy=fixed"))
 
 
 def test_an_hour_answers_while_the_reader_looks(panel):

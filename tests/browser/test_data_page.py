@@ -40,7 +40,7 @@ def test_it_opens_on_a_computed_sentence_answers_questions_and_saves_reviews(add
         panel.get_by_label("Question", exact=True).select_option(question)
         expect(answer).to_contain_text(said)
         expect(chart).to_be_visible()
-    assert "question=" in page.url
+    expect(page).to_have_url(re.compile("question="))
     panel.get_by_role("button", name="Copy this setting as code").click()
     expect(panel.locator(".app-code pre")).to_contain_text("def how_many")
 

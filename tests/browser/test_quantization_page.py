@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from helpers.app.pages import LESSON_TAGS
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "1_model_optimization.ipynb"
-SMALL = {"TRAIN_ROWS": 96, "TEST_ROWS": 48, "ROUNDS": 3}
+SMALL = {"TRAIN_ROWS": 96, "TEST_ROWS": 48, "ROUNDS": 3, "TIMED_ROWS": 16, "METERS": False, "FIRST_EPOCHS": 1}
 MEASURE = "Measure on this machine"
 
 
