@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from helpers.app.pages import derive, describe
+from helpers.app.pages import derive, describe, described
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +119,8 @@ def test_charts_come_without_the_grammar_that_takes_seconds():
             "print('altair' in sys.modules, 'lark' in sys.modules)")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "True False", run.stderr
+
+
+def test_each_notebook_has_a_name_and_a_claim_of_its_own():
+    pages = described(ROOT / "notebooks")
+    assert len({page.short for page in pages}) == len({page.claim for page in pages}) == len(pages) == 5
