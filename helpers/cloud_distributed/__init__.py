@@ -1,7 +1,6 @@
 """Strategy 5: cloud-native and distributed, simulated at scale and checked against the real thing."""
 
-import importlib
-from typing import Any
+from helpers.lab.exports import lazily
 
 _HOME = {
     "poisson": "traffic", "with_rate": "traffic", "diurnal": "traffic", "bursts": "traffic", "flash_crowd": "traffic",
@@ -31,11 +30,4 @@ _HOME = {
     "predict_file": "inference",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"helpers.cloud_distributed has no '{name}'")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

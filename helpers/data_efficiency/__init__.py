@@ -1,7 +1,6 @@
 """Strategy 4: data efficiency. How much data, which, and is what there is any good?"""
 
-import importlib
-from typing import Any
+from helpers.lab.exports import lazily
 
 _HOME = {
     "features": "vectors", "embed": "vectors", "Features": "vectors",
@@ -25,11 +24,4 @@ _HOME = {
     "compute_usd": "spending", "USD_A_LABEL": "spending",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"helpers.data_efficiency has no '{name}'")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

@@ -12,7 +12,7 @@ from helpers.lab.task import Task
 
 from .linear import fit, one_hot
 from .selection import SEEDS
-from .spending import Watch, interval
+from .spending import Watch, paired_gains
 from .vectors import Features, embed
 
 EDITED = 0.1  # share of the words that an edit touches
@@ -105,15 +105,7 @@ def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48,
 
 def gains_over(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Columns method, labels, accuracy, low, high, gain, gain_low, gain_high: paired with `reference`, 95 %."""
-    table = runs.pivot_table(index=["labels", "seed"], columns="method", values="accuracy")
-    rows = []
-    for labels, group in table.groupby(level="labels"):
-        for method in runs["method"].unique():
-            accuracy, low, high = interval(group[method])
-            gain, gain_low, gain_high = interval(group[method] - group[reference])
-            rows.append({"method": method, "labels": labels, "accuracy": accuracy, "low": low, "high": high,
-                         "gain": gain, "gain_low": gain_low, "gain_high": gain_high})
-    return pd.DataFrame(rows)
+    return paired_gains(runs, "method", "labels", reference)
 
 
 def _enlarged(data: Features, texts: list[str], part: np.ndarray, method: str, copies: int,

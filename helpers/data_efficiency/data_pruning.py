@@ -9,7 +9,7 @@ from helpers.lab.errors import InputError
 
 from .linear import fit, one_hot, softmax
 from .selection import SEEDS
-from .spending import Watch, interval
+from .spending import Watch, paired_gains
 from .vectors import Features
 
 RATE, BATCH = 20.0, 32  # of the gradient descent whose course is watched; rows have length 1
@@ -103,15 +103,7 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
 
 def prune_gains(runs: pd.DataFrame) -> pd.DataFrame:
     """Columns method, keep, accuracy, low, high, gain, gain_low, gain_high: paired with random, 95 % over seeds."""
-    table = runs.pivot_table(index=["keep", "seed"], columns="method", values="accuracy")
-    rows = []
-    for keep, group in table.groupby(level="keep"):
-        for method in runs["method"].unique():
-            accuracy, low, high = interval(group[method])
-            gain, gain_low, gain_high = interval(group[method] - group["random"])
-            rows.append({"method": method, "keep": keep, "accuracy": accuracy, "low": low, "high": high,
-                         "gain": gain, "gain_low": gain_low, "gain_high": gain_high})
-    return pd.DataFrame(rows)
+    return paired_gains(runs, "method", "keep", "random")
 
 
 def _course(x: np.ndarray, y: np.ndarray, classes: int, epochs: int, seed: int):

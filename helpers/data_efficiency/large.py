@@ -86,11 +86,13 @@ class _Store:
         self._starts = [np.zeros(1, np.int64)]
 
     def add(self, packed: Packed) -> None:
+        """Append a part of the texts."""
         with self._path.open("ab") as file:
             file.write(packed.content[:packed.starts[-1]].tobytes())
         self._starts.append(packed.starts[1:] + self._starts[-1][-1])
 
     def packed(self) -> Packed:
+        """All texts that were added, memory-mapped."""
         with self._path.open("ab") as file:
             file.write(b" ")
         whole = Packed([])

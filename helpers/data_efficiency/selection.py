@@ -10,7 +10,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.sweeping import sweep
 
 from .linear import Linear, fit
-from .spending import USD_A_LABEL, Watch, compute_usd, interval
+from .spending import USD_A_LABEL, Watch, compute_usd, interval, paired_gains
 from .strategies import STRATEGIES, Pool, strategy_named
 from .vectors import Features
 
@@ -105,15 +105,7 @@ def against_random(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns strategy, labels, accuracy, low, high, gain, gain_low, gain_high (differences of the same seed).
     """
-    table = runs.pivot_table(index=["labels", "seed"], columns="strategy", values="accuracy")
-    rows = []
-    for labels, group in table.groupby(level="labels"):
-        for strategy in runs["strategy"].unique():
-            accuracy, low, high = interval(group[strategy])
-            gain, gain_low, gain_high = interval(group[strategy] - group["random"])
-            rows.append({"strategy": strategy, "labels": labels, "accuracy": accuracy, "low": low, "high": high,
-                         "gain": gain, "gain_low": gain_low, "gain_high": gain_high})
-    return pd.DataFrame(rows)
+    return paired_gains(runs, "strategy", "labels", "random")
 
 
 def labels_to(runs: pd.DataFrame, accuracy: float, usd_a_label: float = USD_A_LABEL) -> pd.DataFrame:

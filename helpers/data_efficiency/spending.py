@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import special
 
 from helpers.lab.costs import DEFAULT_OFFER, offer
@@ -53,3 +54,25 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
         raise InputError("An interval needs at least two repetitions (seeds).")
     half = float(special.stdtrit(len(values) - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
+
+
+def paired_gains(runs: pd.DataFrame, arm: str, at: str, reference: str) -> pd.DataFrame:
+    """Each arm's accuracy, and its difference to the reference arm with the same seed, with 95 % intervals over seeds.
+
+    Args:
+        runs: columns seed, accuracy, and those that `arm` and `at` name.
+        arm: the column that tells what is compared; `reference` is one of its values.
+        at: the column within whose values it is compared.
+
+    Returns:
+        Columns arm, at (under their names), accuracy, low, high, gain, gain_low and gain_high.
+    """
+    table = runs.pivot_table(index=[at, "seed"], columns=arm, values="accuracy")
+    rows = []
+    for place, group in table.groupby(level=at):
+        for name in runs[arm].unique():
+            accuracy, low, high = interval(group[name])
+            gain, gain_low, gain_high = interval(group[name] - group[reference])
+            rows.append({arm: name, at: place, "accuracy": accuracy, "low": low, "high": high,
+                         "gain": gain, "gain_low": gain_low, "gain_high": gain_high})
+    return pd.DataFrame(rows)

@@ -3,8 +3,7 @@
 Names are imported when they are first used, so that a page of recorded results opens without torch.
 """
 
-import importlib
-from typing import Any
+from helpers.lab.exports import lazily
 
 _HOME = {
     "STEPS": "ladder_steps",
@@ -34,11 +33,4 @@ _HOME = {
     "fit_error_law": "budgets", "best_for_budget": "budgets",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"helpers.efficient_architectures has no '{name}'")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

@@ -1,7 +1,6 @@
 """Strategy 3: hardware and software co-design: how much of a machine is used, by which runtime, and which to rent."""
 
-import importlib
-from typing import Any
+from helpers.lab.exports import lazily
 
 _HOME = {
     "Ceilings": "ceilings", "measure_ceilings": "ceilings", "ceilings_by_threads": "ceilings",
@@ -26,11 +25,4 @@ _HOME = {
     "compare_switches": "switches",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"helpers.hardware_codesign has no '{name}'")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

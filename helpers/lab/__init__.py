@@ -3,8 +3,7 @@
 Names are imported when they are first used, so that showing records does not import torch.
 """
 
-import importlib
-from typing import Any
+from .exports import lazily
 
 _HOME = {
     "Task": "task", "load_task": "task",
@@ -22,11 +21,4 @@ _HOME = {
     "InputError": "errors", "Cancelled": "errors",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"helpers.lab has no '{name}'")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

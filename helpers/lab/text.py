@@ -62,6 +62,7 @@ class _WordTable:
         self._ids: dict[str, list[int]] = {}
 
     def encode(self, text: str, max_tokens: int) -> list[int]:
+        """Token ids of a plain text, at most `max_tokens`, those before and after it included."""
         row, known = [self._before], self._ids
         for word in _PLAIN_WORD.findall(text.lower()):
             ids = known.get(word)

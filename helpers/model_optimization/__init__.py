@@ -1,7 +1,6 @@
 """Strategy 1: quantization, pruning, distillation, and what they give together: the same task with cheaper weights."""
 
-import importlib
-from typing import Any
+from helpers.lab.exports import lazily
 
 _HOME = {
     "quantize": "quantization", "SCHEMES": "schemes",
@@ -20,11 +19,4 @@ _HOME = {
     "build": "pipelines", "stack": "stacking", "Stack": "stacking", "search": "searching",
 }
 __all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"helpers.model_optimization has no '{name}'")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

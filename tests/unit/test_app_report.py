@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import altair as alt
+import pandas as pd
 import pytest
 from test_app_records import record
 
@@ -78,8 +79,7 @@ def test_what_is_no_table_gives_no_rows(result):
 
 
 def test_a_table_is_saved_as_csv_and_json():
-    pandas = pytest.importorskip("pandas")
-    rows = rows_of(pandas.DataFrame({"a": [1, 2], "b": ["x, y", "z"]}))
+    rows = rows_of(pd.DataFrame({"a": [1, 2], "b": ["x, y", "z"]}))
     assert rows_csv(rows) == 'a,b\n1,"x, y"\n2,z\n'
     assert rows_json([{"a": 1}]) == '[\n {\n  "a": 1\n }\n]'
     assert rows_csv([{"a": 1}, {"b": 2}]) == "a,b\n1,\n,2\n"
