@@ -1,4 +1,4 @@
-"""The fleet simulator against queueing theory, SimPy and Ciw, and against the clock.
+"""The fleet simulator against queueing theory, SimPy, Ciw and the clock; training on paper against training.
 
 python -m benchmarks.cloud_distributed [--quick] [--json FILE]
 """
@@ -15,15 +15,20 @@ from benchmarks.queue_peers import SimpyFleet, ciw_plain, simpy_plain
 from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
+    Settings,
     diurnal,
     exponential_service,
+    link_of_runs,
     poisson,
+    predicted_step_s,
     simulate,
     target_utilisation,
+    train_distributed,
 )
 
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 SERVERS = 8
+CALIBRATED_ON, JUDGED_ON = (128, 512), (192, 256, 384, 768)  # widths of the layers
 
 
 def rate_of(count: int, run: Callable[[], object], rounds: int) -> tuple[float, float, float]:
@@ -148,11 +153,26 @@ def answer_rows(name: str, rate: float, seconds: float, fleet: Fleet, most: floa
             at_most(f"{name}: with quantiles and time series", 1 / whole, most, "s", 1 / quick, 1 / slow)]
 
 
+def training_rows(quick: bool) -> list[Row]:
+    """Steps of two real workers of sizes that the communication model was not calibrated on."""
+    steps = 40 if quick else 200
+    link = link_of_runs([train_distributed(2, Settings(width=width, steps=steps)) for width in CALIBRATED_ON])
+    rows = []
+    for width in JUDGED_ON:
+        run = train_distributed(2, Settings(width=width, steps=steps))
+        predicted, measured = predicted_step_s(run, link)[0], float(np.median(run.step_s))
+        print(f"width {width}: computing {1e3 * np.median(run.compute_s):.2f} ms, a step {1e3 * measured:.2f} ms, "
+              f"on paper {1e3 * predicted:.2f}", flush=True)
+        rows.append(at_most(f"DDP step, layers of {width}: on paper, off by", 100 * abs(predicted / measured - 1), 10,
+                            "%"))
+    return rows
+
+
 def main() -> None:
     """Compare, time, print."""
     options = arguments(__doc__)
     rows = [*theory_rows(options.quick), *plain_rows(options.quick), *full_rows(options.quick),
-            *page_rows(options.quick)]
+            *page_rows(options.quick), *training_rows(options.quick)]
     finish(rows, options.json)
 
 

@@ -1,4 +1,4 @@
-"""The README's pictures: each page as a visitor sees it first, from a real run of Voila.
+"""The README's pictures and sentences: each page as a visitor sees it first, from a real run of Voila.
 
 python -m benchmarks.pictures [--look FOLDER]
 
@@ -6,11 +6,14 @@ With --look: every page and the landing page as a whole, on a phone, a tablet an
 """
 
 import argparse
+import datetime
+import json
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
 from benchmarks.page import CHART, chromium, serving
+from helpers.app.pages import FINDINGS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 WIDTH, HEIGHT = 1180, 900
@@ -29,10 +32,13 @@ def main() -> None:
             return
         folder = NOTEBOOKS / "pictures"
         folder.mkdir(exist_ok=True)
+        findings, today = {}, datetime.datetime.now(datetime.UTC).date().isoformat()
         for name, path in paths.items():
             page = opened(browser, address + path, WIDTH, "light")
             page.screenshot(path=folder / f"{name}.png")
-            print(f"{folder.name}/{name}.png")
+            findings[name] = {"finding": page.locator(".app-verdict").first.inner_text(), "date": today}
+            print(f"{folder.name}/{name}.png: {findings[name]['finding']}")
+        FINDINGS.write_text(json.dumps(findings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def look_at(browser: Browser, address: str, paths: dict[str, str], folder: Path) -> None:

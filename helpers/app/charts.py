@@ -66,8 +66,8 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     share = alt.Scale(domain=list(y_domain), nice=False, zero=False)
     y = alt.Y("up:Q", title="accuracy, with 95 % interval", scale=share, axis=alt.Axis(format=".0%", tickCount=6))
     lines = base.mark_rule(strokeWidth=1.5).encode(color=colour)
-    layers = [lines.encode(x=x.copy(), y=alt.Y("up_low:Q", scale=share), y2="up_high:Q"),
-              lines.encode(x=alt.X("usd_low:Q"), x2="usd_high:Q", y=y),
+    layers = [lines.encode(x=x.copy(), y=alt.Y("up_low:Q", scale=share), y2=alt.Y2("up_high:Q")),
+              lines.encode(x=alt.X("usd_low:Q"), x2=alt.X2("usd_high:Q"), y=y),
               _marks(base, rows).encode(x=x, y=y)]
     layers += _told_lines(predictions, "x", top=True)
     names = [f"{name} ({row['accuracy']:.0%}, below)" if row["far"] else name
@@ -77,7 +77,7 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     for name, row, (align, dx, dy) in zip(names, rows, put, strict=True):
         data = alt.Data(values=[{"usd": row["usd"], "up": row["up"], "text": name}])
         layers.append(alt.Chart(data).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic")
-                      .encode(x="usd:Q", y="up:Q", text="text:N"))
+                      .encode(x=alt.X("usd:Q"), y=alt.Y("up:Q"), text=alt.Text("text:N")))
     return _finished(layers, records, title, 340)
 
 
@@ -97,15 +97,17 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
     y = alt.Y("model:N", sort=names, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False))
     one = alt.Chart(alt.Data(values=[{"speedup": 1, "text": "no gain"}]))
     layers = [one.mark_rule(style="one").encode(x=x),
-              base.mark_bar(height=4, opacity=0.35).encode(x=alt.X("one:Q"), x2="speedup:Q", y=y, color=colour),
-              base.mark_rule(strokeWidth=1.5).encode(x=alt.X("speedup_low:Q"), x2="speedup_high:Q", y=y, color=colour),
+              base.mark_bar(height=4, opacity=0.35).encode(x=alt.X("one:Q"), x2=alt.X2("speedup:Q"), y=y, color=colour),
+              base.mark_rule(strokeWidth=1.5).encode(x=alt.X("speedup_low:Q"), x2=alt.X2("speedup_high:Q"), y=y,
+                                                     color=colour),
               _marks(base, rows).encode(x=x, y=y)]
     layers += _told_lines([told for told in predictions if "model" not in told], "speedup", top=True)
     own = [told for told in predictions if "model" in told]
     if own:
         ticks = alt.Chart(alt.Data(values=own))
-        layers += [ticks.mark_tick(thickness=2, size=24, orient="vertical").encode(x=x, y=y, tooltip="text:N"),
-                   ticks.mark_text(dy=-18, fontSize=11).encode(x=x, y=y, text="text:N")]
+        tip = alt.Tooltip("text:N")
+        layers += [ticks.mark_tick(thickness=2, size=24, orient="vertical").encode(x=x, y=y, tooltip=tip),
+                   ticks.mark_text(dy=-18, fontSize=11).encode(x=x, y=y, text=alt.Text("text:N"))]
     return _finished(layers, records, title, max(120, 52 * len(rows)))
 
 
@@ -184,9 +186,9 @@ def _told_lines(predictions: list[dict[str, Any]], field: str, top: bool) -> lis
         data = alt.Chart(alt.Data(values=[{**told, "text": text}]))
         dash = [6, 4] if told["level"] == 0 else [2, 3]
         layers += [data.mark_rule(style="told", strokeDash=dash, strokeWidth=1.5)
-                   .encode(x=f"{field}:Q", tooltip="text:N"),
+                   .encode(x=alt.X(f"{field}:Q"), tooltip=alt.Tooltip("text:N")),
                    data.mark_text(align="left", dx=5, dy=0, baseline="top", fontSize=11, fontStyle="italic")
-                   .encode(x=f"{field}:Q", y=alt.YValue(2 + 15 * told["level"]), text="text:N")]
+                   .encode(x=alt.X(f"{field}:Q"), y=alt.YValue(2 + 15 * told["level"]), text=alt.Text("text:N"))]
     return layers
 
 

@@ -48,9 +48,9 @@ class ControlBox(ipywidgets.VBox):
             control.disabled = not enabled
 
     def _on_change(self, _change: Any) -> None:
+        self._changed()  # first: the reader waits for the chart, nobody for the address
         texts = {self._prefix + name: as_text(control) for name, control in self._controls.items()}
         self._url.push = {key: text for key, text in texts.items() if text is not None}
-        self._changed()
 
     def _on_query(self, change: Any) -> None:
         for name, control in self._controls.items():

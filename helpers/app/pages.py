@@ -13,9 +13,7 @@ import platformdirs
 
 from helpers.lab.errors import InputError
 
-from .findings import short_finding
-from .records import recorded
-
+FINDINGS = Path(__file__).parents[1] / "facts" / "findings.json"
 LESSON_TAGS = frozenset({"lesson", "solution"})  # Voila would hide these cells but still run them
 
 
@@ -84,13 +82,19 @@ def describe(name: str, notebook: dict[str, Any]) -> Page:
                 f"voila/render/{urllib.parse.quote(name)}.ipynb", _result(name))
 
 
+def found(name: str) -> tuple[str, str]:
+    """The sentence that a notebook's page opens with, as helpers/facts/findings.json has it, and its date.
+
+    `python -m benchmarks.pictures` writes the file from the pages. Both are empty for any other notebook.
+    """
+    said = json.loads(FINDINGS.read_text(encoding="utf-8")).get(name, {})
+    return said.get("finding", ""), said.get("date", "")
+
+
 def _result(name: str) -> str:
-    """What the recorded results of a notebook say, and when they were measured."""
-    try:
-        records = recorded(name)
-    except InputError:
-        return ""
-    return f"{short_finding(records)} ({max(record.measured_at for record in records)[:10]})"
+    finding, date = found(name)
+    first = re.split(r"(?<=[.])\s", finding)[0]
+    return f"{first} ({date})" if first else ""
 
 
 def _notebooks(folder: Path) -> list[Path]:

@@ -89,10 +89,10 @@ def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: 
     at, up = _axis("x", rows, x_title or x, log_x), _axis("y", rows, y_title or y, log_y, percent)
     base = alt.Chart(alt.Data(values=rows))
     colour = _colour(rows, by is not None)
-    layers = [base.mark_area(opacity=0.18).encode(x=at, y=alt.Y("low:Q", scale=_scale(log_y)), y2="high:Q",
+    layers = [base.mark_area(opacity=0.18).encode(x=at, y=alt.Y("low:Q", scale=_scale(log_y)), y2=alt.Y2("high:Q"),
                                                   color=colour)] if low and high else []
     line = base.mark_line(strokeWidth=2)
-    layers += [line.encode(x=at, y=up, color=colour, detail="provenance:N", strokeDash=_dash()),
+    layers += [line.encode(x=at, y=up, color=colour, detail=alt.Detail("provenance:N"), strokeDash=_dash()),
                _points(base, rows, by is not None).encode(x=at, y=up)]
     layers += _rules(rules, percent)
     return _finished(layers, rows, title, 320)
@@ -114,14 +114,14 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
     up = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
     base = alt.Chart(alt.Data(values=rows))
     colour = alt.Color("name:N", scale=alt.Scale(domain=names, range=colours), legend=None)
-    layers = [base.mark_bar(height=6, opacity=0.4).encode(x=alt.X("zero:Q"), x2="x:Q", y=up, color=colour)]
+    layers = [base.mark_bar(height=6, opacity=0.4).encode(x=alt.X("zero:Q"), x2=alt.X2("x:Q"), y=up, color=colour)]
     if low and high:
-        layers.append(base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q", y=up, color=colour))
+        layers.append(base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=up, color=colour))
     layers.append(base.mark_point(opacity=1).encode(x=at, y=up, color=colour, fill=_inside(names, colours),
                                                     shape=_shape(), strokeDash=_dash(), tooltip=_tips()))
     if reference is not None:
         line = alt.Chart(alt.Data(values=[{"x": reference}]))
-        layers.append(line.mark_rule(style="told", strokeDash=[2, 3]).encode(x="x:Q"))
+        layers.append(line.mark_rule(style="told", strokeDash=[2, 3]).encode(x=alt.X("x:Q")))
     return _finished(layers, rows, title, max(110, 40 * len(rows)))
 
 
@@ -135,7 +135,7 @@ def dots_spec(frame: pd.DataFrame, x: str, y: str, name: str, low: str | None = 
     at, up = _axis("x", rows, x_title or x, log_x), _axis("y", rows, y_title or y, log_y, percent)
     base = alt.Chart(alt.Data(values=rows))
     colour = _colour(rows, False)
-    layers = [base.mark_rule(strokeWidth=1.5).encode(x=at, y=alt.Y("low:Q", scale=_scale(log_y)), y2="high:Q",
+    layers = [base.mark_rule(strokeWidth=1.5).encode(x=at, y=alt.Y("low:Q", scale=_scale(log_y)), y2=alt.Y2("high:Q"),
                                                      color=colour)] if low and high else []
     layers.append(_points(base, rows, False).encode(x=at, y=up))
     layers += [_text(row, label, place) for row, label, place in _placed(rows, log_x, log_y)]
@@ -234,9 +234,9 @@ def _rules(rules: Mapping[str, float] | None, percent: bool) -> list[alt.Chart]:
         value = float(getattr(value, "value", value))
         said = f"{text}: {two(100 * value)} %" if percent else f"{text}: {two(value)}"
         line = alt.Chart(alt.Data(values=[{"y": value, "text": said}]))
-        layers += [line.mark_rule(style="told", strokeDash=[6, 4], strokeWidth=1.5).encode(y="y:Q"),
+        layers += [line.mark_rule(style="told", strokeDash=[6, 4], strokeWidth=1.5).encode(y=alt.Y("y:Q")),
                    line.mark_text(align="right", baseline="bottom", dy=-3, fontStyle="italic", fontSize=11)
-                   .encode(y="y:Q", x=alt.XValue("width"), text="text:N")]
+                   .encode(y=alt.Y("y:Q"), x=alt.XValue("width"), text=alt.Text("text:N"))]
     return layers
 
 
@@ -258,8 +258,8 @@ def _share(value: float, values: list[float]) -> float:
 def _text(row: dict[str, Any], label: str, place: tuple[str, int, int]) -> alt.Chart:
     align, dx, dy = place
     data = alt.Data(values=[{"x": row["x"], "y": row["y"], "text": label}])
-    return alt.Chart(data).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic").encode(x="x:Q", y="y:Q",
-                                                                                             text="text:N")
+    return alt.Chart(data).mark_text(align=align, dx=dx, dy=dy, baseline="alphabetic").encode(
+        x=alt.X("x:Q"), y=alt.Y("y:Q"), text=alt.Text("text:N"))
 
 
 def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, height: int) -> alt.LayerChart:

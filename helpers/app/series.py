@@ -123,9 +123,9 @@ def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None,
     if deadline_s:
         limit = 1e3 * deadline_s
         promise = alt.Chart(alt.Data(values=[{"promise": limit, "text": f"promise: {limit:g} ms"}]))
-        layers += [promise.mark_rule(style="told", strokeWidth=1.5).encode(y="promise:Q"),
+        layers += [promise.mark_rule(style="told", strokeWidth=1.5).encode(y=alt.Y("promise:Q")),
                    promise.mark_text(align="right", baseline="bottom", dy=-3, fontStyle="italic", fontSize=11)
-                   .encode(y="promise:Q", x=alt.XValue("width"), text="text:N")]
+                   .encode(y=alt.Y("promise:Q"), x=alt.XValue("width"), text=alt.Text("text:N"))]
     return _over_time(layers, ["p95", "p50"], colours, title, f"{title}, over {times.iloc[-1]:.0f} {unit}")
 
 
@@ -149,17 +149,17 @@ def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None 
                        scale=alt.Scale(domain=["reference", "candidate"],
                                        range=[REFERENCE_GREY, STRATEGY_COLOURS[0]]))
     tips = [alt.Tooltip(f"{field}:N", title=field) for field in ("name", "bill", "note", "provenance")]
-    layers = [base.mark_rule(strokeWidth=1.5, strokeDash=[3, 2]).encode(x=alt.X("low:Q"), x2="high:Q", y=y,
+    layers = [base.mark_rule(strokeWidth=1.5, strokeDash=[3, 2]).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y,
                                                                         color=colour),
               base.mark_point(shape="diamond", filled=False, strokeDash=[3, 2], opacity=1)
               .encode(x=x, y=y, color=colour, tooltip=tips),
-              base.mark_text(align="left", x=4, dy=16, fontSize=11).encode(y=y, text="note:N")]
+              base.mark_text(align="left", x=4, dy=16, fontSize=11).encode(y=y, text=alt.Text("note:N"))]
     for level, (text, usd, dash) in enumerate(told):
         line = alt.Chart(alt.Data(values=[{"usd_month": usd, "text": f"{text}: {two(rows[0]['usd_month'] / usd)}x "
                                                                      "cheaper"}]))
-        layers += [line.mark_rule(style="told", strokeDash=dash, strokeWidth=1.5).encode(x="usd_month:Q"),
+        layers += [line.mark_rule(style="told", strokeDash=dash, strokeWidth=1.5).encode(x=alt.X("usd_month:Q")),
                    line.mark_text(align="right", dx=-5, baseline="top", fontSize=11, fontStyle="italic")
-                   .encode(x="usd_month:Q", y=alt.YValue(2 + 15 * level), text="text:N")]
+                   .encode(x=alt.X("usd_month:Q"), y=alt.YValue(2 + 15 * level), text=alt.Text("text:N"))]
     said = "; ".join(f"{row['name']}: {row['bill']}" + (f", {row['note']}" if row["note"] else "") for row in rows)
     return _finished(layers, title, said, max(120, 48 * len(rows)))
 
@@ -181,8 +181,8 @@ def break_even_spec(frame: pd.DataFrame, meeting: pd.DataFrame, *, title: str) -
     marks = alt.Chart(alt.Data(values=meeting.to_dict("records")))
     layers = [lines.mark_line(strokeWidth=2, strokeDash=DASHED).encode(x=x, y=y, color=colour),
               marks.mark_point(shape="diamond", filled=False, stroke=STRATEGY_COLOURS[1], opacity=1)
-              .encode(x=x, y=y, tooltip="text:N"),
-              marks.mark_text(align="right", dx=-8, dy=-10).encode(x=x, y=y, text="text:N")]
+              .encode(x=x, y=y, tooltip=alt.Tooltip("text:N")),
+              marks.mark_text(align="right", dx=-8, dy=-10).encode(x=x, y=y, text=alt.Text("text:N"))]
     return _finished(layers, title, "; ".join(meeting["text"]), 320)
 
 
@@ -204,12 +204,12 @@ def scaling_spec(predicted: pd.DataFrame, measured: pd.DataFrame, *, title: str)
     colour = alt.Color("kind:N", title=None, legend=alt.Legend(symbolType="stroke", symbolStrokeWidth=3), scale=colours)
     layers = [alt.Chart(alt.Data(values=most)).mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour),
               band.mark_area(opacity=0.2, color=STRATEGY_COLOURS[0])
-              .encode(x=x, y=alt.Y("speedup_low:Q"), y2="speedup_high:Q"),
+              .encode(x=x, y=alt.Y("speedup_low:Q"), y2=alt.Y2("speedup_high:Q")),
               band.mark_line(strokeWidth=2, strokeDash=DASHED).encode(x=x, y=y, color=colour),
               points.mark_point(filled=True, opacity=1).encode(x=x, y=y, color=colour)]
     if "speedup_low" in measured:
-        layers.append(points.mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("speedup_low:Q"), y2="speedup_high:Q",
-                                                               color=colour))
+        layers.append(points.mark_rule(strokeWidth=1.5).encode(
+            x=x, y=alt.Y("speedup_low:Q"), y2=alt.Y2("speedup_high:Q"), color=colour))
     said = "; ".join(f"{int(row['workers'])} workers: {two(row['speedup'])} times"
                      for row in predicted.to_dict("records"))
     return _finished(layers, title, f"on paper {said}", 320)

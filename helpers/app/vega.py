@@ -87,9 +87,9 @@ class Chart(anywidget.AnyWidget):
 def spec_of(chart: alt.TopLevelMixin | Mapping[str, Any]) -> dict[str, Any]:
     """The chart as Vega-Lite, without Altair's check against its schema, tens of milliseconds a chart.
 
-    The tests check ours.
+    The tests check ours. Another ten for each channel are saved by writing x=alt.X("usd:Q") instead of x="usd:Q".
     """
-    return dict(chart) if isinstance(chart, Mapping) else chart.to_dict()
+    return dict(chart) if isinstance(chart, Mapping) else chart.to_dict(validate=False)
 
 
 def svg(chart: Chart | alt.TopLevelMixin, width: int = 720) -> str:

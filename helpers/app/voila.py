@@ -14,6 +14,7 @@ from .pages import Page, derive, described, without_lesson
 ROOT = Path(__file__).parents[2]
 TEMPLATES = Path(__file__).parent / "template"
 EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget"]
+REFILL_S = 4.0  # until the next kernel is prepared: sooner, it would take the cores from the page that is opening
 CELL_FAILED = "This part of the page could not be computed. Reload the page; the server's log has the details."
 
 
@@ -34,6 +35,7 @@ def prepare_environment() -> None:
     """Let Voila find the template, and its kernels this package, installed or not."""
     for variable, path in (("JUPYTER_PATH", TEMPLATES), ("PYTHONPATH", ROOT)):
         os.environ[variable] = os.pathsep.join(filter(None, [str(path), os.environ.get(variable)]))
+    os.environ.setdefault("JUPYTER_WIDGETS_ECHO", "0")  # tells other readers of a kernel; a page's kernel has one
 
 
 def configure(config: Any, *, idle_s: int = 600) -> None:
@@ -73,6 +75,7 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_ur
     configure(config, idle_s=idle_s)
     config.VoilaConfiguration.update({"preheat_kernel": pool > 0, "default_pool_size": pool,
                                       "page_config_hook": _with_pages(pages, scripts)})
+    config.VoilaKernelManager.fill_delay = REFILL_S
     config.Voila.update({"ip": "127.0.0.1", "port": port, "base_url": base_url, "open_browser": browser,
                          "root_dir": str(build), "config_file_paths": []})
     PageServer.classes = [*PageServer.classes, VoilaConfiguration]

@@ -115,6 +115,8 @@ def _chunks(source: Path, text: str, label: str) -> Iterator[tuple[list[str], li
         while part := list(itertools.islice(reader, CHUNK)):
             texts, labels = [row[text] for row in part], [row[label] for row in part]
             for at, value in enumerate(zip(texts, labels, strict=True)):
+                if None in part[at]:
+                    raise InputError(f"{source.name} has more values than columns in row {number + at + 1}.")
                 if not (value[0] or "").strip() or not (value[1] or "").strip():
                     raise InputError(f"{source.name} has nothing in row {number + at + 1}. Fill it in or remove it.")
             number += len(part)

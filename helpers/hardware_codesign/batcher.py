@@ -29,7 +29,7 @@ class DynamicBatcher:
         self._waiting: deque[tuple[float, Any, Future]] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self.sizes: list[int] = []
+        self.calls: list[tuple[int, float]] = []  # rows and seconds of each
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -58,13 +58,14 @@ class DynamicBatcher:
 
     def _work(self) -> None:
         while batch := self._next():
-            self.sizes.append(len(batch))
+            began = time.perf_counter()
             try:
                 results = self._predict([one for _, one, _ in batch])
             except Exception as error:  # belongs to those who asked; the batcher lives on
                 for _, _, answer in batch:
                     answer.set_exception(error)
                 continue
+            self.calls.append((len(batch), time.perf_counter() - began))
             for (_, _, answer), result in zip(batch, results, strict=True):
                 answer.set_result(result)
 
@@ -83,16 +84,20 @@ class DynamicBatcher:
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What came of an open-loop load: (n,) latencies in seconds, answers a second, rows in a mean batch."""
+    """What came of an open-loop load: (n,) latencies in seconds, answers a second, rows and seconds of each call."""
 
     rate: float
     latencies: np.ndarray
     answered_per_s: float
-    mean_batch: float
+    calls: tuple[tuple[int, float], ...]
 
     def p95_s(self) -> float:
         """The 95th percentile of latency."""
         return float(np.quantile(self.latencies, 0.95))
+
+    def mean_batch(self) -> float:
+        """Rows in a mean call."""
+        return float(np.mean([rows for rows, _ in self.calls]))
 
 
 def open_loop(batcher: DynamicBatcher, inputs: Sequence[Any], rate: float, seconds: float, seed: int = 0) -> Load:
@@ -110,7 +115,7 @@ def open_loop(batcher: DynamicBatcher, inputs: Sequence[Any], rate: float, secon
     gaps = rng.exponential(1 / rate, max(1, round(rate * seconds)))
     due = np.cumsum(gaps)
     done = np.zeros(len(due))
-    began, answers = time.perf_counter(), []
+    began, answers, before = time.perf_counter(), [], len(batcher.calls)
     for number, at in enumerate(due):
         while (left := began + at - time.perf_counter()) > 0:
             time.sleep(left)
@@ -121,4 +126,4 @@ def open_loop(batcher: DynamicBatcher, inputs: Sequence[Any], rate: float, secon
         answer.result()
     while not done.all():  # a result is there a moment before its callback has run
         time.sleep(0.001)
-    return Load(rate, done - due, len(due) / float(done.max()), float(np.mean(batcher.sizes)))
+    return Load(rate, done - due, len(due) / float(done.max()), tuple(batcher.calls[before:]))

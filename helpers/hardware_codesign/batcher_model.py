@@ -44,6 +44,25 @@ def simulate_batcher(times: Times, rate: float, delay_s: float, largest: int, *,
     return latencies
 
 
+def slowed(times: Times, calls: Sequence[tuple[int, float]]) -> Times:
+    """The measured times as they are under load: each times what the calls of a real load took of their prediction.
+
+    Beside a server that computes, those who send wake up and take their share of the cores, so that a call takes
+    longer than the same call in a loop of its own.
+
+    Args:
+        calls: rows and seconds of each call, as in `DynamicBatcher.calls`.
+
+    Raises:
+        InputError: no calls.
+    """
+    if not calls:
+        raise InputError("Times under load need at least one call that was made under load.")
+    alone = service_table(times, max(rows for rows, _ in calls)).mean(axis=1)
+    factor = sum(seconds for _, seconds in calls) / sum(alone[rows] for rows, _ in calls)
+    return {size: seconds * factor for size, seconds in times.items()}
+
+
 def service_table(times: Times, largest: int) -> np.ndarray:
     """(largest + 1, levels) seconds of a call: row by batch size, column by quantile of the measured times.
 

@@ -9,8 +9,8 @@ from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn
 from helpers.lab.model import Model
 
-from .batcher import DynamicBatcher, open_loop
-from .batcher_model import Times, best_delay, highest_rate, p95_of, simulate_batcher
+from .batcher import DynamicBatcher, Load, open_loop
+from .batcher_model import Times, best_delay, highest_rate, p95_of, simulate_batcher, slowed
 
 COLUMNS = ["target_ms", "rate", "largest", "delay_ms", "predicted_p95_ms", "p95_ms", "answered_per_s", "mean_batch",
            "fixed_batch", "fixed_rate", "note"]
@@ -21,7 +21,8 @@ def load_frame(model: Model, texts: Sequence[str], times: Times, targets_ms: Seq
     """For each p95 target: the highest rate that the simulation bears, and a real open-loop load of that rate.
 
     Args:
-        times: of `batch_times` of this model with these texts.
+        times: of `batch_times` of this model with these texts. A first load, a quarter as long, says how much slower
+            calls are beside those who send; the rate is chosen with times corrected by it.
 
     Returns:
         COLUMNS: `fixed_batch` and `fixed_rate` are the best fixed batch under the same target, on paper; `note`
@@ -37,20 +38,34 @@ def load_frame(model: Model, texts: Sequence[str], times: Times, targets_ms: Seq
 
 
 def _loaded(model: Model, texts: Sequence[str], times: Times, target_s: float, seconds: float) -> dict:
-    # Where larger batches are no quicker, small ones serve better: the limit is chosen as well.
-    rate, largest = max((highest_rate(times, size, target_s)[0], size) for size in times)
-    fixed_rate, fixed_batch = max((highest_rate(times, size, target_s, fixed=True)[0], size) for size in times)
+    rate, largest = _bearable(times, target_s)
+    if rate:
+        pilot, _ = _under_load(model, texts, times, rate, largest, target_s, seconds / 4)
+        times = slowed(times, pilot.calls)
+        rate, largest = _bearable(times, target_s)
+    fixed_rate, fixed_batch = _bearable(times, target_s, fixed=True)
     row = {"target_ms": 1000 * target_s, "rate": rate, "largest": largest, "fixed_batch": fixed_batch,
            "fixed_rate": fixed_rate, "note": ""}
     if not rate:
         return row | {"note": "On paper no rate holds this target: a single text takes too long."}
-    delay, _ = best_delay(times, rate, largest, target_s)
+    load, delay = _under_load(model, texts, times, rate, largest, target_s, seconds)
     predicted = p95_of(simulate_batcher(times, rate, delay, largest, seed=1))
+    return row | {"delay_ms": 1000 * delay, "predicted_p95_ms": 1000 * predicted, "p95_ms": 1000 * load.p95_s(),
+                  "answered_per_s": load.answered_per_s, "mean_batch": load.mean_batch()}
+
+
+def _bearable(times: Times, target_s: float, *, fixed: bool = False) -> tuple[float, int]:
+    """The highest rate, and its limit of rows: where larger batches are no quicker, small ones serve better."""
+    return max((highest_rate(times, size, target_s, fixed=fixed)[0], size) for size in times)
+
+
+def _under_load(model: Model, texts: Sequence[str], times: Times, rate: float, largest: int, target_s: float,
+                seconds: float) -> tuple[Load, float]:
+    """A real load, and the delay with which its batches were gathered."""
+    delay, _ = best_delay(times, rate, largest, target_s)
     with timing_turn(), DynamicBatcher(model.predict, largest, delay) as batcher:
         batcher.submit(texts[0]).result()
-        load = open_loop(batcher, texts, rate, seconds)
-    return row | {"delay_ms": 1000 * delay, "predicted_p95_ms": 1000 * predicted, "p95_ms": 1000 * load.p95_s(),
-                  "answered_per_s": load.answered_per_s, "mean_batch": load.mean_batch}
+        return open_loop(batcher, texts, rate, seconds), delay
 
 
 def times_of(frame: pd.DataFrame) -> dict[int, np.ndarray]:

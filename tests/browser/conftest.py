@@ -10,7 +10,7 @@ from pathlib import Path
 import notebook
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
-from servers import ROOT, free_port, serving
+from servers import free_port, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LOCAL = re.compile(r"^(https?|ws)://127\.0\.0\.1[:/]|^(data|blob|about):")
@@ -32,6 +32,13 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     `allowed` is a pattern of console errors that the test provokes.
     """
+    with watched(browser) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def watched(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """What `open_page` gives, for as long as the block lasts."""
     wrong: list[str] = []
     with contextlib.ExitStack() as stack:
         def opened(allowed: str = "(?!)", **options: object) -> Page:
@@ -63,12 +70,11 @@ def _note(message: ConsoleMessage, wrong: list[str], allowed: str) -> None:
 
 @pytest.fixture(scope="session")
 def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the fixture notebook, notebook 1, and two that cannot be shown."""
+    """A folder with the fixture notebook and two that cannot be shown."""
     folder = tmp_path_factory.mktemp("notebooks")
     notebook.write(folder)
     notebook.write(folder, "broken.ipynb", notebook.BROKEN)
     notebook.write(folder, "foreign.ipynb", notebook.BROKEN, kernel=("nowhere", "cobol"))
-    shutil.copy(ROOT / "notebooks" / "1_model_optimization.ipynb", folder)
     return folder
 
 

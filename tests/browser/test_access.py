@@ -1,11 +1,10 @@
-"""The pages for everybody: no serious finding of axe, and every control by keyboard alone."""
+"""The pages around the notebooks, and the fixture, for everybody; test_every_page.py does the same for notebooks."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 PAGES = {"landing": "", "fixture": "voila/render/fixture.ipynb",
-         "notebook 1": "voila/render/1_model_optimization.ipynb",
          "cell error": "voila/render/broken.ipynb", "error": "voila/render/foreign.ipynb", "unknown": "nothing/here",
          "doctor": "doctor"}
 CONTROL = ".app-controls :is(.noUi-handle, select, input, button)"
@@ -21,7 +20,7 @@ VALUE = """element => element.getAttribute("aria-valuenow") ?? (element.tagName 
 
 
 def settled(page: Page, name: str) -> None:
-    if name in ("fixture", "notebook 1"):
+    if name == "fixture":
         page.locator(".app-panel .app-chart svg").first.wait_for()
     elif name == "cell error":
         expect(page.locator("main")).to_contain_text("could not be computed")
@@ -39,11 +38,10 @@ def test_axe_finds_nothing_serious(voila, open_page, name, scheme):
     assert not serious, "\n".join(serious)
 
 
-@pytest.mark.parametrize("name", ["fixture", "notebook 1"])
-def test_the_keyboard_alone_reaches_every_control(voila, open_page, name):
+def test_the_keyboard_alone_reaches_every_control(voila, open_page):
     page = open_page()
-    page.goto(voila + PAGES[name])
-    settled(page, name)
+    page.goto(voila + PAGES["fixture"])
+    settled(page, "fixture")
     expected = page.evaluate(VISIBLE)
     reached = set()
     for _ in range(120):
@@ -54,11 +52,10 @@ def test_the_keyboard_alone_reaches_every_control(voila, open_page, name):
     assert missed == []
 
 
-@pytest.mark.parametrize("name", ["fixture", "notebook 1"])
-def test_arrow_keys_change_every_control(voila, open_page, name):
+def test_arrow_keys_change_every_control(voila, open_page):
     page = open_page()
-    page.goto(voila + PAGES[name])
-    settled(page, name)
+    page.goto(voila + PAGES["fixture"])
+    settled(page, "fixture")
     controls = page.locator(CONTROL)
     assert controls.count() > 3
     for index in range(controls.count()):

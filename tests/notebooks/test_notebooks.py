@@ -16,7 +16,7 @@ SMALL = {  # notebook -> parameters with which all of it runs in minutes
     "1_model_optimization": {"TRAIN_ROWS": 120, "TEST_ROWS": 48, "ROUNDS": 2, "TIMED_ROWS": 8, "METERS": False,
                              "FIRST_EPOCHS": 0.5, "EPOCHS": 0.1, "COPIES": 0, "BATCHES": [1, 4], "TOKENS": [8, 16],
                              "LANGUAGE": "tickets"},
-    "2_efficient_architectures": {"TRAIN_ROWS": 144, "TEST_ROWS": 72, "ROUNDS": 3, "EPOCHS": 1,
+    "2_efficient_architectures": {"TRAIN_ROWS": 144, "TEST_ROWS": 72, "TIMED_ROWS": 8, "ROUNDS": 3, "EPOCHS": 1,
                                   "LENGTHS": [128, 256, 512]},
     "3_hardware_codesign": {"TRAIN_ROWS": 120, "TEST_ROWS": 48, "EPOCHS": 0.1, "ROWS": 8, "ROUNDS": 2, "LARGEST": 256,
                             "SECONDS": 0.5, "RUNTIMES": ["PyTorch fp32, padded to 128", "ONNX Runtime fp32",
@@ -27,10 +27,10 @@ SMALL = {  # notebook -> parameters with which all of it runs in minutes
 TRACE_DAY = "".join(f"2026-03-02T{minute // 60:02}:{minute % 60:02}:00Z,{300 + minute % 200}\n"
                     for minute in range(300))  # requests a minute
 OWN = {  # notebook -> its own parameters, the code that the run ends with, and what is said there
-    "1_model_optimization": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3}, "compare(",
-                             "answers a second"),
-    "2_efficient_architectures": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "ROUNDS": 3, "EPOCHS": 1},
-                                  "compare(", "answers a second of the large model"),
+    "1_model_optimization": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "TIMED_ROWS": 8, "ROUNDS": 3},
+                             "compare(", "answers a second"),
+    "2_efficient_architectures": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "TIMED_ROWS": 8, "ROUNDS": 3,
+                                   "EPOCHS": 1}, "compare(", "answers a second of the large model"),
     "3_hardware_codesign": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "EPOCHS": 0.1},
                             "batch_frame(batch_times(", "texts a second: $"),
     "4_data_efficiency": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "SEEDS": 2}, "find_label_errors(",

@@ -1,6 +1,8 @@
 """Page notebooks, and what the layer must not load."""
 
+import html
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +11,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from helpers.app.pages import derive, describe, described
+from helpers.app.pages import derive, describe, described, found
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-RECORDED = ROOT / "helpers" / "facts" / "recorded" / "1_model_optimization.jsonl"
-DAY = max(json.loads(line)["measured_at"] for line in RECORDED.read_text().splitlines())[:10]
 
 
 def cell(source: str, *tags: str, kind: str = "code") -> dict:
@@ -63,9 +63,13 @@ def test_metadata_says_it_better():
     assert (page.title, page.claim, page.minutes, page.short) == ("T", "C", 20, "S")
 
 
-def test_the_landing_page_tells_the_recorded_result():
+def test_the_landing_page_tells_the_first_sentence_of_each_page():
     notebook = {"cells": [], "metadata": {}}
-    assert describe("1_model_optimization", notebook).result.endswith(f"({DAY})")
+    for page in described(ROOT / "notebooks"):
+        finding, date = found(page.name)
+        sentence = describe(page.name, notebook).result.removesuffix(f" ({date})")
+        assert finding.startswith(sentence)
+        assert re.search(r"\d.*[.]$", sentence), sentence
     assert describe("nothing_recorded", notebook).result == ""
 
 
@@ -101,7 +105,7 @@ def test_every_file_is_short():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_a_notebooks_page_opens_without_torch(path, tmp_path, monkeypatch):
+def test_a_notebooks_page_opens_without_torch_and_with_the_finding_that_is_shipped(path, tmp_path, monkeypatch):
     """In a kernel of its own, with all the cells that the page runs."""
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -111,6 +115,9 @@ def test_a_notebooks_page_opens_without_torch(path, tmp_path, monkeypatch):
     notebook.cells.append(nbformat.v4.new_code_cell(ask))
     done = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert done.cells[-1].outputs[0]["text"].strip() == "[]"
+    said = re.search(r"class='app-verdict[^>]*>(.*?)</div>", "".join(
+        output.get("data", {}).get("text/html", "") for one in done.cells for output in one.get("outputs", [])))
+    assert html.unescape(said[1]) == found(path.stem)[0], "make pictures writes the findings"
     if "app.Panel(" in str(notebook.cells):  # others simulate
         assert "recorded" in str(done.metadata["widgets"])
 

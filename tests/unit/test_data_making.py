@@ -311,7 +311,8 @@ def test_a_large_file_goes_through_in_chunks(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("content", "said"), [
     (b"a,b\n1,2\n", "no column"), (b"text,label\nx,a\n,b\n", "row 2"), (b"text,label\nx,a\ny,a\n", "one label only"),
-    (b"text,label\n\xff,a\n", "UTF-8"), (b"text,label\n", "no rows")])
+    (b"text,label\n\xff,a\n", "UTF-8"), (b"text,label\n", "no rows"),
+    (b"text,label\nx,a\nyes, it is,b\n", "more values than columns in row 2")])
 def test_a_large_file_that_cannot_be_used_is_refused(content, said, tmp_path):
     (tmp_path / "odd.csv").write_bytes(content)
     with pytest.raises(InputError, match=said):

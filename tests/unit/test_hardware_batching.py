@@ -23,7 +23,7 @@ from helpers.hardware_codesign import (
     padding_share,
     simulate_batcher,
 )
-from helpers.hardware_codesign.batcher_model import p95_of, service_table
+from helpers.hardware_codesign.batcher_model import p95_of, service_table, slowed
 from helpers.hardware_codesign.batching import batch_frame
 from helpers.hardware_codesign.layouts import Layout, usual_layouts
 from helpers.hardware_codesign.loads import times_of
@@ -144,8 +144,9 @@ def test_the_batcher_gathers_waiting_requests_and_answers_each_with_its_own():
         answers = [batcher.submit(number) for number in range(10)]
         go.set()
         assert [answer.result(5) for answer in answers] == [2 * number for number in range(10)]
-    assert max(batcher.sizes) == 4
-    assert sum(batcher.sizes) == 10
+    sizes = [rows for rows, _ in batcher.calls]
+    assert max(sizes) == 4
+    assert sum(sizes) == 10
 
 
 def test_a_lone_request_waits_no_longer_than_the_delay():
@@ -174,6 +175,31 @@ def test_an_open_loop_hides_no_wait():
     assert len(load.latencies) == 20
     assert load.latencies.max() >= 20 * 0.02 - 0.02
     assert load.answered_per_s <= 51
+
+
+def test_times_under_load_are_those_alone_times_what_the_load_took_longer():
+    alone = {1: np.array([0.01, 0.03]), 4: np.array([0.05, 0.05])}
+    longer = slowed(alone, [(1, 0.03), (4, 0.075)])  # 105 ms where 20 and 50 were expected
+    assert longer[1] == pytest.approx(np.array([0.015, 0.045]))
+    assert longer[4] == pytest.approx(np.array([0.075, 0.075]))
+    with pytest.raises(InputError, match="at least one call"):
+        slowed(alone, [])
+
+
+def test_a_server_that_is_slower_under_load_gets_a_lower_rate():
+    """Half of its calls take what was measured, the others four times as long: the load must see it."""
+    class Server:
+        calls = 0
+
+        def predict(self, texts):
+            self.calls += 1
+            time.sleep(0.01 if self.calls % 2 else 0.04)
+            return texts
+
+    times = {1: np.full(5, 0.01)}
+    told = load_frame(Server(), ["x"], times, targets_ms=(100,), seconds=2.0).loc[0]
+    assert told["rate"] < 0.6 * highest_rate(times, 1, 0.1)[0]
+    assert told["predicted_p95_ms"] <= 100
 
 
 def test_a_real_load_is_told_beside_its_prediction(tiny_model):

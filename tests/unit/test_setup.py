@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.app import finding, recorded
+from helpers.app.pages import found
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -88,5 +88,9 @@ def test_ci_runs_the_tests_and_nothing_else():
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
-def test_the_readme_says_what_the_recorded_results_say():
-    assert finding(recorded("1_model_optimization")) in (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("notebook", sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")))
+def test_the_readme_says_what_the_pages_say(notebook):
+    finding, date = found(notebook)
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"\n### {notebook[0]} ")[1].split("\n### ")[0]
+    assert finding in section
+    assert date in section

@@ -1,4 +1,4 @@
-// Gives sliders and progress bars the name that stands beside them, for those who hear the page.
+// Gives sliders and progress bars the name and the value that stand beside them, for those who hear the page.
 
 const NAMELESS = ".widget-slider .noUi-handle:not([aria-label]), .widget-hprogress [role=progressbar]:not([aria-label])";
 
@@ -11,6 +11,11 @@ export default {
         const widget = nameless.closest(".jupyter-widgets");
         const label = widget.querySelector(".widget-label")?.textContent;
         nameless.setAttribute("aria-label", label || widget.title || "Progress");
+      }
+      for (const handle of panel()?.querySelectorAll(".widget-slider .noUi-handle") ?? []) {
+        const value = handle.closest(".widget-slider").querySelector(".widget-readout")?.textContent;
+        // The slider itself says 0.7 for 0.71.
+        if (value && handle.getAttribute("aria-valuetext") !== value) handle.setAttribute("aria-valuetext", value);
       }
     };
     const frame = requestAnimationFrame(() => {  // only now it stands in the page
