@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.lab import InputError, Task, fingerprint, load_task
@@ -40,8 +41,8 @@ def shown(name: str, value: float | None, unit: str, low: float | None = None, h
     return Row(name, value, low, high, unit, "", None)
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """The command line that all benchmarks take."""
+def arguments(description: str, parts: Sequence[str] = ()) -> argparse.Namespace:
+    """The command line that all benchmarks take; where there are `parts`, `only` has those that are asked for."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--task", default="tickets", help="built-in task, file, or hub:owner/name")
     parser.add_argument("--test", help="file with the test rows")
@@ -49,6 +50,8 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--label", default="label", help="column of the labels")
     parser.add_argument("--quick", action="store_true", help="fewer rows and settings: a look, not a claim")
     parser.add_argument("--json", type=Path, help="write machine and rows to this file")
+    if parts:
+        parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="parts to run; all by default")
     return parser.parse_args()
 
 

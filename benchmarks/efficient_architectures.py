@@ -1,12 +1,14 @@
 """Strategy 2: the ladder, cascades, adapters, convolutions and attention against the figures they were built for.
 
 python -m benchmarks.efficient_architectures [--task FILE --test FILE --text COLUMN --label COLUMN] [--quick]
+    [--only PART ...]
 
 The ladder climbs `tickets`, `docstrings` and, where --task names one, a file that nothing was tuned on;
 all else is on `tickets`.
 """
 
 import dataclasses
+import functools
 import tempfile
 from pathlib import Path
 
@@ -48,6 +50,7 @@ from helpers.lab.model import Model
 from helpers.lab.statistics import ratio_of_medians
 from helpers.model_optimization import distill
 
+PARTS = ("ladder", "other ladders", "cascade", "adapters", "tenants", "convolutions", "attention")
 STEPS = ("majority", "tfidf", "static", "zero-shot", "frozen")
 KEEP = 0.99  # of the large model's accuracy
 LOSE_AT_MOST = 1.0  # points: what 99 % of an accuracy near 100 % allow
@@ -239,19 +242,18 @@ def say(fraction: float | None, message: str) -> None:
 
 def main() -> None:
     """Climb, cascade, adapt, convolve, attend, print."""
-    options = arguments(__doc__)
+    options = arguments(__doc__, PARTS)
     effort, asked = Effort.of(options.quick), task_of(options)
     tickets = load_task("tickets")
     tickets = tickets.take(train=600, test=240) if options.quick else tickets
-    rows, models, records = ladder_rows(tickets, effort)
-    if not options.quick:
-        rows += ladder_rows(load_task("docstrings"), effort)[0]
-    if asked.name != "tickets":
-        rows += ladder_rows(asked, effort)[0]
-    rows += cascade_rows(tickets, models, records, effort)
-    rows += adapter_rows(tickets, effort) + tenant_rows(tickets, effort)
-    rows += convolution_rows(effort) + attention_rows(tickets, effort)
-    finish(rows, options.json)
+    others = [*([] if options.quick else [load_task("docstrings")]), *([asked] if asked.name != "tickets" else [])]
+    climbed = functools.cache(lambda: ladder_rows(tickets, effort))  # the cascade needs its models, too
+    work = {"ladder": lambda: climbed()[0],
+            "other ladders": lambda: [row for task in others for row in ladder_rows(task, effort)[0]],
+            "cascade": lambda: cascade_rows(tickets, *climbed()[1:], effort),
+            "adapters": lambda: adapter_rows(tickets, effort), "tenants": lambda: tenant_rows(tickets, effort),
+            "convolutions": lambda: convolution_rows(effort), "attention": lambda: attention_rows(tickets, effort)}
+    finish([row for part in PARTS if part in options.only for row in work[part]()], options.json)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def record_batching(base: TorchTextModel, task: Task, texts: list[str], ceilings
     keep("batches", pd.DataFrame([{"model": name, "batch": batch, "seconds": float(one)}
                                   for name, own in times.items() for batch, seconds in own.items()
                                   for one in seconds]))
-    keep("load", load_frame(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=5))
+    keep("load", load_frame(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=20))
     keep("layouts", compare_layouts(make(base, option("onnxruntime", "int8"), task), texts[:64], seconds=1))
 
 
