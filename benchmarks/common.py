@@ -27,13 +27,13 @@ class Row:
 def at_least(name: str, value: float, target: float, unit: str, low: float | None = None,
              high: float | None = None) -> Row:
     """A figure that should be `target` or more."""
-    return Row(name, value, low, high, unit, f">= {target:g}", value >= target)
+    return Row(name, value, low, high, unit, f">= {target:g}", bool(value >= target))
 
 
 def at_most(name: str, value: float, target: float, unit: str, low: float | None = None,
             high: float | None = None) -> Row:
     """A figure that should be `target` or less."""
-    return Row(name, value, low, high, unit, f"<= {target:g}", value <= target)
+    return Row(name, value, low, high, unit, f"<= {target:g}", bool(value <= target))
 
 
 def shown(name: str, value: float | None, unit: str, low: float | None = None, high: float | None = None) -> Row:

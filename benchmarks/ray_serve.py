@@ -113,8 +113,8 @@ def fixed_rows(handle: Any, seconds: float) -> tuple[list[Row], np.ndarray, floa
         served = asyncio.run(_serve(handle, poisson(load / mean_s, seconds, seed=int(100 * load))))
         if not len(work):
             work = served.work_s
-            alone = simulate(served.arrivals, _drawn(work, len(served.arrivals)), Fleet(1))
-            routing = float(np.median(served.latency_s) - np.median(alone.latency_s))
+            alone = simulate(served.arrivals, work, Fleet(1))  # the same requests with the work that each one took
+            routing = float(np.median(served.latency_s - alone.latency_s))
         run = simulate(served.arrivals, _drawn(work, len(served.arrivals)), Fleet(1))
         rows += _compared(f"one replica, {load:.0%} busy{' (calibrates)' if load == LOADS[0] else ''}", served,
                           run.latency_s + routing, load != LOADS[0])

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from helpers.lab.errors import InputError
 from helpers.lab.task import Task
 
-from .shingles import Packed, jaccard, signatures
+from .shingles import Packed, jaccard, likely, signatures
 from .vectors import embed
 
 # From which similarity on two texts count as the same. For MinHash, 0.4 to 0.6 find the injected typos and reorderings
@@ -127,6 +127,8 @@ def _minhash(texts: Sequence[str], threshold: float, first: int) -> tuple[np.nda
         left, right = bucket_pairs(keys, spoken, first)
         codes = np.union1d(codes, left * len(texts) + right)
     left, right = codes // max(1, len(texts)), codes % max(1, len(texts))
+    worth = likely(signed, left, right, threshold)  # an exact comparison takes a hundred times as long
+    left, right = left[worth], right[worth]
     similarity = jaccard(packed, left, right)
     near = similarity >= np.float32(threshold)
     return left[near], right[near], similarity[near]

@@ -17,7 +17,7 @@ from .cleaning import flags_from
 from .deduplication import THRESHOLDS, band_keys, banding, bucket_pairs, groups_of
 from .linear import fold_of, one_hot, softmax
 from .reports import repaired
-from .shingles import Packed, hashed, jaccard, signatures
+from .shingles import Packed, hashed, jaccard, likely, signatures
 
 CHUNK = 20_000
 WIDTH = 256  # of the hashed vectors
@@ -151,6 +151,8 @@ def _copies(packed: Packed, y: np.ndarray, threshold: float) -> np.ndarray:
         left, right = bucket_pairs(keys, spoken, neighbours=LINKS)
         new = (y[left] == y[right]) & (group[left] != group[right])  # most copies are known after the first bands
         left, right = left[new], right[new]
+        worth = likely(signed, left, right, threshold)
+        left, right = left[worth], right[worth]
         near = jaccard(packed, left, right) >= np.float32(threshold)
         links = pd.DataFrame({"row": group[right[near]], "twin": group[left[near]]})
         group = groups_of(links, len(y))[group]

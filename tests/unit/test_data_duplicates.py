@@ -23,7 +23,7 @@ from helpers.data_efficiency import (
 )
 from helpers.data_efficiency.deduplication import NEIGHBOURS
 from helpers.data_efficiency.near_duplicates import COPIES, reordered, typos
-from helpers.data_efficiency.shingles import Packed, hashed, jaccard, shingle_set, signatures
+from helpers.data_efficiency.shingles import Packed, hashed, jaccard, likely, shingle_set, signatures
 from helpers.lab import load_task
 from helpers.lab.errors import InputError
 
@@ -80,6 +80,15 @@ def test_similarities_are_those_of_the_sets():
     left, right = np.array(pairs).T
     expected = [similarity(texts[i], texts[j]) for i, j in pairs]
     np.testing.assert_allclose(jaccard(Packed(texts), left, right), expected, rtol=1e-6)
+
+
+def test_a_pair_is_compared_where_its_signatures_agree_often_enough():
+    signed = np.zeros((3, 100), np.uint32)
+    signed[1, 30:] = 1  # agrees with row 0 at 30 places
+    signed[2, 29:] = 2  # at 29
+    # At 0.5, four standard errors are 20 of 100 places.
+    assert likely(signed, np.array([0, 0]), np.array([1, 2]), 0.5).tolist() == [True, False]
+    assert likely(signed, np.array([0]), np.array([0]), 1.0).tolist() == [True]
 
 
 def test_hashed_rows_of_like_texts_are_alike():
