@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from benchmarks.common import Row, arguments, at_most, finish, shown
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "1_model_optimization.ipynb"
+CLOUD = NOTEBOOK.with_name("5_cloud_distributed.ipynb")
 CHART = ".app-panel .app-chart svg"
 CELLS = ["""
 import time
@@ -61,6 +62,22 @@ ANSWER_MS = """([key, wanted]) => new Promise(done => {
         done(performance.now() - since);
     }).observe(panel, {subtree: true, childList: true, characterData: true});
     panel.querySelector(".noUi-handle").dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+})"""
+# A choice in the first panel, until the last of its charts is drawn anew; half a second without another ends the look.
+CHOICE_MS = """([label, value]) => new Promise(done => {
+    const panel = document.querySelector(".app-panel:has(.app-chart)");
+    const box = [...panel.querySelectorAll(".widget-dropdown")].find(one => one.textContent.startsWith(label));
+    const select = box.querySelector("select");
+    let last = null, timer;
+    const since = performance.now();
+    const observer = new MutationObserver(() => {
+        last = performance.now() - since;
+        clearTimeout(timer);
+        timer = setTimeout(() => { observer.disconnect(); done(last); }, 500);
+    });
+    for (const chart of panel.querySelectorAll(".app-chart")) observer.observe(chart, {childList: true});
+    select.value = value;
+    select.dispatchEvent(new Event("change", {bubbles: true}));
 })"""
 CANCEL_MS = """() => new Promise(done => {
     const since = performance.now();
@@ -161,6 +178,21 @@ def answers_ms(page: Page, steps: int) -> tuple[list[float], list[float]]:
     return fresh, back
 
 
+def simulated_hour_row(browser: Browser) -> Row:
+    """Notebook 5's panel under each policy: an hour of traffic, simulated four times for the interval."""
+    with serving("helpers.app.voila", "--pool=0") as address:
+        page = browser.new_page()
+        page.goto(f"{address}voila/render/{CLOUD.name}")
+        page.wait_for_selector(CHART, timeout=60_000)
+        page.wait_for_timeout(2_000)
+        panel = page.locator(".app-panel:has(.app-chart)").first
+        policies = panel.get_by_label("Scaling policy", exact=True).locator("option").all_inner_texts()
+        waits = [page.evaluate(CHOICE_MS, ["Scaling policy", policy]) for policy in policies[1:]]
+        page.close()
+    return at_most("control to charts, an hour of traffic simulated four times, p95", p95(waits), 150, "ms", min(waits),
+                   max(waits))
+
+
 def cancel_ms(page: Page) -> float:
     """Milliseconds from Cancel to the page saying so, in the middle of a step that looks at nothing."""
     panel = page.locator(".app-panel", has_text="Cancel")
@@ -240,7 +272,8 @@ def main() -> None:
     """Open, move, cancel, print."""
     options = arguments(__doc__)
     with chromium() as browser:
-        rows = [*opened_rows(browser, 3 if options.quick else 7), *answered_rows(browser, 15 if options.quick else 40)]
+        rows = [*opened_rows(browser, 3 if options.quick else 7), *answered_rows(browser, 15 if options.quick else 40),
+                simulated_hour_row(browser)]
     finish(rows, options.json)
 
 

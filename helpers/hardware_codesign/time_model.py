@@ -15,6 +15,7 @@ from .ceilings import Ceilings
 
 # Points to fit on: the corners and the middle of the range. All others judge the fit.
 FITTED_ON = ((1, 16), (1, 256), (2, 64), (4, 32), (8, 128), (16, 16), (64, 32), (16, 256))
+_REST_S = 0.03  # before a call: the threads of the runtime before it go on spinning for a while
 _PATIENCE_S = 1.0  # at each point of the grid, beyond two turns
 
 
@@ -95,6 +96,7 @@ def time_grid(calls: dict[str, Callable[[np.ndarray, np.ndarray], object]], batc
                     continue
                 progress((number + place / len(points)) / (rounds + 1), f"round {number}: {point[0]} x {point[1]}")
                 for name, call in calls.items():
+                    time.sleep(_REST_S)
                     began = time.perf_counter()
                     call(ids[point], np.ones_like(ids[point]))
                     if number:
