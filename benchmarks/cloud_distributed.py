@@ -16,9 +16,10 @@ from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
     Settings,
+    calibrate,
     diurnal,
     exponential_service,
-    link_of_runs,
+    measured_overlap,
     poisson,
     predicted_step_s,
     simulate,
@@ -28,7 +29,7 @@ from helpers.cloud_distributed import (
 
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 SERVERS = 8
-CALIBRATED_ON, JUDGED_ON = (128, 512), (192, 256, 384, 768)  # widths of the layers
+CALIBRATED_ON, JUDGED_ON = 512, (256, 384, 768, 1024)  # widths of the layers
 
 
 def rate_of(count: int, run: Callable[[], object], rounds: int) -> tuple[float, float, float]:
@@ -156,11 +157,12 @@ def answer_rows(name: str, rate: float, seconds: float, fleet: Fleet, most: floa
 def training_rows(quick: bool) -> list[Row]:
     """Steps of two real workers of sizes that the communication model was not calibrated on."""
     steps = 40 if quick else 200
-    link = link_of_runs([train_distributed(2, Settings(width=width, steps=steps)) for width in CALIBRATED_ON])
+    link = calibrate(rounds=15).link
+    overlap = measured_overlap(train_distributed(2, Settings(width=CALIBRATED_ON, steps=steps)), link)
     rows = []
     for width in JUDGED_ON:
         run = train_distributed(2, Settings(width=width, steps=steps))
-        predicted, measured = predicted_step_s(run, link)[0], float(np.median(run.step_s))
+        predicted, measured = predicted_step_s(run, link, overlap)[0], float(np.median(run.step_s))
         print(f"width {width}: computing {1e3 * np.median(run.compute_s):.2f} ms, a step {1e3 * measured:.2f} ms, "
               f"on paper {1e3 * predicted:.2f}", flush=True)
         rows.append(at_most(f"DDP step, layers of {width}: on paper, off by", 100 * abs(predicted / measured - 1), 10,
