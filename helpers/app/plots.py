@@ -24,6 +24,7 @@ _DASHES = {"measured": [1, 0], "recorded": [1, 0], "simulated": [6, 3]}
 _SHAPES = {"measured": "circle", "recorded": "circle", "simulated": "diamond"}
 _OUTLINED = "outlined"
 _TITLE_LETTERS = 62  # of a line; Vega does not break a title by itself
+_KEY_LETTERS = 48  # a line of it fits a phone
 _MOST_SAID = 40  # rows in the description for screen readers; the table has them all
 
 
@@ -138,9 +139,11 @@ def dots_spec(frame: pd.DataFrame, x: str, y: str, name: str, low: str | None = 
     layers = [base.mark_rule(strokeWidth=1.5).encode(x=at, y=alt.Y("low:Q", scale=_scale(log_y)), y2=alt.Y2("high:Q"),
                                                      color=colour)] if low and high else []
     layers.append(_points(base, rows, False).encode(x=at, y=up))
-    layers += [_text(row, label, place) for row, label, place in _placed(rows, log_x, log_y)]
+    placed = _placed(rows, log_x, log_y)
+    layers += [_text(row, label, place) for row, label, place in placed]
     layers += _rules(rules, percent)
-    return _finished(layers, rows, title, 340)
+    numbered = [f"{label}\N{NO-BREAK SPACE}{row['name']}" for row, label, _ in placed if label != row["name"]]
+    return _finished(layers, rows, title, 340, ", ".join(numbered))
 
 
 def _rows(frame: pd.DataFrame, provenance: str, **columns: str | None) -> list[dict[str, Any]]:
@@ -262,10 +265,13 @@ def _text(row: dict[str, Any], label: str, place: tuple[str, int, int]) -> alt.C
         x=alt.X("x:Q"), y=alt.Y("y:Q"), text=alt.Text("text:N"))
 
 
-def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, height: int) -> alt.LayerChart:
+def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, height: int,
+              key: str = "") -> alt.LayerChart:
+    """`key` says which number is which name, where there is no room for the names."""
     kinds = list(dict.fromkeys(row["provenance"] for row in rows))
     said = "; ".join(f"{row['name'] or row['x']}: {row['value']}" for row in rows[:_MOST_SAID])
-    told = alt.TitleParams(textwrap.wrap(title, _TITLE_LETTERS), subtitle=f"Marks: {', '.join(kinds)}")
+    told = alt.TitleParams(textwrap.wrap(title, _TITLE_LETTERS),
+                           subtitle=[f"Marks: {', '.join(kinds)}", *textwrap.wrap(key, _KEY_LETTERS)])
     return alt.layer(*layers).properties(width="container", height=height, title=told,
                                          description=f"{title}. {said} ({', '.join(kinds)}).").resolve_scale(
         fill="independent")

@@ -34,7 +34,7 @@ def test_every_chart_is_valid_draws_without_a_page_and_speaks_to_a_screen_reader
         spec = CHARTS[name](provenance="recorded").to_dict()
     assert app.svg(CHARTS[name]()).startswith("<svg")
     assert spec["description"].startswith("Margin wins" if name == "lines" else "Compiled wins")
-    assert "recorded" in spec["title"]["subtitle"]
+    assert spec["title"]["subtitle"] == ["Marks: recorded"]
 
 
 def test_the_first_curve_is_the_reference_in_grey():
@@ -52,6 +52,14 @@ def test_provenance_may_differ_from_row_to_row():
     frame = CURVES.assign(seen=["measured"] * 3 + ["simulated"] * 3)
     rows = layers(lines_spec(frame, "labels", "accuracy", "strategy", provenance="seen"), "point")[0]["data"]["values"]
     assert [row["provenance"] for row in rows] == list(frame["seen"])
+
+
+def test_marks_too_many_for_their_names_are_numbered_with_a_key():
+    many = pd.DataFrame({"x": range(1, 7), "y": range(6), "name": [f"model {letter}" for letter in "abcdef"]})
+    marks, *key = dots_spec(many, "x", "y", "name").to_dict()["title"]["subtitle"]
+    assert marks == "Marks: measured"
+    assert [name.split("\N{NO-BREAK SPACE}") for name in " ".join(key).split(", ")] == [
+        [str(number), name] for number, name in enumerate(many["name"], start=1)]
 
 
 def test_rows_without_a_value_are_left_out():
