@@ -80,8 +80,8 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be given work."""
-        return self._process.poll() is None
+        """Whether it can still be given work. One that was killed cannot, though it takes a moment to be gone."""
+        return self in _living and self._process.poll() is None
 
     def send(self, work: bytes) -> None:
         """Give it a pickled (compute, settings)."""

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.app import Job
 from helpers.app import jobs as jobs_module
-from helpers.app.processes import kill_all
+from helpers.app.processes import Worker, kill_all
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +61,13 @@ def is_running(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_worker_that_was_just_killed_is_given_no_work():
+    worker = Worker()
+    assert worker.alive
+    worker.kill()
+    assert not worker.alive
 
 
 def test_a_job_gives_its_result():
