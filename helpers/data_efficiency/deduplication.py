@@ -127,7 +127,7 @@ def _minhash(texts: Sequence[str], threshold: float, first: int) -> tuple[np.nda
         left, right = bucket_pairs(keys, spoken, first)
         codes = np.union1d(codes, left * len(texts) + right)
     left, right = codes // max(1, len(texts)), codes % max(1, len(texts))
-    worth = likely(signed, left, right, threshold)  # an exact comparison takes a hundred times as long
+    worth = likely(signed, left, right, threshold)  # before the exact comparison, which reads the texts again
     left, right = left[worth], right[worth]
     similarity = jaccard(packed, left, right)
     near = similarity >= np.float32(threshold)
