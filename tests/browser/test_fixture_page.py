@@ -165,6 +165,26 @@ def test_chart_and_page_share_the_theme(voila, open_page, scheme, dark):
     assert chart.evaluate("svg => getComputedStyle(svg).backgroundColor") == page_colour
 
 
+# Turns the page dark while its first chart is being drawn in light colours.
+DARK_MEANWHILE = """new MutationObserver((_, watch) => {
+    if (!document.querySelector(".app-chart svg")) return;
+    watch.disconnect();
+    document.body.dataset.jpThemeLight = "false";
+}).observe(document, {childList: true, subtree: true})"""
+IS_LIGHT = """([element, property]) => {
+    const [red, green, blue] = getComputedStyle(document.querySelector(element))[property].match(/\\d+/g).map(Number);
+    return 0.3 * red + 0.6 * green + 0.1 * blue > 128;
+}"""
+
+
+def test_a_chart_follows_the_theme_that_changes_while_it_is_drawn(voila, open_page):
+    page = open_page(color_scheme="light")
+    page.add_init_script(DARK_MEANWHILE)
+    page.goto(f"{voila}voila/render/fixture.ipynb")
+    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    page.wait_for_function(f"() => ({IS_LIGHT})(['.app-chart svg text', 'fill'])")
+
+
 def test_settings_survive_a_reload(voila_page):
     move_slider(voila_page, "Base", "ArrowRight")
     expect(explore_of(voila_page)).to_contain_text("2.86 after 4 steps")

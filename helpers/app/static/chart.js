@@ -120,9 +120,8 @@ export default {
       drawing.place.classList.remove("app-chart-next");
       el.replaceChildren(drawing.place);
     });
+    // All that asks for another drawing is listened to before the first, which takes a moment.
     model.on("change:spec", draw);
-    await draw();
-
     const follow = () => {
       if (isDark() !== dark) draw();
     };
@@ -130,12 +129,12 @@ export default {
     theme.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-light"]});
     const system = matchMedia("(prefers-color-scheme: dark)");
     system.addEventListener("change", follow);
-
     // A chart made in a hidden place (a closed tab, a page still loading) has no width yet.
     const size = new ResizeObserver(() => {
       if (el.clientWidth && el.clientWidth !== width) draw();
     });
     size.observe(el);
+    await draw();
     return () => {
       model.off("change:spec", draw);
       theme.disconnect();
