@@ -196,9 +196,10 @@ def _finished(layers: list[alt.Chart], records: list[Measurement], title: str | 
     title = short_finding(records) if title is None else title
     said = "; ".join(f"{r.model}: {two(100 * r.accuracy)} % right, ${two(r.usd_per_million)} per million predictions, "
                      f"{two(r.speedup)} times the reference's speed ({r.provenance})" for r in records)
-    return alt.layer(*layers, _provenance_legend()).properties(width="container", height=height, title=_wrapped(title),
-                                         description=f"{title}. {said}").resolve_scale(
-        fill="independent", stroke="independent", strokeDash="independent", shape="independent")
+    # In one go: each `.properties` and `.resolve_scale` of a chart of layers copies all of it.
+    own = alt.ScaleResolveMap(fill="independent", stroke="independent", strokeDash="independent", shape="independent")
+    return alt.layer(*layers, _provenance_legend(), width="container", height=height, title=_wrapped(title),
+                     description=f"{title}. {said}", resolve=alt.Resolve(scale=own))
 
 
 def _wrapped(title: str, letters: int = 62) -> list[str]:

@@ -272,6 +272,7 @@ def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, h
     said = "; ".join(f"{row['name'] or row['x']}: {row['value']}" for row in rows[:_MOST_SAID])
     told = alt.TitleParams(textwrap.wrap(title, _TITLE_LETTERS),
                            subtitle=[f"Marks: {', '.join(kinds)}", *textwrap.wrap(key, _KEY_LETTERS)])
-    return alt.layer(*layers).properties(width="container", height=height, title=told,
-                                         description=f"{title}. {said} ({', '.join(kinds)}).").resolve_scale(
-        fill="independent")
+    # In one go: each `.properties` and `.resolve_scale` of a chart of layers copies all of it.
+    return alt.layer(*layers, width="container", height=height, title=told,
+                     description=f"{title}. {said} ({', '.join(kinds)}).",
+                     resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))

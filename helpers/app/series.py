@@ -100,11 +100,11 @@ def replicas_spec(frame: pd.DataFrame, *, title: str | None = None) -> alt.Layer
     x = alt.X("t:Q", title=unit, axis=_few_ticks(), scale=alt.Scale(nice=False))
     y = alt.Y("ready:Q", title="replicas", axis=alt.Axis(tickMinStep=1, tickCount=4, format="d"),
               scale=alt.Scale(domainMin=0))
+    colours = {"ready": STRATEGY_COLOURS[0], "wanted": REFERENCE_GREY}
     layers = [base.mark_area(interpolate="step-after", opacity=0.25, color=STRATEGY_COLOURS[0]).encode(x=x, y=y),
-              _line(base, "target", "wanted", REFERENCE_GREY, x, step=True),
-              _line(base, "ready", "ready", STRATEGY_COLOURS[0], x, step=True)]
-    return _over_time(layers, ["ready", "wanted"], [STRATEGY_COLOURS[0], REFERENCE_GREY], title,
-                      f"{title}, over {times.iloc[-1]:.0f} {unit}")
+              _line(base, alt.Y("target:Q"), "wanted", x, step=True),
+              _line(base, alt.Y("ready:Q"), "ready", x, step=True)]
+    return _over_time(layers, colours, title, f"{title}, over {times.iloc[-1]:.0f} {unit}")
 
 
 @debug_mode(False)
@@ -117,16 +117,17 @@ def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None,
     title = title or f"p95 latency: at worst {f'{two(1e3 * worst)} ms' if worst < 1 else f'{two(worst)} s'}"
     base = alt.Chart(_text_data(pd.DataFrame({"t": times, "p50": 1e3 * frame["p50_s"], "p95": 1e3 * frame["p95_s"]})))
     x = alt.X("t:Q", title=unit, axis=_few_ticks(), scale=alt.Scale(nice=False))
-    colours = [STRATEGY_COLOURS[1], STRATEGY_COLOURS[4]]
-    layers = [_line(base, name, name, colour, x, scale=alt.Scale(type="log"), axis_title="latency, ms (log scale)")
-              for name, colour in zip(("p95", "p50"), colours, strict=True)]
+    colours = {"p95": STRATEGY_COLOURS[1], "p50": STRATEGY_COLOURS[4]}
+    log, axis = alt.Scale(type="log"), alt.Axis(tickCount=4, format="~s", grid=False)
+    layers = [_line(base, alt.Y(f"{name}:Q", title="latency, ms (log scale)", scale=log, axis=axis), name, x)
+              for name in colours]
     if deadline_s:
         limit = 1e3 * deadline_s
         promise = alt.Chart(alt.Data(values=[{"promise": limit, "text": f"promise: {limit:g} ms"}]))
         layers += [promise.mark_rule(style="told", strokeWidth=1.5).encode(y=alt.Y("promise:Q")),
                    promise.mark_text(align="right", baseline="bottom", dy=-3, fontStyle="italic", fontSize=11)
                    .encode(y=alt.Y("promise:Q"), x=alt.XValue("width"), text=alt.Text("text:N"))]
-    return _over_time(layers, ["p95", "p50"], colours, title, f"{title}, over {times.iloc[-1]:.0f} {unit}")
+    return _over_time(layers, colours, title, f"{title}, over {times.iloc[-1]:.0f} {unit}")
 
 
 @debug_mode(False)
@@ -234,24 +235,24 @@ def _bill_row(row: dict[str, Any], reference: bool) -> dict[str, Any]:
             "bill": f"${two(row['usd_month'])} a month" + (f" (${given.replace(' to ', ' to $')})" if given else "")}
 
 
-def _line(base: alt.Chart, field: str, label: str, colour: str, x: alt.X, *, step: bool = False,
-          scale: Any = alt.Undefined, axis_title: Any = None) -> alt.Chart:
-    axis = alt.Y(f"{field}:Q") if axis_title is None else alt.Y(
-        f"{field}:Q", title=axis_title, scale=scale, axis=alt.Axis(tickCount=4, format="~s", grid=False))
+def _line(base: alt.Chart, y: alt.Y, label: str, x: alt.X, *, step: bool = False) -> alt.Chart:
     return base.mark_line(strokeWidth=1.5, strokeDash=DASHED, interpolate="step-after" if step else "linear").encode(
-        x=x, y=axis, color=alt.ColorDatum(label))
+        x=x, y=y, color=alt.ColorDatum(label))
 
 
-def _over_time(layers: Sequence[alt.Chart], names: list[str], colours: list[str], title: str,
-               said: str) -> alt.LayerChart:
-    drawn = _finished(layers, title, said, 150)
-    return drawn.encode(color=alt.Color(scale=alt.Scale(domain=names, range=colours), legend=alt.Legend(
-        title="simulated", titleOrient="left", symbolType="stroke", symbolStrokeWidth=2, symbolDash=DASHED)))
+def _over_time(layers: Sequence[alt.Chart], colours: dict[str, str], title: str, said: str) -> alt.LayerChart:
+    """Lines of one colour each, which stand for their names in the legend."""
+    legend = alt.Legend(title="simulated", titleOrient="left", symbolType="stroke", symbolStrokeWidth=2,
+                        symbolDash=DASHED)
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    shared = alt.FacetedEncoding(color=alt.Color(scale=scale, legend=legend))
+    return _finished(layers, title, said, 150, encoding=shared)
 
 
-def _finished(layers: Sequence[alt.Chart], title: str, said: str, height: int) -> alt.LayerChart:
-    return alt.layer(*layers).properties(width="container", height=height, description=f"{title}. {said}.",
-                                         title=textwrap.wrap(title, _TITLE_LETTERS))
+def _finished(layers: Sequence[alt.Chart], title: str, said: str, height: int, **more: Any) -> alt.LayerChart:
+    # In one go: each `.properties` and `.encode` of a chart of layers copies all of it.
+    return alt.layer(*layers, width="container", height=height, description=f"{title}. {said}.",
+                     title=textwrap.wrap(title, _TITLE_LETTERS), **more)
 
 
 def _clock(frame: pd.DataFrame) -> tuple[pd.Series, str]:

@@ -14,6 +14,8 @@ from .batcher_model import Times, best_delay, highest_rate, p95_of, simulate_bat
 
 COLUMNS = ["target_ms", "rate", "largest", "delay_ms", "predicted_p95_ms", "p95_ms", "answered_per_s", "mean_batch",
            "fixed_batch", "fixed_rate", "note"]
+_PILOTS = 3  # loads, each half as long, until one holds the target
+_STEP_DOWN = 0.9  # of the rate, at least, after a load that missed
 
 
 def load_frame(model: Model, texts: Sequence[str], times: Times, targets_ms: Sequence[float], *, seconds: float = 8.0,
@@ -21,8 +23,9 @@ def load_frame(model: Model, texts: Sequence[str], times: Times, targets_ms: Seq
     """For each p95 target: the highest rate that the simulation bears, and a real open-loop load of that rate.
 
     Args:
-        times: of `batch_times` of this model with these texts. A first load, a quarter as long, says how much slower
-            calls are beside those who send; the rate is chosen with times corrected by it.
+        times: of `batch_times` of this model with these texts. Up to three shorter loads say how much slower calls
+            are beside those who send: each that misses the target lowers the rate, with times corrected by all of
+            their calls, and the first that holds it ends them. The load that is told is another one.
 
     Returns:
         COLUMNS: `fixed_batch` and `fixed_rate` are the best fixed batch under the same target, on paper; `note`
@@ -39,10 +42,18 @@ def load_frame(model: Model, texts: Sequence[str], times: Times, targets_ms: Seq
 
 def _loaded(model: Model, texts: Sequence[str], times: Times, target_s: float, seconds: float) -> dict:
     rate, largest = _bearable(times, target_s)
-    if rate:
-        pilot, _ = _under_load(model, texts, times, rate, largest, target_s, seconds / 4)
-        times = slowed(times, pilot.calls)
-        rate, largest = _bearable(times, target_s)
+    alone, calls = times, []
+    for _ in range(_PILOTS):
+        if not rate:
+            break
+        pilot, _ = _under_load(model, texts, times, rate, largest, target_s, seconds / 2)
+        calls += pilot.calls
+        times = slowed(alone, calls)
+        found, limit = _bearable(times, target_s)
+        if pilot.p95_s() <= target_s:
+            rate, largest = min((rate, largest), (found, limit))
+            break
+        rate, largest = min(found, _STEP_DOWN * rate), limit
     fixed_rate, fixed_batch = _bearable(times, target_s, fixed=True)
     row = {"target_ms": 1000 * target_s, "rate": rate, "largest": largest, "fixed_batch": fixed_batch,
            "fixed_rate": fixed_rate, "note": ""}
