@@ -38,6 +38,7 @@ from helpers.efficient_architectures import (
     peak_working_bytes,
     resident_growth,
     separable_ratio,
+    surest_within,
     switch_times,
     tenant_tasks,
     train_language_model,

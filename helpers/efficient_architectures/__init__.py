@@ -14,7 +14,7 @@ _HOME = {
     "hosted_llm": "hosted", "hosted_prices": "hosted",
     "calibrate": "calibration", "fit_temperature": "calibration",
     "build_cascade": "cascades", "choose_threshold": "cascades", "follow": "cascades", "curve": "cascades",
-    "rows_needed": "cascades", "guarantees": "cascades",
+    "rows_needed": "cascades", "surest_within": "cascades", "guarantees": "cascades",
     "hard_rows": "drifting", "under_drift": "drifting", "with_typos": "drifting", "resampled": "drifting",
     "ADAPTERS": "adapter_kinds", "tune": "adapters", "merge": "adapters", "training_memory": "adapters",
     "compare_adapters": "adapter_runs", "paired_over_seeds": "adapter_runs",

@@ -92,6 +92,25 @@ def choose_threshold(stages: Sequence[np.ndarray], labels: np.ndarray, lose_at_m
     return Choice(float(grid[chosen]), lose_at_most / 100, float(losses[chosen].mean()), len(labels))
 
 
+def surest_within(stages: Sequence[np.ndarray], seconds: Sequence[float], cost_share: float) -> float:
+    """The highest common threshold that a budget allows: what the cascade costs is surer than what it loses.
+
+    Args:
+        stages: (n, classes) logits of each stage, cheapest first; no labels are needed.
+        seconds: of one answer of each stage; a row pays every stage that it passes.
+        cost_share: the mean cost of a row, at most, as a share of the last stage's.
+
+    Raises:
+        InputError: the first stage alone costs more.
+    """
+    grid = _grid(stages)
+    shares = np.cumsum(seconds)[answering(stages, grid[:, None])].mean(axis=1) / seconds[-1]
+    if shares[0] > cost_share:
+        raise InputError(f"The first stage alone costs {shares[0]:.0%} of the last one: more than the {cost_share:.0%} "
+                         "that may be spent.")
+    return float(grid[np.flatnonzero(shares <= cost_share)[-1]])
+
+
 def rows_needed(lose_at_most: float) -> int:
     """Held-out rows below which no threshold can be guaranteed, however good the first stage is."""
     if lose_at_most <= 0:

@@ -45,10 +45,11 @@ def simulate_batcher(times: Times, rate: float, delay_s: float, largest: int, *,
 
 
 def slowed(times: Times, calls: Sequence[tuple[int, float]]) -> Times:
-    """The times as they are under load: what calls of a real load took, in shares of the mean alone.
+    """The measured times as they are under load: each times what the calls of a real load took of their prediction.
 
     Beside a server that computes, those who send wake up and take their share of the cores, so that a call takes
-    longer than the same call in a loop of its own, and some much longer: those decide the p95.
+    longer than the same call in a loop of its own. One factor for all sizes: the spread of single rows is that of
+    their lengths, and a large batch has none of it.
 
     Args:
         calls: rows and seconds of each call, as in `DynamicBatcher.calls`.
@@ -59,8 +60,8 @@ def slowed(times: Times, calls: Sequence[tuple[int, float]]) -> Times:
     if not calls:
         raise InputError("Times under load need at least one call that was made under load.")
     alone = service_table(times, max(rows for rows, _ in calls)).mean(axis=1)
-    shares = np.array([seconds / alone[rows] for rows, seconds in calls])
-    return {size: float(np.mean(seconds)) * shares for size, seconds in times.items()}
+    factor = sum(seconds for _, seconds in calls) / sum(alone[rows] for rows, _ in calls)
+    return {size: seconds * factor for size, seconds in times.items()}
 
 
 def service_table(times: Times, largest: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import importlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -64,8 +65,9 @@ class Model(Protocol):
 class TextModel:
     """Tokenizes, sorts by length, cuts into micro-batches and runs them on one or more streams.
 
-    Settings: `micro_batch`, rows run together, padded to the longest of them (64: all that are
-    given at once); `streams`, micro-batches under way at once, each with its share of the cores.
+    Settings: `micro_batch`, rows run together at most, padded to the longest of them (64: all that are
+    given at once); `streams`, micro-batches under way at once, each with its share of the cores. Rows are
+    shared out evenly, so that a small batch leaves no stream idle.
     """
 
     runtime: str
@@ -93,7 +95,9 @@ class TextModel:
             return np.empty((0, self.card.classes), np.float32)
         rows = self.encoder.encode(inputs)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-        step = int(self.card.settings.get("micro_batch", self.micro_batch))
+        most, streams = int(self.card.settings.get("micro_batch", self.micro_batch)), self.streams
+        rounds = math.ceil(len(order) / most / streams)
+        step = math.ceil(len(order) / rounds / streams)
         parts = [order[start:start + step] for start in range(0, len(order), step)]
         logits = np.empty((len(rows), self.card.classes), np.float32)
 

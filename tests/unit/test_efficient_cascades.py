@@ -16,6 +16,7 @@ from helpers.efficient_architectures import (
     most_frequent,
     resampled,
     rows_needed,
+    surest_within,
     under_drift,
     with_typos,
 )
@@ -176,7 +177,21 @@ def test_a_cascade_of_three_predicts_the_same_after_a_reload(stages, tiny_task, 
     assert (model.predict(texts).argmax(1) == np.array(tiny_task.test["label"][:])).mean() == found.accuracy
 
 
+@pytest.mark.parametrize("skills", [(1.0, 2.5), (0.7, 1.5, 3.0)])
+def test_the_surest_threshold_spends_the_budget_and_no_more(skills):
+    """By brute force: one row more sent on to a later stage would break it."""
+    stages, labels = made_up_stages(120, seed=5, skills=skills)
+    seconds = [1.0, 3.0, 9.0][-len(skills):]
+    threshold = surest_within(stages, seconds, 0.6)
+    assert follow(stages, labels, seconds, threshold).cost_share <= 0.6
+    sure = np.concatenate([np.exp(log_softmax(stage, axis=1)).max(axis=1) for stage in stages[:-1]])
+    higher = np.nextafter(sure[sure > threshold].min(), 2.0)
+    assert follow(stages, labels, seconds, higher).cost_share > 0.6
+    assert surest_within(stages, seconds, 10.0) > 1, "with enough to spend, the last stage answers all"
+
+
 @pytest.mark.parametrize("wrong", [
+    lambda: surest_within([np.zeros((3, 2))] * 2, [1.0, 2.0], 0.4),
     lambda: choose_threshold([np.zeros((3, 2))], np.zeros(3), 1.0),
     lambda: choose_threshold([np.zeros((3, 2)), np.zeros((2, 2))], np.zeros(3), 1.0),
     lambda: choose_threshold([np.zeros((3, 2))] * 2, np.zeros(3), 0.0),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.lab import InputError, Model, export, load, tfidf_baseline
-from helpers.lab.model import Card, folder_bytes
+from helpers.lab.model import Card, TextModel, folder_bytes
 from helpers.lab.text import TextEncoder, pad
 from helpers.lab.torch_model import TorchTextModel, count_macs, count_parameters
 from helpers.lab.training import fine_tune, length_batches
@@ -124,6 +124,23 @@ def test_streams_and_micro_batches_give_the_rows_in_their_order(saved, models, t
     facts["settings"] |= settings
     (tmp_path / "model" / "model.json").write_text(json.dumps(facts))
     np.testing.assert_allclose(load(tmp_path / "model").predict(texts), models[runtime].predict(texts), atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "settings", "expected"), [
+    (1, {"streams": 2, "micro_batch": 4}, [1]), (4, {"streams": 2, "micro_batch": 4}, [2, 2]),
+    (5, {"streams": 2, "micro_batch": 4}, [2, 3]), (12, {"streams": 2, "micro_batch": 4}, [3, 3, 3, 3]),
+    (16, {"streams": 2, "micro_batch": 4}, [4, 4, 4, 4]), (9, {"micro_batch": 4}, [3, 3, 3]), (5, {}, [5])])
+def test_rows_are_shared_out_so_that_no_stream_is_idle(tiny_model, texts, rows, settings, expected, monkeypatch):
+    monkeypatch.setattr("helpers.lab.model.usable_cores", lambda: 2)
+    sizes = []
+
+    class Noting(TextModel):
+        def _logits(self, ids, mask):
+            sizes.append(len(ids))
+            return np.zeros((len(ids), 3), np.float32)
+
+    Noting(Card("noting", 3, "test", settings), tiny_model.encoder).predict(texts[:rows])
+    assert sorted(sizes) == expected
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
