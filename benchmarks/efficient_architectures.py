@@ -38,7 +38,6 @@ from helpers.efficient_architectures import (
     peak_working_bytes,
     resident_growth,
     separable_ratio,
-    surest_within,
     switch_times,
     tenant_tasks,
     train_language_model,
@@ -74,7 +73,7 @@ class Effort:
         """A look, or what the figures are claimed from."""
         if quick:
             return cls(2.0, 1.0, 2, 10, 40, (512, 1024, 2048), {"rows": 48, "rounds": 3})
-        return cls(None, 4.0, 5, 50, 500, (1024, 2048, 4096, 8192), {"rows": 192, "rounds": 7})
+        return cls(None, 2.0, 5, 50, 500, (1024, 2048, 4096, 8192), {"rows": 192, "rounds": 7})
 
 
 def ladder_rows(task: Task, effort: Effort) -> tuple[list[Row], list[Model], list[Measurement]]:

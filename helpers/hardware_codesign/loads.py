@@ -24,8 +24,9 @@ def load_frame(model: Model, texts: Sequence[str], times: Times, targets_ms: Seq
 
     Args:
         times: of `batch_times` of this model with these texts. Up to three shorter loads say how much slower calls
-            are beside those who send: each that misses the target lowers the rate, with times corrected by all of
-            their calls, and the first that holds it ends them. The load that is told is another one.
+            are beside those who send: the rate is chosen anew with times corrected by all of their calls, lower by
+            a tenth at least after a miss, and the first that holds the target ends them. The load that is told is
+            another one.
 
     Returns:
         COLUMNS: `fixed_batch` and `fixed_rate` are the best fixed batch under the same target, on paper; `note`
@@ -49,11 +50,11 @@ def _loaded(model: Model, texts: Sequence[str], times: Times, target_s: float, s
         pilot, _ = _under_load(model, texts, times, rate, largest, target_s, seconds / 2)
         calls += pilot.calls
         times = slowed(alone, calls)
-        found, limit = _bearable(times, target_s)
+        tried = rate
+        rate, largest = _bearable(times, target_s)
         if pilot.p95_s() <= target_s:
-            rate, largest = min((rate, largest), (found, limit))
             break
-        rate, largest = min(found, _STEP_DOWN * rate), limit
+        rate = min(rate, _STEP_DOWN * tried)
     fixed_rate, fixed_batch = _bearable(times, target_s, fixed=True)
     row = {"target_ms": 1000 * target_s, "rate": rate, "largest": largest, "fixed_batch": fixed_batch,
            "fixed_rate": fixed_rate, "note": ""}
