@@ -66,8 +66,8 @@ class TextModel:
     """Tokenizes, sorts by length, cuts into micro-batches and runs them on one or more streams.
 
     Settings: `micro_batch`, rows run together at most, padded to the longest of them (64: all that are
-    given at once); `streams`, micro-batches under way at once, each with its share of the cores. Rows are
-    shared out evenly, so that a small batch leaves no stream idle.
+    given at once); `streams`, micro-batches under way at once, each with its share of the cores: several
+    share the rows out evenly, so that a small batch leaves none of them idle.
     """
 
     runtime: str
@@ -95,9 +95,10 @@ class TextModel:
             return np.empty((0, self.card.classes), np.float32)
         rows = self.encoder.encode(inputs)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-        most, streams = int(self.card.settings.get("micro_batch", self.micro_batch)), self.streams
-        rounds = math.ceil(len(order) / most / streams)
-        step = math.ceil(len(order) / rounds / streams)
+        step = int(self.card.settings.get("micro_batch", self.micro_batch))
+        if self._pool is not None:
+            rounds = math.ceil(len(order) / step / self.streams)
+            step = math.ceil(len(order) / rounds / self.streams)
         parts = [order[start:start + step] for start in range(0, len(order), step)]
         logits = np.empty((len(rows), self.card.classes), np.float32)
 
