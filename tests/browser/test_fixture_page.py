@@ -182,7 +182,8 @@ def test_a_chart_follows_the_theme_that_changes_while_it_is_drawn(voila, open_pa
     page.add_init_script(DARK_MEANWHILE)
     page.goto(f"{voila}voila/render/fixture.ipynb")
     page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
-    page.wait_for_function(f"() => ({IS_LIGHT})(['.app-chart svg text', 'fill'])")
+    page.wait_for_function(IS_LIGHT, arg=[".app-chart svg text", "fill"])
+    assert page.evaluate(IS_LIGHT, [".app-chart svg text", "fill"]), "drawn anew, in the dark's light letters"
 
 
 def test_settings_survive_a_reload(voila_page):
