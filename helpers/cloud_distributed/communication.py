@@ -201,9 +201,9 @@ def slowest_useful_link(compute_s: float, gradient_bytes: float) -> float:
 
 
 def _fit(sizes: Sequence[float], seconds: np.ndarray, workers: int, calls: np.ndarray) -> tuple[float, float]:
+    """(latency, bytes a second); an infinite bandwidth where noise hides that bytes take time."""
     from scipy.optimize import nnls
 
-    """(latency, bytes a second); an infinite bandwidth where noise hides that bytes take time."""
     seconds = np.maximum(seconds, 1e-7)  # differences of noisy times may be below 0; no exchange is faster than this
     messages, share = 2 * (workers - 1) * calls, 2 * (workers - 1) / workers
     terms = np.stack([messages, share * np.asarray(sizes, float)], axis=1) / seconds[:, None]

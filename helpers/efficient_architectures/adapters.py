@@ -25,7 +25,8 @@ from .frozen import as_model, pretrained
 from .heads import embed_rows, fit_head, set_head
 from .names import never
 
-LORA_SITES = ["query", "value"]
+LORA_SITES = r".*layer\.\d+\..*(query|key|value|dense)"  # every matrix of every layer: what it takes to come
+# as far as full fine-tuning does (Dettmers et al., arXiv 2305.14314, section 4)
 IA3_SITES = r".*attention\.self\.(key|value)|.*layer\.\d+\.output\.dense"
 IA3_FEED_FORWARD = r".*layer\.\d+\.output\.dense"
 
@@ -62,8 +63,8 @@ def tune(task: Task, kind: str, *, rank: int = 8, encoder: str | Path = MINILM, 
     """Adapt an encoder to a task in one of six ways; the head is fitted on the frozen encoder first in all of them.
 
     Args:
-        kind: "probe" (head only), "bitfit" (biases), "ia3" (scales), "lora" (rank-r updates of query and
-            value), "bottleneck" (Houlsby's layers and the norms), "full" (everything).
+        kind: "probe" (head only), "bitfit" (biases), "ia3" (scales), "lora" (rank-r updates of every
+            matrix), "bottleneck" (Houlsby's layers and the norms), "full" (everything).
         rank: of "lora" and "bottleneck"; the others have none.
         learning_rate: by default the kind's own (KINDS): fewer numbers bear larger steps.
 
