@@ -1,12 +1,13 @@
 """Pruning, distillation and both with quantization, against PyTorch fp32 eager and against other projects.
 
 python -m benchmarks.model_optimization [--task FILE] [--test FILE] [--text COLUMN] [--label COLUMN] [--quick]
-    [--json FILE]
+    [--json FILE] [--only PART ...]
 """
 
 import dataclasses
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from helpers.model_optimization import build, compressed_bytes, distill_with_con
 from helpers.model_optimization.anatomy import anatomy
 from helpers.model_optimization.pipelines import Step
 
+PARTS = ("pruning", "distillation", "stack")
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
         "name": "int8"}
 FIRST = {"step": "cascade", "first": "tfidf", "lose_at_most": 0.5, "name": "behind TF-IDF"}
@@ -69,8 +71,8 @@ def pipelines_of(effort: Effort) -> list[list[Step]]:
     return [*found, *([*steps, FIRST] for steps in found)]
 
 
-def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], list[Model]]:
-    """Structured pruning at half of the encoder, zeros, and what zeros do to the artefact."""
+def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
+    """Structured pruning at half of the encoder; zeros, on the clock and in the artefact."""
     cut = prune(base, task, "structured", 0.55, steps=3, epochs=effort.recovery, teacher=base,
                 augmented=effort.augmented // 2)
     zeros, pattern = prune(base, task, "magnitude", 0.5), prune(base, task, "2:4")
@@ -81,14 +83,20 @@ def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
         texts = task.test["text"][:64]
         same = bool(np.array_equal(load(Path(folder)).predict(texts), cut.predict(texts)))
     dense = compressed_bytes(base)
-    rows = [at_least("structured pruning: encoder MACs of the baseline over its own", fewer, 2.0, "x"),
+    result = compared([base, cut, zeros, pattern], task, effort)
+    pruned = result.of(cut)
+    return [at_least("structured pruning: encoder MACs of the baseline over its own", fewer, 2.0, "x"),
+            at_least("structured pruning: throughput, PyTorch fp32", pruned.speedup, 1.6, "x", pruned.speedup_low,
+                     pruned.speedup_high),
+            at_least("structured pruning: accuracy against the baseline", 100 * pruned.accuracy_delta, -1, "points",
+                     100 * pruned.accuracy_delta_low, 100 * pruned.accuracy_delta_high),
             at_least("structured pruning: same logits after save and load (1: yes)", float(same), 1, ""),
             shown("half of the weights zero: artefact, compressed, over the baseline's",
-                  compressed_bytes(zeros) / dense, "")]
-    return rows, [cut, zeros, pattern]
+                  compressed_bytes(zeros) / dense, ""),
+            *(faster(result, model, "throughput on dense kernels") for model in (zeros, pattern))]
 
 
-def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], TorchTextModel]:
+def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
     """The student against its teacher, and its gain over the control, over seeds."""
     labels = np.asarray(task.test["label"][:])
     gains, students = [], []
@@ -101,10 +109,14 @@ def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple
         print(f"seed {seed}: student {right[0]:.4f}, control {right[1]:.4f}", flush=True)
     spread = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)  # paired: student and control share the seed
     share = anatomy(students[0].module).parameters() / anatomy(base.module).parameters()
-    rows = [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", 100 * float(np.mean(gains)),
+    result = compared([base, students[0]], task, effort)
+    taught, teacher = result.of(students[0]), result.measurements[0]
+    return [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", 100 * float(np.mean(gains)),
                   "points", 100 * float(np.mean(gains) - spread), 100 * float(np.mean(gains) + spread)),
-            at_most("student: its encoder's parameters over the teacher's", share, 0.334, "")]
-    return rows, students[0]
+            at_most("student: its encoder's parameters over the teacher's", share, 0.334, ""),
+            at_least("student: share of the teacher's accuracy", kept(taught, teacher), 0.98, "",
+                     kept_low(taught, teacher), kept_high(taught, teacher)),
+            faster(result, students[0], "throughput, PyTorch fp32")]
 
 
 def kept(record: Measurement, reference: Measurement) -> float:
@@ -129,7 +141,33 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
     return [at_most("search over pipelines, finished ones from the ledger: minutes", took / 60, 30, "min")], chosen
 
 
-def stack_rows(result: Comparison, single: str, staged: str) -> list[Row]:
+def kept_low(record: Measurement, reference: Measurement) -> float:
+    """Lower end of the share, from the paired interval."""
+    return 1 + record.accuracy_delta_low / reference.accuracy
+
+
+def kept_high(record: Measurement, reference: Measurement) -> float:
+    """Upper end of the share, from the paired interval."""
+    return 1 + record.accuracy_delta_high / reference.accuracy
+
+
+def stack_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
+    """The search, the two headlines, the peers in the same run, and what each step adds."""
+    rows, steps = chosen_steps(base, task, effort)
+    single, staged = (build(base, task, chain) for chain in steps)
+    peers = [sentence_transformers_recipe(base), openvino_recipe(base, task),
+             torch_pruning_recipe(base, task, effort.recovery), model2vec_recipe(base, task)]
+    result = compared([base, single, staged, *peers], task, effort)
+    waterfall = stack(base, task, steps[1], **effort.timing)
+    print(waterfall.waterfall().round(3).to_string(index=False))
+    print(waterfall.explanation())
+    return [*headline_rows(result, single.card.name, staged.card.name), *peer_rows(result, peers, staged), *rows,
+            shown("whole stack: measured", waterfall.combined, "x"),
+            shown("whole stack: product of the single gains", waterfall.product, "x"),
+            shown("whole stack: on paper, tokenizing left as it is", waterfall.paper, "x")]
+
+
+def headline_rows(result: Comparison, single: str, staged: str) -> list[Row]:
     """The two headlines, in dollars against PyTorch fp32 eager."""
     reference = result.measurements[0]
     rows = []
@@ -143,38 +181,32 @@ def stack_rows(result: Comparison, single: str, staged: str) -> list[Row]:
     return rows
 
 
-def kept_low(record: Measurement, reference: Measurement) -> float:
-    """Lower end of the share, from the paired interval."""
-    return 1 + record.accuracy_delta_low / reference.accuracy
-
-
-def kept_high(record: Measurement, reference: Measurement) -> float:
-    """Upper end of the share, from the paired interval."""
-    return 1 + record.accuracy_delta_high / reference.accuracy
-
-
-def comparison_rows(result: Comparison, cut: Model, student: Model, zeros: list[Model], peers: list[Model],
-                    staged: str) -> list[Row]:
-    """Speeds and accuracies of one run on the test rows."""
-    reference, pruned, taught = result.measurements[0], result.of(cut), result.of(student)
-    rows = [at_least("structured pruning: throughput, PyTorch fp32", pruned.speedup, 1.6, "x", pruned.speedup_low,
-                     pruned.speedup_high),
-            at_least("structured pruning: accuracy against the baseline", 100 * pruned.accuracy_delta, -1, "points",
-                     100 * pruned.accuracy_delta_low, 100 * pruned.accuracy_delta_high),
-            at_least("student: share of the teacher's accuracy", kept(taught, reference), 0.98, "",
-                     kept_low(taught, reference), kept_high(taught, reference))]
-    for model in zeros:
-        record = result.of(model)
-        rows.append(shown(f"{model.card.name}: throughput on dense kernels", record.speedup, "x", record.speedup_low,
-                          record.speedup_high))
+def peer_rows(result: Comparison, peers: Sequence[Model], staged: Model) -> list[Row]:
+    """Each peer's speed and quality, and ours with a first stage over it."""
+    rows = []
     for model in peers:
-        record = result.of(model)
-        rows += [shown(f"{model.card.name}: throughput", record.speedup, "x", record.speedup_low, record.speedup_high),
+        record, reference = result.of(model), result.measurements[0]
+        rows += [faster(result, model, "throughput"),
                  shown(f"{model.card.name}: share of the baseline's accuracy", kept(record, reference), "",
                        kept_low(record, reference), kept_high(record, reference)),
                  at_least(f"ours with a first stage over {model.card.name}: throughput",
                           result.of(staged).speedup / record.speedup, 1.0, "x")]
     return rows
+
+
+def compared(models: Sequence[Model], task: Task, effort: Effort) -> Comparison:
+    """Models side by side on the test rows, printed."""
+    result = compare(models, task, energy=False, memory=False, **effort.timing)
+    print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high", "p50_ms",
+                          "artefact_mb", "parameters", "macs", "usd_per_million"]].round(3).to_string(index=False),
+          flush=True)
+    return result
+
+
+def faster(result: Comparison, model: Model, what: str) -> Row:
+    """A model's speed-up, without a target."""
+    record = result.of(model)
+    return shown(f"{model.card.name}: {what}", record.speedup, "x", record.speedup_low, record.speedup_high)
 
 
 def say(fraction: float | None, message: str) -> None:
@@ -184,29 +216,12 @@ def say(fraction: float | None, message: str) -> None:
 
 def main() -> None:
     """Prune, distil, search, stack, compare with the peers, print."""
-    options = arguments(__doc__)
+    options = arguments(__doc__, PARTS)
     task, effort = task_of(options), Effort.of(options.quick)
     base = baseline(task)
     print(f"{task.name}: {len(task.train):,} training and {len(task.test):,} test rows, {len(task.labels)} labels")
-    rows, (cut, *zeros) = pruning_rows(base, task, effort)
-    more, student = distillation_rows(base, task, effort)
-    searched, steps = chosen_steps(base, task, effort)
-    single, staged = (build(base, task, chain) for chain in steps)
-    peers = [sentence_transformers_recipe(base), openvino_recipe(base, task),
-             torch_pruning_recipe(base, task, effort.recovery), model2vec_recipe(base, task)]
-    result = compare([base, cut, student, *zeros, single, staged, *peers], task, energy=False, memory=False,
-                     **effort.timing)
-    print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high", "p50_ms",
-                          "artefact_mb", "parameters", "macs", "usd_per_million"]].round(3).to_string(index=False))
-    rows += comparison_rows(result, cut, student, zeros, peers, staged.card.name) + more + searched
-    rows += stack_rows(result, single.card.name, staged.card.name)
-    waterfall = stack(base, task, steps[1], **effort.timing)
-    print(waterfall.waterfall().round(3).to_string(index=False))
-    print(waterfall.explanation())
-    rows += [shown("whole stack: measured", waterfall.combined, "x"),
-             shown("whole stack: product of the single gains", waterfall.product, "x"),
-             shown("whole stack: on paper, tokenizing left as it is", waterfall.paper, "x")]
-    finish(rows, options.json)
+    work = {"pruning": pruning_rows, "distillation": distillation_rows, "stack": stack_rows}
+    finish([row for part in PARTS if part in options.only for row in work[part](base, task, effort)], options.json)
 
 
 if __name__ == "__main__":
