@@ -24,7 +24,7 @@ from helpers.model_optimization.pipelines import Step
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 STUDENT = {"step": "distill", "layers": [0, 1], "epochs": 6.0, "augmented": 4, "name": "2 layers"}
 CUT = {"step": "prune", "method": "structured", "sparsity": 0.5, "steps": 2, "epochs": 3.0, "teacher": True,
-       "name": "half cut"}
+       "augmented": 2, "name": "half cut"}
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "streams": 2, "name": "int8"}
 FIRST = {"step": "cascade", "first": "tfidf", "lose_at_most": 0.5, "name": "behind TF-IDF"}
 STEPS = (STUDENT, CUT, INT8, FIRST)
