@@ -52,8 +52,7 @@ def test_as_many_numbers_are_trained_as_on_paper(tuned):
     norms = 2 * WIDTH * (1 + 2 * LAYERS)  # the embeddings' and two a layer, scale and shift
     biases = WIDTH + LAYERS * (6 * WIDTH + INNER + WIDTH)  # q, k, v, out, two norms, the two of the feed-forward part
     expected = {"probe": 0, "bitfit": biases, "ia3": LAYERS * (2 * WIDTH + INNER),
-                "lora": LAYERS * 4 * (4 * 2 * WIDTH + 2 * (WIDTH + INNER)),
-                "bottleneck": bottleneck_parameters(WIDTH, 4, LAYERS) + norms}
+                "lora": LAYERS * 2 * 4 * 2 * WIDTH, "bottleneck": bottleneck_parameters(WIDTH, 4, LAYERS) + norms}
     assert {kind: tuned[kind].trainable for kind in expected} == expected
     assert bottleneck_parameters(WIDTH, 4, LAYERS) == LAYERS * 2 * (WIDTH * 4 + 4 + 4 * WIDTH + WIDTH)
     assert tuned["full"].head == HEAD
