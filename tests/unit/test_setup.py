@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.app import recorded
+from helpers.app.figures import change, cheaper
 from helpers.app.pages import found
 
 ROOT = Path(__file__).parents[2]
@@ -94,3 +96,10 @@ def test_the_readme_says_what_the_pages_say(notebook):
     section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"\n### {notebook[0]} ")[1].split("\n### ")[0]
     assert finding in section
     assert date in section
+
+
+def test_the_readme_says_what_all_steps_give_together():
+    pipelines = recorded("1_model_optimization_together")
+    longest = max(pipelines, key=lambda record: (len(record.settings.get("steps", ())), record.speedup))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"({longest.model}): {cheaper(longest)}; {change(longest)}." in readme
