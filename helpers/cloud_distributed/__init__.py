@@ -21,7 +21,7 @@ _HOME = {
     "split_load": "commitments", "hour_prices": "commitments", "load_duration": "commitments",
     "calibrate": "communication", "scaling": "communication", "Link": "communication",
     "slowest_useful_link": "communication",
-    "train_distributed": "training", "measure_scaling": "training", "link_of_runs": "training",
+    "train_distributed": "training", "measure_scaling": "training",
     "measured_overlap": "training", "predicted_step_s": "training", "Settings": "training",
     "training_memory": "memory", "workers_needed": "memory",
     "young_interval": "checkpoints", "daly_interval": "checkpoints", "simulate_runs": "checkpoints",

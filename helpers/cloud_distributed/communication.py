@@ -73,13 +73,12 @@ def ddp_calls(count: float) -> int:
 
 
 def fit_link(sizes: Sequence[float], seconds: np.ndarray, workers: int, source: str,
-             calls: Sequence[int] | None = None, draws: int = 500, seed: int = 0) -> Link:
+             draws: int = 500, seed: int = 0) -> Link:
     """Latency and bandwidth from measured all-reduces.
 
     Args:
         sizes: (k,) bytes.
         seconds: (rounds, k) float64, measured in rounds.
-        calls: (k,) all-reduces into which each size was cut; one by default.
 
     Medians over the rounds are fitted by least squares of relative errors, with neither figure below 0, so that small
     messages count as much as large ones. The draws are bootstrap resamples of whole rounds.
@@ -91,14 +90,13 @@ def fit_link(sizes: Sequence[float], seconds: np.ndarray, workers: int, source: 
     if workers < 2 or seconds.ndim != 2 or seconds.shape[1] != len(sizes) or min(seconds.shape) < 2:
         raise InputError("A link needs two workers, two sizes and two rounds at least: (rounds, sizes) seconds; got "
                          f"{workers} workers and {seconds.shape} for {len(sizes)} sizes.")
-    calls = np.ones(len(sizes)) if calls is None else np.asarray(calls, float)
     picks = np.random.default_rng(seed).integers(0, len(seconds), (draws, len(seconds)))
     middle = np.median(seconds, axis=0)
-    latency_s, bytes_per_s = _fit(sizes, middle, workers, calls)
+    latency_s, bytes_per_s = _fit(sizes, middle, workers)
     if not math.isfinite(bytes_per_s) or middle.min() <= 0:
         raise InputError("The measured times do not grow with the bytes: measure larger messages, more rounds, or on a "
                          "machine that does nothing else.")
-    resampled = np.array([_fit(sizes, np.median(seconds[pick], axis=0), workers, calls) for pick in picks])
+    resampled = np.array([_fit(sizes, np.median(seconds[pick], axis=0), workers) for pick in picks])
     return Link(latency_s, bytes_per_s, resampled, source)
 
 
@@ -200,12 +198,12 @@ def slowest_useful_link(compute_s: float, gradient_bytes: float) -> float:
     return gradient_bytes / compute_s
 
 
-def _fit(sizes: Sequence[float], seconds: np.ndarray, workers: int, calls: np.ndarray) -> tuple[float, float]:
+def _fit(sizes: Sequence[float], seconds: np.ndarray, workers: int) -> tuple[float, float]:
     """(latency, bytes a second); an infinite bandwidth where noise hides that bytes take time."""
     from scipy.optimize import nnls
 
     seconds = np.maximum(seconds, 1e-7)  # differences of noisy times may be below 0; no exchange is faster than this
-    messages, share = 2 * (workers - 1) * calls, 2 * (workers - 1) / workers
+    messages, share = np.full(len(sizes), 2.0 * (workers - 1)), 2 * (workers - 1) / workers
     terms = np.stack([messages, share * np.asarray(sizes, float)], axis=1) / seconds[:, None]
     scale = terms.max(axis=0)  # seconds and seconds a byte differ by orders of magnitude
     (latency_s, s_per_byte), _ = nnls(terms / scale, np.ones(len(sizes)))

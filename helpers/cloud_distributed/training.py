@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn
 
-from .communication import Link, ddp_calls, fit_link, step_s
+from .communication import Link, ddp_calls, step_s
 from .workers import run_workers
 
 
@@ -119,27 +119,6 @@ def predicted_step_s(run: TrainingRun, link: Link, overlap: float = 0.0) -> tupl
     """
     return step_s(float(np.median(run.compute_s)), _sent_bytes(run), run.workers, link, overlap,
                   ddp_calls(run.gradient_bytes))
-
-
-def link_of_runs(runs: Sequence[TrainingRun]) -> Link:
-    """The link that explains what exchange added to the steps of these runs: to predict runs of other sizes.
-
-    Unlike bare all-reduces it holds what DDP adds (copies, averaging, threads that share the cores) and what it
-    hides, so that it goes with overlap=0.
-
-    Args:
-        runs: of models of different sizes, all by as many workers; two or more.
-
-    Raises:
-        InputError: as `fit_link`; or runs by different numbers of workers.
-    """
-    if len({run.workers for run in runs}) != 1:
-        raise InputError("A link needs runs that were all made by the same number of workers.")
-    rounds = min(len(run.step_s) for run in runs)
-    visible = np.stack([(run.step_s - run.compute_s)[:rounds] for run in runs], axis=1)
-    sent = [_sent_bytes(run) for run in runs]
-    return fit_link(sent, visible, runs[0].workers, f"DDP steps of {runs[0].workers} workers here",
-                    [ddp_calls(run.gradient_bytes) for run in runs])
 
 
 def measured_overlap(run: TrainingRun, link: Link) -> float:

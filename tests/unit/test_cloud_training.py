@@ -10,7 +10,6 @@ from scipy.optimize import minimize_scalar
 from helpers.cloud_distributed import checkpoints, communication, memory, run_costs
 from helpers.cloud_distributed.training import (
     Settings,
-    link_of_runs,
     measured_overlap,
     predicted_step_s,
     train_distributed,
@@ -60,20 +59,6 @@ def test_the_overlap_is_what_the_model_needs_to_match_a_run(runs):
     assert predicted_step_s(half, link)[0] == pytest.approx(0.1 + 2e-3 + run.gradient_bytes / 2e9)
     with pytest.raises(InputError, match="One worker exchanges nothing"):
         measured_overlap(runs["one"], link)
-
-
-def test_a_link_that_explains_two_runs_predicts_a_third(runs):
-    def run_of(count):
-        visible = 2 * 3e-4 * communication.ddp_calls(count) + count / 5e8
-        return dataclasses.replace(runs["two"], gradient_bytes=count, compute_s=np.full(12, 0.02),
-                                   step_s=np.full(12, 0.02 + visible))
-
-    link = link_of_runs([run_of(200_000), run_of(9_000_000)])
-    assert (link.latency_s, link.bytes_per_s) == pytest.approx((3e-4, 5e8))
-    third = run_of(60_000_000)
-    assert predicted_step_s(third, link)[0] == pytest.approx(third.step_s[0])
-    with pytest.raises(InputError, match="same number of workers"):
-        link_of_runs([runs["one"], runs["two"]])
 
 
 def test_workers_know_each_other_and_results_come_by_rank():
