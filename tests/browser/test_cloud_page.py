@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from helpers.app.pages import derive
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "5_cloud_distributed.ipynb"
 
 
@@ -87,3 +89,15 @@ def test_the_lesson_stays_out_of_the_page(panel):
     assert "Explore" in text
     assert "What is at stake" not in text
     assert "Go further" not in text
+
+
+def test_the_panel_works_in_jupyterlab(start_lab, open_page, run_in_lab, tmp_path):
+    """The cells of the page, run in Lab as a participant runs them."""
+    shown, _ = derive(NOTEBOOK.parent, tmp_path / "page")
+    page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view
+    run_in_lab(page, f"{start_lab(shown)}{NOTEBOOK.name}")
+    panel = page.locator(".app-panel")
+    expect(panel.locator(".app-chart svg")).to_have_count(2, timeout=120_000)
+    before = figure(panel, 0)
+    choose(panel, "Scaling policy", "fixed")
+    expect(panel.locator(".app-figure b").first).not_to_have_text(before)
