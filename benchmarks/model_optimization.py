@@ -27,7 +27,7 @@ from helpers.model_optimization.pipelines import Step
 PARTS = ("pruning", "distillation", "stack")
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
         "name": "int8"}
-FIRST = {"step": "cascade", "first": "tfidf", "lose_at_most": 0.5, "name": "behind TF-IDF"}
+FIRST = {"step": "cascade", "first": "linear", "lose_at_most": 0.5, "name": "behind a linear student"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ STUDENT = {"step": "distill", "layers": [0, 1], "epochs": 6.0, "augmented": 4, "
 CUT = {"step": "prune", "method": "structured", "sparsity": 0.5, "steps": 2, "epochs": 3.0, "teacher": True,
        "augmented": 2, "name": "half cut"}
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "streams": 2, "name": "int8"}
-FIRST = {"step": "cascade", "first": "tfidf", "lose_at_most": 0.5, "name": "behind TF-IDF"}
+FIRST = {"step": "cascade", "first": "linear", "lose_at_most": 0.5, "name": "behind a linear student"}
 STEPS = (STUDENT, CUT, INT8, FIRST)
 OTHER_ORDER = (CUT, STUDENT, INT8, FIRST)
 

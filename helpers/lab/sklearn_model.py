@@ -40,13 +40,14 @@ class SklearnModel:
         (path / "vocabulary.json").write_text(
             json.dumps({word: int(index) for word, index in vectorizer.vocabulary_.items()}), encoding="utf-8")
         np.savez(path / "weights.npz", idf=vectorizer.idf_, coef=classifier.coef_, intercept=classifier.intercept_,
-                 classes=classifier.classes_)
+                 classes=classifier.classes_, words=vectorizer.ngram_range[1])
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None) -> Self:
         """Read what `save` wrote."""
         with np.load(path / "weights.npz") as weights:
-            vectorizer = _vectorizer(json.loads((path / "vocabulary.json").read_text(encoding="utf-8")))
+            vocabulary = json.loads((path / "vocabulary.json").read_text(encoding="utf-8"))
+            vectorizer = word_vectorizer(int(weights["words"]), vocabulary)
             vectorizer.idf_ = weights["idf"]
             classifier = LogisticRegression()
             classifier.coef_, classifier.intercept_ = weights["coef"], weights["intercept"]
@@ -54,14 +55,15 @@ class SklearnModel:
         return cls(card, make_pipeline(vectorizer, classifier))
 
 
-def _vectorizer(vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:
-    return TfidfVectorizer(sublinear_tf=True, vocabulary=vocabulary)
+def word_vectorizer(words: int = 1, vocabulary: dict[str, int] | None = None) -> TfidfVectorizer:
+    """TF-IDF of all runs of up to so many words; of those in the vocabulary only, where one is given."""
+    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, words), vocabulary=vocabulary)
 
 
 def tfidf_baseline(task: Task) -> SklearnModel:
     """TF-IDF of words and logistic regression, fitted on the training rows."""
     began = time.perf_counter()
-    pipeline = make_pipeline(_vectorizer(), LogisticRegression(C=10, max_iter=1000))
+    pipeline = make_pipeline(word_vectorizer(), LogisticRegression(C=10, max_iter=1000))
     pipeline.fit(task.train["text"][:], task.train["label"][:])
     card = Card("TF-IDF + logistic regression", len(task.labels), strategy="efficient architectures",
                 settings={"runtime": "scikit-learn"}, parameters=int(pipeline[-1].coef_.size),

@@ -1,5 +1,6 @@
 """Text classifiers in PyTorch."""
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -142,6 +143,14 @@ def count_macs(module: nn.Module, tokens: int) -> int:
     with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter, torch.inference_mode():
         module(ids, torch.ones_like(ids))
     return counter.get_total_flops() // 2
+
+
+def weights_digest(module: nn.Module) -> str:
+    """64 hex digits over names and values of all tensors of the state."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -11,6 +11,7 @@ _HOME = {
     "saturation": "saturated",
     "prune": "pruning", "METHODS": "granularities", "compressed_bytes": "unstructured",
     "distill": "distillation", "distill_with_control": "distillation", "distill_static": "static_student",
+    "distill_linear": "linear_student",
     "cascade": "cascades",
     "train_language_model": "language_model", "load_language_model": "language_model",
     "LanguageModel": "language_model", "surprise": "language_quality",

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from helpers.lab.errors import InputError
 from helpers.lab.exporting import export
 from helpers.lab.keeping import kept
@@ -21,12 +19,13 @@ from helpers.lab.model import Model
 from helpers.lab.paths import cache
 from helpers.lab.sklearn_model import tfidf_baseline
 from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.torch_model import TorchTextModel, weights_digest
 from helpers.lab.training import Progress, silent
 
 from .anatomy import require_torch
 from .cascades import cascade
 from .distillation import STRATEGY, distill
+from .linear_student import distill_linear
 from .pruning import prune
 from .quantization import quantize
 from .static_student import distill_static
@@ -56,15 +55,19 @@ def _prune(model: Model, context: Context, teacher: bool = False, **settings: An
 
 def _cascade(model: Model, context: Context, first: str = "tfidf", lose_at_most: float = 0.0,
              **settings: Any) -> Model:
-    if first not in ("tfidf", "static"):
-        raise InputError(f"There is no first stage '{first}'. Known: tfidf, static.")
-    stage = (tfidf_baseline(context.task) if first == "tfidf"
-             else distill_static(context.base, context.task, **settings, **context.watch))
+    if first == "tfidf":
+        stage = tfidf_baseline(context.task, **settings)
+    elif first in _TAUGHT:
+        stage = _TAUGHT[first](context.base, context.task, **settings, **context.watch)
+    else:
+        raise InputError(f"There is no first stage '{first}'. Known: tfidf, {', '.join(_TAUGHT)}.")
     return cascade(stage, model, context.task, lose_at_most=lose_at_most)
 
 
+_TAUGHT = {"linear": distill_linear, "static": distill_static}  # first stages taught by the pipeline's first model
+
 # step -> (model so far, context, settings) -> model. `prune` takes teacher=True for the pipeline's first model;
-# `cascade` takes first="tfidf" or "static", lose_at_most, and the settings of `distill_static`.
+# `cascade` takes first="tfidf", "linear" or "static", lose_at_most, and the settings of that first stage.
 STEPS: dict[str, Callable[..., Model]] = {
     "distill": lambda model, context, **settings: distill(model, context.task, **settings, **context.watch),
     "prune": _prune,
@@ -117,10 +120,8 @@ def require_steps(steps: Sequence[Step]) -> None:
 
 def start_of(base: TorchTextModel, task: Task) -> str:
     """16 hex digits over the first model's weights, the task and this package's code."""
-    digest = hashlib.sha256(f"{task.digest} {code_version()}".encode())
-    for name, tensor in base.module.state_dict().items():
-        digest.update(name.encode() + np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
-    return digest.hexdigest()[:16]
+    told = f"{task.digest} {code_version()} {weights_digest(base.module)}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def folder_of(start: str, steps: Sequence[Step]) -> Path:

@@ -1,7 +1,12 @@
 """Training with a teacher: the loop that distillation and recovery after pruning share."""
 
 import dataclasses
+import hashlib
+import json
+import os
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,7 +14,8 @@ from torch import Tensor, nn
 
 from helpers.lab.errors import Cancelled, InputError
 from helpers.lab.model import LARGEST_BATCH, Model
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.paths import cache, set_aside
+from helpers.lab.torch_model import TorchTextModel, weights_digest
 from helpers.lab.training import BATCH, Progress, fine_tune, silent
 
 from .anatomy import anatomy
@@ -93,7 +99,38 @@ def steps_in(rows: int, epochs: float) -> int:
 
 def answers_of(teacher: Model, texts: Sequence[str], cancelled: Callable[[], bool] = lambda: False,
                progress: Progress = silent) -> np.ndarray:
-    """(n, classes) float32 logits of the teacher, each text answered once."""
+    """(n, classes) float32 logits of the teacher, each text answered once.
+
+    A PyTorch teacher's answers are kept on disk: students of one teacher on one transfer set wait for
+    them once, and they take longer than many a student's training.
+    """
+    if not isinstance(teacher, TorchTextModel):
+        return _ask(teacher, texts, cancelled, progress)
+    told = hashlib.sha256(f"{weights_digest(teacher.module)} {json.dumps(list(texts))}".encode())
+    file = cache("answers", f"{told.hexdigest()[:24]}.npy")
+    answers = _read(file)
+    if answers is None:
+        answers = _ask(teacher, texts, cancelled, progress)
+        unfinished = file.with_name(f"{file.stem}.{os.getpid()}")
+        with unfinished.open("wb") as target:
+            np.save(target, answers)
+        unfinished.replace(file)
+    return answers
+
+
+def _read(file: Path) -> np.ndarray | None:
+    if not file.exists():
+        return None
+    try:
+        return np.load(file)
+    except (OSError, ValueError, EOFError):
+        aside = set_aside(file)
+        warnings.warn(f"A teacher's cached answers could not be read and were set aside as {aside.name}; the teacher "
+                      "is asked again.", stacklevel=4)
+        return None
+
+
+def _ask(teacher: Model, texts: Sequence[str], cancelled: Callable[[], bool], progress: Progress) -> np.ndarray:
     answers = []
     for start in range(0, len(texts), 4 * LARGEST_BATCH):
         if cancelled():

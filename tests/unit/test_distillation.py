@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax
 from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
 from torch import nn
 from torch.nn import functional
 
@@ -16,12 +18,13 @@ from helpers.lab.static_model import StaticModel
 from helpers.lab.text import pad
 from helpers.lab.torch_model import TorchTextModel
 from helpers.lab.training import fine_tune
-from helpers.model_optimization import distill, distill_static, distill_with_control
+from helpers.model_optimization import distill, distill_linear, distill_static, distill_with_control
+from helpers.model_optimization.linear_student import linear_classifier
 from helpers.model_optimization.losses import hidden_loss, mixed_loss, relation_loss, soft_target_loss
 from helpers.model_optimization.static_student import principal_components, token_vectors
 from helpers.model_optimization.structured import sizes_of
 from helpers.model_optimization.students import spread, student_of
-from helpers.model_optimization.teaching import Lesson, teach
+from helpers.model_optimization.teaching import Lesson, answers_of, teach
 from helpers.model_optimization.transfer import augment
 
 QUICK = {"augmented": 1, "epochs": 1.0}
@@ -236,7 +239,7 @@ def test_distilling_tells_its_progress_and_can_be_cancelled(teacher, tiny_task):
     distill(teacher, tiny_task, layers=1, **QUICK, progress=lambda fraction, _: told.append(fraction))
     assert told == sorted(told)
     assert told[-1] == 1.0
-    for experiment, options in ((distill, {}), (distill_static, {"dimensions": 16})):
+    for experiment, options in ((distill, {}), (distill_static, {"dimensions": 16}), (distill_linear, {})):
         with pytest.raises(Cancelled):
             experiment(teacher, tiny_task, **options, cancelled=lambda: True)
 
@@ -247,6 +250,98 @@ def test_the_same_seed_gives_the_same_student(teacher, tiny_task):
                            for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+# The teacher's answers
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Numbers of texts that PyTorch models were asked for."""
+    counts, predict = [], TorchTextModel.predict
+
+    def counted(self, texts):
+        counts.append(len(texts))
+        return predict(self, texts)
+
+    monkeypatch.setattr(TorchTextModel, "predict", counted)
+    return counts
+
+
+def test_a_teacher_is_asked_once_for_the_same_texts(teacher, tiny_task, fresh_home, asked):
+    texts = tiny_task.test["text"][:]
+    first, again = answers_of(teacher, texts), answers_of(teacher, texts)
+    np.testing.assert_array_equal(first, again)
+    assert sum(asked) == len(texts)
+    answers_of(teacher, texts[1:])
+    assert sum(asked) == 2 * len(texts) - 1
+
+
+def test_another_teacher_is_asked_anew(teacher, tiny_task, fresh_home, asked):
+    texts = tiny_task.test["text"][:4]
+    other = TorchTextModel(teacher.card, teacher.encoder, copy.deepcopy(teacher.module))
+    with torch.no_grad():
+        other.module.classifier.bias[0] += 1
+    first, others = answers_of(teacher, texts), answers_of(other, texts)
+    assert sum(asked) == 8
+    np.testing.assert_allclose(others - first, [[1, 0, 0]] * 4, atol=1e-5)
+
+
+def test_damaged_answers_are_set_aside_and_asked_for_again(teacher, tiny_task, fresh_home, asked):
+    texts = tiny_task.test["text"][:4]
+    first = answers_of(teacher, texts)
+    [file] = (fresh_home / "cache" / "answers").iterdir()
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.warns(UserWarning, match=r"cached answers could not be read and were set aside as .*damaged-1"):
+        np.testing.assert_array_equal(answers_of(teacher, texts), first)
+    assert sum(asked) == 8
+    assert file.exists()
+
+
+# The linear student
+
+@pytest.fixture(scope="module")
+def linear(teacher, tiny_task):
+    blind = dataclasses.replace(tiny_task, validation=None, test=None)
+    return distill_linear(teacher, blind, augmented=2)
+
+
+def test_a_linear_student_gives_the_teachers_answers_from_words_and_word_pairs(linear, teacher, tiny_task):
+    assert accuracy(linear, tiny_task) >= accuracy(teacher, tiny_task) - 0.1
+    words = linear.pipeline[0].get_feature_names_out()
+    assert {len(word.split()) for word in words} == {1, 2}
+    assert linear.card.parameters == 3 * len(words)
+
+
+def test_a_linear_student_is_ridge_regression_on_the_centred_logits(linear, teacher, tiny_task):
+    texts = tiny_task.train["text"][:]
+    lesson = [*texts, *augment(texts, 2, 0)]
+    logits = teacher.predict(lesson)
+    features = linear.pipeline[0].transform(lesson).toarray()
+    centred = features - features.mean(axis=0)
+    targets = logits - logits.mean(axis=1, keepdims=True)
+    weights = np.linalg.solve(centred.T @ centred + np.eye(centred.shape[1]), centred.T @ targets)
+    expected = (linear.pipeline[0].transform(texts[:5]).toarray() - features.mean(axis=0)) @ weights
+    expected += targets.mean(axis=0)
+    np.testing.assert_allclose(linear.predict(texts[:5]), log_softmax(expected, axis=1), atol=1e-3)
+
+
+def test_a_linear_student_of_two_classes_keeps_the_teachers_odds():
+    answers = np.array([[2.0, 0.0], [0.0, 2.0]] * 3)
+    fitted = Ridge(alpha=1e-6).fit(np.eye(2)[[0, 1] * 3], answers)
+    odds = np.diff(linear_classifier(fitted).predict_log_proba(np.eye(2)), axis=1)[:, 0]
+    np.testing.assert_allclose(odds, [-2, 2], atol=1e-4)
+
+
+def test_a_linear_student_answers_the_same_after_a_reload(linear, tiny_task, tmp_path):
+    texts = tiny_task.test["text"][:]
+    linear.save(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).predict(texts), linear.predict(texts))
+    assert load(tmp_path).card == linear.card
+
+
+def test_a_linear_student_of_no_words_is_refused(teacher, tiny_task):
+    with pytest.raises(InputError, match="at least one, not 0"):
+        distill_linear(teacher, tiny_task, words=0)
 
 
 # The static student

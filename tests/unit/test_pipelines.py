@@ -136,6 +136,17 @@ def test_what_two_pipelines_share_is_made_once(tiny_model, tiny_task, fresh_home
     assert made[3:] == ["distill"]  # another first model is another pipeline
 
 
+@pytest.mark.parametrize(("step", "name"), [
+    ({"first": "tfidf"}, "TF-IDF + logistic regression"),
+    ({"first": "linear", "augmented": 1}, "linear student, TF-IDF"),
+    ({"first": "static", "augmented": 1, "dimensions": 8, "epochs": 1.0}, "static student, 8 numbers a token, numpy"),
+])
+def test_a_cascade_takes_each_first_stage_and_its_settings(tiny_model, tiny_task, fresh_home, step, name):
+    built = build(tiny_model, tiny_task, [{"step": "cascade", **step}])
+    assert built.first.card.name == name
+    assert built.first.card.settings.get("transfer_rows", len(tiny_task.train)) == len(tiny_task.train)
+
+
 def test_order_is_part_of_a_pipeline(tiny_model, tiny_task, fresh_home, made):
     build(tiny_model, tiny_task, [DISTIL, CUT])
     build(tiny_model, tiny_task, [CUT, DISTIL])
@@ -166,7 +177,8 @@ def test_a_cancelled_pipeline_keeps_its_finished_steps(tiny_model, tiny_task, fr
     ([{"step": "pray"}], r"no step 'pray'. Known: distill, prune, quantize, export, cascade\."),
     ([{"step": "prune", "colour": 1}], r"The step 'prune colour=1' cannot be done: .*'colour'"),
     ([{"step": "cascade"}, CUT], r"Only a PyTorch model can be pruned; 'cascade' runs in cascade. Do this step before"),
-    ([{"step": "cascade", "first": "oracle"}], r"no first stage 'oracle'. Known: tfidf, static\."),
+    ([{"step": "cascade", "first": "tfidf", "words": 2}], r"The step .* cannot be done: .*'words'"),
+    ([{"step": "cascade", "first": "oracle"}], r"no first stage 'oracle'. Known: tfidf, linear, static\."),
 ])
 def test_what_cannot_be_built_is_refused_in_a_sentence(tiny_model, tiny_task, fresh_home, steps, sentence):
     with pytest.raises(InputError, match=sentence):
