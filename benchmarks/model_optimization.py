@@ -47,7 +47,7 @@ class Effort:
         """A look, or what the figures are claimed from."""
         if quick:
             return cls(2, (2,), (0.5,), 1.0, 0, 0.5, {"rows": 48, "rounds": 3})
-        return cls(5, (1, 2, 3), (0.6, 0.75), 6.0, 4, 4.0, {"rows": 192, "rounds": 9})
+        return cls(5, (3, 2, 1), (0.6, 0.75), 6.0, 4, 4.0, {"rows": 192, "rounds": 9})
 
 
 def distil_step(depth: int, effort: Effort) -> Step:

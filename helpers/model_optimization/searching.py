@@ -20,20 +20,16 @@ from helpers.lab.torch_model import TorchTextModel
 from helpers.lab.training import Progress, silent
 
 from .pipelines import Context, Step, build_from, folder_of, name_of, require_steps, start_of
+from .teaching import part_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A pipeline's accuracy on the validation rows after the last step that was built."""
+    """A pipeline that was given up: its accuracy on the validation rows after the last step that was built."""
 
     steps: tuple[Step, ...]
     accuracy: float
-    built: int  # steps; fewer than all where it was given up
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was given up on the way."""
-        return self.built < len(self.steps)
+    built: int  # steps, fewer than all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,28 +66,21 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
     pipelines = _distinct(pipelines)
     start, ledger = start_of(base, task), ledger or Ledger()
     held_out = dataclasses.replace(task, name=f"{task.name} (validation)", test=task.validation)
-    first = _saved(base, cache("pipelines", f"{start}.first"))
     reference = _accuracy(base, task)
-    floor = reference - give_up_at / 100
-    records = _records(ledger, held_out.name, rounds)
-    done, verdicts = [], []
-    size = 2 * usable_cores()
-    for number in range(0, len(pipelines), size):
-        group = pipelines[number:number + size]
-        if cancelled():
-            raise Cancelled
-        progress(number / len(pipelines), f"pipelines {number + 1} to {number + len(group)} of {len(pipelines)}")
-        fresh = [steps for steps in group if folder_of(start, steps).name not in records]
-        found = _judge(first, task, start, fresh, floor, engine)
-        verdicts += [verdict for verdict in found if verdict.stopped]
-        models = [load(folder_of(start, verdict.steps)) for verdict in found if not verdict.stopped]
-        done += [records[folder_of(start, steps).name] for steps in group if steps not in fresh]
-        if models:
-            result = compare([base, *models], held_out, rows=rows, rounds=rounds, energy=False, memory=False,
-                             ledger=ledger, cancelled=cancelled)
-            done += result.measurements[1:]
+    known = _records(ledger, held_out.name, rounds)
+    fresh = [steps for steps in pipelines if folder_of(start, steps).name not in known]
+    building = _Building(_saved(base, cache("pipelines", f"{start}.first")), task, start, reference - give_up_at / 100,
+                         engine)
+    given_up = building.all(fresh, part_of(progress, 0.0, 0.7), cancelled)
+    left = [steps for steps in fresh if all(verdict.steps is not steps for verdict in given_up)]
+    for number, group in enumerate(groups := _groups(left)):
+        progress(0.7 + 0.3 * number / len(groups), f"measuring pipelines, group {number + 1} of {len(groups)}")
+        result = compare([base, *(load(folder_of(start, steps)) for steps in group)], held_out, rows=rows,
+                         rounds=rounds, energy=False, memory=False, ledger=ledger, cancelled=cancelled)
+        known |= {m.settings["pipeline"]: m for m in result.measurements[1:]}
     progress(1.0, "done")
-    return Found(reference, tuple(done), pareto(done, lose_at_most), tuple(verdicts))
+    done = [known[name] for steps in pipelines if (name := folder_of(start, steps).name) in known]
+    return Found(reference, tuple(done), pareto(done, lose_at_most), tuple(given_up))
 
 
 def pareto(measurements: Sequence[Measurement], lose_at_most: float) -> tuple[Measurement, ...]:
@@ -129,42 +118,72 @@ def _records(ledger: Ledger, task: str, rounds: int) -> dict[str, Measurement]:
             and m.settings["rounds"] == rounds}
 
 
-def _judge(first: Path, task: Task, start: str, pipelines: Sequence[tuple[Step, ...]], floor: float,
-           engine: str) -> list[Verdict]:
-    """Verdicts in order; those known from before cost nothing."""
-    known = {name_of(steps): _known(start, steps, floor) for steps in pipelines}
-    fresh = [steps for steps in pipelines if known[name_of(steps)] is None]
-    grid = [{"first": str(first), "folder": str(home()), "task": task, "start": start, "steps": steps, "floor": floor}
-            for steps in fresh]
-    if grid:
-        known |= {name_of(settings["steps"]): verdict for settings, verdict in sweep(_built, grid, engine)}
-    return [known[name_of(steps)] for steps in pipelines]
+@dataclasses.dataclass(frozen=True)
+class _Building:
+    """What the building of all pipelines has in common."""
+
+    first: Path
+    task: Task
+    start: str
+    floor: float
+    engine: str
+
+    def all(self, pipelines: Sequence[tuple[Step, ...]], progress: Progress,
+            cancelled: Callable[[], bool]) -> list[Verdict]:
+        """Build the first steps of all, then the second ones, and so on; those given up on the way.
+
+        What several pipelines share is one piece of work so, and no process waits for another's.
+        """
+        given_up: list[Verdict] = []
+        alive = list(pipelines)
+        longest = max(map(len, pipelines), default=0)
+        for count in range(1, longest + 1):
+            begun = {self._key(steps[:count]): steps[:count] for steps in alive if len(steps) >= count}
+            accuracies = {}
+            for number, group in enumerate(groups := _groups(list(begun.values()))):
+                if cancelled():
+                    raise Cancelled
+                progress((count - 1 + number / len(groups)) / longest, f"step {count} of {longest}, up to "
+                         f"{len(begun)} models")
+                accuracies |= self._accuracies(group)
+            for steps in [steps for steps in alive if len(steps) > count]:
+                if (accuracy := accuracies[self._key(steps[:count])]) < self.floor:
+                    given_up.append(Verdict(steps, accuracy, count))
+                    alive.remove(steps)
+        return given_up
+
+    def _accuracies(self, group: Sequence[tuple[Step, ...]]) -> dict[str, float]:
+        """Key -> accuracy on the validation rows, of models known from before or built now."""
+        found = {}
+        for steps in group:
+            file = _quality_file(self.start, steps)
+            if file.exists() and folder_of(self.start, steps).exists():
+                found[self._key(steps)] = json.loads(file.read_text(encoding="utf-8"))
+        grid = [{"first": str(self.first), "folder": str(home()), "task": self.task, "start": self.start,
+                 "steps": steps} for steps in group if self._key(steps) not in found]
+        if grid:
+            found |= {self._key(settings["steps"]): accuracy for settings, accuracy in sweep(_built, grid, self.engine)}
+        return found
+
+    def _key(self, steps: Sequence[Step]) -> str:
+        return folder_of(self.start, steps).name
 
 
-def _known(start: str, steps: tuple[Step, ...], floor: float) -> Verdict | None:
-    for count in range(1, len(steps) + 1):
-        file = _quality_file(start, steps[:count])
-        if not file.exists() or (count == len(steps) and not folder_of(start, steps).exists()):
-            return None
-        accuracy = json.loads(file.read_text(encoding="utf-8"))
-        if accuracy < floor or count == len(steps):
-            return Verdict(steps, accuracy, count)
-    return None
+def _groups(pipelines: Sequence[tuple[Step, ...]]) -> list[Sequence[tuple[Step, ...]]]:
+    """Small enough for progress and Cancel between them, large enough to keep all cores at work."""
+    size = 2 * usable_cores()
+    return [pipelines[start:start + size] for start in range(0, len(pipelines), size)]
 
 
-def _built(first: str, folder: str, task: Task, start: str, steps: tuple[Step, ...], floor: float) -> Verdict:
-    """Build a pipeline step by step, in a process of its own, until it is done or has lost too much."""
+def _built(first: str, folder: str, task: Task, start: str, steps: tuple[Step, ...]) -> float:
+    """Build a model, in a process of its own, on what is built of it; its accuracy on the validation rows."""
     os.environ["HELPERS_HOME"] = folder
-    base = load(Path(first))
-    for count in range(1, len(steps) + 1):
-        accuracy = _accuracy(build_from(start, Context(base, task), steps[:count]), task)
-        file = _quality_file(start, steps[:count])
-        unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps(accuracy), encoding="utf-8")
-        unfinished.replace(file)
-        if accuracy < floor:
-            break
-    return Verdict(steps, accuracy, count)
+    accuracy = _accuracy(build_from(start, Context(load(Path(first)), task), steps), task)
+    file = _quality_file(start, steps)
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(accuracy), encoding="utf-8")
+    unfinished.replace(file)
+    return accuracy
 
 
 def _quality_file(start: str, steps: Sequence[Step]) -> Path:
