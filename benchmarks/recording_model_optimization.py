@@ -6,6 +6,7 @@ python -m benchmarks.recording_model_optimization
 from pathlib import Path
 
 import helpers
+from benchmarks.model_optimization import FIRST, INT8, Effort, distil_step, prune_step
 from helpers.lab import Comparison, Task, baseline, compare, load_task, write_recorded, write_table
 from helpers.lab.model import Model
 from helpers.lab.torch_model import TorchTextModel
@@ -22,11 +23,8 @@ from helpers.model_optimization import (
 from helpers.model_optimization.pipelines import Step
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
-STUDENT = {"step": "distill", "layers": [0, 1], "epochs": 6.0, "augmented": 4, "name": "2 layers"}
-CUT = {"step": "prune", "method": "structured", "sparsity": 0.5, "steps": 2, "epochs": 3.0, "teacher": True,
-       "augmented": 2, "name": "half cut"}
-INT8 = {"step": "quantize", "scheme": "dynamic-int8", "streams": 2, "name": "int8"}
-FIRST = {"step": "cascade", "first": "linear", "lose_at_most": 0.5, "name": "behind a linear student"}
+EFFORT = Effort.of(quick=False)
+STUDENT, CUT = distil_step(2, EFFORT), prune_step(0.6, EFFORT)
 STEPS = (STUDENT, CUT, INT8, FIRST)
 OTHER_ORDER = (CUT, STUDENT, INT8, FIRST)
 
@@ -42,7 +40,7 @@ def record() -> None:
 
 
 def record_pruning(base: TorchTextModel, task: Task) -> None:
-    """Zeros on dense kernels, parts cut at once by either importance, and half of the encoder recovered."""
+    """Zeros on dense kernels, parts cut at once by either importance, and the cut of the pipeline, recovered."""
     models = [
         base,
         prune(base, task, "magnitude", 0.5),

@@ -285,6 +285,22 @@ def test_a_search_looks_at_validation_rows_only_and_repeats_nothing(tiny_model, 
     assert search(sound, blind, pipelines, **options) == found
 
 
+def test_a_search_builds_what_pipelines_share_once_and_never_waits_for_it(tiny_model, tiny_task, fresh_home,
+                                                                          monkeypatch):
+    other = {**CUT, "sparsity": 0.25, "name": "a quarter"}
+    groups = []
+
+    def noted(fn, grid, engine):
+        groups.append([name_of(one["steps"]) for one in grid])
+        return [(one, fn(**one)) for one in grid]
+
+    monkeypatch.setattr("helpers.model_optimization.searching.sweep", noted)
+    monkeypatch.setattr("helpers.model_optimization.searching.usable_cores", lambda: 2)
+    pipelines = [[CUT], [CUT, ZEROS], [CUT, other], [other, ZEROS]]
+    search(tiny_model, tiny_task, pipelines, give_up_at=100.0, rows=4, rounds=2)
+    assert groups == [[name_of([CUT]), name_of([other])], [name_of(steps) for steps in pipelines[1:]]]
+
+
 def trained(model, task):
     from helpers.lab.torch_model import TorchTextModel
     from helpers.lab.training import fine_tune
