@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from scipy.special import log_softmax
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
 from benchmarks.peers import model2vec_recipe, sentence_transformers_recipe, torch_pruning_recipe
@@ -24,10 +25,11 @@ from helpers.model_optimization import build, compressed_bytes, distill_with_con
 from helpers.model_optimization.anatomy import anatomy
 from helpers.model_optimization.pipelines import Step
 
+ONE_MODEL, TWO_STAGES = 15, 40  # times cheaper than PyTorch fp32 eager
 PARTS = ("pruning", "distillation", "stack")
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
         "name": "int8"}
-FIRST = {"step": "cascade", "first": "linear", "lose_at_most": 0.5, "name": "behind a linear student"}
+FIRST = {"step": "cascade", "first": "linear", "lose_at_most": 1.5, "name": "behind a linear student"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,20 +127,33 @@ def kept(record: Measurement, reference: Measurement) -> float:
 
 
 def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], list[list[Step]]]:
-    """The fastest pipeline without and with a first stage, chosen on validation rows."""
+    """A pipeline without and one with a first stage: of those that are cheap enough, the nearest to the first model.
+
+    Nearest in its answers to the validation rows: a few hundred labels tell models that are a point
+    apart from each other less well.
+    """
     began = time.perf_counter()
     found = search(base, task, pipelines_of(effort), lose_at_most=1.0, give_up_at=4.0, progress=say,
                    rows=effort.timing["rows"], rounds=5)
     took = time.perf_counter() - began
     print(f"given up: {[(len(verdict.steps), round(verdict.accuracy, 3)) for verdict in found.given_up]}")
+    distances = {m.model: divergence(base, build(base, task, m.settings["steps"]), task) for m in found.measurements}
     for m in found.measurements:
-        print(f"{m.model:<50} {m.accuracy:.3f} ({100 * m.accuracy_delta:+.1f}) {m.speedup:.1f}x on validation rows")
+        print(f"{m.model:<50} {m.accuracy:.3f} ({100 * m.accuracy_delta:+.1f}) {m.speedup:.1f}x on validation rows, "
+              f"{distances[m.model]:.3f} nats from the first model")
     chosen = []
-    for staged in (False, True):
+    for staged, cheaper in ((False, ONE_MODEL), (True, TWO_STAGES)):
         mine = [m for m in found.measurements if (m.settings["steps"][-1]["step"] == "cascade") == staged]
-        within = [m for m in mine if m.accuracy >= 0.99 * found.reference] or mine
-        chosen.append(max(within, key=lambda m: m.speedup).settings["steps"])
+        cheap = [m for m in mine if m.speedup >= cheaper] or [max(mine, key=lambda m: m.speedup)]
+        chosen.append(min(cheap, key=lambda m: distances[m.model]).settings["steps"])
     return [at_most("search over pipelines, finished ones from the ledger: minutes", took / 60, 30, "min")], chosen
+
+
+def divergence(base: Model, model: Model, task: Task) -> float:
+    """Mean Kullback-Leibler divergence, in nats, of the model's answers from the first model's on validation rows."""
+    texts = task.validation["text"][:]
+    first, other = (log_softmax(one.predict(texts), axis=1) for one in (base, model))
+    return float((np.exp(first) * (first - other)).sum(axis=1).mean())
 
 
 def kept_low(record: Measurement, reference: Measurement) -> float:
@@ -171,7 +186,8 @@ def headline_rows(result: Comparison, single: str, staged: str) -> list[Row]:
     """The two headlines, in dollars against PyTorch fp32 eager."""
     reference = result.measurements[0]
     rows = []
-    for name, words, cheaper, quality in ((single, "one model", 15, 0.985), (staged, "with a first stage", 40, 0.99)):
+    for name, words, cheaper, quality in ((single, "one model", ONE_MODEL, 0.985),
+                                           (staged, "with a first stage", TWO_STAGES, 0.99)):
         record = result.of(name)
         rows += [at_least(f"{words} ({name}): $ of fp32 eager over its own",
                           reference.usd_per_million / record.usd_per_million, cheaper, "x", record.speedup_low,

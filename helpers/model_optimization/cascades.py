@@ -28,8 +28,8 @@ def cascade(first: Model, second: Model, task: Task, *, lose_at_most: float = 0.
     """`first` answers what it is sure of, `second` the rest.
 
     Args:
-        lose_at_most: percentage points of `second`'s accuracy on the validation rows that may go.
-            Test rows are never looked at. Few validation rows make a lucky threshold: leave a margin.
+        lose_at_most: points of accuracy that `first` may cost on the validation rows, see
+            `choose_threshold`. Test rows are never looked at.
 
     Raises:
         InputError: a negative loss, or stages of different classes.
@@ -63,6 +63,9 @@ def choose_threshold(first: np.ndarray, second: np.ndarray, labels: np.ndarray,
 
     Args:
         first, second: (n, classes) logits of the stages; labels: (n,).
+        lose_at_most: points of all rows that `first` may answer wrongly, whether or not `second` would
+            know better. That is more than is lost, on purpose: what `second` happens not to know on a
+            few hundred rows is luck, and a first stage that is lucky there would answer everything.
 
     Only the first stage's own confidences change who answers, so all of them are tried. The threshold
     lies midway to the next one: rounding elsewhere changes no answer.
@@ -75,10 +78,11 @@ def choose_threshold(first: np.ndarray, second: np.ndarray, labels: np.ndarray,
     order = np.argsort(-sure, kind="stable")
     first_right, second_right = (logits.argmax(axis=1)[order] == labels[order] for logits in (first, second))
     right = np.concatenate([[0], np.cumsum(first_right.astype(int) - second_right)]) + second_right.sum()
+    wrong = np.concatenate([[0], np.cumsum(~first_right)])
     # values[k] and values[k + 1] are of the least sure row that is answered, of k rows, and of the next one.
     values = np.concatenate([[NEVER], sure[order].astype(np.float64), [0.0]])
     possible = values[:-1] - values[1:] > ROUNDING  # equally sure rows are answered together
-    allowed = right >= second_right.sum() - lose_at_most / 100 * len(labels) - 1e-9
+    allowed = wrong <= lose_at_most / 100 * len(labels) + 1e-9
     answered = int(np.flatnonzero(possible & allowed)[-1])
     return Threshold(float(values[answered] + values[answered + 1]) / 2, 1 - answered / len(labels),
                      float(right[answered] / len(labels)))

@@ -40,6 +40,12 @@ def accuracy_at(threshold, first, second, labels) -> tuple[float, float]:
     return right / len(labels), escalated / len(labels)
 
 
+def wrong_at(threshold, first, labels) -> int:
+    """Rows that the first stage answers, and wrongly, row by row."""
+    return sum(np.exp(one).max() / np.exp(one).sum() >= threshold and one.argmax() != label
+               for one, label in zip(first, labels, strict=True))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.0, 2.5, 10.0]), st.sampled_from([1.0, 20.0]))
 def test_the_threshold_is_the_best_of_all_by_brute_force(seed, lose_at_most, rounding):
@@ -50,11 +56,20 @@ def test_the_threshold_is_the_best_of_all_by_brute_force(seed, lose_at_most, rou
     found = choose_threshold(first, second, labels, lose_at_most)
     assert accuracy_at(found.value, first, second, labels) == (
         pytest.approx(found.accuracy), pytest.approx(found.escalated))
-    floor = accuracy_at(2.0, first, second, labels)[0] - lose_at_most / 100
-    assert found.accuracy >= floor - 1e-9
-    tried = [accuracy_at(threshold, first, second, labels)
-             for threshold in [2.0, *np.unique(np.exp(first).max(1) / np.exp(first).sum(1)) - 1e-9]]
-    assert found.escalated == pytest.approx(min(share for accuracy, share in tried if accuracy >= floor - 1e-9))
+    assert found.accuracy >= accuracy_at(2.0, first, second, labels)[0] - lose_at_most / 100 - 1e-9
+    tried = [2.0, *np.unique(np.exp(first).max(1) / np.exp(first).sum(1)) - 1e-9]
+    within = [accuracy_at(threshold, first, second, labels)[1] for threshold in tried
+              if wrong_at(threshold, first, labels) <= lose_at_most / 100 * len(labels) + 1e-9]
+    assert found.escalated == pytest.approx(min(within))
+
+
+def test_a_first_stage_is_not_trusted_because_the_second_is_no_better():
+    """Neither knows the second row: answering it costs nothing here, and yet it counts."""
+    labels = np.array([0, 0, 0, 0])
+    first = np.log([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])  # sure and right, wrong, right, right
+    second = np.log([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.9, 0.1]])
+    assert choose_threshold(first, second, labels).escalated == 0.75
+    assert choose_threshold(first, second, labels, 25.0).escalated == 0.0
 
 
 @pytest.fixture(scope="module")
