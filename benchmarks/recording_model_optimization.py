@@ -69,7 +69,8 @@ def record_together(base: TorchTextModel, task: Task) -> None:
     """The pipeline after each step, each step alone, and the first two steps the other way round."""
     chains: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
                                 *([step] for step in STEPS[1:]), list(OTHER_ORDER)]
-    _write("together", [base, *(build(base, task, chain, progress=say) for chain in chains)], task)
+    models = [base, *(build(base, task, chain, progress=say) for chain in chains)]
+    _write("together", models, task, rows=192)  # the second stage wants batches of its third of them
 
 
 def record_language() -> None:
@@ -83,8 +84,8 @@ def record_language() -> None:
         print(frame.round(3).to_string(index=False), flush=True)
 
 
-def _write(part: str, models: list[Model], task: Task) -> Comparison:
-    result = compare(models, task, rows=96, energy=False, memory=False, progress=say)
+def _write(part: str, models: list[Model], task: Task, rows: int = 96) -> Comparison:
+    result = compare(models, task, rows=rows, energy=False, memory=False, progress=say)
     write_recorded(FOLDER / f"1_model_optimization_{part}.jsonl", list(result.measurements))
     print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high",
                           "usd_per_million"]].round(3).to_string(index=False), flush=True)
