@@ -99,7 +99,7 @@ def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
 
 
 def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
-    """The student against its teacher; the gain over a control with half of the effort, over seeds."""
+    """The student against its teacher; its gain over a control, both with half of the effort, over seeds."""
     labels = np.asarray(task.test["label"][:])
     gains = []
     for seed in range(effort.seeds):
@@ -137,7 +137,10 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
                    rows=effort.timing["rows"], rounds=5)
     took = time.perf_counter() - began
     print(f"given up: {[(len(verdict.steps), round(verdict.accuracy, 3)) for verdict in found.given_up]}")
-    distances = {m.model: divergence(base, build(base, task, m.settings["steps"]), task) for m in found.measurements}
+    texts = task.validation["text"][:]
+    first = log_softmax(base.predict(texts), axis=1)
+    distances = {m.model: divergence(first, log_softmax(build(base, task, m.settings["steps"]).predict(texts), axis=1))
+                 for m in found.measurements}
     for m in found.measurements:
         print(f"{m.model:<50} {m.accuracy:.3f} ({100 * m.accuracy_delta:+.1f}) {m.speedup:.1f}x on validation rows, "
               f"{distances[m.model]:.3f} nats from the first model")
@@ -149,10 +152,8 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
     return [at_most("search over pipelines, finished ones from the ledger: minutes", took / 60, 30, "min")], chosen
 
 
-def divergence(base: Model, model: Model, task: Task) -> float:
-    """Mean Kullback-Leibler divergence, in nats, of the model's answers from the first model's on validation rows."""
-    texts = task.validation["text"][:]
-    first, other = (log_softmax(one.predict(texts), axis=1) for one in (base, model))
+def divergence(first: np.ndarray, other: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence, in nats, of other answers from the first model's; (n, classes) log-probs."""
     return float((np.exp(first) * (first - other)).sum(axis=1).mean())
 
 

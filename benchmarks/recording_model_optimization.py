@@ -70,7 +70,7 @@ def record_together(base: TorchTextModel, task: Task) -> None:
     chains: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
                                 *([step] for step in STEPS[1:]), list(OTHER_ORDER)]
     models = [base, *(build(base, task, chain, progress=say) for chain in chains)]
-    _write("together", models, task, rows=192)  # the second stage wants batches of its third of them
+    _write("together", models, task, rows=192)  # enough for batches in a second stage, too
 
 
 def record_language() -> None:

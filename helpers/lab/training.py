@@ -55,7 +55,7 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
     lengths = [len(row) for row in rows]
     steps = max(1, round(epochs * len(length_batches(lengths, batch, random.Random(0)))))
     groups = _groups(module, learning_rate, head_learning_rate or learning_rate)
-    optimizer = torch.optim.AdamW(groups, fused=True)  # one pass over the weights instead of some ten: 10x on two cores
+    optimizer = torch.optim.AdamW(groups, fused=True)  # one pass over the weights a step, not one for each operation
     warm = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm))))

@@ -57,7 +57,7 @@ def test_the_first_sentence_is_about_everything_together(page):
 
 @pytest.mark.parametrize(("part", "shown", "setting"), [
     ("Pruning", "weights zeroed", "What is cut"), ("Distillation", "not taught", "Temperature"),
-    ("Together", "behind", "Points of accuracy to lose at most")])
+    ("Together", "behind a linear student", "Points of accuracy to lose at most")])
 def test_each_part_opens_on_recorded_results(page, part, shown, setting):
     panel = open_part(page, part)
     cells = panel.locator("tbody td:last-child")
