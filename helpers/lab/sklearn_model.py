@@ -26,6 +26,8 @@ class SklearnModel:
     def __init__(self, card: Card, pipeline: Pipeline) -> None:
         self.card = card
         self.pipeline = pipeline
+        # SciPy copies the transposed weights at each call unless they lie class by class for every word.
+        pipeline[-1].coef_ = np.asfortranarray(pipeline[-1].coef_)
 
     def predict(self, inputs: Sequence[Any]) -> np.ndarray:
         """(n, classes) float32 log-probabilities."""
