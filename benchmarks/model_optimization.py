@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
-from benchmarks.peers import model2vec_recipe, sentence_transformers_recipe, torch_pruning_recipe
+from benchmarks.peers import default_optimizers, model2vec_recipe, sentence_transformers_recipe, torch_pruning_recipe
 from benchmarks.recipes import openvino_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
 from helpers.lab.baselines import mean_tokens
@@ -171,7 +171,7 @@ def stack_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
     """The search, the two headlines, the peers in the same run, and what each step adds."""
     rows, steps = chosen_steps(base, task, effort)
     single, staged = (build(base, task, chain) for chain in steps)
-    peers = [sentence_transformers_recipe(base), openvino_recipe(base, task),
+    peers = [default_optimizers(single), sentence_transformers_recipe(base), openvino_recipe(base, task),
              torch_pruning_recipe(base, task, effort.recovery), model2vec_recipe(base, task)]
     result = compared([base, single, staged, *peers], task, effort)
     waterfall = stack(base, task, steps[1], **effort.timing)

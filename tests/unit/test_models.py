@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.lab import InputError, Model, export, load, tfidf_baseline
 from helpers.lab.model import Card, TextModel, folder_bytes
+from helpers.lab.onnx_model import session
 from helpers.lab.text import TextEncoder, pad
 from helpers.lab.torch_model import TorchTextModel, count_macs, count_parameters
 from helpers.lab.training import fine_tune, length_batches
@@ -141,6 +144,23 @@ def test_rows_are_shared_out_so_that_no_stream_is_idle(tiny_model, texts, rows, 
 
     Noting(Card("noting", 3, "test", settings), tiny_model.encoder).predict(texts[:rows])
     assert sorted(sizes) == expected
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="it is fast on a GPU")
+def test_the_fused_layer_norm_that_is_slow_on_a_cpu_is_left_out(models, texts, tmp_path):
+    ours = session(models["onnxruntime"].graph, 1, tmp_path / "ours")
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "default")
+    default = onnxruntime.InferenceSession(str(models["onnxruntime"].graph), options)
+    feed = dict(zip(("input_ids", "attention_mask"), pad(models["onnxruntime"].encoder.encode(texts[:8])), strict=True))
+    answers, operators = [], []
+    for one in (ours, default):
+        answers.append(one.run(["logits"], feed)[0])
+        events = json.loads(Path(one.end_profiling()).read_text(encoding="utf-8"))
+        operators.append({event["args"].get("op_name") for event in events if event.get("cat") == "Node"})
+    assert "SkipLayerNormalization" not in operators[0]
+    assert "SkipLayerNormalization" in operators[1]  # else there is nothing to leave out any more
+    np.testing.assert_allclose(*answers, atol=1e-5)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
