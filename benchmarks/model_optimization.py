@@ -29,7 +29,6 @@ ONE_MODEL, TWO_STAGES = 15, 40  # times cheaper than PyTorch fp32 eager
 PARTS = ("pruning", "distillation", "stack")
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
         "name": "int8"}
-FIRST = {"step": "cascade", "first": "linear", "lose_at_most": 1.5, "name": "behind a linear student"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Effort:
         """A look, or what the figures are claimed from."""
         if quick:
             return cls(2, (2,), (0.5,), 1.0, 0, 0.5, {"rows": 48, "rounds": 3})
-        return cls(5, (3, 2, 1), (0.6, 0.75), 6.0, 4, 4.0, {"rows": 192, "rounds": 9})
+        # Many copies and few passes: for as many steps, students came nearer to the teacher on held-out training rows.
+        return cls(5, (3, 2, 1), (0.6, 0.75), 2.0, 14, 2.0, {"rows": 192, "rounds": 9})
 
 
 def distil_step(depth: int, effort: Effort) -> Step:
@@ -64,19 +64,25 @@ def prune_step(share: float, effort: Effort) -> Step:
             "teacher": True, "augmented": effort.augmented, "learning_rate": 3e-4, "name": f"{share:.0%} cut"}
 
 
+def first_step(effort: Effort) -> Step:
+    """A linear student in front, which answers what it is sure of."""
+    return {"step": "cascade", "first": "linear", "augmented": effort.augmented, "lose_at_most": 1.5,
+            "name": "behind a linear student"}
+
+
 def pipelines_of(effort: Effort) -> list[list[Step]]:
     """What the search tries: depth, then cut, then int8; and each behind a first stage."""
     found = []
     for depth in effort.depths:
         start = [distil_step(depth, effort)]
         found += [[*start, INT8], *([*start, prune_step(share, effort), INT8] for share in effort.shares)]
-    return [*found, *([*steps, FIRST] for steps in found)]
+    return [*found, *([*steps, first_step(effort)] for steps in found)]
 
 
 def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
-    """Structured pruning at half of the encoder; zeros, on the clock and in the artefact."""
-    cut = prune(base, task, "structured", 0.52, steps=3, epochs=effort.recovery, teacher=base, learning_rate=2e-4,
-                augmented=effort.augmented // 2)
+    """Structured pruning of more than half of the encoder; zeros, on the clock and in the artefact."""
+    cut = prune(base, task, "structured", 0.55, steps=3, epochs=effort.recovery, teacher=base, learning_rate=2e-4,
+                augmented=effort.augmented)
     zeros, pattern = prune(base, task, "magnitude", 0.5), prune(base, task, "2:4")
     tokens = mean_tokens(task, base.encoder)
     fewer = anatomy(base.module).macs(tokens) / anatomy(cut.module).macs(tokens)

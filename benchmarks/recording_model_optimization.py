@@ -6,7 +6,7 @@ python -m benchmarks.recording_model_optimization
 from pathlib import Path
 
 import helpers
-from benchmarks.model_optimization import FIRST, INT8, Effort, distil_step, prune_step
+from benchmarks.model_optimization import INT8, Effort, distil_step, first_step, prune_step
 from helpers.lab import Comparison, Task, baseline, compare, load_task, write_recorded, write_table
 from helpers.lab.model import Model
 from helpers.lab.torch_model import TorchTextModel
@@ -25,6 +25,7 @@ from helpers.model_optimization.pipelines import Step
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 EFFORT = Effort.of(quick=False)
 STUDENT, CUT = distil_step(3, EFFORT), prune_step(0.6, EFFORT)  # nearest to the first model of those 15x on validation
+FIRST = first_step(EFFORT)
 STEPS = (STUDENT, CUT, INT8, FIRST)
 OTHER_ORDER = (CUT, STUDENT, INT8, FIRST)
 
