@@ -48,8 +48,8 @@ from helpers.efficient_architectures import (
 )
 from helpers.efficient_architectures.adapters import Tuned
 from helpers.lab import Measurement, Task, baseline, compare, load_task
-from helpers.lab.model import Model
-from helpers.lab.statistics import ratio_of_medians
+from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.models.model import Model
 from helpers.model_optimization import distill, quantize
 
 PARTS = ("ladder", "other ladders", "cascade", "adapters", "tenants", "convolutions", "attention")

@@ -27,10 +27,10 @@ from helpers.hardware_codesign import (
 from helpers.hardware_codesign.runtimes import TOLERANCE, check_shapes
 from helpers.lab import InputError, Task, baseline, compare
 from helpers.lab.machine import usable_cores
-from helpers.lab.model import Model
-from helpers.lab.text import TextEncoder
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.weights import find_weights
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.tokenizer import TextEncoder
+from helpers.lab.training.weights import find_weights
 
 PADDED = option("pytorch", padding=128)
 DOCUMENTED = (option("onnxruntime", micro_batch=64), option("openvino", hint="latency", micro_batch=64),

@@ -18,9 +18,9 @@ from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, 
 from benchmarks.peers import default_optimizers, model2vec_recipe, sentence_transformers_recipe, torch_pruning_recipe
 from benchmarks.recipes import openvino_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
-from helpers.lab.baselines import mean_tokens
-from helpers.lab.model import Model
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.baselines import mean_tokens
 from helpers.model_optimization import build, compressed_bytes, distill_with_control, prune, search, stack
 from helpers.model_optimization.anatomy import anatomy
 from helpers.model_optimization.pipelines import Step

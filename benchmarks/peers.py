@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from benchmarks.recipes import Recipe
-from helpers.lab.baselines import mean_tokens
-from helpers.lab.exporting import write_onnx
-from helpers.lab.model import Card
-from helpers.lab.onnx_model import OnnxTextModel
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel, count_macs, count_parameters
-from helpers.lab.training import fine_tune
+from helpers.lab.data.task import Task
+from helpers.lab.exporting.graph import write_onnx
+from helpers.lab.models.model import Card
+from helpers.lab.models.onnx import OnnxTextModel
+from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
+from helpers.lab.training.baselines import mean_tokens
+from helpers.lab.training.fine_tuning import fine_tune
 from helpers.model_optimization.anatomy import anatomy
 from helpers.model_optimization.static_student import principal_components, token_vectors
 

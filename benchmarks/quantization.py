@@ -8,8 +8,8 @@ import time
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
 from benchmarks.recipes import onnxruntime_recipe, openvino_recipe, pytorch_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, export
-from helpers.lab.model import Model
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
 from helpers.model_optimization import quantize
 
 MOST_LOST = 0.01  # of the reference's accuracy

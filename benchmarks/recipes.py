@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers.lab.exporting import openvino_graph, write_onnx
-from helpers.lab.model import TextModel
-from helpers.lab.task import Task
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.data.task import Task
+from helpers.lab.exporting.graph import openvino_graph, write_onnx
+from helpers.lab.models.model import TextModel
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.tokenizer import pad
 
 
 class Recipe(TextModel):

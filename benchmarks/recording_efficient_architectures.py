@@ -27,7 +27,7 @@ from helpers.efficient_architectures import (
     under_drift,
 )
 from helpers.lab import Measurement, Task, compare, load_task, write_recorded, write_table
-from helpers.lab.model import Model
+from helpers.lab.models.model import Model
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 NAME = "2_efficient_architectures"

@@ -32,8 +32,8 @@ from helpers.hardware_codesign.runtimes import option
 from helpers.hardware_codesign.time_model import tokenize_seconds
 from helpers.lab import Task, baseline, compare, load_task, write_recorded, write_table
 from helpers.lab.machine import usable_cores
-from helpers.lab.model import Model
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 NAME = "3_hardware_codesign"

@@ -8,8 +8,8 @@ from pathlib import Path
 import helpers
 from benchmarks.model_optimization import INT8, Effort, distil_step, first_step, prune_step
 from helpers.lab import Comparison, Task, baseline, compare, load_task, write_recorded, write_table
-from helpers.lab.model import Model
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
 from helpers.model_optimization import (
     bits_against_perplexity,
     build,

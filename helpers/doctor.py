@@ -17,7 +17,7 @@ import psutil
 
 from helpers.lab import machine
 from helpers.lab.errors import InputError
-from helpers.lab.ledger import Ledger
+from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.paths import home
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # absent where the package is installed as a wheel
@@ -94,7 +94,7 @@ def gpu() -> Check:
 def weights() -> Check:
     """MiniLM's files and their SHA-256; nothing is fetched."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # before the Hub's library is imported: a doctor only looks
-    from helpers.lab.weights import MINILM_SHA256, find_weights
+    from helpers.lab.training.weights import MINILM_SHA256, find_weights
 
     try:
         find_weights()

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
 
 from .figures import change, interval, two
 from .findings import short_finding

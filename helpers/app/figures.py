@@ -2,7 +2,7 @@
 
 import math
 
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
 _MINUS = "\N{MINUS SIGN}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
 
 from .figures import change, cheaper, two, verb
 

@@ -7,7 +7,7 @@ import ipywidgets
 import traitlets
 
 from helpers.lab.errors import InputError
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
 
 from .charts import cost_spec, speedup_spec
 from .controls import ControlBox, Controls

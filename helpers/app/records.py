@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.lab.errors import InputError
-from helpers.lab.measurement import COLUMNS, Measurement, read_recorded
+from helpers.lab.measuring.measurement import COLUMNS, Measurement, read_recorded
 
 
 def recorded(name: str, folder: Path | None = None) -> list[Measurement]:
@@ -28,7 +28,7 @@ def recorded_table(name: str, folder: Path | None = None) -> Any:
     Raises:
         InputError: no such file; the message lists those there are.
     """
-    from helpers.lab.recordings import read_table  # pandas takes a moment, and many pages show none
+    from helpers.lab.measuring.recorded import read_table  # pandas takes a moment, and many pages show none
 
     return read_table(_recording(name, ".json", folder))
 

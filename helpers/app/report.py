@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from helpers.lab import machine
-from helpers.lab.costs import DEFAULT_OFFER, cost, offer
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.money.costs import DEFAULT_OFFER, cost, offer
 
 from .tables import table_html
 from .vega import Chart, svg

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
 
 from .records import listed, replaced
 

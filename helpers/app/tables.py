@@ -7,7 +7,7 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.lab import machine
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
 
 from .figures import NONE, interval, signed, two
 from .labels import NAMED

@@ -10,9 +10,9 @@ import ipywidgets
 import traitlets
 from IPython.display import HTML, display
 
-from helpers.lab.costs import DEFAULT_OFFER, break_even, offer
 from helpers.lab.errors import InputError
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.money.costs import DEFAULT_OFFER, break_even, offer
 
 from .figures import count, ratio, signed, two
 from .findings import best, finding

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from helpers.lab.costs import DEFAULT_GRID, Offer, read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import DEFAULT_GRID, Offer, read_facts
 
 from .runs import Run
 

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from helpers.lab.costs import read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import read_facts
 
 from .serverless_offers import HOURS_A_MONTH
 

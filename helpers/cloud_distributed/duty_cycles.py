@@ -6,8 +6,8 @@ import math
 import numpy as np
 from scipy.optimize import brentq
 
-from helpers.lab.costs import Offer
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import Offer
 
 from .serverless import MONTH_S, round_up, serve
 from .serverless_offers import HOURS_A_MONTH, ServerlessOffer

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from helpers.lab.costs import read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import read_facts
 
 from .layout import Outcome
 from .quantiles import quantiles

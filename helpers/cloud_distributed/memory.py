@@ -4,8 +4,8 @@ import dataclasses
 import math
 from typing import Literal
 
-from helpers.lab.costs import read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import read_facts
 
 Precision = Literal["mixed", "fp32"]
 STAGES = {0: "data parallel", 1: "ZeRO 1", 2: "ZeRO 2", 3: "ZeRO 3 / FSDP"}

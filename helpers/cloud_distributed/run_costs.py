@@ -6,8 +6,8 @@ import re
 
 import pandas as pd
 
-from helpers.lab.costs import Offer, offers
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import Offer, offers
 
 from .checkpoints import daly_interval, expected_run_s
 from .serverless_offers import HOURS_A_MONTH

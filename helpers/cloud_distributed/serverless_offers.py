@@ -5,8 +5,8 @@ import functools
 import re
 from typing import Literal
 
-from helpers.lab.costs import read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import read_facts
 
 HOURS_A_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
 

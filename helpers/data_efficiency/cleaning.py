@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.task import Task
 
 from .linear import fit, out_of_fold
 from .noise import inject_noise

@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.task import Task
 
 from .shingles import Packed, jaccard, likely, signatures
 from .vectors import embed

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.task import Task
 
 from .deduplication import deduplicated, find_duplicates
 from .linear import fit

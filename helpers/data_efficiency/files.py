@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.files import read_rows, require_classes
 from helpers.lab.errors import InputError
-from helpers.lab.files import read_rows, require_classes
 
 from .cleaning import flags
 from .deduplication import find_duplicates, groups_of

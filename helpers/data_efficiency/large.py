@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.files import LONGEST_TEXT
 from helpers.lab.errors import InputError
-from helpers.lab.files import LONGEST_TEXT
 
 from .cleaning import flags_from
 from .deduplication import THRESHOLDS, band_keys, banding, bucket_pairs, groups_of

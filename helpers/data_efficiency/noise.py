@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.task import Task
 
 from .vectors import Features
 

@@ -33,7 +33,7 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str = "
 
     Exposure is that of Carlini et al. (USENIX Security 2019).
     """
-    from helpers.lab.statistics import wilson
+    from helpers.lab.measuring.intervals import wilson
 
     if secrets < 1 or samples < 1 or min(copies, default=0) < 1:
         raise InputError("An extraction test needs at least one secret, one sample and one copy.")

@@ -6,7 +6,7 @@ import unicodedata
 import numpy as np
 import pandas as pd
 
-from helpers.lab.task import Task
+from helpers.lab.data.task import Task
 
 from .deduplication import find_duplicates
 

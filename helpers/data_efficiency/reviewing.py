@@ -9,8 +9,8 @@ from typing import Literal
 
 import pandas as pd
 
+from helpers.lab.data.files import read_rows
 from helpers.lab.errors import InputError
-from helpers.lab.files import read_rows
 from helpers.lab.paths import home
 
 Action = Literal["keep", "relabel", "drop"]

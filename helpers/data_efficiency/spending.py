@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from helpers.lab.costs import DEFAULT_OFFER, offer
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import DEFAULT_OFFER, offer
 
 USD_A_LABEL = 0.10  # an assumption to be replaced by your own: 15 s of a person who costs $24 an hour
 

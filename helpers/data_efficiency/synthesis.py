@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.task import Task
 
 from .linear import Linear, fit
 from .selection import SEEDS

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.paths import cache, set_aside
-from helpers.lab.task import Task
-from helpers.lab.weights import MINILM, find_weights
+from helpers.lab.training.weights import MINILM, find_weights
 
 KINDS = ("minilm", "lexical", "pixels")
 LEXICAL_WIDTH = 256
@@ -137,8 +137,8 @@ def _encoder() -> tuple[Any, Any]:
     from transformers import AutoModel
     from transformers.utils import logging
 
-    from helpers.lab.text import TextEncoder
-    from helpers.lab.torch_model import MeanPoolClassifier, device
+    from helpers.lab.models.torch import MeanPoolClassifier, device
+    from helpers.lab.training.tokenizer import TextEncoder
 
     logging.disable_progress_bar()
     weights = find_weights(MINILM)
@@ -149,8 +149,8 @@ def _encoder() -> tuple[Any, Any]:
 def _minilm(texts: Sequence[str]) -> np.ndarray:
     import torch
 
-    from helpers.lab.text import pad
-    from helpers.lab.torch_model import device
+    from helpers.lab.models.torch import device
+    from helpers.lab.training.tokenizer import pad
 
     encoder, network = _encoder()
     rows = encoder.encode(texts)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.task import Task
-from helpers.lab.torch_model import count_parameters
-from helpers.lab.training import Progress, silent
-from helpers.lab.weights import MINILM
+from helpers.lab.models.torch import count_parameters
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.weights import MINILM
 
 from .adapters import Tuned, train_as, with_fitted_head
 from .names import never

@@ -12,12 +12,12 @@ from peft import IA3Config, LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.task import Task
-from helpers.lab.text import TextEncoder, pad
-from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel, count_parameters
-from helpers.lab.training import Progress, fine_tune, silent
-from helpers.lab.weights import MINILM
+from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_parameters
+from helpers.lab.training.fine_tuning import Progress, fine_tune, silent
+from helpers.lab.training.tokenizer import TextEncoder, pad
+from helpers.lab.training.weights import MINILM
 
 from .adapter_kinds import KINDS, require_kind
 from .bottlenecks import add_bottlenecks, norms

@@ -8,7 +8,7 @@ import torch
 
 from helpers.lab.errors import Cancelled, InputError
 from helpers.lab.machine import timing_turn
-from helpers.lab.training import Progress, silent
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .attention import attend
 from .attention_kinds import KINDS, Shape, attention_macs, cache_bytes, require_kind

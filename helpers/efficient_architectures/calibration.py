@@ -10,12 +10,12 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.model import Card, Model
-from helpers.lab.sklearn_model import SklearnModel
-from helpers.lab.static_model import WEIGHTS, StaticModel
-from helpers.lab.task import Task
-from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.sklearn import SklearnModel
+from helpers.lab.models.static import WEIGHTS, StaticModel
+from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
 
 COLDEST, HOTTEST = 0.01, 100.0
 

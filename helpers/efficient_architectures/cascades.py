@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from helpers.lab.cascade_model import CascadeModel, confidence
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.model import Card, Model
-from helpers.lab.task import Task
+from helpers.lab.models.cascade import CascadeModel, confidence
+from helpers.lab.models.model import Card, Model
 
 from .names import STRATEGY
 

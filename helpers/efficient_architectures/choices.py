@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from helpers.lab.errors import InputError
-from helpers.lab.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement
 
 
 def cheapest_within(measurements: Sequence[Measurement], points: float = 2.0) -> Measurement:

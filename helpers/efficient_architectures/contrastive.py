@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.task import Task
-from helpers.lab.text import pad
-from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel, device
-from helpers.lab.training import Progress, silent
-from helpers.lab.weights import MINILM, find_weights
+from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, device
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import pad
+from helpers.lab.training.weights import MINILM, find_weights
 
 from .frozen import as_model, pretrained, short_name
 from .heads import embed_rows, fit_head, set_head

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.lab.cascade_model import confidence
 from helpers.lab.errors import InputError
+from helpers.lab.models.cascade import confidence
 
 from .cascades import follow
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from transformers import AutoModel
 
-from helpers.lab.baselines import mean_tokens
-from helpers.lab.model import Card
-from helpers.lab.task import Task
-from helpers.lab.text import TextEncoder
-from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters, device
-from helpers.lab.training import Progress, silent
-from helpers.lab.weights import MINILM, find_weights
+from helpers.lab.data.task import Task
+from helpers.lab.models.model import Card
+from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters, device
+from helpers.lab.training.baselines import mean_tokens
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import TextEncoder
+from helpers.lab.training.weights import MINILM, find_weights
 
 from .heads import embed_rows, fit_head, set_head
 from .names import STRATEGY, never

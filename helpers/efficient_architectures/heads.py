@@ -7,8 +7,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from helpers.lab.errors import Cancelled
-from helpers.lab.text import pad
-from helpers.lab.torch_model import MeanPoolClassifier
+from helpers.lab.models.torch import MeanPoolClassifier
+from helpers.lab.training.tokenizer import pad
 
 from .names import never
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.lab.costs import read_facts
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.statistics import wilson
-from helpers.lab.task import Task
-from helpers.lab.text import TextEncoder
-from helpers.lab.weights import find_weights
+from helpers.lab.measuring.intervals import wilson
+from helpers.lab.money.costs import read_facts
+from helpers.lab.training.tokenizer import TextEncoder
+from helpers.lab.training.weights import find_weights
 
 PROMPT = "Classify the message. Answer with one of these labels and nothing else: {labels}.\n\nMessage: {text}\nLabel:"
 

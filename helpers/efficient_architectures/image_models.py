@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.model import Card, save_card
-from helpers.lab.task import Task
-from helpers.lab.torch_model import count_parameters
-from helpers.lab.training import Progress, silent
+from helpers.lab.models.model import Card, save_card
+from helpers.lab.models.torch import count_parameters
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .convolution_kinds import CONFIGURED, DESIGNS
 from .convolutions import conv_block, counted_macs

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
 from helpers.lab.machine import timing_turn
-from helpers.lab.statistics import wilson
-from helpers.lab.task import Task
-from helpers.lab.training import Progress, silent
+from helpers.lab.measuring.intervals import wilson
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .convolutions import median_interval
 from .image_models import ImageModel, train_images

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.training import Progress, silent
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .attention import attend
 from .attention_kinds import Shape, require_kind

@@ -11,13 +11,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.model import Card, Model
-from helpers.lab.sklearn_model import SklearnModel, tfidf_baseline
-from helpers.lab.statistics import wilson
-from helpers.lab.task import Task
-from helpers.lab.training import Progress, silent
-from helpers.lab.weights import MINILM
+from helpers.lab.measuring.intervals import wilson
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.sklearn import SklearnModel, tfidf_baseline
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.weights import MINILM
 
 from .ladder_steps import STEPS, require_steps
 from .names import STRATEGY, never
@@ -96,7 +96,7 @@ def _contrastive(climb: _Climb) -> Model:
 
 
 def _fine_tuned(climb: _Climb) -> Model:
-    from helpers.lab.baselines import baseline
+    from helpers.lab.training.baselines import baseline
 
     return baseline(climb.task, climb.encoder, epochs=climb.epochs, seed=climb.seed, progress=climb.progress,
                     cancelled=climb.cancelled)

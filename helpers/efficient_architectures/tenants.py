@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn
-from helpers.lab.model import load
-from helpers.lab.task import Task
-from helpers.lab.text import pad
-from helpers.lab.weights import MINILM
+from helpers.lab.models.model import load
+from helpers.lab.training.tokenizer import pad
+from helpers.lab.training.weights import MINILM
 
 from .adapters import Tuned, merge
 from .frozen import pretrained

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled
-from helpers.lab.model import Card
-from helpers.lab.static_model import StaticModel
-from helpers.lab.task import Task
-from helpers.lab.weights import MINILM
+from helpers.lab.models.model import Card
+from helpers.lab.models.static import StaticModel
+from helpers.lab.training.weights import MINILM
 
 from .frozen import pretrained, short_name
 from .heads import fit_head

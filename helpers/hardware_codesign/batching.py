@@ -8,7 +8,7 @@ import pandas as pd
 
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn
-from helpers.lab.model import Model
+from helpers.lab.models.model import Model
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 

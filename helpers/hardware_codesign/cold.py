@@ -4,7 +4,7 @@ import json
 import sys
 
 from helpers.lab.machine import peak_resident_bytes
-from helpers.lab.model import load
+from helpers.lab.models.model import load
 
 
 def main() -> None:

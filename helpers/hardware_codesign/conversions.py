@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.exporting import export, openvino_graph, write_onnx
-from helpers.lab.model import Card, Model
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.exporting.graph import export, openvino_graph, write_onnx
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.torch import TorchTextModel
 
 TITLES = {"pytorch": "PyTorch", "compiled": "torch.compile", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
           "cuda": "ONNX Runtime CUDA", "tensorrt": "TensorRT"}
@@ -131,7 +131,7 @@ def _onnx_int8(base: TorchTextModel, card: Card, _settings: dict, _task: Task | 
     """onnxruntime.ai, 'Quantize ONNX models': dynamic, here with a scale for each output column."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from helpers.lab.onnx_model import OnnxTextModel
+    from helpers.lab.models.onnx import OnnxTextModel
 
     with tempfile.TemporaryDirectory() as folder, _without_hints():
         plain, target = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
@@ -164,7 +164,7 @@ def _openvino_fp32(base: TorchTextModel, card: Card, settings: dict, _task: Task
 def _openvino_bf16(base: TorchTextModel, card: Card, settings: dict, _task: Task | None) -> Model:
     import openvino
 
-    from helpers.lab.openvino_model import OpenVinoTextModel
+    from helpers.lab.models.openvino import OpenVinoTextModel
 
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise InputError("OpenVINO has no bf16 on this CPU: it would compute in fp32.")
@@ -180,8 +180,8 @@ def _openvino_int8(base: TorchTextModel, card: Card, _settings: dict, task: Task
     """
     import nncf
 
-    from helpers.lab.openvino_model import OpenVinoTextModel
-    from helpers.lab.text import pad
+    from helpers.lab.models.openvino import OpenVinoTextModel
+    from helpers.lab.training.tokenizer import pad
 
     if task is None:
         raise InputError("OpenVINO's int8 needs a task, whose training rows fix the activations' ranges.")
@@ -199,7 +199,7 @@ def _gpu_provider(provider: str) -> Any:
     def make(base: TorchTextModel, card: Card, _settings: dict, _task: Task | None) -> Model:
         import onnxruntime
 
-        from helpers.lab.onnx_model import OnnxTextModel
+        from helpers.lab.models.onnx import OnnxTextModel
 
         if provider not in onnxruntime.get_available_providers():
             raise InputError(f"No {provider} here: it needs an NVIDIA GPU and the package onnxruntime-gpu.")

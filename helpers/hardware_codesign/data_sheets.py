@@ -2,8 +2,8 @@
 
 import functools
 
-from helpers.lab.costs import read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import read_facts
 
 from .ceilings import Ceilings
 

@@ -12,11 +12,11 @@ import onnxruntime
 import pandas as pd
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting import write_onnx
+from helpers.lab.exporting.graph import write_onnx
 from helpers.lab.machine import timing_turn, usable_cores
-from helpers.lab.statistics import ratio_of_medians
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.tokenizer import pad
 
 _LEVELS = {"none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
            "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from helpers.lab.costs import offers, read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import offers, read_facts
 
 from .data_sheets import device_bytes, device_ceilings, device_of
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 from helpers.lab.machine import peak_resident_bytes
-from helpers.lab.model import Model, load
+from helpers.lab.models.model import Model, load
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
 def use_threads(model: Model, count: int) -> None:
     """Let the model compute with so many threads, whatever the number of cores."""
     if model.runtime == "onnxruntime":
-        from helpers.lab.onnx_model import session
+        from helpers.lab.models.onnx import session
 
         model.session = session(model.graph, count)
     elif model.runtime == "pytorch":

@@ -14,7 +14,7 @@ import pandas as pd
 
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn, usable_cores
-from helpers.lab.model import Model
+from helpers.lab.models.model import Model
 
 
 @dataclasses.dataclass(frozen=True)

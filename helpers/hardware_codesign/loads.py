@@ -7,7 +7,7 @@ import pandas as pd
 
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn
-from helpers.lab.model import Model
+from helpers.lab.models.model import Model
 
 from .batcher import DynamicBatcher, Load, open_loop
 from .batcher_model import Times, best_delay, highest_rate, p95_of, simulate_batcher, slowed

@@ -5,9 +5,9 @@ import concurrent.futures
 import openvino
 
 from helpers.lab.errors import InputError
-from helpers.lab.model import Card
-from helpers.lab.openvino_model import OpenVinoTextModel
-from helpers.lab.text import TextEncoder
+from helpers.lab.models.model import Card
+from helpers.lab.models.openvino import OpenVinoTextModel
+from helpers.lab.training.tokenizer import TextEncoder
 
 HINTS = ("latency", "throughput")
 

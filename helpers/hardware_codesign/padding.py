@@ -11,8 +11,8 @@ import torch
 
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn, usable_cores
-from helpers.lab.text import pad
-from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel
+from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.training.tokenizer import pad
 
 from .ceilings import Ceilings, torch_threads
 from .time_model import encoder_work

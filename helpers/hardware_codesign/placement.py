@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from helpers.lab.costs import DEFAULT_GRID, Offer, offers, read_facts
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import DEFAULT_GRID, Offer, offers, read_facts
 
 from .data_sheets import device_ceilings, device_of
 from .time_model import TimeModel

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn
-from helpers.lab.model import Model
-from helpers.lab.statistics import ratio_of_medians
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from . import conversions
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from helpers.lab.errors import InputError
 from helpers.lab.machine import timing_turn, usable_cores
-from helpers.lab.statistics import ratio_of_medians
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.models.torch import TorchTextModel
 
 from .ceilings import torch_threads
 

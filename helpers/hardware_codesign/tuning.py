@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .runtimes import TOLERANCE, Candidate, compare_runtimes, option
 

@@ -3,19 +3,20 @@
 Names are imported when they are first used, so that showing records does not import torch.
 """
 
-from .exports import lazily
+from helpers.lab.exports import lazily
 
 _HOME = {
-    "Task": "task", "load_task": "task",
-    "Model": "model", "Card": "model", "load": "model",
-    "Measurement": "measurement", "read_recorded": "measurement", "write_recorded": "measurement",
-    "write_table": "recordings", "read_table": "recordings",
-    "baseline": "baselines", "load_pretrained": "baselines",
-    "tfidf_baseline": "sklearn_model",
-    "export": "exporting",
-    "compare": "comparison", "Comparison": "comparison",
-    "cost": "costs", "offer": "costs", "offers": "costs", "break_even": "costs",
-    "Ledger": "ledger",
+    "Task": "data.task", "load_task": "data.task",
+    "Model": "models.model", "Card": "models.model", "load": "models.model",
+    "Measurement": "measuring.measurement", "read_recorded": "measuring.measurement",
+    "write_recorded": "measuring.measurement",
+    "write_table": "measuring.recorded", "read_table": "measuring.recorded",
+    "baseline": "training.baselines", "load_pretrained": "training.baselines",
+    "tfidf_baseline": "models.sklearn",
+    "export": "exporting.graph",
+    "compare": "measuring.comparison", "Comparison": "measuring.comparison",
+    "cost": "money.costs", "offer": "money.costs", "offers": "money.costs", "break_even": "money.costs",
+    "Ledger": "measuring.ledger",
     "sweep": "sweeping",
     "fingerprint": "machine",
     "InputError": "errors", "Cancelled": "errors",

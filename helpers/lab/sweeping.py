@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import joblib
 
-from .errors import InputError
-from .machine import usable_cores
+from helpers.lab.errors import InputError
+from helpers.lab.machine import usable_cores
 
 
 def sweep(fn: Callable[..., Any], grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],

@@ -6,8 +6,8 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from helpers.lab.errors import InputError
-from helpers.lab.model import Model
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from helpers.lab.cascade_model import CascadeModel, confidence
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.model import Card, Model
-from helpers.lab.task import Task
+from helpers.lab.models.cascade import CascadeModel, confidence
+from helpers.lab.models.model import Card, Model
 
 from .distillation import STRATEGY
 

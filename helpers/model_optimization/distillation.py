@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from helpers.lab.baselines import mean_tokens
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.model import Card
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel, count_macs, count_parameters
-from helpers.lab.training import Progress, silent
+from helpers.lab.models.model import Card
+from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
+from helpers.lab.training.baselines import mean_tokens
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .anatomy import require_torch
 from .importance import importance_of

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.text import pad
+from helpers.lab.training.tokenizer import pad
 
 from .anatomy import Anatomy, anatomy
 

@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers.lab.comparison import compare
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
 from helpers.lab.machine import instruction_sets, timing_turn
-from helpers.lab.measurement import Measurement
-from helpers.lab.model import TextModel
-from helpers.lab.onnx_model import OnnxTextModel, session
-from helpers.lab.statistics import ratio_of_medians
-from helpers.lab.task import Task
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.measuring.comparison import compare
+from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.models.model import TextModel
+from helpers.lab.models.onnx import OnnxTextModel, session
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import pad
 
 # 8-bit multiply-accumulates an instruction slot over fp32 ones, from the instructions' definitions:
 # VNNI and dot product do four where FMA does one; without them AVX2 needs VPMADDUBSW, VPMADDWD and

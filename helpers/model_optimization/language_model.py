@@ -16,10 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.packing import PackedWeight, pack, unpack
-from helpers.lab.torch_model import device
-from helpers.lab.training import Progress, silent
-from helpers.lab.weights import find_weights
+from helpers.lab.exporting.packing import PackedWeight, pack, unpack
+from helpers.lab.models.torch import device
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.weights import find_weights
 
 START = "<|start|>"
 LONGEST_CONTEXT = 512  # tokens of one text, unless the model's own context is shorter

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from helpers.lab.errors import InputError
-from helpers.lab.text import pad
+from helpers.lab.training.tokenizer import pad
 
 from .language_model import LanguageModel
 

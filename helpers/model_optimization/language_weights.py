@@ -16,11 +16,11 @@ from torchao.quantization import quantize_
 from torchao.quantization.quantize_.workflows.intx.intx_choose_qparams_algorithm import IntxChooseQParamsAlgorithm
 
 from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.exporting.packing import PackedWeight
 from helpers.lab.machine import timing_turn
-from helpers.lab.model import folder_bytes
-from helpers.lab.packing import PackedWeight
-from helpers.lab.statistics import ratio_of_medians
-from helpers.lab.training import Progress, silent
+from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.models.model import folder_bytes
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .language_model import LanguageModel
 from .language_quality import Surprise, surprise

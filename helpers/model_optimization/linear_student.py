@@ -7,11 +7,11 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.model import Card, Model
-from helpers.lab.sklearn_model import SklearnModel, word_vectorizer
-from helpers.lab.task import Task
-from helpers.lab.training import Progress, silent
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.sklearn import SklearnModel, word_vectorizer
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .distillation import STRATEGY, lesson_of
 from .teaching import answers_of, part_of

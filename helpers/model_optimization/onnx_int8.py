@@ -20,8 +20,8 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting import write_onnx
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.exporting.graph import write_onnx
+from helpers.lab.models.torch import TorchTextModel
 
 CALIBRATIONS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile,
                 "entropy": CalibrationMethod.Entropy}

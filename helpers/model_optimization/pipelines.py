@@ -11,16 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.lab.cache import kept
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.exporting import export
-from helpers.lab.keeping import kept
-from helpers.lab.measurement import code_version
-from helpers.lab.model import Model
+from helpers.lab.exporting.graph import export
+from helpers.lab.measuring.measurement import code_version
+from helpers.lab.models.model import Model
+from helpers.lab.models.sklearn import tfidf_baseline
+from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache
-from helpers.lab.sklearn_model import tfidf_baseline
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel, weights_digest
-from helpers.lab.training import Progress, silent
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .anatomy import require_torch
 from .cascades import cascade

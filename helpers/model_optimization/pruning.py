@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from torch import nn
 
-from helpers.lab.baselines import mean_tokens
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.model import Model
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.models.model import Model
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.baselines import mean_tokens
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .anatomy import anatomy, require_torch
 from .budget import best, keep_within, parts_of

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.exporting import openvino_from_onnx, openvino_graph, streams_name, write_onnx
-from helpers.lab.model import Card, Model
-from helpers.lab.openvino_model import OpenVinoTextModel
-from helpers.lab.task import Task
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.exporting.graph import openvino_from_onnx, openvino_graph, streams_name, write_onnx
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.openvino import OpenVinoTextModel
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.tokenizer import pad
 
 from .schemes import SCHEMES
 
@@ -115,7 +115,7 @@ def _with_card(made: Any, source: TorchTextModel, card: Card) -> Model:
         module, packed = made
         return TorchTextModel(card, source.encoder, module, packed)
     if isinstance(made, bytes):
-        from helpers.lab.onnx_model import OnnxTextModel
+        from helpers.lab.models.onnx import OnnxTextModel
 
         with tempfile.TemporaryDirectory() as folder:
             graph = Path(folder) / "model.onnx"

@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled
-from helpers.lab.statistics import paired_difference
-from helpers.lab.task import Task
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.measuring.intervals import paired_difference
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import pad
 
 KERNELS = {  # name -> (largest weight code, clips at 16 bits)
     "8-bit weights, VNNI": (127, False),

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.ledger import Ledger
 from helpers.lab.machine import fingerprint, usable_cores
-from helpers.lab.measurement import Measurement
-from helpers.lab.model import Model, load
+from helpers.lab.measuring.ledger import Ledger
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.models.model import Model, load
+from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.paths import cache, home
 from helpers.lab.sweeping import sweep
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.training.fine_tuning import Progress, silent
 
 from .pipelines import Context, Step, build_from, folder_of, name_of, require_steps, start_of
 from .teaching import part_of
@@ -61,7 +61,7 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
         InputError: no pipelines, or a step that cannot be built.
         Cancelled: `cancelled()` turned true; asked between groups of pipelines.
     """
-    from helpers.lab.comparison import compare  # slow to import, and the building processes do without
+    from helpers.lab.measuring.comparison import compare  # slow to import, and the building processes do without
 
     pipelines = _distinct(pipelines)
     start, ledger = start_of(base, task), ledger or Ledger()

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 from torchao.quantization import quantize_
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled
-from helpers.lab.task import Task
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import pad
 
 from .quantization import linear_layers
 from .weight_only import require_numbers, weight_config

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from helpers.lab.comparison import Comparison, compare
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.ledger import Ledger
 from helpers.lab.machine import timing_turn
-from helpers.lab.measurement import Measurement
-from helpers.lab.task import Task
-from helpers.lab.text import TextEncoder
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.measuring.comparison import Comparison, compare
+from helpers.lab.measuring.ledger import Ledger
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import TextEncoder
 
 from .pipelines import Step, build, label, name_of
 from .teaching import part_of

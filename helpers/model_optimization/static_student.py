@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.model import Card
-from helpers.lab.static_model import StaticModel
-from helpers.lab.task import Task
-from helpers.lab.text import TextEncoder
-from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel
-from helpers.lab.training import Progress, silent
+from helpers.lab.models.model import Card
+from helpers.lab.models.static import StaticModel
+from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import TextEncoder
 
 from .anatomy import require_torch
 from .distillation import STRATEGY, lesson_of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.errors import InputError
-from helpers.lab.torch_model import MeanPoolClassifier
+from helpers.lab.models.torch import MeanPoolClassifier
 
 from .anatomy import anatomy, configs_of
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from helpers.lab.errors import InputError
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.models.torch import TorchTextModel
 
 from .anatomy import Anatomy, anatomy, configs_of
 from .budget import best

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.model import LARGEST_BATCH, Model
+from helpers.lab.models.model import LARGEST_BATCH, Model
+from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache, set_aside
-from helpers.lab.torch_model import TorchTextModel, weights_digest
-from helpers.lab.training import BATCH, Progress, fine_tune, silent
+from helpers.lab.training.fine_tuning import BATCH, Progress, fine_tune, silent
 
 from .anatomy import anatomy
 from .losses import hidden_loss, mixed_loss, relation_loss

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from helpers.lab.errors import InputError
-from helpers.lab.model import Model
+from helpers.lab.models.model import Model
 
 from .anatomy import layer_weights
 

@@ -9,11 +9,11 @@ from torch import nn
 from torchao.quantization import IntxWeightOnlyConfig, PerGroup, quantize_
 from torchao.quantization.qat import QATConfig
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.packing import PackedWeight
-from helpers.lab.task import Task
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import Progress, fine_tune, silent
+from helpers.lab.exporting.packing import PackedWeight
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, fine_tune, silent
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
 _LAYERS = (nn.Linear, nn.Embedding)

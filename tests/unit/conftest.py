@@ -63,10 +63,10 @@ def make_tiny_model(task, seed: int = 0):
     import torch
     from transformers import BertConfig, BertModel
 
-    from helpers.lab.model import Card
-    from helpers.lab.text import TextEncoder
-    from helpers.lab.torch_model import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters
-    from helpers.lab.weights import find_weights
+    from helpers.lab.models.model import Card
+    from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters
+    from helpers.lab.training.tokenizer import TextEncoder
+    from helpers.lab.training.weights import find_weights
 
     torch.manual_seed(seed)
     config = BertConfig(vocab_size=30522, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.app.records import as_csv, as_json, listed, recorded, replaced
 from helpers.lab.errors import InputError
-from helpers.lab.measurement import COLUMNS, Measurement, write_recorded
+from helpers.lab.measuring.measurement import COLUMNS, Measurement, write_recorded
 
 
 def record(model: str = "base", speedup: float = 1.0, accuracy: float = 0.9, *, strategy: str = "baseline",

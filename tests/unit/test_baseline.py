@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.lab import Cancelled, InputError, baseline, baselines, load_task
-from helpers.lab.torch_model import MeanPoolClassifier
+from helpers.lab import Cancelled, InputError, baseline, load_task
+from helpers.lab.models.torch import MeanPoolClassifier
+from helpers.lab.training import baselines
 
 
 @pytest.fixture
@@ -85,7 +86,9 @@ def test_cancel_stops_the_training_and_leaves_no_entry(tiny_task, fresh_home):
 
 KILLED_WHILE_SAVING = """
 import os, signal, sys
-from helpers.lab import baseline, baselines, load, load_task, torch_model
+from helpers.lab import baseline, load, load_task
+from helpers.lab.training import baselines
+from helpers.lab.models import torch as torch_model
 baselines._make = lambda *_: load(sys.argv[2])
 torch_model.save_file = lambda weights, path: (open(path, "wb").write(b"half"), os.kill(os.getpid(), signal.SIGKILL))
 baseline(load_task(sys.argv[1]))

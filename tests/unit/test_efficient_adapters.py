@@ -22,9 +22,9 @@ from helpers.efficient_architectures.adapters import train_as
 from helpers.efficient_architectures.frozen import pretrained
 from helpers.efficient_architectures.heads import set_head
 from helpers.lab import InputError, load
-from helpers.lab.model import Card
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.weights import find_weights
+from helpers.lab.models.model import Card
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.weights import find_weights
 
 WIDTH, LAYERS, INNER = 32, 2, 64
 HEAD = WIDTH * 3 + 3

@@ -24,7 +24,7 @@ from helpers.efficient_architectures import (
 from helpers.efficient_architectures.contrastive import draw_pairs
 from helpers.efficient_architectures.heads import embed_rows, fit_head
 from helpers.lab import InputError, load
-from helpers.lab.weights import find_weights
+from helpers.lab.training.weights import find_weights
 
 
 @pytest.fixture(scope="session")

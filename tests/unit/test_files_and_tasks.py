@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.lab import InputError, load_task
-from helpers.lab.files import read_rows
+from helpers.lab.data.files import read_rows
 
 ROWS = [(f"{word} number {number}", label)
         for label, word in (("fruit", "apple"), ("tool", "hammer")) for number in range(6)]

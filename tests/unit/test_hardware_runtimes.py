@@ -24,8 +24,8 @@ from helpers.hardware_codesign.openvino_hints import HintedOpenVinoModel
 from helpers.hardware_codesign.runtimes import COLUMNS, TOLERANCE, Candidate, check_shapes, cold_start, option
 from helpers.lab import InputError, load
 from helpers.lab.machine import usable_cores
-from helpers.lab.model import Card
-from helpers.lab.torch_model import TorchTextModel
+from helpers.lab.models.model import Card
+from helpers.lab.models.torch import TorchTextModel
 
 ON_ANY_CPU = [option("pytorch"), option("pytorch", "bf16"), option("pytorch", "int8"), option("pytorch", padding=64),
               option("onnxruntime"), option("onnxruntime", "int8"), option("openvino", hint="latency")]

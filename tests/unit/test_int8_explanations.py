@@ -8,8 +8,8 @@ import torch
 
 from helpers.lab import Cancelled, InputError, export
 from helpers.lab.machine import timing_turn
-from helpers.lab.model import Card, TextModel
-from helpers.lab.text import TextEncoder
+from helpers.lab.models.model import Card, TextModel
+from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization import crossover, explain_speed, operator_times, paper_speedup, quantize, saturation
 from helpers.model_optimization.int8_speed import INT8_GAIN, _kind, int8_gain
 from helpers.model_optimization.saturated import KERNELS, _Int8Linear, pairwise_product

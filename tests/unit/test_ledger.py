@@ -180,7 +180,7 @@ def test_a_second_damaged_file_does_not_overwrite_the_first(tmp_path):
 def test_a_busy_ledger_is_not_taken_for_a_damaged_one(tmp_path, new_measurement, monkeypatch):
     path = tmp_path / "ledger.sqlite"
     Ledger(path).put(new_measurement(id="kept"))
-    monkeypatch.setattr("helpers.lab.ledger._BUSY_S", 0.05)
+    monkeypatch.setattr("helpers.lab.measuring.ledger._BUSY_S", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(InputError, match="locked"):

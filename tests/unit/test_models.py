@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.lab import InputError, Model, export, load, tfidf_baseline
-from helpers.lab.model import Card, TextModel, folder_bytes
-from helpers.lab.onnx_model import session
-from helpers.lab.text import TextEncoder, pad
-from helpers.lab.torch_model import TorchTextModel, count_macs, count_parameters
-from helpers.lab.training import fine_tune, length_batches
+from helpers.lab.models.model import Card, TextModel, folder_bytes
+from helpers.lab.models.onnx import session
+from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
+from helpers.lab.training.fine_tuning import fine_tune, length_batches
+from helpers.lab.training.tokenizer import TextEncoder, pad
 
 RUNTIMES = ["pytorch", "onnxruntime", "openvino", "scikit-learn"]
 ARTEFACTS = {"pytorch": "weights.safetensors", "onnxruntime": "model.onnx", "openvino": "model.bin",
@@ -134,7 +134,7 @@ def test_streams_and_micro_batches_give_the_rows_in_their_order(saved, models, t
     (5, {"streams": 2, "micro_batch": 4}, [2, 3]), (12, {"streams": 2, "micro_batch": 4}, [3, 3, 3, 3]),
     (16, {"streams": 2, "micro_batch": 4}, [4, 4, 4, 4]), (9, {"micro_batch": 4}, [1, 4, 4]), (5, {}, [5])])
 def test_rows_are_shared_out_so_that_no_stream_is_idle(tiny_model, texts, rows, settings, expected, monkeypatch):
-    monkeypatch.setattr("helpers.lab.model.usable_cores", lambda: 2)
+    monkeypatch.setattr("helpers.lab.models.model.usable_cores", lambda: 2)
     sizes = []
 
     class Noting(TextModel):
@@ -365,7 +365,7 @@ def test_cards_are_not_shared_by_mistake(tiny_model):
 def minilm_tokenizer():
     from tokenizers import Tokenizer
 
-    from helpers.lab.weights import find_weights
+    from helpers.lab.training.weights import find_weights
 
     return Tokenizer.from_file(str(find_weights() / "tokenizer.json"))
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.lab import Cancelled, InputError, Ledger, Model, load, tfidf_baseline
-from helpers.lab.cascade_model import CascadeModel
-from helpers.lab.comparison import Comparison
+from helpers.lab.measuring.comparison import Comparison
+from helpers.lab.models.cascade import CascadeModel
 from helpers.model_optimization import Stack, build, cascade, prune, quantize, search, stack
 from helpers.model_optimization import pipelines as pipelines_module
 from helpers.model_optimization.cascades import choose_threshold
@@ -296,7 +296,7 @@ def test_a_search_looks_at_validation_rows_only_and_repeats_nothing(tiny_model, 
         raise AssertionError("done again")
 
     monkeypatch.setattr("helpers.model_optimization.searching.sweep", nothing)
-    monkeypatch.setattr("helpers.lab.comparison.compare", nothing)
+    monkeypatch.setattr("helpers.lab.measuring.comparison.compare", nothing)
     assert search(sound, blind, pipelines, **options) == found
 
 
@@ -317,8 +317,8 @@ def test_a_search_builds_what_pipelines_share_once_and_never_waits_for_it(tiny_m
 
 
 def trained(model, task):
-    from helpers.lab.torch_model import TorchTextModel
-    from helpers.lab.training import fine_tune
+    from helpers.lab.models.torch import TorchTextModel
+    from helpers.lab.training.fine_tuning import fine_tune
 
     copy = make_tiny_model(task)
     fine_tune(copy.module, model.encoder.encode(task.train["text"][:]), task.train["label"][:], epochs=6,
@@ -332,7 +332,7 @@ def test_a_search_killed_after_the_building_measures_only(tiny_model, tiny_task,
 
     options = {"lose_at_most": 100.0, "give_up_at": 100.0, "rows": 4, "rounds": 2}
     with monkeypatch.context() as patch:
-        patch.setattr("helpers.lab.comparison.compare", killed)
+        patch.setattr("helpers.lab.measuring.comparison.compare", killed)
         with pytest.raises(KeyboardInterrupt):
             search(tiny_model, tiny_task, [[CUT]], **options)
     monkeypatch.setattr("helpers.model_optimization.searching.sweep", killed)

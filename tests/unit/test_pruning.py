@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 from helpers.lab import Cancelled, InputError, compare, export, load, tfidf_baseline
-from helpers.lab.model import folder_bytes
-from helpers.lab.text import pad
-from helpers.lab.torch_model import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
-from helpers.lab.training import fine_tune
+from helpers.lab.models.model import folder_bytes
+from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
+from helpers.lab.training.fine_tuning import fine_tune
+from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import METHODS, compressed_bytes, prune, quantize
 from helpers.model_optimization.anatomy import anatomy, layer_weights
 from helpers.model_optimization.budget import Part, best, keep_within, parts_of
@@ -465,7 +465,7 @@ def test_only_a_pytorch_model_is_pruned(tiny_task):
 def test_an_encoder_of_another_kind_is_refused(tiny_task):
     from transformers import DistilBertConfig, DistilBertModel
 
-    from helpers.lab.torch_model import MeanPoolClassifier
+    from helpers.lab.models.torch import MeanPoolClassifier
 
     config = DistilBertConfig(vocab_size=30522, dim=32, n_layers=1, n_heads=2, hidden_dim=64)
     other = make_tiny_model(tiny_task)

@@ -14,11 +14,11 @@ from onnx import numpy_helper
 from safetensors.torch import load_file
 
 from helpers.lab import Cancelled, InputError, export, load
-from helpers.lab.model import folder_bytes
-from helpers.lab.packing import PackedWeight, pack, unpack
-from helpers.lab.text import pad
-from helpers.lab.torch_model import TorchTextModel
-from helpers.lab.training import fine_tune
+from helpers.lab.exporting.packing import PackedWeight, pack, unpack
+from helpers.lab.models.model import folder_bytes
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import fine_tune
+from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import SCHEMES, quantization_aware, quantize, sensitivity
 from helpers.model_optimization.quantization import linear_layers
 from helpers.model_optimization.weight_only import BITS, quantize_weights

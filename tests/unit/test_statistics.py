@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from helpers.lab.metrics import quality
-from helpers.lab.statistics import mcnemar_p, paired_difference, ratio_of_medians, wilson
+from helpers.lab.measuring.intervals import mcnemar_p, paired_difference, ratio_of_medians, wilson
+from helpers.lab.measuring.metrics import quality
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
 

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
-from helpers.lab import InputError, docstrings, load_task, tfidf_baseline
-from helpers.lab.docstrings import harvest
+from helpers.lab import InputError, load_task, tfidf_baseline
+from helpers.lab.data import docstrings
+from helpers.lab.data.docstrings import harvest
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_the_installed_packages_give_over_10000_docstrings_in_10_domains():
 
 
 def test_harvesting_imports_none_of_the_packages():
-    code = ("import sys; from helpers.lab import docstrings; docstrings._installed_digest()\n"
+    code = ("import sys; from helpers.lab.data import docstrings; docstrings._installed_digest()\n"
             "print([name for name in ('sympy', 'sklearn', 'torch', 'openvino', 'IPython') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.lab import InputError, export, load, load_pretrained
-from helpers.lab.weights import find_weights
+from helpers.lab.training.weights import find_weights
 
 # Of sentence-transformers/all-MiniLM-L6-v2 on the Hugging Face Hub, as its model page says
 PUBLISHED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -124,7 +124,7 @@ def cached(home: Path, name: str, folder: Path) -> None:
 
 def offline(code: str, home: Path) -> str:
     """What a new process prints: the Hub's client reads its settings when it is imported."""
-    code = f"from helpers.lab.weights import *\ntry:\n    {code}\nexcept InputError as error: print(error)"
+    code = f"from helpers.lab.training.weights import *\ntry:\n    {code}\nexcept InputError as error: print(error)"
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
     environment.pop("HF_HUB_CACHE", None)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -12,13 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from .errors import InputError
-from .keeping import kept
-from .model import Card
-from .paths import cache
-from .task import Task
-from .text import TextEncoder, pad
-from .torch_model import (
+from helpers.lab.cache import kept
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+from helpers.lab.models.model import Card
+from helpers.lab.models.torch import (
     MeanPoolClassifier,
     OwnHeadClassifier,
     TorchTextModel,
@@ -26,8 +24,10 @@ from .torch_model import (
     count_parameters,
     device,
 )
-from .training import Progress, fine_tune, silent
-from .weights import MINILM, find_weights
+from helpers.lab.paths import cache
+from helpers.lab.training.fine_tuning import Progress, fine_tune, silent
+from helpers.lab.training.tokenizer import TextEncoder, pad
+from helpers.lab.training.weights import MINILM, find_weights
 
 logging.disable_progress_bar()
 

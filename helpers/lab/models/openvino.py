@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 import openvino
 
-from .model import FEW_ROWS, Card, TextModel
-from .text import TextEncoder
+from helpers.lab.models.model import FEW_ROWS, Card, TextModel
+from helpers.lab.training.tokenizer import TextEncoder
 
 
 class OpenVinoTextModel(TextModel):
@@ -20,7 +20,7 @@ class OpenVinoTextModel(TextModel):
     def __init__(self, card: Card, encoder: TextEncoder, graph: openvino.Model) -> None:
         super().__init__(card, encoder)
         self.graph = graph
-        precision = card.settings.get("precision", "f32")
+        precision = _computable(card.settings.get("precision", "f32"))
         options = {"NUM_STREAMS": self.streams, "INFERENCE_NUM_THREADS": self.streams * self.threads_per_stream,
                    "INFERENCE_PRECISION_HINT": precision}
         self._compiled = openvino.Core().compile_model(graph, "CPU", options)
@@ -37,3 +37,13 @@ class OpenVinoTextModel(TextModel):
     @classmethod
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         return cls(card, encoder, openvino.Core().read_model(path / "model.xml"))
+
+
+def _computable(precision: str) -> str:
+    """The arithmetic that was asked for where the CPU has it, else f32.
+
+    OpenVINO itself would put bf16 in the place of an f16 that the CPU lacks: other rounding under the same name.
+    """
+    needs = {"f16": "FP16", "bf16": "BF16"}.get(precision)
+    can = needs is None or needs in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return precision if can else "f32"

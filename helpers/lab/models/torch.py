@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
-from .model import Card, TextModel
-from .packing import pack, unpack
-from .text import TextEncoder
+from helpers.lab.exporting.packing import pack, unpack
+from helpers.lab.models.model import Card, TextModel
+from helpers.lab.training.tokenizer import TextEncoder
 
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
 for _name in ("torchao", "torch.utils._pytree"):

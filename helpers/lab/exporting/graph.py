@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from optimum.utils import DummyTextInputGenerator, NormalizedConfigManager
 
-from .errors import InputError
-from .model import Card, Model
-from .onnx_model import OnnxTextModel
-from .torch_model import TorchTextModel
+from helpers.lab.errors import InputError
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.onnx import OnnxTextModel
+from helpers.lab.models.torch import TorchTextModel
 
 RUNTIMES = ("pytorch", "onnxruntime", "openvino")
 
@@ -41,7 +41,7 @@ def export(model: TorchTextModel, runtime: str, **settings: Any) -> Model:
             graph = write_onnx(model, Path(folder) / "model.onnx")
             card = _exported(model, name, began, runtime, settings)
             return OnnxTextModel(card, model.encoder, graph)
-    from .openvino_model import OpenVinoTextModel
+    from helpers.lab.models.openvino import OpenVinoTextModel
 
     graph = openvino_graph(model)
     card = _exported(model, name, began, runtime, settings)

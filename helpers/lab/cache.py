@@ -6,9 +6,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .errors import InputError
-from .model import Model, load
-from .paths import set_aside
+from helpers.lab.errors import InputError
+from helpers.lab.models.model import Model, load
+from helpers.lab.paths import set_aside
 
 
 def kept(folder: Path, make: Callable[[], Model]) -> Model:

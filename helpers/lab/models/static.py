@@ -7,9 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from .errors import InputError
-from .model import Card, save_card
-from .text import TextEncoder
+from helpers.lab.errors import InputError
+from helpers.lab.models.model import Card, save_card
+from helpers.lab.training.tokenizer import TextEncoder
 
 WEIGHTS = ("vectors", "hidden_weight", "hidden_bias", "out_weight", "out_bias")
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from .errors import InputError
-from .machine import usable_cores
-from .text import TextEncoder, pad
+from helpers.lab.errors import InputError
+from helpers.lab.machine import usable_cores
+from helpers.lab.training.tokenizer import TextEncoder, pad
 
 LARGEST_BATCH = 64
 # Rows of like length, so that little padding is multiplied: in runtimes whose calls cost little, MiniLM
@@ -22,12 +22,12 @@ FEW_ROWS = 4
 
 # Where the class of a saved model is found. A name in a file is looked up here and never imported.
 _CLASSES = {
-    "pytorch": ("helpers.lab.torch_model", "TorchTextModel"),
-    "onnxruntime": ("helpers.lab.onnx_model", "OnnxTextModel"),
-    "openvino": ("helpers.lab.openvino_model", "OpenVinoTextModel"),
-    "scikit-learn": ("helpers.lab.sklearn_model", "SklearnModel"),
-    "numpy": ("helpers.lab.static_model", "StaticModel"),
-    "cascade": ("helpers.lab.cascade_model", "CascadeModel"),
+    "pytorch": ("helpers.lab.models.torch", "TorchTextModel"),
+    "onnxruntime": ("helpers.lab.models.onnx", "OnnxTextModel"),
+    "openvino": ("helpers.lab.models.openvino", "OpenVinoTextModel"),
+    "scikit-learn": ("helpers.lab.models.sklearn", "SklearnModel"),
+    "numpy": ("helpers.lab.models.static", "StaticModel"),
+    "cascade": ("helpers.lab.models.cascade", "CascadeModel"),
 }
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import costs
-from .energy import Power, measure_power
-from .errors import Cancelled, InputError
-from .ledger import Ledger
-from .machine import fingerprint, timing_turn, usable_cores
-from .measurement import COLUMNS, Measurement, key_of
-from .metrics import quality
-from .model import LARGEST_BATCH, Model, folder_bytes
-from .statistics import paired_difference, ratio_of_medians, wilson
-from .task import Task
-from .training import Progress, silent
+from helpers.lab.data.task import Task
+from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.machine import fingerprint, timing_turn, usable_cores
+from helpers.lab.measuring.energy import Power, measure_power
+from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians, wilson
+from helpers.lab.measuring.ledger import Ledger
+from helpers.lab.measuring.measurement import COLUMNS, Measurement, key_of
+from helpers.lab.measuring.metrics import quality
+from helpers.lab.models.model import LARGEST_BATCH, Model, folder_bytes
+from helpers.lab.money import costs
+from helpers.lab.training.fine_tuning import Progress, silent
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, LARGEST_BATCH)
 
@@ -187,7 +187,7 @@ def peak_bytes(model: Path, inputs: list) -> int | None:
     """
     if not inputs or not isinstance(inputs[0], str):
         return None
-    code = "\n".join(["import sys, json", "from helpers.lab.model import load",
+    code = "\n".join(["import sys, json", "from helpers.lab.models.model import load",
                       "from helpers.lab.machine import peak_resident_bytes", "model = load(sys.argv[1])",
                       "model.predict(json.load(sys.stdin))", "print(peak_resident_bytes())"])
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(model)], input=json.dumps(inputs),

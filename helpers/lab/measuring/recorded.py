@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .errors import InputError
-from .machine import describe, fingerprint
+from helpers.lab.errors import InputError
+from helpers.lab.machine import describe, fingerprint
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:

@@ -92,7 +92,7 @@ def key_of(task_digest: str, model: str, settings: dict[str, Any], machine_id: s
 def code_version() -> str:
     """Digest of this package's sources (12 hex digits): a changed experiment is another experiment."""
     digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]

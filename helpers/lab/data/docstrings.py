@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
-from .errors import InputError
-from .paths import cache, set_aside
+from helpers.lab.errors import InputError
+from helpers.lab.paths import cache, set_aside
 
 DOMAINS = {
     "arrays": ("numpy", "scipy"),

@@ -5,8 +5,8 @@ import dataclasses
 import functools
 import importlib.resources
 
-from .errors import InputError
-from .measurement import Measurement
+from helpers.lab.errors import InputError
+from helpers.lab.measuring.measurement import Measurement
 
 DEFAULT_OFFER = "AWS m6i.large"  # 2 vCPUs, and one of the few with both a price and power figures
 DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 import onnxruntime
 
-from .model import FEW_ROWS, Card, TextModel
-from .text import TextEncoder
+from helpers.lab.models.model import FEW_ROWS, Card, TextModel
+from helpers.lab.training.tokenizer import TextEncoder
 
 # Left out: the fused sum and layer norm goes through a row number by number on the CPU (1.32), some eight times slower
 # than the two operators that it replaces; in a small int8 model that was two fifths of the time.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .errors import InputError
+from helpers.lab.errors import InputError
 
 READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
 LONGEST_TEXT = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time

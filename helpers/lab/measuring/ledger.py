@@ -9,9 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from .errors import InputError
-from .measurement import Measurement
-from .paths import home, set_aside
+from helpers.lab.errors import InputError
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.paths import home, set_aside
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS measurements (

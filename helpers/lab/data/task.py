@@ -10,8 +10,8 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from .errors import InputError
-from .files import READABLE, read_rows, require_classes
+from helpers.lab.data.files import READABLE, read_rows, require_classes
+from helpers.lab.errors import InputError
 
 datasets.disable_progress_bars()
 
@@ -155,7 +155,7 @@ def _tickets() -> Task:
 
 
 def _docstrings() -> Task:
-    from .docstrings import harvest
+    from helpers.lab.data.docstrings import harvest
 
     parts = dict(list(harvest().groupby("split")))
     return _task("docstrings", parts["train"], parts["validation"], parts["test"],

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .errors import Cancelled
-from .text import pad
+from helpers.lab.errors import Cancelled
+from helpers.lab.training.tokenizer import pad
 
 Progress = Callable[[float | None, str], None]
 BATCH = 32

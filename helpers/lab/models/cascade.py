@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import log_softmax
 
-from .model import Card, Model, load, save_card
+from helpers.lab.models.model import Card, Model, load, save_card
 
 
 class CascadeModel:

@@ -11,8 +11,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from .model import Card, save_card
-from .task import Task
+from helpers.lab.data.task import Task
+from helpers.lab.models.model import Card, save_card
 
 
 class SklearnModel:

@@ -1,0 +1,1 @@
+"""Named data with frozen splits, and what is in a file."""

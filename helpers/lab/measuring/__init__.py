@@ -1,0 +1,1 @@
+"""Measurements: records, timing, intervals, energy, and where they are stored."""

@@ -1,0 +1,1 @@
+"""What predicts: one protocol, one file for each runtime."""

@@ -1,0 +1,1 @@
+"""Dollars, watt-hours and grams from measured throughput."""

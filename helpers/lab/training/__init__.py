@@ -1,0 +1,1 @@
+"""What makes the first model: tokenizer, weights, fine-tuning, heads."""
