@@ -29,12 +29,12 @@ from helpers.data_efficiency import (
     measure_curve,
     review_curve,
 )
+from helpers.data_efficiency.duplicates.near_duplicates import typos
+from helpers.data_efficiency.duplicates.shingles import Packed, hashed
+from helpers.data_efficiency.generation.synthesis import recombined
 from helpers.data_efficiency.linear import fit
-from helpers.data_efficiency.near_duplicates import typos
-from helpers.data_efficiency.shingles import Packed, hashed
-from helpers.data_efficiency.spending import interval
-from helpers.data_efficiency.strategies import STRATEGIES, Pool
-from helpers.data_efficiency.synthesis import recombined
+from helpers.data_efficiency.selection.labelling_cost import interval
+from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool
 from helpers.lab import InputError, Task, load_task
 from helpers.lab.machine import peak_resident_bytes
 

@@ -46,7 +46,7 @@ from helpers.efficient_architectures import (
     tune,
     working_bytes,
 )
-from helpers.efficient_architectures.adapters import Tuned
+from helpers.efficient_architectures.adapters.tuning import Tuned
 from helpers.lab import Measurement, Task, baseline, compare, load_task
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.models.model import Model

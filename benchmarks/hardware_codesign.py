@@ -24,7 +24,7 @@ from helpers.hardware_codesign import (
     time_grid,
     tune,
 )
-from helpers.hardware_codesign.runtimes import TOLERANCE, check_shapes
+from helpers.hardware_codesign.runtimes.candidates import TOLERANCE, check_shapes
 from helpers.lab import InputError, Task, baseline, compare
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model

@@ -22,9 +22,9 @@ from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.training.baselines import mean_tokens
 from helpers.model_optimization import build, compressed_bytes, distill_with_control, prune, search, stack
-from helpers.model_optimization.anatomy import anatomy
-from helpers.model_optimization.pipelines import Step
-from helpers.model_optimization.searching import Found
+from helpers.model_optimization.pipelines.searching import Found
+from helpers.model_optimization.pipelines.steps import Step
+from helpers.model_optimization.pruning.encoder_parts import anatomy
 
 ONE_MODEL, TWO_STAGES = 15, 40  # times cheaper than PyTorch fp32 eager
 PARTS = ("pruning", "distillation", "stack")

@@ -19,8 +19,8 @@ from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
 from helpers.lab.training.baselines import mean_tokens
 from helpers.lab.training.fine_tuning import fine_tune
-from helpers.model_optimization.anatomy import anatomy
-from helpers.model_optimization.static_student import principal_components, token_vectors
+from helpers.model_optimization.distillation.static_student import principal_components, token_vectors
+from helpers.model_optimization.pruning.encoder_parts import anatomy
 
 
 def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:

@@ -25,11 +25,11 @@ from helpers.hardware_codesign import (
     place,
     time_grid,
 )
-from helpers.hardware_codesign.batching import BATCHES, batch_times
-from helpers.hardware_codesign.ceilings import recorded_ceilings
-from helpers.hardware_codesign.loads import load_frame
-from helpers.hardware_codesign.runtimes import option
-from helpers.hardware_codesign.time_model import tokenize_seconds
+from helpers.hardware_codesign.batching.batch_sizes import BATCHES, batch_times
+from helpers.hardware_codesign.batching.load_test import load_frame
+from helpers.hardware_codesign.roofline.peaks import recorded_ceilings
+from helpers.hardware_codesign.roofline.time_model import tokenize_seconds
+from helpers.hardware_codesign.runtimes.candidates import option
 from helpers.lab import Task, baseline, compare, load_task, write_recorded, write_table
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model

@@ -20,7 +20,7 @@ from helpers.model_optimization import (
     prune,
     train_language_model,
 )
-from helpers.model_optimization.pipelines import Step
+from helpers.model_optimization.pipelines.steps import Step
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 EFFORT = Effort.of(quick=False)

@@ -1,33 +1,28 @@
 """Strategy 5: cloud-native and distributed, simulated at scale and checked against the real thing."""
 
-from helpers.lab.exports import lazily
+import lazy_loader
 
-_HOME = {
-    "poisson": "traffic", "with_rate": "traffic", "diurnal": "traffic", "bursts": "traffic", "flash_crowd": "traffic",
-    "growth": "traffic", "from_counts": "traffic", "exponential_service": "traffic",
-    "read_trace": "traces", "Trace": "traces",
-    "simulate": "fleet", "Fleet": "fleet",
-    "ServiceTimes": "service_times",
-    "Run": "runs", "replicate": "runs", "Outcome": "layout",
-    "bill": "bills", "Bill": "bills",
-    "Policy": "policies", "schedule": "policies", "predictive": "policies",
-    "target_utilisation": "autoscalers", "queue_length": "autoscalers", "concurrency_target": "autoscalers",
-    "ray_serve": "autoscalers",
-    "serve_llm": "llm_serving", "LlmServer": "llm_serving", "LlmRun": "llm_serving", "LanguageModel": "llm_serving",
-    "LANGUAGE_MODELS": "llm_serving",
-    "serverless_offer": "serverless_offers", "serverless_offers": "serverless_offers",
-    "serve": "serverless", "scale_to_zero": "serverless", "ServerlessBill": "serverless",
-    "break_even": "duty_cycles", "break_even_on_trace": "duty_cycles",
-    "split_load": "commitments", "hour_prices": "commitments", "load_duration": "commitments",
-    "calibrate": "communication", "scaling": "communication", "Link": "communication",
-    "slowest_useful_link": "communication",
-    "train_distributed": "training", "measure_scaling": "training",
-    "measured_overlap": "training", "predicted_step_s": "training", "Settings": "training",
-    "training_memory": "memory", "workers_needed": "memory",
-    "young_interval": "checkpoints", "daly_interval": "checkpoints", "simulate_runs": "checkpoints",
-    "expected_run_s": "checkpoints",
-    "spot_run": "run_costs", "on_demand_run": "run_costs", "training_costs": "run_costs",
-    "predict_file": "inference",
-}
-__all__ = sorted(_HOME)
-__getattr__ = lazily(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "traffic.generators": ["poisson", "with_rate", "diurnal", "bursts", "flash_crowd", "growth", "from_counts",
+                           "exponential_service"],
+    "traffic.traces": ["read_trace", "Trace"],
+    "simulator.fleet": ["simulate", "Fleet"],
+    "simulator.service_times": ["ServiceTimes"],
+    "simulator.runs": ["Run", "replicate"],
+    "simulator.layout": ["Outcome"],
+    "costs.bills": ["bill", "Bill"],
+    "simulator.policies": ["Policy", "schedule", "predictive"],
+    "simulator.autoscalers": ["target_utilisation", "queue_length", "concurrency_target", "ray_serve"],
+    "language_serving.serving": ["serve_llm", "LlmServer", "LlmRun", "LanguageModel", "LANGUAGE_MODELS"],
+    "costs.serverless_prices": ["serverless_offer", "serverless_offers"],
+    "costs.serverless": ["serve", "scale_to_zero", "ServerlessBill"],
+    "costs.serverless_break_even": ["break_even", "break_even_on_trace"],
+    "costs.commitments": ["split_load", "hour_prices", "load_duration"],
+    "training.communication": ["calibrate", "scaling", "Link", "slowest_useful_link"],
+    "training.data_parallel": ["train_distributed", "measure_scaling", "measured_overlap", "predicted_step_s",
+                               "Settings"],
+    "training.memory": ["training_memory", "workers_needed"],
+    "training.checkpoints": ["young_interval", "daly_interval", "simulate_runs", "expected_run_s"],
+    "training.training_cost": ["spot_run", "on_demand_run", "training_costs"],
+    "batch_inference": ["predict_file"],
+})

@@ -1,27 +1,24 @@
 """Strategy 4: data efficiency. How much data, which, and is what there is any good?"""
 
-from helpers.lab.exports import lazily
+import lazy_loader
 
-_HOME = {
-    "features": "vectors", "embed": "vectors", "Features": "vectors",
-    "data_report": "reports", "class_balance": "reports", "repaired": "reports",
-    "find_label_errors": "cleaning", "flag_quality": "cleaning", "review_curve": "cleaning", "review_worth": "cleaning",
-    "inject_noise": "noise", "with_labels": "noise", "Noise": "noise",
-    "find_duplicates": "deduplication", "deduplicated": "deduplication", "groups_of": "deduplication",
-    "overlap": "deduplication", "duplicate_effect": "duplicate_effects",
-    "inject_duplicates": "near_duplicates", "duplicate_quality": "near_duplicates",
-    "STRATEGIES": "strategies",
-    "choose_next": "selection", "label_with": "selection", "compare_strategies": "selection",
-    "against_random": "selection", "labels_to": "selection",
-    "prune_rows": "data_pruning", "prune_study": "data_pruning", "prune_gains": "data_pruning",
-    "measure_curve": "learning_curve", "fit_curve": "learning_curve", "check_curve": "learning_curve",
-    "LearningCurve": "learning_curve",
-    "augment": "augmentation", "augmentation_study": "augmentation", "gains_over": "augmentation",
-    "synthesize": "synthesis", "synthesis_study": "synthesis", "extraction_test": "privacy",
-    "nearest_real": "synthesis",
-    "Review": "reviewing", "replay": "reviewing", "clean_file": "files", "doubtful_rows": "files",
-    "clean_large": "large",
-    "compute_usd": "spending", "USD_A_LABEL": "spending",
-}
-__all__ = sorted(_HOME)
-__getattr__ = lazily(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "vectors": ["features", "embed", "Features"],
+    "cleaning.reports": ["data_report", "class_balance", "repaired"],
+    "cleaning.label_errors": ["find_label_errors", "flag_quality", "review_curve", "review_worth"],
+    "cleaning.noise": ["inject_noise", "with_labels", "Noise"],
+    "duplicates.finding": ["find_duplicates", "deduplicated", "groups_of", "overlap"],
+    "duplicates.effects": ["duplicate_effect"],
+    "duplicates.near_duplicates": ["inject_duplicates", "duplicate_quality"],
+    "selection.strategies": ["STRATEGIES"],
+    "selection.active_learning": ["choose_next", "label_with", "compare_strategies", "against_random", "labels_to"],
+    "selection.row_pruning": ["prune_rows", "prune_study", "prune_gains"],
+    "selection.learning_curves": ["measure_curve", "fit_curve", "check_curve", "LearningCurve"],
+    "generation.augmentation": ["augment", "augmentation_study", "gains_over"],
+    "generation.synthesis": ["synthesize", "synthesis_study", "nearest_real"],
+    "generation.privacy": ["extraction_test"],
+    "cleaning.reviews": ["Review", "replay"],
+    "cleaning.whole_file": ["clean_file", "doubtful_rows"],
+    "cleaning.large_files": ["clean_large"],
+    "selection.labelling_cost": ["compute_usd", "USD_A_LABEL"],
+})

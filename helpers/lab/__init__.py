@@ -3,23 +3,20 @@
 Names are imported when they are first used, so that showing records does not import torch.
 """
 
-from helpers.lab.exports import lazily
+import lazy_loader
 
-_HOME = {
-    "Task": "data.task", "load_task": "data.task",
-    "Model": "models.model", "Card": "models.model", "load": "models.model",
-    "Measurement": "measuring.measurement", "read_recorded": "measuring.measurement",
-    "write_recorded": "measuring.measurement",
-    "write_table": "measuring.recorded", "read_table": "measuring.recorded",
-    "baseline": "training.baselines", "load_pretrained": "training.baselines",
-    "tfidf_baseline": "models.sklearn",
-    "export": "exporting.graph",
-    "compare": "measuring.comparison", "Comparison": "measuring.comparison",
-    "cost": "money.costs", "offer": "money.costs", "offers": "money.costs", "break_even": "money.costs",
-    "Ledger": "measuring.ledger",
-    "sweep": "sweeping",
-    "fingerprint": "machine",
-    "InputError": "errors", "Cancelled": "errors",
-}
-__all__ = sorted(_HOME)
-__getattr__ = lazily(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "data.task": ["Task", "load_task"],
+    "models.model": ["Model", "Card", "load"],
+    "measuring.measurement": ["Measurement", "read_recorded", "write_recorded"],
+    "measuring.recorded": ["write_table", "read_table"],
+    "training.baselines": ["baseline", "load_pretrained"],
+    "models.sklearn": ["tfidf_baseline"],
+    "exporting.graph": ["export"],
+    "measuring.comparison": ["compare", "Comparison"],
+    "money.costs": ["cost", "offer", "offers", "break_even"],
+    "measuring.ledger": ["Ledger"],
+    "sweeping": ["sweep"],
+    "machine": ["fingerprint"],
+    "errors": ["InputError", "Cancelled"],
+})

@@ -1,23 +1,26 @@
 """Strategy 1: quantization, pruning, distillation, and what they give together: the same task with cheaper weights."""
 
-from helpers.lab.exports import lazily
+import lazy_loader
 
-_HOME = {
-    "quantize": "quantization", "SCHEMES": "schemes",
-    "quantization_aware": "weight_only",
-    "sensitivity": "sensitivities",
-    "explain_speed": "int8_speed", "crossover": "int8_speed", "operator_times": "int8_speed",
-    "paper_speedup": "int8_speed", "int8_gain": "int8_speed",
-    "saturation": "saturated",
-    "prune": "pruning", "METHODS": "granularities", "compressed_bytes": "unstructured",
-    "distill": "distillation", "distill_with_control": "distillation", "distill_static": "static_student",
-    "distill_linear": "linear_student",
-    "cascade": "cascades",
-    "train_language_model": "language_model", "load_language_model": "language_model",
-    "LanguageModel": "language_model", "surprise": "language_quality",
-    "quantize_language_model": "language_weights", "bits_against_perplexity": "language_weights",
-    "cache_in_8_bits": "language_cache",
-    "build": "pipelines", "stack": "stacking", "Stack": "stacking", "search": "searching",
-}
-__all__ = sorted(_HOME)
-__getattr__ = lazily(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "quantization.schemes": ["quantize"],
+    "options": ["SCHEMES"],
+    "quantization.weight_only": ["quantization_aware"],
+    "quantization.layer_sensitivity": ["sensitivity"],
+    "quantization.int8_speed": ["explain_speed", "crossover", "operator_times", "paper_speedup", "int8_gain"],
+    "quantization.saturating_products": ["saturation"],
+    "pruning.methods": ["prune"],
+    "granularities": ["METHODS"],
+    "pruning.unstructured": ["compressed_bytes"],
+    "distillation.distilling": ["distill", "distill_with_control"],
+    "distillation.static_student": ["distill_static"],
+    "distillation.linear_student": ["distill_linear"],
+    "pipelines.first_stage": ["cascade"],
+    "language_model.causal": ["train_language_model", "load_language_model", "LanguageModel"],
+    "language_model.perplexity": ["surprise"],
+    "language_model.weight_bits": ["quantize_language_model", "bits_against_perplexity"],
+    "language_model.kv_cache": ["cache_in_8_bits"],
+    "pipelines.steps": ["build"],
+    "pipelines.cumulative": ["stack", "Stack"],
+    "pipelines.searching": ["search"],
+})

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.model_optimization import nearest
-from helpers.model_optimization.searching import Found, Verdict
+from helpers.model_optimization.pipelines.searching import Found, Verdict
 
 ONE, SHORT, BEHIND = [{"step": "prune"}], [{"step": "distill"}], [{"step": "distill"}, {"step": "cascade"}]
 

@@ -9,7 +9,7 @@ import time
 import pandas as pd
 import pytest
 
-from helpers.cloud_distributed.inference import predict_file
+from helpers.cloud_distributed.batch_inference import predict_file
 from helpers.lab import InputError
 
 

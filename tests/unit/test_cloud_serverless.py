@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.cloud_distributed.commitments import hour_prices, load_duration, split_load
-from helpers.cloud_distributed.duty_cycles import billed_share, break_even, break_even_on_trace
-from helpers.cloud_distributed.serverless import run_pool, scale_to_zero, serve
-from helpers.cloud_distributed.serverless_offers import serverless_offer, serverless_offers
+from helpers.cloud_distributed.costs.commitments import hour_prices, load_duration, split_load
+from helpers.cloud_distributed.costs.serverless import run_pool, scale_to_zero, serve
+from helpers.cloud_distributed.costs.serverless_break_even import billed_share, break_even, break_even_on_trace
+from helpers.cloud_distributed.costs.serverless_prices import serverless_offer, serverless_offers
 from helpers.lab import InputError, offer
 
 FACTS = Path(__file__).parents[2] / "helpers" / "facts"

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from helpers.cloud_distributed import checkpoints, communication, memory, run_costs
-from helpers.cloud_distributed.training import (
+from helpers.cloud_distributed.training import checkpoints, communication, memory
+from helpers.cloud_distributed.training import training_cost as run_costs
+from helpers.cloud_distributed.training.data_parallel import (
     Settings,
     measured_overlap,
     predicted_step_s,
     train_distributed,
 )
-from helpers.cloud_distributed.workers import run_workers
+from helpers.cloud_distributed.training.workers import run_workers
 from helpers.lab import InputError, offer, offers
 from helpers.lab.errors import Cancelled
 

@@ -21,10 +21,10 @@ from helpers.data_efficiency import (
     review_worth,
     with_labels,
 )
-from helpers.data_efficiency.cleaning import flags_from
+from helpers.data_efficiency.cleaning.label_errors import flags_from
+from helpers.data_efficiency.cleaning.reports import language_of
 from helpers.data_efficiency.linear import fit, fold_of, one_hot, out_of_fold
-from helpers.data_efficiency.reports import language_of
-from helpers.data_efficiency.spending import Watch, compute_usd, interval
+from helpers.data_efficiency.selection.labelling_cost import Watch, compute_usd, interval
 from helpers.lab import load_task, offer
 from helpers.lab.errors import InputError
 

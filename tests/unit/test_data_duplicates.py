@@ -21,9 +21,9 @@ from helpers.data_efficiency import (
     inject_duplicates,
     overlap,
 )
-from helpers.data_efficiency.deduplication import NEIGHBOURS
-from helpers.data_efficiency.near_duplicates import COPIES, reordered, typos
-from helpers.data_efficiency.shingles import Packed, hashed, jaccard, likely, shingle_set, signatures
+from helpers.data_efficiency.duplicates.finding import NEIGHBOURS
+from helpers.data_efficiency.duplicates.near_duplicates import COPIES, reordered, typos
+from helpers.data_efficiency.duplicates.shingles import Packed, hashed, jaccard, likely, shingle_set, signatures
 from helpers.lab import load_task
 from helpers.lab.errors import InputError
 

@@ -21,10 +21,10 @@ from helpers.data_efficiency import (
     replay,
     synthesize,
 )
-from helpers.data_efficiency.augmentation import fill_in, mixed
+from helpers.data_efficiency.generation.augmentation import fill_in, mixed
+from helpers.data_efficiency.generation.synthesis import filtered, recombined
+from helpers.data_efficiency.generation.word_model import SHORTER, WordModel
 from helpers.data_efficiency.linear import Linear
-from helpers.data_efficiency.synthesis import filtered, recombined
-from helpers.data_efficiency.word_model import SHORTER, WordModel
 from helpers.lab.errors import InputError
 
 TEXTS = ["where is my parcel now", "where is my order now", "i want my money back", "i want the refund back"]
@@ -41,7 +41,7 @@ def test_changed_copies_keep_label_and_words(method):
 
 
 def test_a_hidden_word_is_filled_in_from_both_neighbours():
-    from helpers.data_efficiency.augmentation import _between
+    from helpers.data_efficiency.generation.augmentation import _between
 
     seen = _between(["a red house", "a blue house", "a blue house", "one tree here"])
     filled = {fill_in("a red house", seen, random.Random(seed)) for seed in range(40)}
@@ -283,7 +283,7 @@ def test_the_source_is_never_overwritten(own_file, tmp_path):
 
 
 def test_a_large_file_goes_through_in_chunks(tmp_path, monkeypatch):
-    from helpers.data_efficiency import large
+    from helpers.data_efficiency.cleaning import large_files as large
 
     monkeypatch.setattr(large, "CHUNK", 64)
     rng = random.Random(0)

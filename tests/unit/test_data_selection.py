@@ -22,9 +22,9 @@ from helpers.data_efficiency import (
     prune_rows,
     prune_study,
 )
-from helpers.data_efficiency.data_pruning import el2n, forgetting, prototypes
 from helpers.data_efficiency.linear import fit
-from helpers.data_efficiency.strategies import Pool, badge, discriminative, k_center, typiclust
+from helpers.data_efficiency.selection.row_pruning import el2n, forgetting, prototypes
+from helpers.data_efficiency.selection.strategies import Pool, badge, discriminative, k_center, typiclust
 from helpers.lab.errors import InputError
 
 

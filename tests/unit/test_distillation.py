@@ -19,13 +19,13 @@ from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import distill, distill_linear, distill_static, distill_with_control
-from helpers.model_optimization.linear_student import linear_classifier
-from helpers.model_optimization.losses import hidden_loss, mixed_loss, relation_loss, soft_target_loss
-from helpers.model_optimization.static_student import principal_components, token_vectors
-from helpers.model_optimization.structured import sizes_of
-from helpers.model_optimization.students import spread, student_of
-from helpers.model_optimization.teaching import Lesson, answers_of, teach
-from helpers.model_optimization.transfer import augment
+from helpers.model_optimization.distillation.linear_student import linear_classifier
+from helpers.model_optimization.distillation.losses import hidden_loss, mixed_loss, relation_loss, soft_target_loss
+from helpers.model_optimization.distillation.static_student import principal_components, token_vectors
+from helpers.model_optimization.distillation.students import spread, student_of
+from helpers.model_optimization.distillation.teaching import Lesson, answers_of, teach
+from helpers.model_optimization.distillation.transfer_set import augment
+from helpers.model_optimization.pruning.structured import sizes_of
 
 QUICK = {"augmented": 1, "epochs": 1.0}
 
@@ -212,7 +212,7 @@ def test_a_student_taught_from_inside_comes_nearer_there(teacher, tiny_task, wei
     lesson = Lesson(tiny_task.train["text"][:32], tiny_task.train["label"][:32], **weights)
     found = []
     for model in (plain, inside):
-        from helpers.model_optimization.teaching import _Pair
+        from helpers.model_optimization.distillation.teaching import _Pair
 
         ids, mask = (torch.from_numpy(array) for array in pad(teacher.encoder.encode(lesson.texts)))
         pair = _Pair(model.module, teacher, lesson).eval()

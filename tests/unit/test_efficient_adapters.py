@@ -18,12 +18,12 @@ from helpers.efficient_architectures import (
     tenant_tasks,
     tune,
 )
-from helpers.efficient_architectures.adapters import train_as
-from helpers.efficient_architectures.frozen import pretrained
-from helpers.efficient_architectures.heads import set_head
+from helpers.efficient_architectures.adapters.tuning import train_as
+from helpers.efficient_architectures.right_sizing.frozen import pretrained
 from helpers.lab import InputError, load
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.heads import set_head
 from helpers.lab.training.weights import find_weights
 
 WIDTH, LAYERS, INNER = 32, 2, 64

@@ -21,9 +21,9 @@ from helpers.efficient_architectures import (
     with_floor,
     zero_shot,
 )
-from helpers.efficient_architectures.contrastive import draw_pairs
-from helpers.efficient_architectures.heads import embed_rows, fit_head
+from helpers.efficient_architectures.right_sizing.contrastive import draw_pairs
 from helpers.lab import InputError, load
+from helpers.lab.training.heads import embed_rows, fit_head
 from helpers.lab.training.weights import find_weights
 
 

@@ -23,12 +23,12 @@ from helpers.hardware_codesign import (
     padding_share,
     simulate_batcher,
 )
-from helpers.hardware_codesign.batcher_model import p95_of, service_table, slowed
-from helpers.hardware_codesign.batching import batch_frame
-from helpers.hardware_codesign.layouts import Layout, usual_layouts
-from helpers.hardware_codesign.loads import times_of
-from helpers.hardware_codesign.padding import PADS, packed_logits
-from helpers.hardware_codesign.runtimes import option
+from helpers.hardware_codesign.batching.batch_sizes import batch_frame
+from helpers.hardware_codesign.batching.batcher_model import p95_of, service_table, slowed
+from helpers.hardware_codesign.batching.layouts import Layout, usual_layouts
+from helpers.hardware_codesign.batching.load_test import times_of
+from helpers.hardware_codesign.batching.padding import PADS, packed_logits
+from helpers.hardware_codesign.runtimes.candidates import option
 from helpers.lab import InputError
 from helpers.lab.machine import usable_cores
 

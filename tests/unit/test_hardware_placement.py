@@ -14,8 +14,8 @@ from helpers.hardware_codesign import (
     place_on_offers,
     token_costs,
 )
-from helpers.hardware_codesign.language_models import decode_step_s, largest_batch, prefill_s
-from helpers.hardware_codesign.placement import Here
+from helpers.hardware_codesign.language_serving.decoders import decode_step_s, largest_batch, prefill_s
+from helpers.hardware_codesign.placement.rented_machines import Here
 from helpers.lab import InputError, offer
 
 WORK = pd.DataFrame({"length": [32], "linear": [680e6], "attention": [10e6], "activation_bytes": [20e6],

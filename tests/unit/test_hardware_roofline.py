@@ -21,10 +21,10 @@ from helpers.hardware_codesign import (
     time_grid,
     why_slow,
 )
-from helpers.hardware_codesign.ceilings import _int8_product, recorded_ceilings, torch_threads
-from helpers.hardware_codesign.counting import layer_seconds
-from helpers.hardware_codesign.data_sheets import device_of
-from helpers.hardware_codesign.time_model import judged, tokenize_seconds
+from helpers.hardware_codesign.roofline.counting import layer_seconds
+from helpers.hardware_codesign.roofline.data_sheets import device_of
+from helpers.hardware_codesign.roofline.peaks import _int8_product, recorded_ceilings, torch_threads
+from helpers.hardware_codesign.roofline.time_model import judged, tokenize_seconds
 from helpers.lab import InputError, offers
 from helpers.lab.machine import usable_cores
 

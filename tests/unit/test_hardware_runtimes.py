@@ -20,8 +20,15 @@ from helpers.hardware_codesign import (
     tune,
     worth_making_after,
 )
-from helpers.hardware_codesign.openvino_hints import HintedOpenVinoModel
-from helpers.hardware_codesign.runtimes import COLUMNS, TOLERANCE, Candidate, check_shapes, cold_start, option
+from helpers.hardware_codesign.runtimes.candidates import (
+    COLUMNS,
+    TOLERANCE,
+    Candidate,
+    check_shapes,
+    cold_start,
+    option,
+)
+from helpers.hardware_codesign.runtimes.openvino_hints import HintedOpenVinoModel
 from helpers.lab import InputError, load
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Card

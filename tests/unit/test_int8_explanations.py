@@ -11,8 +11,8 @@ from helpers.lab.machine import timing_turn
 from helpers.lab.models.model import Card, TextModel
 from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization import crossover, explain_speed, operator_times, paper_speedup, quantize, saturation
-from helpers.model_optimization.int8_speed import INT8_GAIN, _kind, int8_gain
-from helpers.model_optimization.saturated import KERNELS, _Int8Linear, pairwise_product
+from helpers.model_optimization.quantization.int8_speed import INT8_GAIN, _kind, int8_gain
+from helpers.model_optimization.quantization.saturating_products import KERNELS, _Int8Linear, pairwise_product
 
 rng = np.random.default_rng(0)
 
@@ -51,7 +51,7 @@ def test_vnni_does_four_products_for_one_and_avx2_hardly_more_than_one():
 @pytest.mark.parametrize(("sets", "gain"), [(("AVX2",), 4 / 3), (("AVX2", "AVX-512", "AVX-512 VNNI"), 4.0),
                                             (("NEON dotprod",), 4.0), ((), 1.0)])
 def test_a_cpus_best_instruction_counts(monkeypatch, sets, gain):
-    monkeypatch.setattr("helpers.model_optimization.int8_speed.instruction_sets", lambda: sets)
+    monkeypatch.setattr("helpers.model_optimization.quantization.int8_speed.instruction_sets", lambda: sets)
     assert int8_gain() == pytest.approx(gain)
 
 

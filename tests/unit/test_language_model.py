@@ -20,9 +20,9 @@ from helpers.model_optimization import (
     surprise,
     train_language_model,
 )
-from helpers.model_optimization.language_cache import int8_cache, to_codes
-from helpers.model_optimization.language_model import byte_pairs
-from helpers.model_optimization.language_weights import coded, tokens_of
+from helpers.model_optimization.language_model.causal import byte_pairs
+from helpers.model_optimization.language_model.kv_cache import int8_cache, to_codes
+from helpers.model_optimization.language_model.weight_bits import coded, tokens_of
 
 SIZES = {"vocabulary": 300, "layers": 2, "width": 32, "heads": 2, "context": 64}
 

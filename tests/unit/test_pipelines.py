@@ -13,10 +13,10 @@ from helpers.lab import Cancelled, InputError, Ledger, Model, load, tfidf_baseli
 from helpers.lab.measuring.comparison import Comparison
 from helpers.lab.models.cascade import CascadeModel
 from helpers.model_optimization import Stack, build, cascade, prune, quantize, search, stack
-from helpers.model_optimization import pipelines as pipelines_module
-from helpers.model_optimization.cascades import choose_threshold
-from helpers.model_optimization.pipelines import folder_of, name_of, start_of
-from helpers.model_optimization.searching import pareto
+from helpers.model_optimization.pipelines import steps as pipelines_module
+from helpers.model_optimization.pipelines.first_stage import choose_threshold
+from helpers.model_optimization.pipelines.searching import pareto
+from helpers.model_optimization.pipelines.steps import folder_of, name_of, start_of
 
 CUT = {"step": "prune", "method": "columns", "sparsity": 0.5, "importance": "magnitude"}
 ZEROS = {"step": "prune", "method": "magnitude", "sparsity": 0.5}
@@ -295,7 +295,7 @@ def test_a_search_looks_at_validation_rows_only_and_repeats_nothing(tiny_model, 
     def nothing(*_, **__):
         raise AssertionError("done again")
 
-    monkeypatch.setattr("helpers.model_optimization.searching.sweep", nothing)
+    monkeypatch.setattr("helpers.model_optimization.pipelines.searching.sweep", nothing)
     monkeypatch.setattr("helpers.lab.measuring.comparison.compare", nothing)
     assert search(sound, blind, pipelines, **options) == found
 
@@ -309,8 +309,8 @@ def test_a_search_builds_what_pipelines_share_once_and_never_waits_for_it(tiny_m
         groups.append([name_of(one["steps"]) for one in grid])
         return [(one, fn(**one)) for one in grid]
 
-    monkeypatch.setattr("helpers.model_optimization.searching.sweep", noted)
-    monkeypatch.setattr("helpers.model_optimization.searching.usable_cores", lambda: 2)
+    monkeypatch.setattr("helpers.model_optimization.pipelines.searching.sweep", noted)
+    monkeypatch.setattr("helpers.model_optimization.pipelines.searching.usable_cores", lambda: 2)
     pipelines = [[CUT], [CUT, ZEROS], [CUT, other], [other, ZEROS]]
     search(tiny_model, tiny_task, pipelines, give_up_at=100.0, rows=4, rounds=2)
     assert groups == [[name_of([CUT]), name_of([other])], [name_of(steps) for steps in pipelines[1:]]]
@@ -335,7 +335,7 @@ def test_a_search_killed_after_the_building_measures_only(tiny_model, tiny_task,
         patch.setattr("helpers.lab.measuring.comparison.compare", killed)
         with pytest.raises(KeyboardInterrupt):
             search(tiny_model, tiny_task, [[CUT]], **options)
-    monkeypatch.setattr("helpers.model_optimization.searching.sweep", killed)
+    monkeypatch.setattr("helpers.model_optimization.pipelines.searching.sweep", killed)
     found = search(tiny_model, tiny_task, [[CUT]], **options)
     assert math.isfinite(found.measurements[0].speedup)
     assert len(Ledger().all()) == 2  # the reference and the pipeline

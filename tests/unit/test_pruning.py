@@ -19,11 +19,11 @@ from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_ma
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import METHODS, compressed_bytes, prune, quantize
-from helpers.model_optimization.anatomy import anatomy, layer_weights
-from helpers.model_optimization.budget import Part, best, keep_within, parts_of
-from helpers.model_optimization.importance import magnitude, taylor
-from helpers.model_optimization.structured import keep_columns, keep_heads, keep_layers, keep_width
-from helpers.model_optimization.unstructured import cubic, magnitude_masks, pattern_masks
+from helpers.model_optimization.pruning.budget import Part, best, keep_within, parts_of
+from helpers.model_optimization.pruning.encoder_parts import anatomy, layer_weights
+from helpers.model_optimization.pruning.importance import magnitude, taylor
+from helpers.model_optimization.pruning.structured import keep_columns, keep_heads, keep_layers, keep_width
+from helpers.model_optimization.pruning.unstructured import cubic, magnitude_masks, pattern_masks
 
 HEAD = 16  # numbers in a head of the tiny model: 2 layers, 4 heads, 128 columns, width 64
 STRUCTURED = ["structured", "heads", "columns", "layers", "width"]

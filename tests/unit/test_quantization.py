@@ -20,8 +20,8 @@ from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import SCHEMES, quantization_aware, quantize, sensitivity
-from helpers.model_optimization.quantization import linear_layers
-from helpers.model_optimization.weight_only import BITS, quantize_weights
+from helpers.model_optimization.quantization.schemes import linear_layers
+from helpers.model_optimization.quantization.weight_only import BITS, quantize_weights
 
 KINDS = [(scheme, runtime) for scheme, runtimes in SCHEMES.items() for runtime in runtimes]
 KEPT = ["encoder.encoder.layer.0.output.dense", "encoder.encoder.layer.1.attention.self.query", "classifier"]

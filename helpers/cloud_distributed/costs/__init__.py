@@ -1,0 +1,1 @@
+"""What a fleet costs, rented, serverless or on the spot market."""

@@ -1,0 +1,184 @@
+"""Texts that say the same twice: exactly, nearly, or in other words; within a data set and across its splits."""
+
+import functools
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from helpers.data_efficiency.duplicates.shingles import Packed, jaccard, likely, signatures
+from helpers.data_efficiency.vectors import embed
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+
+# From which similarity on two texts count as the same. For MinHash, 0.4 to 0.6 find the injected typos and reorderings
+# of `tickets`; lower finds more paraphrases, and more that are none.
+THRESHOLDS = {"exact": 1.0, "minhash": 0.5, "semantic": 0.9}
+PERMUTATIONS = 128
+NEIGHBOURS = 8  # rows of a bucket that a row is compared with: a thousand copies would give half a million pairs
+BLOCK = 2048
+COLUMNS = ["row", "twin", "similarity"]
+
+
+def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "semantic"] = "minhash",
+                    threshold: float | None = None, *, others: Sequence[str] | None = None,
+                    vectors: np.ndarray | None = None, other_vectors: np.ndarray | None = None) -> pd.DataFrame:
+    """Pairs of texts that are the same, or nearly.
+
+    Args:
+        method: "exact", the same but for case and white space; "minhash", shared letter triples (Jaccard's index)
+            by MinHash and banding (Broder, 1997; the permutations and band sizes are datasketch's), each found
+            pair computed exactly; "semantic", the cosine of embeddings, every pair computed.
+        threshold: similarity from 0 to 1 from which on it is a pair; see THRESHOLDS.
+        others: a second list: `twin` is a row of it. Without it, twins are earlier rows of `texts`.
+        vectors, other_vectors: (n, d) rows of length 1 for "semantic"; MiniLM's by default.
+
+    Returns:
+        Columns row, twin, similarity: each pair once, most similar first. Of many copies of one text not every
+        pair is listed, but all are connected.
+
+    Raises:
+        InputError: unknown method, or a threshold outside 0 to 1.
+    """
+    if method not in THRESHOLDS:
+        raise InputError(f"There is no method '{method}'. Known: {', '.join(THRESHOLDS)}.")
+    threshold = THRESHOLDS[method] if threshold is None else threshold
+    if not 0 < threshold <= 1:
+        raise InputError(f"A threshold is a similarity above 0 and up to 1, not {threshold}.")
+    first, count = len(others) if others is not None else 0, len(texts)
+    every = [*(others or []), *texts]  # twins come before rows, in one list or in two
+    if method == "exact" or count == 0:
+        left, right, similarity = _exact(every)
+    elif method == "minhash":
+        left, right, similarity = _minhash(every, threshold, first)
+    else:
+        own = embed(texts) if vectors is None else vectors
+        theirs = None if others is None else embed(others) if other_vectors is None else other_vectors
+        left, right, similarity = _semantic(own, theirs, threshold)
+    if others is not None:
+        crossing = (left < first) & (right >= first)
+        left, right, similarity = left[crossing], right[crossing] - first, similarity[crossing]
+    frame = pd.DataFrame({"row": right, "twin": left, "similarity": similarity}, columns=COLUMNS)
+    return frame.sort_values(["similarity", "row", "twin"], ascending=[False, True, True], ignore_index=True)
+
+
+def groups_of(pairs: pd.DataFrame, count: int) -> np.ndarray:
+    """(count,) int group of each row: rows that pairs connect are of one group, named by its first row."""
+    links = coo_matrix((np.ones(len(pairs)), (pairs["row"], pairs["twin"])), shape=(count, count))
+    _, component = connected_components(links, directed=False)
+    first = np.full(component.max(initial=-1) + 1, count)
+    np.minimum.at(first, component, np.arange(count))
+    return first[component]
+
+
+def deduplicated(texts: Sequence[str], method: str = "minhash", threshold: float | None = None) -> np.ndarray:
+    """(n,) bool, the rows to keep: the first one of each group of duplicates."""
+    return groups_of(find_duplicates(texts, method, threshold), len(texts)) == np.arange(len(texts))
+
+
+def overlap(task: Task, method: str = "minhash", threshold: float | None = None) -> dict[str, float]:
+    """How much of the task is said twice, as shares.
+
+    Returns:
+        within_train: rows that repeat an earlier one; test_in_train, validation_in_train: rows whose like is in
+        the training rows: accuracy on those is partly memory.
+    """
+    train = list(task.train["text"][:])
+    shares = {"within_train": 1 - float(deduplicated(train, method, threshold).mean())}
+    for split in ("validation", "test"):
+        texts = list(getattr(task, split)["text"][:])
+        found = find_duplicates(texts, method, threshold, others=train)
+        shares[f"{split}_in_train"] = found["row"].nunique() / max(1, len(texts))
+    return shares
+
+
+@functools.cache
+def banding(threshold: float) -> tuple[tuple[np.ndarray, np.ndarray], int, int]:
+    """datasketch's permutations, and its number of bands and rows a band for a threshold.
+
+    Missing a pair weighs more than a false candidate, which the exact comparison throws out.
+    """
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+    return tuple(MinHash(PERMUTATIONS).permutations), index.b, index.r
+
+
+def _exact(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    seen: dict[str, int] = {}
+    pairs = [(first, row) for row, text in enumerate(texts)
+             if (first := seen.setdefault(" ".join(text.lower().split()), row)) != row]
+    left, right = np.array(pairs, np.int64).reshape(-1, 2).T
+    return left, right, np.ones(len(left), np.float32)
+
+
+def _minhash(texts: Sequence[str], threshold: float, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    packed = Packed(texts)
+    permutations, bands, width = banding(threshold)
+    signed = signatures(packed, permutations)
+    spoken = np.flatnonzero(signed[:, 0] != 0xFFFFFFFF)  # texts without letters are compared by `exact` only
+    codes = np.empty(0, np.int64)
+    for band in range(bands):
+        keys = band_keys(signed[spoken, band * width:(band + 1) * width])
+        left, right = bucket_pairs(keys, spoken, first)
+        codes = np.union1d(codes, left * len(texts) + right)
+    left, right = codes // max(1, len(texts)), codes % max(1, len(texts))
+    worth = likely(signed, left, right, threshold)  # before the exact comparison, which reads the texts again
+    left, right = left[worth], right[worth]
+    similarity = jaccard(packed, left, right)
+    near = similarity >= np.float32(threshold)
+    return left[near], right[near], similarity[near]
+
+
+def band_keys(band: np.ndarray) -> np.ndarray:
+    """(n,) uint64, equal for equal rows of (n, width) uint32; others are equal once in 2^64."""
+    keys = np.zeros(len(band), np.uint64)
+    for column in band.T:
+        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def bucket_pairs(keys: np.ndarray, rows: np.ndarray, first: int = 0,
+                 neighbours: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with equal keys: (left, right), each row with at most `neighbours` before it in its bucket.
+
+    With `first`, rows from that number on are paired with rows below it only.
+    """
+    order = np.argsort(keys, kind="stable")
+    keys, rows = keys[order], rows[order]
+    starts = np.searchsorted(keys, keys)
+    at = np.arange(len(keys))
+    if first:
+        side = np.concatenate([[0], np.cumsum(rows < first)])  # a bucket's rows ascend: those below `first` lead
+        ends = np.searchsorted(keys, keys, side="right")
+        at = np.where(rows >= first, starts + side[ends] - side[starts], starts)
+    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for step in range(1, neighbours + 1):
+        inside = at - step >= starts
+        if not inside.any():
+            break
+        left.append(rows[(at - step)[inside]])
+        right.append(rows[inside])
+    return np.concatenate(left), np.concatenate(right)
+
+
+def _semantic(own: np.ndarray, theirs: np.ndarray | None,
+              threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    every = own if theirs is None else np.concatenate([theirs, own])
+    first = 0 if theirs is None else len(theirs)
+    parts = []
+    for start in range(first, len(every), BLOCK):
+        block = every[start:start + BLOCK]
+        alike = block @ every[:min(len(every), start + len(block)) if theirs is None else first].T
+        row, twin = np.nonzero(alike >= threshold)
+        similarity = alike[row, twin]
+        earlier = twin < row + start
+        parts.append((twin[earlier], row[earlier] + start, similarity[earlier]))
+    if not parts:
+        return (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    left, right, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return left, right, np.minimum(similarity, 1.0)

@@ -1,0 +1,1 @@
+"""More rows from few."""

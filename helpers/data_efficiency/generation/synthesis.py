@@ -1,0 +1,162 @@
+"""Rows that nobody wrote: generated from few labelled ones, filtered, and held against real ones."""
+
+import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.data_efficiency.generation.word_model import WordModel
+from helpers.data_efficiency.linear import Linear, fit
+from helpers.data_efficiency.selection.active_learning import SEEDS
+from helpers.data_efficiency.selection.labelling_cost import Watch
+from helpers.data_efficiency.vectors import Features, embed
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+
+METHODS = ("words", "recombine")
+CONFIDENT = 0.5  # least probability of the wanted class, by a classifier of the real rows
+NOVEL = 0.97  # at most so similar to the nearest real row: above it is a copy
+TRIES = 3  # texts written for each one that is wanted
+SHOWN = 5  # real rows in the prompt of a Hub model
+PROMPTS = 8  # at a time
+
+
+def synthesize(texts: Sequence[str], labels: Sequence[int], count: int, method: str = "words",
+               seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """New texts with labels, as many of each class as its share of the real rows.
+
+    Args:
+        method: "words", a small language model of each class (see `WordModel`); "recombine", the beginning of one
+            row and the end of another of the same class; or the folder or Hub name of a causal language model,
+            which is shown some real rows of the class.
+        count: texts to write.
+
+    Returns:
+        (texts, (count,) int64 labels). Nothing is filtered yet.
+
+    Raises:
+        InputError: unknown method, no rows, or no such model.
+    """
+    if count < 1 or not len(texts) or len(texts) != len(labels):
+        raise InputError("Synthesis needs labelled rows to learn from, and a count of at least 1.")
+    rng = random.Random(seed)
+    wanted = [int(label) for label in rng.choices(list(labels), k=count)]
+    by_label: dict[int, list[str]] = {}
+    for text, label in zip(texts, labels, strict=True):
+        by_label.setdefault(int(label), []).append(text)
+    if method == "words":
+        model = WordModel(texts, labels)
+        made = [model.write(label, rng) for label in wanted]
+    elif method == "recombine":
+        made = [recombined(*rng.choices(by_label[label], k=2)) for label in wanted]
+    elif "/" in method or Path(method).is_dir():
+        made = _by_causal_model(method, [rng.choices(by_label[label], k=SHOWN) for label in wanted], seed)
+    else:
+        raise InputError(f"There is no way '{method}' to make texts. Known: {', '.join(METHODS)}, or a causal "
+                         "language model's folder or Hub name (owner/name).")
+    return made, np.array(wanted, np.int64)
+
+
+def recombined(one: str, other: str) -> str:
+    """The first half of one text and the second half of another, cut at sentences where there are several."""
+    def halves(text: str) -> tuple[str, str]:
+        parts = re.split(r"(?<=[.!?;])\s+", text)
+        parts = parts if len(parts) > 1 else text.split()
+        return " ".join(parts[:(len(parts) + 1) // 2]), " ".join(parts[(len(parts) + 1) // 2:])
+    return f"{halves(one)[0]} {halves(other)[1]}".strip()
+
+
+def filtered(vectors: np.ndarray, labels: np.ndarray, judge: Linear, real: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Which synthetic rows to keep: those the judge takes for their class, that are no copy of a real row.
+
+    Args:
+        vectors: (n, d) of the synthetic texts, length 1. labels: (n,) int.
+        judge: fitted on real labelled rows. real: (m, d) rows that must not be repeated.
+
+    Returns:
+        ((n,) bool, {"confident": share, "novel": share, "kept": share}).
+    """
+    confident = judge.probabilities(vectors)[np.arange(len(labels)), labels] >= CONFIDENT
+    novel = nearest_real(vectors, real) < NOVEL
+    return confident & novel, {"confident": float(confident.mean()), "novel": float(novel.mean()),
+                               "kept": float((confident & novel).mean())}
+
+
+def nearest_real(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """(n,) cosine of each synthetic row to its nearest real one; 1 is a copy."""
+    if not len(real):
+        raise InputError("There is no real row to compare with.")
+    return np.concatenate([(np.asarray(synthetic[start:start + 1024]) @ np.asarray(real).T).max(1)
+                           for start in range(0, len(synthetic), 1024)] or [np.empty(0)])
+
+
+def synthesis_study(task: Task, data: Features, labels: int = 240, method: str = "words",
+                    mixes: Sequence[float] = (0.5, 1.0, 2.0), seeds: int = SEEDS,
+                    filter_rows: bool = True) -> pd.DataFrame:
+    """Train on real rows, on synthetic ones, and on mixes; test on real ones.
+
+    Args:
+        labels: real labelled rows to start from.
+        mixes: synthetic rows for each real one.
+
+    Returns:
+        Columns mix ("real only", "synthetic only", "real + 0.5x", ...), seed, accuracy, rows, kept (share that the
+        filters left), similarity (median cosine to the nearest real row), cpu_s. A seed means the same real rows.
+    """
+    if not 2 <= labels <= len(data.train_y):
+        raise InputError(f"{task.name} has {len(data.train_y)} training rows: labels must be 2 to that.")
+    if data.kind != "minilm":
+        raise InputError("Synthetic texts are embedded with MiniLM: use features(task, 'minilm').")
+    texts, classes, rows = list(task.train["text"][:]), len(data.labels), []
+    for seed in range(seeds):
+        part = np.random.default_rng(seed).permutation(len(texts))[:labels]
+        x, y, watch = np.asarray(data.train[part]), data.train_y[part], Watch()
+        with watch.running():
+            real = fit(x, y, classes)
+            more = int(labels * max(mixes))
+            made, made_y = synthesize([texts[i] for i in part], y, TRIES * more if filter_rows else more, method, seed)
+            vectors = np.asarray(embed(made, keep=False))
+            keep, shares = filtered(vectors, made_y, real, x)
+            chosen = (np.flatnonzero(keep) if filter_rows else np.arange(len(made)))[:more]
+        common = {"seed": seed, "kept": shares["kept"], "cpu_s": watch.seconds,
+                  "similarity": float(np.median(nearest_real(vectors[chosen], x))) if len(chosen) else np.nan}
+        arms = {"real only": (0, True), "synthetic only": (more, False),
+                **{f"real + {mix:g}x": (int(labels * mix), True) for mix in mixes}}
+        for name, (number, with_real) in arms.items():
+            use = chosen[:number]
+            train_x = np.concatenate([x] * with_real + [vectors[use]])
+            train_y = np.concatenate([y] * with_real + [made_y[use]])
+            accuracy = fit(train_x, train_y, classes).accuracy(data.test, data.test_y) if len(train_y) else np.nan
+            rows.append({"mix": name, "rows": len(train_y), "accuracy": accuracy, **common})
+    return pd.DataFrame(rows)
+
+
+def _by_causal_model(name: str, examples: Sequence[Sequence[str]], seed: int) -> list[str]:
+    """One text after each list of examples, by a causal language model of the Hub or of a folder."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(name).eval()
+    except (OSError, ValueError) as error:
+        raise InputError(f"The language model '{name}' could not be loaded ({type(error).__name__}). Check the name "
+                         "and the network, or give a local folder.") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    torch.manual_seed(seed)
+    made = []
+    for start in range(0, len(examples), PROMPTS):
+        prompts = ["".join(f"- {text}\n" for text in shown) + "-" for shown in examples[start:start + PROMPTS]]
+        batch = tokenizer(prompts, return_tensors="pt", padding=True, truncation=True, max_length=512)
+        with torch.inference_mode():
+            written = model.generate(**batch, do_sample=True, top_p=0.95, max_new_tokens=64,
+                                     pad_token_id=tokenizer.pad_token_id)
+        made += [text.strip().split("\n")[0].strip() for text in
+                 tokenizer.batch_decode(written[:, batch["input_ids"].shape[1]:], skip_special_tokens=True)]
+    return made

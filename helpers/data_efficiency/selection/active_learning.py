@@ -1,0 +1,151 @@
+"""Active learning, played through with labels that are known: does choosing beat drawing at random?"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from helpers.data_efficiency.linear import Linear, fit
+from helpers.data_efficiency.selection.labelling_cost import USD_A_LABEL, Watch, compute_usd, interval, paired_gains
+from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool, strategy_named
+from helpers.data_efficiency.vectors import Features
+from helpers.lab.errors import InputError
+from helpers.lab.sweeping import sweep
+
+SEEDS = 5  # repetitions: fewer say little about a difference of a point
+
+
+def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int, strategy: str, count: int,
+                seed: int = 0) -> np.ndarray:
+    """The next rows to label: what a person who labels is asked.
+
+    Args:
+        x: (n, d) float32 rows of length 1, of all rows.
+        labelled: numbers of the rows that have a label; may be empty.
+        y: their labels, int.
+        strategy: a key of STRATEGIES. With no label yet, all but TypiClust begin at random.
+
+    Returns:
+        (count,) row numbers, the most wanted first; fewer where fewer are left.
+    """
+    choose = strategy_named(strategy)
+    labelled = np.asarray(labelled, np.int64)
+    unlabelled = np.setdiff1d(np.arange(len(x)), labelled)
+    rng = np.random.default_rng([seed, len(labelled)])
+    count = min(count, len(unlabelled))
+    if count < 1:
+        return np.empty(0, np.int64)
+    if not len(labelled) and strategy != "TypiClust":
+        return rng.choice(unlabelled, count, replace=False)
+    model = fit(x[labelled], np.asarray(y), classes) if len(labelled) else Linear(np.zeros((x.shape[1] + 1, classes)))
+    return choose(Pool(x, np.sort(labelled), unlabelled, model, rng), count)
+
+
+def label_with(data: Features, strategy: str, budget: int, batch: int = 48, seed: int = 0,
+               cold_start: Literal["random", "TypiClust"] = "random", warm: bool = False) -> pd.DataFrame:
+    """One run: choose a batch, take its true labels, train, test; until the budget is spent.
+
+    Args:
+        budget: labels in all.
+        batch: labels between two trainings; also the size of the first batch.
+        cold_start: how the first batch is chosen; the same rows for every strategy of a seed.
+        warm: begin each training with the last one's weights; else from scratch.
+
+    Returns:
+        Columns strategy, seed, labels, accuracy, cpu_s (spent by the strategy so far: choosing and training).
+
+    Raises:
+        InputError: unknown strategy or start, or a budget that the training rows do not have.
+    """
+    choose = strategy_named(strategy)
+    if not 1 <= batch <= budget <= len(data.train_y):
+        raise InputError(f"A budget of {budget} labels in batches of {batch} does not fit {data.task}, which has "
+                         f"{len(data.train_y)} training rows: 1 <= batch <= budget <= rows.")
+    if cold_start not in ("random", "TypiClust"):
+        raise InputError(f"There is no cold start '{cold_start}'. Known: random, TypiClust.")
+    classes, x, watch = len(data.labels), np.asarray(data.train), Watch()
+    rng = np.random.default_rng(seed)
+    with watch.running():
+        labelled = np.sort(choose_next(x, [], [], classes, cold_start, batch, seed))
+        model = fit(x[labelled], data.train_y[labelled], classes)
+    rows = [_point(data, model, strategy, seed, len(labelled), watch)]
+    while len(labelled) < budget:
+        with watch.running():
+            unlabelled = np.setdiff1d(np.arange(len(x)), labelled)
+            pool = Pool(x, labelled, unlabelled, model, rng)
+            picked = choose(pool, min(batch, budget - len(labelled)))
+            labelled = np.sort(np.concatenate([labelled, picked]))
+            model = fit(x[labelled], data.train_y[labelled], classes, start=model if warm else None)
+        rows.append(_point(data, model, strategy, seed, len(labelled), watch))
+    return pd.DataFrame(rows)
+
+
+def compare_strategies(data: Features, budget: int, batch: int = 48, strategies: Sequence[str] = tuple(STRATEGIES),
+                       seeds: int = SEEDS, engine: Literal["here", "local", "ray"] = "here",
+                       **settings) -> pd.DataFrame:
+    """Every strategy with every seed, random always among them; a seed means the same first batch for all.
+
+    Args:
+        engine: "here", one run after the other; "local" or "ray", side by side (see `sweep`).
+        settings: cold_start and warm, as of `label_with`.
+    """
+    names = list(dict.fromkeys(["random", *strategies]))
+    grid = [{"data": data, "strategy": name, "budget": budget, "batch": batch, "seed": seed, **settings}
+            for name in names for seed in range(seeds)]
+    runs = [label_with(**one) for one in grid] if engine == "here" else [
+        result for _, result in sweep(label_with, grid, engine)]
+    return pd.concat(runs, ignore_index=True)
+
+
+def against_random(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy at each number of labels, and its paired difference to random, with 95 % intervals over seeds.
+
+    Returns:
+        Columns strategy, labels, accuracy, low, high, gain, gain_low, gain_high (differences of the same seed).
+    """
+    return paired_gains(runs, "strategy", "labels", "random")
+
+
+def labels_to(runs: pd.DataFrame, accuracy: float, usd_a_label: float = USD_A_LABEL) -> pd.DataFrame:
+    """What it takes to reach an accuracy, each strategy against random with the same seeds.
+
+    Returns:
+        Columns strategy, labels (mean), saved, saved_low, saved_high (labels fewer than random's, paired), compute_usd,
+        usd (labels and compute), saved_usd, saved_usd_low, saved_usd_high, reached (share of seeds). A run that did
+        not get there counts with its whole budget, and so understates what is saved or lost.
+    """
+    need = {(name, seed): _first_at(run.sort_values("labels"), accuracy)
+            for (name, seed), run in runs.groupby(["strategy", "seed"])}
+    seeds = sorted(runs["seed"].unique())
+    rows = []
+    for name in runs["strategy"].unique():
+        mine, theirs = ([need[who, seed] for seed in seeds] for who in (name, "random"))
+        usd = [labels * usd_a_label + compute_usd(cpu) for labels, cpu, _ in mine]
+        usd_random = [labels * usd_a_label + compute_usd(cpu) for labels, cpu, _ in theirs]
+        saved = interval([other[0] - own[0] for own, other in zip(mine, theirs, strict=True)])
+        saved_usd = interval(np.subtract(usd_random, usd))
+        rows.append({"strategy": name, "labels": float(np.mean([own[0] for own in mine])),
+                     **dict(zip(("saved", "saved_low", "saved_high"), saved, strict=True)),
+                     "compute_usd": compute_usd(float(np.mean([own[1] for own in mine]))), "usd": float(np.mean(usd)),
+                     **dict(zip(("saved_usd", "saved_usd_low", "saved_usd_high"), saved_usd, strict=True)),
+                     "reached": float(np.mean([own[2] for own in mine]))})
+    return pd.DataFrame(rows)
+
+
+def _first_at(run: pd.DataFrame, accuracy: float) -> tuple[float, float, bool]:
+    """(labels, cpu seconds, reached) where the curve first crosses an accuracy, between two points linearly."""
+    got, labels, cpu = (run[name].to_numpy(float) for name in ("accuracy", "labels", "cpu_s"))
+    above = np.flatnonzero(got >= accuracy)
+    if not len(above):
+        return float(labels[-1]), float(cpu[-1]), False
+    at = int(above[0])
+    if at == 0:
+        return float(labels[0]), float(cpu[0]), True
+    share = (accuracy - got[at - 1]) / (got[at] - got[at - 1])
+    return float(labels[at - 1] + share * (labels[at] - labels[at - 1])), float(cpu[at]), True
+
+
+def _point(data: Features, model: Linear, strategy: str, seed: int, labels: int, watch: Watch) -> dict:
+    return {"strategy": strategy, "seed": seed, "labels": labels,
+            "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds}

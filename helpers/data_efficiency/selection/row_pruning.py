@@ -1,0 +1,121 @@
+"""Which labelled rows to keep: scores from how a model learns them, and the share that is enough."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.data_efficiency.linear import fit, one_hot, softmax
+from helpers.data_efficiency.selection.active_learning import SEEDS
+from helpers.data_efficiency.selection.labelling_cost import Watch, paired_gains
+from helpers.data_efficiency.vectors import Features
+from helpers.lab.errors import InputError
+
+RATE, BATCH = 20.0, 32  # of the gradient descent whose course is watched; rows have length 1
+KEEP_RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def el2n(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, runs: int = 5, epochs: int = 3) -> np.ndarray:
+    """(n,) length of the error early in training, mean of several runs; hard rows are high (Paul et al., 2021)."""
+    scores = np.zeros(len(x))
+    for run in range(runs):
+        for weights, _ in _course(x, y, classes, epochs, seed * runs + run):
+            last = weights
+        scores += np.linalg.norm(softmax(x @ last[:-1] + last[-1]) - one_hot(y, classes), axis=1)
+    return scores / runs
+
+
+def forgetting(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, epochs: int = 15) -> np.ndarray:
+    """(n,) how often a row was right at one visit and wrong at the next; never right counts most (Toneva et al.,
+    ICLR 2019)."""
+    right_before, ever = np.zeros(len(x), bool), np.zeros(len(x), bool)
+    events = np.zeros(len(x))
+    for _, right in _course(x, y, classes, epochs, seed):
+        events += right_before & ~right
+        right_before, ever = right, ever | right
+    return np.where(ever, events, epochs)
+
+
+def prototypes(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
+    """(n,) distance to the nearest centre of as many clusters as classes; far rows are hard (Sorscher et al., 2022).
+
+    Needs no labels: `y` is not looked at.
+    """
+    from sklearn.cluster import KMeans
+
+    centres = KMeans(min(classes, len(x)), n_init=3, random_state=seed).fit(x).cluster_centers_
+    squares = (x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1)
+    return np.sqrt(np.maximum(squares, 0)).min(1)
+
+
+def drawn(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
+    """(n,) random scores: what the others must beat."""
+    return np.random.default_rng(seed).random(len(x))
+
+
+SCORES: dict[str, Callable[..., np.ndarray]] = {
+    "random": drawn, "EL2N": el2n, "forgetting": forgetting, "prototypes": prototypes}
+
+
+def prune_rows(data: Features, method: str, keep: float, seed: int = 0, hard: bool = True) -> np.ndarray:
+    """Training rows to keep, ascending.
+
+    Args:
+        method: a key of SCORES.
+        keep: share to keep, above 0 and up to 1.
+        hard: keep the hardest rows; else the easiest, which is better where few are kept (Sorscher et al.).
+
+    Raises:
+        InputError: unknown method, or a share that is none.
+    """
+    if method not in SCORES:
+        raise InputError(f"There is no score '{method}'. Known: {', '.join(SCORES)}.")
+    if not 0 < keep <= 1:
+        raise InputError(f"The share to keep is above 0 and up to 1, not {keep}.")
+    scores = SCORES[method](np.asarray(data.train), data.train_y, len(data.labels), seed)
+    order = np.argsort(-scores if hard else scores, kind="stable")
+    return np.sort(order[:max(1, round(keep * len(order)))])
+
+
+def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, methods: Sequence[str] = tuple(SCORES),
+                seeds: int = SEEDS) -> pd.DataFrame:
+    """Accuracy with the hardest and with the easiest rows of each score, random always beside them.
+
+    Returns:
+        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy, cpu_s (of the scores).
+    """
+    x, classes, rows = np.asarray(data.train), len(data.labels), []
+    for name in dict.fromkeys(["random", *methods]):
+        for seed in range(seeds):
+            watch = Watch()
+            with watch.running():
+                scores = SCORES[name](x, data.train_y, classes, seed)
+            for side in ("random",) if name == "random" else ("hard", "easy"):
+                order = np.argsort(scores if side == "easy" else -scores, kind="stable")
+                for keep in keep_rates:
+                    kept = np.sort(order[:max(1, round(keep * len(order)))])
+                    model = fit(x[kept], data.train_y[kept], classes)
+                    rows.append({"method": name if name == side else f"{name}, {side}", "keep": keep, "seed": seed,
+                                 "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds})
+    return pd.DataFrame(rows)
+
+
+def prune_gains(runs: pd.DataFrame) -> pd.DataFrame:
+    """Columns method, keep, accuracy, low, high, gain, gain_low, gain_high: paired with random, 95 % over seeds."""
+    return paired_gains(runs, "method", "keep", "random")
+
+
+def _course(x: np.ndarray, y: np.ndarray, classes: int, epochs: int, seed: int):
+    """Stochastic gradient descent on the softmax regression: after each epoch (weights, (n,) right when visited)."""
+    rng = np.random.default_rng(seed)
+    weights, targets = np.zeros((x.shape[1] + 1, classes)), one_hot(y, classes)
+    for _ in range(epochs):
+        right, order = np.zeros(len(x), bool), rng.permutation(len(x))
+        for start in range(0, len(x), BATCH):
+            part = order[start:start + BATCH]
+            probabilities = softmax(x[part] @ weights[:-1] + weights[-1])
+            right[part] = probabilities.argmax(1) == y[part]
+            error = (probabilities - targets[part]) / len(part)
+            weights[:-1] -= RATE * x[part].T @ error
+            weights[-1] -= RATE * error.sum(0)
+        yield weights, right

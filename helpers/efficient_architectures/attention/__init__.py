@@ -1,0 +1,1 @@
+"""Attention of several kinds, on paper and measured."""

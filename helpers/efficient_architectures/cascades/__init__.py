@@ -1,0 +1,1 @@
+"""Cheap models first, more expensive ones for what those are unsure of."""

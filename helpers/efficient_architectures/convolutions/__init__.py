@@ -1,0 +1,1 @@
+"""Convolutions of several designs, on paper and measured."""

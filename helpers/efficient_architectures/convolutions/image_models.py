@@ -1,0 +1,188 @@
+"""Small image classifiers on the handwritten digits: built, trained, saved."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from helpers.efficient_architectures.convolutions.convolution_kinds import CONFIGURED, DESIGNS
+from helpers.efficient_architectures.convolutions.layers import conv_block, counted_macs
+from helpers.efficient_architectures.names import STRATEGY, never
+from helpers.lab.data.task import Task
+from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.models.model import Card, save_card
+from helpers.lab.models.torch import count_parameters
+from helpers.lab.training.fine_tuning import Progress, silent
+
+CHANNELS = (16, 32, 64)  # of the three blocks at width 1
+BATCH = 64
+
+
+class DigitNet(nn.Module):
+    """A first convolution, three blocks of one design, the image halved between them, the mean, one linear layer."""
+
+    def __init__(self, design: str, width: float, resolution: int, classes: int) -> None:
+        super().__init__()
+        sizes = [max(4, round(width * channels)) for channels in CHANNELS]
+        self.resolution = resolution
+        self.stem = nn.Sequential(nn.Conv2d(1, sizes[0], 3, padding=1, bias=False), nn.BatchNorm2d(sizes[0]),
+                                  nn.ReLU())
+        self.blocks = nn.Sequential(
+            conv_block(design, sizes[0], sizes[0]), nn.MaxPool2d(2),
+            conv_block(design, sizes[0], sizes[1]), nn.MaxPool2d(2), conv_block(design, sizes[1], sizes[2]))
+        self.classifier = nn.Linear(sizes[2], classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 1, side, side), resized to `resolution` first, to (n, classes) logits."""
+        return self.classifier(self.blocks(self.stem(_resized(images, self.resolution))).mean((2, 3)))
+
+
+class ConfiguredNet(nn.Module):
+    """transformers' MobileNetV2 or ResNet with a configuration for images of some pixels."""
+
+    def __init__(self, design: str, width: float, resolution: int, classes: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.body = _mobilenet(width, classes) if design == "MobileNetV2" else _resnet(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 1, side, side), resized to `resolution` first, to (n, classes) logits."""
+        return self.body(pixel_values=_resized(images, self.resolution)).logits
+
+
+def _mobilenet(width: float, classes: int) -> nn.Module:
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+
+    return MobileNetV2ForImageClassification(MobileNetV2Config(
+        num_channels=1, depth_multiplier=0.35 * width, min_depth=8, output_stride=8, first_layer_is_expansion=True,
+        finegrained_output=False, classifier_dropout_prob=0.0, num_labels=classes))
+
+
+def _resnet(width: float, classes: int) -> nn.Module:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    sizes = [max(4, round(width * channels)) for channels in CHANNELS]
+    return ResNetForImageClassification(ResNetConfig(
+        num_channels=1, embedding_size=sizes[0], hidden_sizes=sizes, depths=[1, 1, 1], layer_type="basic",
+        downsample_in_first_stage=False, num_labels=classes))
+
+
+def _resized(images: Tensor, resolution: int) -> Tensor:
+    if images.shape[-1] == resolution:
+        return images
+    return nn.functional.interpolate(images, (resolution, resolution), mode="bilinear", align_corners=False)
+
+
+class ImageModel:
+    """A network on (n, side, side) images as a Model."""
+
+    runtime = "pytorch images"
+
+    def __init__(self, card: Card, module: nn.Module) -> None:
+        self.card, self.module = card, module.eval()
+
+    @torch.inference_mode()
+    def predict(self, inputs: Sequence[Any]) -> np.ndarray:
+        """(n, classes) float32 logits of n images."""
+        if not len(inputs):
+            return np.empty((0, self.card.classes), np.float32)
+        return self.module(as_tensor(inputs)).numpy()
+
+    def save(self, path: Path) -> None:
+        """Write card and weights into the folder `path`."""
+        path = save_card(path, self.runtime, self.card)
+        save_file({name: tensor.contiguous() for name, tensor in self.module.state_dict().items()},
+                  path / "weights.safetensors")
+
+
+def load_image_model(path: Path) -> ImageModel:
+    """The model that `ImageModel.save` wrote.
+
+    Raises:
+        InputError: the folder holds no such model.
+    """
+    try:
+        facts = json.loads((Path(path) / "model.json").read_text(encoding="utf-8"))
+        runtime, card = facts.pop("runtime"), Card(**facts)
+        made = {name: card.settings[name] for name in ("design", "width", "resolution")}
+        module = build_net(**made, classes=card.classes)
+        module.load_state_dict(load_file(Path(path) / "weights.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"The folder '{Path(path).name}' holds no readable image model "
+                         f"({type(error).__name__}).") from None
+    if runtime != ImageModel.runtime:
+        raise InputError(f"The folder '{Path(path).name}' holds a model of {runtime}, not of images.")
+    return ImageModel(card, module)
+
+
+def as_tensor(images: Sequence[Any]) -> Tensor:
+    """(n, 1, side, side) float32."""
+    return torch.from_numpy(np.asarray(images, np.float32))[:, None]
+
+
+def build_net(design: str, width: float = 1.0, resolution: int = 8, classes: int = 10) -> nn.Module:
+    """An untrained network.
+
+    Args:
+        design: one of DESIGNS, or of CONFIGURED ("MobileNetV2", "ResNet" of transformers).
+        width: multiplies all channels; resolution: side in pixels that images are resized to, 8 or more.
+
+    Raises:
+        InputError: an unknown design, or a width or resolution that is too small.
+    """
+    if design not in (*DESIGNS, *CONFIGURED):
+        raise InputError(f"There is no design '{design}'. Known: {', '.join((*DESIGNS, *CONFIGURED))}.")
+    if width <= 0 or resolution < 8:
+        raise InputError(f"A network needs a width above 0 and 8 pixels or more, not {width} and {resolution}.")
+    kind = ConfiguredNet if design in CONFIGURED else DigitNet
+    return kind(design, width, resolution, classes)
+
+
+def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int = 8, epochs: int = 15, seed: int = 0,
+                 progress: Progress = silent, cancelled: Callable[[], bool] = never) -> ImageModel:
+    """A network trained on an image task with Adam and one cycle of the learning rate.
+
+    Raises:
+        InputError: not a task of images; see build_net.
+        Cancelled: `cancelled()` turned true; asked at each epoch.
+    """
+    if task.input != "image":
+        raise InputError(f"Convolutions read images; the task '{task.name}' has texts.")
+    began = time.perf_counter()
+    torch.manual_seed(seed)
+    module = build_net(design, width, resolution, len(task.labels))
+    images, labels = as_tensor(task.train["image"][:]), torch.tensor(task.train["label"][:])
+    _fit(module, images, labels, epochs, seed, progress, cancelled)
+    card = Card(f"{design}, width {width:g}, {resolution} pixels", len(task.labels), STRATEGY,
+                {"runtime": "pytorch images", "design": design, "width": width, "resolution": resolution,
+                 "epochs": epochs, "seed": seed}, count_parameters(module),
+                counted_macs(module, images.shape[1:]), time.perf_counter() - began)
+    return ImageModel(card, module)
+
+
+def _fit(module: nn.Module, images: Tensor, labels: Tensor, epochs: int, seed: int, progress: Progress,
+         cancelled: Callable[[], bool]) -> None:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=1e-3)
+    steps = epochs * -(-len(images) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=max(2, steps))
+    rng = random.Random(seed)
+    module.train()
+    for epoch in range(epochs):
+        if cancelled():
+            raise Cancelled
+        progress(epoch / epochs, f"training: epoch {epoch + 1} of {epochs}")
+        order = rng.sample(range(len(images)), len(images))
+        for start in range(0, len(order), BATCH):
+            part = order[start:start + BATCH]
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(images[part]), labels[part]).backward()
+            optimizer.step()
+            schedule.step()
+    module.eval()

@@ -1,0 +1,62 @@
+"""Convolutional designs side by side on digits: accuracy, multiplications and measured latency."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.efficient_architectures.convolutions.image_models import ImageModel, train_images
+from helpers.efficient_architectures.convolutions.layers import median_interval
+from helpers.efficient_architectures.names import never
+from helpers.lab.data.task import Task
+from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.intervals import wilson
+from helpers.lab.measuring.timing import seconds_in_turns
+from helpers.lab.training.fine_tuning import Progress, silent
+
+
+def compare_designs(task: Task, nets: Sequence[tuple[str, float, int]], *, epochs: int = 15, rounds: int = 31,
+                    seed: int = 0, progress: Progress = silent,
+                    cancelled: Callable[[], bool] = never) -> pd.DataFrame:
+    """Train each network and time one image at a time, in turns.
+
+    Args:
+        nets: (design, width, resolution), see build_net.
+
+    Returns:
+        One row a network: name, design, width, resolution, accuracy, low, high (Wilson), macs, parameters,
+        ms, ms_low, ms_high (median of one image; bootstrap).
+
+    Raises:
+        InputError: no network, an unknown design, or a task of texts.
+        Cancelled: `cancelled()` turned true.
+    """
+    if not nets:
+        raise InputError("Name at least one network: (design, width, resolution).")
+    models = []
+    for number, (design, width, resolution) in enumerate(nets):
+        if cancelled():
+            raise Cancelled
+        progress(number / len(nets), f"training {design}, width {width:g}, {resolution} pixels")
+        models.append(train_images(task, design, width=width, resolution=resolution, epochs=epochs, seed=seed,
+                                   cancelled=cancelled))
+    images, labels = task.test["image"][:], np.asarray(task.test["label"][:])
+    with timing_turn():
+        times = seconds_in_turns({model.card.name: _one(model, images[0]) for model in models}, rounds)
+    rows = []
+    for model in models:
+        right = int((model.predict(images).argmax(axis=1) == labels).sum())
+        low, high = wilson(right, len(labels))
+        median, least, most = median_interval(times[model.card.name])
+        settings = model.card.settings
+        rows.append({"name": model.card.name, "design": settings["design"], "width": settings["width"],
+                     "resolution": settings["resolution"], "accuracy": right / len(labels), "low": low, "high": high,
+                     "macs": model.card.macs, "parameters": model.card.parameters, "ms": 1e3 * median,
+                     "ms_low": 1e3 * least, "ms_high": 1e3 * most})
+    progress(1.0, "done")
+    return pd.DataFrame(rows)
+
+
+def _one(model: ImageModel, image: list) -> Callable[[], object]:
+    return lambda: model.predict([image])

@@ -1,0 +1,136 @@
+"""Convolutions of several designs, counted and timed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers.efficient_architectures.convolutions.convolution_kinds import DESIGNS
+from helpers.lab.errors import InputError
+from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import seconds_in_turns
+
+
+class SqueezeExcite(nn.Module):
+    """Weighs channels by what the whole image holds (Hu et al., arXiv 1709.01507)."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, inner, 1)
+        self.excite = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, channels, height, width) to the same."""
+        means = images.mean((2, 3), keepdim=True)
+        return images * torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+
+
+class InvertedResidual(nn.Module):
+    """Widen, filter each channel alone, narrow, and add (Sandler et al., arXiv 1801.04381)."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, expand: int, squeeze: bool) -> None:
+        super().__init__()
+        wide = c_in * expand
+        self.body = nn.Sequential(
+            nn.Conv2d(c_in, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
+            nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=False), nn.BatchNorm2d(wide),
+            nn.ReLU6(), SqueezeExcite(wide) if squeeze else nn.Identity(),
+            nn.Conv2d(wide, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+        self.adds = c_in == c_out
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, c_in, height, width) to (n, c_out, height, width)."""
+        return images + self.body(images) if self.adds else self.body(images)
+
+
+def conv_block(design: str, c_in: int, c_out: int, kernel: int = 3, expand: int = 4) -> nn.Module:
+    """One block of a design, images of the same height and width in and out.
+
+    Args:
+        design: one of DESIGNS.
+        kernel: odd side of the filter.
+        expand: of the inverted residuals: how many times wider they are inside.
+
+    Raises:
+        InputError: an unknown design, or numbers that make no block.
+    """
+    if design not in DESIGNS:
+        raise InputError(f"There is no convolution '{design}'. Known: {', '.join(DESIGNS)}.")
+    if min(c_in, c_out, expand) < 1 or kernel < 1 or kernel % 2 == 0:
+        raise InputError("A block needs at least one channel in and out and an odd filter, not "
+                         f"{c_in}, {c_out} and {kernel}.")
+    if design == "standard":
+        return nn.Sequential(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(c_out),
+                             nn.ReLU())
+    if design == "separable":
+        return nn.Sequential(*depthwise(c_in, kernel), *pointwise(c_in, c_out))
+    return InvertedResidual(c_in, c_out, kernel, expand, squeeze=design.endswith("squeeze-excite"))
+
+
+def depthwise(channels: int, kernel: int) -> nn.Sequential:
+    """Each channel filtered alone."""
+    return nn.Sequential(nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False),
+                         nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def pointwise(c_in: int, c_out: int) -> nn.Sequential:
+    """Each pixel's channels mixed alone: a matrix product."""
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+@torch.inference_mode()
+def counted_macs(module: nn.Module, shape: Sequence[int]) -> int:
+    """Multiply-accumulates of convolutions and matrix products, counted while one input of `shape` runs through."""
+    was_training = module.training
+    module.eval()
+    with FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, *shape))
+    module.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+def convolution_times(c_in: int = 64, c_out: int = 64, kernel: int = 3, size: int = 32, batch: int = 8,
+                      rounds: int = 15) -> pd.DataFrame:
+    """A standard and a separable block and the latter's two halves, counted and timed in turns.
+
+    Returns:
+        One row a part (standard, separable, depthwise half, pointwise half): part, macs (of the batch),
+        bytes (weights, images read and images written once, float32), macs_per_byte, seconds (median),
+        low, high (95 %, bootstrap of the median), gmacs_per_s.
+
+    Raises:
+        InputError: numbers that make no block.
+    """
+    if min(size, batch, rounds) < 1:
+        raise InputError(f"Size, batch and rounds are 1 or more, not {size}, {batch} and {rounds}.")
+    parts = {"standard": conv_block("standard", c_in, c_out, kernel),
+             "separable": conv_block("separable", c_in, c_out, kernel),
+             "depthwise half": depthwise(c_in, kernel), "pointwise half": pointwise(c_in, c_out)}
+    images = torch.randn(batch, c_in, size, size, generator=torch.Generator().manual_seed(0))
+    with timing_turn(), torch.inference_mode():
+        times = seconds_in_turns({name: _run(module.eval(), images) for name, module in parts.items()}, rounds)
+    rows = []
+    for name, module in parts.items():
+        macs = batch * counted_macs(module, images.shape[1:])
+        moved = 4 * (sum(weight.numel() for weight in module.parameters())
+                     + batch * size**2 * (c_in + (c_in if name.startswith("depthwise") else c_out)))
+        moved += 2 * 4 * batch * size**2 * c_in if name == "separable" else 0  # the image between the halves
+        median, low, high = median_interval(times[name])
+        rows.append({"part": name, "macs": macs, "bytes": moved, "macs_per_byte": macs / moved, "seconds": median,
+                     "low": low, "high": high, "gmacs_per_s": macs / median / 1e9})
+    return pd.DataFrame(rows)
+
+
+def _run(module: nn.Module, images: Tensor) -> Callable[[], Tensor]:
+    return lambda: module(images)
+
+
+def median_interval(seconds: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Median of (rounds,) seconds with its 95 % bootstrap interval."""
+    draws = np.random.default_rng(seed).choice(seconds, (1000, len(seconds)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    return float(np.median(seconds)), float(low), float(high)

@@ -1,0 +1,1 @@
+"""One task by ever larger models."""

@@ -1,0 +1,149 @@
+"""The ladder: one task by ever larger models, from the most frequent label to a fine-tuned encoder."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from helpers.efficient_architectures.ladder_steps import STEPS, require_steps
+from helpers.efficient_architectures.names import STRATEGY, never
+from helpers.lab.data.task import Task
+from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.measuring.intervals import wilson
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.sklearn import SklearnModel, tfidf_baseline
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.weights import MINILM
+
+
+@dataclasses.dataclass(frozen=True)
+class _Climb:
+    """What each step is given."""
+
+    task: Task
+    encoder: str | Path
+    epochs: float | None
+    seed: int
+    progress: Progress
+    cancelled: Callable[[], bool]
+
+
+def ladder(task: Task, steps: Sequence[str] = STEPS, *, encoder: str | Path = MINILM, epochs: float | None = None,
+           seed: int = 0, progress: Progress = silent, cancelled: Callable[[], bool] = never) -> list[Model]:
+    """The models of the named steps, trained on the task's training rows.
+
+    Args:
+        steps: some of STEPS, in the order wanted.
+        encoder: of all steps that have one: MiniLM-L6, or a folder, or a name on the Hub.
+        epochs: of fine-tuning; by default `baseline`'s own.
+
+    Raises:
+        InputError: an unknown step, a task of images, or weights that cannot be found.
+        Cancelled: `cancelled()` turned true.
+    """
+    require_steps(steps)
+    if task.input != "text":
+        raise InputError(f"The ladder reads text; the task '{task.name}' has images.")
+    models = []
+    for number, step in enumerate(steps):
+        if cancelled():
+            raise Cancelled
+        progress(number / len(steps), f"making step {number + 1} of {len(steps)}: {step}")
+        models.append(_MAKERS[step](_Climb(task, encoder, epochs, seed, progress, cancelled)))
+    return models
+
+
+def most_frequent(task: Task) -> SklearnModel:
+    """Always the training rows' most frequent label: a logistic regression with an intercept alone."""
+    began = time.perf_counter()
+    no_word = {"\N{REPLACEMENT CHARACTER}": 0}  # a vocabulary that no text has a word of
+    pipeline = make_pipeline(TfidfVectorizer(vocabulary=no_word), LogisticRegression(max_iter=1000))
+    pipeline.fit(task.train["text"][:], task.train["label"][:])
+    card = Card("most frequent label", len(task.labels), STRATEGY, {"runtime": "scikit-learn"},
+                parameters=len(task.labels), macs=0, made_in_s=time.perf_counter() - began)
+    return SklearnModel(card, pipeline)
+
+
+def _static(climb: _Climb) -> Model:
+    from helpers.efficient_architectures.right_sizing.token_scores import static_embeddings
+
+    return static_embeddings(climb.task, climb.encoder, cancelled=climb.cancelled)
+
+
+def _zero_shot(climb: _Climb) -> Model:
+    from helpers.efficient_architectures.right_sizing.frozen import zero_shot
+
+    return zero_shot(climb.task, climb.encoder)
+
+
+def _frozen(climb: _Climb) -> Model:
+    from helpers.efficient_architectures.right_sizing.frozen import linear_probe
+
+    return linear_probe(climb.task, climb.encoder, progress=climb.progress, cancelled=climb.cancelled)
+
+
+def _contrastive(climb: _Climb) -> Model:
+    from helpers.efficient_architectures.right_sizing.contrastive import few_shot
+
+    return few_shot(climb.task, climb.encoder, seed=climb.seed, progress=climb.progress, cancelled=climb.cancelled)
+
+
+def _fine_tuned(climb: _Climb) -> Model:
+    from helpers.lab.training.baselines import baseline
+
+    return baseline(climb.task, climb.encoder, epochs=climb.epochs, seed=climb.seed, progress=climb.progress,
+                    cancelled=climb.cancelled)
+
+
+_MAKERS = {"majority": lambda climb: most_frequent(climb.task), "tfidf": lambda climb: tfidf_baseline(climb.task),
+           "static": _static, "zero-shot": _zero_shot, "frozen": _frozen, "contrastive": _contrastive,
+           "fine-tuned": _fine_tuned}
+
+
+def few_labels(task: Task, labels_per_class: int | None, seed: int = 0) -> Task:
+    """The task with at most so many training rows of each class, drawn at random; None: all. Test rows stay.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if labels_per_class is None:
+        return task
+    if labels_per_class < 1:
+        raise InputError(f"At least one label per class is needed, not {labels_per_class}.")
+    rng = np.random.default_rng(seed)
+    labels = np.asarray(task.train["label"][:])
+    chosen = [rng.permutation(np.flatnonzero(labels == label))[:labels_per_class] for label in np.unique(labels)]
+    return dataclasses.replace(task, train=task.train.select(np.sort(np.concatenate(chosen))))
+
+
+def quality_by_labels(task: Task, per_class: Sequence[int | None] = (5, 10, 50, None), steps: Sequence[str] = STEPS,
+                      *, seeds: Sequence[int] = (0,), encoder: str | Path = MINILM, epochs: float | None = None,
+                      progress: Progress = silent, cancelled: Callable[[], bool] = never) -> pd.DataFrame:
+    """Each step's accuracy on all test rows when only some labels are there: where does each step pay?
+
+    Returns:
+        One row a step, number of labels and seed: step, labels_per_class (of all: their mean), rows,
+        seed, accuracy, low, high (Wilson's interval), made_in_s.
+    """
+    require_steps(steps)
+    truth = np.asarray(task.test["label"][:])
+    jobs = [(count, seed) for count in per_class for seed in seeds]
+    found = []
+    for number, (count, seed) in enumerate(jobs):
+        small = few_labels(task, count, seed)
+        progress(number / len(jobs), f"{len(small.train):,} labelled rows, seed {seed}")
+        for step, model in zip(steps, ladder(small, steps, encoder=encoder, epochs=epochs, seed=seed,
+                                             cancelled=cancelled), strict=True):
+            right = int((model.predict(task.test["text"][:]).argmax(axis=1) == truth).sum())
+            low, high = wilson(right, len(truth))
+            found.append({"step": step, "labels_per_class": count or len(task.train) / len(task.labels),
+                          "rows": len(small.train), "seed": seed, "accuracy": right / len(truth), "low": low,
+                          "high": high, "made_in_s": model.card.made_in_s})
+    progress(1.0, "done")
+    return pd.DataFrame(found)

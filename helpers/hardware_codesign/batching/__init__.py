@@ -1,0 +1,1 @@
+"""How many texts at once, and padded how."""

@@ -1,0 +1,163 @@
+"""How long an encoder takes for a batch: a few measured points give it for all batches and lengths."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from helpers.hardware_codesign.roofline.peaks import Ceilings
+from helpers.lab.errors import InputError
+from helpers.lab.machine import timing_turn
+
+# Points to fit on: the corners and the middle of the range. All others judge the fit.
+FITTED_ON = ((1, 16), (1, 256), (2, 64), (4, 32), (8, 128), (16, 16), (64, 32), (16, 256))
+_REST_S = 0.03  # before a call: the threads of the runtime before it go on spinning for a while
+_PATIENCE_S = 1.0  # at each point of the grid, beyond two turns
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeModel:
+    """seconds = fixed + linear work / linear rate + attention work / attention rate.
+
+    `fixed`: seconds of each call (launching operators, fetching the weights). The two others: operations a
+    second that are reached by the products of the layers, with all that is done for each token, and by
+    attention, whose work grows with the square of the length. Infinite where it costs nothing.
+    """
+
+    fixed: float
+    linear_rate: float
+    attention_rate: float
+    work: pd.DataFrame
+
+    def seconds(self, batch: float, length: int) -> float:
+        """Predicted seconds of one call.
+
+        Raises:
+            InputError: a batch below 1, or a length for which no work was counted.
+        """
+        if batch < 1:
+            raise InputError(f"A batch has at least one row, not {batch}.")
+        linear, attention = _work_at(self.work, length)
+        return self.fixed + batch * (linear / self.linear_rate + attention / self.attention_rate)
+
+    def reached(self, ceilings: Ceilings, precision: str = "fp32") -> float:
+        """Share of the arithmetic ceiling that long runs of tokens reach."""
+        return self.linear_rate / ceilings.rate(precision)
+
+
+def encoder_work(module: object, lengths: Sequence[int], vocabulary: int = 1000) -> pd.DataFrame:
+    """Operations and bytes of one row: columns length, linear, attention, activation_bytes, weight_bytes.
+
+    Args:
+        module: `(input_ids, attention_mask) -> anything`.
+    """
+    import torch
+
+    from helpers.hardware_codesign.roofline.counting import operators
+
+    rows = []
+    for length in sorted(set(lengths)):
+        ids = torch.randint(0, vocabulary, (1, length))
+        found = operators(module, ids, torch.ones_like(ids))
+        flops = found.groupby("kind")["flops"].sum()
+        weights = int(found["weight_bytes"].sum())
+        rows.append({"length": length, "linear": int(flops.get("product", 0)),
+                     "attention": int(flops.get("attention", 0)),
+                     "activation_bytes": int(found["bytes"].sum()) - weights, "weight_bytes": weights})
+    return pd.DataFrame(rows)
+
+
+def time_grid(calls: dict[str, Callable[[np.ndarray, np.ndarray], object]], batches: Iterable[int],
+              lengths: Iterable[int], *, rounds: int = 7, largest: int = 2**14, vocabulary: int = 1000,
+              progress: Callable[[float | None, str], None] = lambda *_: None) -> pd.DataFrame:
+    """Median seconds of each call over batches and lengths, in turns: columns name, batch, length, seconds.
+
+    Args:
+        calls: name -> function of (n, length) int64 ids and mask.
+        rounds: turns at each point; long calls get fewer, two at least.
+        largest: tokens in a call above which a point is left out (memory and patience).
+    """
+    points = [(batch, length) for batch in batches for length in lengths if batch * length <= largest]
+    if not points:
+        raise InputError(f"No point of the grid has at most {largest} tokens; give smaller batches or lengths.")
+    rng = np.random.default_rng(0)
+    ids = {point: rng.integers(1, vocabulary, point) for point in points}
+    spent: dict[tuple, list[float]] = {(name, point): [] for point in points for name in calls}
+    with timing_turn():
+        for number in range(rounds + 1):  # the first round warms up
+            # In another order each time, so that what slows the machine for a while hits points here and there.
+            for place, at in enumerate(rng.permutation(len(points))):
+                point = points[int(at)]
+                if number > 2 and sum(sum(spent[name, point]) for name in calls) > _PATIENCE_S:
+                    continue
+                progress((number + place / len(points)) / (rounds + 1), f"round {number}: {point[0]} x {point[1]}")
+                for name, call in calls.items():
+                    time.sleep(_REST_S)
+                    began = time.perf_counter()
+                    call(ids[point], np.ones_like(ids[point]))
+                    if number:
+                        spent[name, point].append(time.perf_counter() - began)
+    return pd.DataFrame([{"name": name, "batch": point[0], "length": point[1], "seconds": float(np.median(seconds))}
+                         for (name, point), seconds in spent.items()])
+
+
+def fit_times(points: pd.DataFrame, work: pd.DataFrame) -> TimeModel:
+    """Fit the three numbers to measured points by non-negative least squares of the relative errors.
+
+    Args:
+        points: columns batch, length, seconds; at least three.
+
+    Raises:
+        InputError: too few points, or seconds that are not positive.
+    """
+    if len(points) < 3 or (points["seconds"] <= 0).any():
+        raise InputError("A time model needs at least three measured points with positive seconds.")
+    seconds = points["seconds"].to_numpy(float)
+    counts = np.array([_work_at(work, int(length)) for length in points["length"]])
+    columns = np.column_stack([np.ones(len(points)), points["batch"].to_numpy(float)[:, None] * counts])
+    scale = columns.max(axis=0)
+    scale[scale == 0] = 1.0
+    weights, _ = nnls(columns / scale / seconds[:, None], np.ones(len(points)))
+    fixed, per_linear, per_attention = weights / scale
+    return TimeModel(float(fixed), 1 / per_linear if per_linear else float("inf"),
+                     1 / per_attention if per_attention else float("inf"), work)
+
+
+def judged(points: pd.DataFrame, work: pd.DataFrame,
+           fitted_on: Iterable[tuple[int, int]] = FITTED_ON) -> tuple[TimeModel, pd.DataFrame]:
+    """The model fitted on some points; all points with predicted_s, error (relative), and whether they were fitted."""
+    chosen = set(fitted_on)
+    is_fitted = np.array([(batch, length) in chosen for batch, length in
+                          zip(points["batch"], points["length"], strict=True)], bool)
+    model = fit_times(points[is_fitted], work)
+    predicted = [model.seconds(row.batch, row.length) for row in points.itertuples()]
+    return model, points.assign(predicted_s=predicted, error=np.array(predicted) / points["seconds"] - 1,
+                                fitted=is_fitted)
+
+
+def _work_at(work: pd.DataFrame, length: int) -> tuple[float, float]:
+    """Linear and attention operations of a row, between the counted lengths by their laws: L and L squared."""
+    last = work.iloc[-1]
+    if length < 1:
+        raise InputError(f"A length is at least one token, not {length}.")
+    return float(last["linear"]) * length / last["length"], float(last["attention"]) * (length / last["length"])**2
+
+
+def tokenize_seconds(model: object, texts: Sequence[str]) -> float:
+    """Seconds of one core to turn one text into token ids, each text for the first time.
+
+    Raises:
+        InputError: fewer than ten texts; the first tenth warms up.
+
+    A second pass over the same texts takes less than half of the time: the tokenizer remembers words.
+    """
+    warm = len(texts) // 10
+    if not warm:
+        raise InputError(f"Tokenizing is timed on at least ten texts, not {len(texts)}.")
+    model.encoder.encode(texts[:warm])
+    began = time.process_time()  # of all threads: the tokenizer uses several
+    model.encoder.encode(texts[warm:])
+    return (time.process_time() - began) / (len(texts) - warm)

@@ -1,0 +1,124 @@
+"""The extreme end of distillation: a student that only looks token vectors up and averages them."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from helpers.lab.data.task import Task
+from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.models.model import Card
+from helpers.lab.models.static import StaticModel
+from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import TextEncoder
+from helpers.model_optimization.distillation.distilling import STRATEGY, lesson_of
+from helpers.model_optimization.distillation.teaching import answers_of, part_of, teach
+from helpers.model_optimization.pruning.encoder_parts import require_torch
+
+_COMMON = 1e-3  # a word this frequent counts half (Arora et al., 2017, 'A simple but tough-to-beat baseline')
+
+
+def distill_static(teacher: TorchTextModel, task: Task, *, dimensions: int = 128, hidden: int = 256,
+                   temperature: float = 2.0, alpha: float = 0.9, transfer: Sequence[str] = (), augmented: int = 4,
+                   epochs: float = 8.0, learning_rate: float = 2e-3, seed: int = 0, progress: Progress = silent,
+                   cancelled: Callable[[], bool] = lambda: False) -> StaticModel:
+    """A static-embedding student: token vectors from the teacher, their mean, one hidden layer.
+
+    As model2vec makes them: the teacher embeds every token of its vocabulary alone, principal
+    components shorten the vectors, frequent tokens are scaled down (by their counts in the training
+    texts). Then vectors and layer are trained together on the teacher's answers, as in `distill`.
+
+    Args:
+        dimensions: numbers a token; hidden: width of the layer between mean and logits.
+
+    Raises:
+        InputError: more dimensions than the teacher has, or a teacher without the mean-pooling head.
+        Cancelled: `cancelled()` turned true; asked at each step.
+    """
+    require_torch(teacher, "distilled")
+    if not isinstance(teacher.module, MeanPoolClassifier):
+        raise InputError("Token vectors are taken from models of baseline(), whose head reads the mean of the vectors.")
+    if not 1 <= dimensions <= teacher.module.config.hidden_size or hidden < 1:
+        raise InputError(f"A static student has 1 to {teacher.module.config.hidden_size} dimensions here and at least "
+                         f"one hidden unit, not {dimensions} and {hidden}.")
+    began = time.perf_counter()
+    lesson = lesson_of(task, transfer, augmented, seed, temperature=temperature, alpha=alpha)
+    rows = teacher.encoder.encode(task.train["text"][:])
+    vectors = principal_components(token_vectors(teacher, part_of(progress, 0.0, 0.2), cancelled), dimensions)
+    answers = answers_of(teacher, lesson.texts, cancelled, part_of(progress, 0.2, 0.5))
+    torch.manual_seed(seed)
+    module = _StaticModule(vectors * _rarity(rows, len(vectors))[:, None], hidden, len(task.labels))
+    teach(module, teacher.encoder.encode, lesson, answers, epochs=epochs, learning_rate=learning_rate, seed=seed,
+          progress=part_of(progress, 0.5, 1.0), cancelled=cancelled, say="distilling")
+    weights = module.arrays()
+    card = Card(f"static student, {dimensions} numbers a token, numpy", len(task.labels), STRATEGY,
+                {"runtime": "numpy", "dimensions": dimensions, "hidden_units": hidden, "temperature": temperature,
+                 "alpha": alpha, "transfer_rows": len(lesson.texts) - len(task.train), "epochs": epochs,
+                 "learning_rate": learning_rate, "seed": seed, "teacher": teacher.card.name},
+                parameters=sum(array.size for array in weights.values()),
+                macs=hidden * (dimensions + len(task.labels)), made_in_s=time.perf_counter() - began)
+    return StaticModel(card, teacher.encoder, weights)
+
+
+@torch.inference_mode()
+def token_vectors(teacher: TorchTextModel, progress: Progress = silent,
+                  cancelled: Callable[[], bool] = lambda: False, batch: int = 512) -> np.ndarray:
+    """(vocabulary, width) float32: the teacher's embedding of each token as a text of its own."""
+    target = next(teacher.module.parameters()).device
+    size = teacher.module.config.vocab_size
+    before, after = _frame(teacher.encoder)
+    found = []
+    for start in range(0, size, batch):
+        if cancelled():
+            raise Cancelled
+        progress(start / size, f"embedding token {start + 1:,} of {size:,}")
+        ids = torch.tensor([[*before, token, *after] for token in range(start, min(start + batch, size))],
+                           device=target)
+        found.append(teacher.module.embed(ids, torch.ones_like(ids)).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _frame(encoder: TextEncoder) -> tuple[list[int], list[int]]:
+    """The tokens that the tokenizer puts before and after each text."""
+    empty = encoder.encode([""])[0]
+    half = (len(empty) + 1) // 2
+    return empty[:half], empty[half:]
+
+
+def principal_components(vectors: np.ndarray, dimensions: int) -> np.ndarray:
+    """(n, dimensions) float32: centred, turned to the directions of most variance, scaled to variance 1 overall."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+    short = centred @ directions[:, ::-1][:, :dimensions]
+    return (short / short.std()).astype(np.float32)
+
+
+def _rarity(rows: Sequence[Sequence[int]], vocabulary: int) -> np.ndarray:
+    """(vocabulary,) float32 weights: near 1 for rare tokens, near 0 for those in every text."""
+    counts = np.bincount(np.concatenate(rows), minlength=vocabulary)
+    return (_COMMON / (_COMMON + counts / counts.sum())).astype(np.float32)
+
+
+class _StaticModule(nn.Module):
+    """What StaticModel computes, to be trained."""
+
+    def __init__(self, vectors: np.ndarray, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding.from_pretrained(torch.from_numpy(vectors), freeze=False)
+        self.hidden = nn.Linear(vectors.shape[1], hidden)
+        self.out = nn.Linear(hidden, classes)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(n, classes) logits of (n, length) ids."""
+        weights = mask.unsqueeze(-1).to(self.vectors.weight.dtype)
+        mean = (self.vectors(ids) * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return self.out(self.hidden(mean).relu())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights under StaticModel's names."""
+        found = {"vectors": self.vectors.weight, "hidden_weight": self.hidden.weight, "hidden_bias": self.hidden.bias,
+                 "out_weight": self.out.weight, "out_bias": self.out.bias}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}

@@ -1,0 +1,1 @@
+"""A small causal language model in fewer bits."""

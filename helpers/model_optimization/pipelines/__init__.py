@@ -1,0 +1,1 @@
+"""Several steps after one another, measured together."""

@@ -1,0 +1,140 @@
+"""What each step of a pipeline adds, and why the gains do not simply multiply."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.comparison import Comparison, compare
+from helpers.lab.measuring.ledger import Ledger
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.training.tokenizer import TextEncoder
+from helpers.model_optimization.distillation.teaching import part_of
+from helpers.model_optimization.pipelines.steps import Step, build, label, name_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """One run: the first model, the pipeline after each step, and each step alone.
+
+    tokenizing_s: seconds a text to tokenize, which no encoder makes shorter.
+    """
+
+    steps: tuple[Step, ...]
+    result: Comparison
+    tokenizing_s: float
+
+    @property
+    def reference(self) -> Measurement:
+        """The model before any step."""
+        return self.result.measurements[0]
+
+    def after(self, count: int) -> Measurement:
+        """The record after so many steps."""
+        return self.result.of(name_of(self.steps[:count])) if count else self.reference
+
+    def alone(self, step: Step) -> Measurement:
+        """The record of one step applied to the first model."""
+        return self.result.of(name_of([step]))
+
+    @property
+    def combined(self) -> float:
+        """Measured speed-up of all steps together."""
+        return self.after(len(self.steps)).speedup
+
+    @property
+    def product(self) -> float:
+        """Product of the single steps' speed-ups."""
+        return math.prod(self.alone(step).speedup for step in self.steps)
+
+    @property
+    def paper(self) -> float:
+        """The combined gain to be expected of the single ones (Amdahl's law).
+
+        A cheaper encoder shortens what is not tokenizing, in proportion. A first stage costs what it
+        costs before the first model, and saves the share of the second that it does not ask.
+        """
+        whole = 1 / self.reference.throughput_per_s
+        rest = max(whole - self.tokenizing_s, 1e-12)
+        left, paper = 1.0, whole
+        for step in self.steps:
+            alone = whole / self.alone(step).speedup
+            if step["step"] == "cascade":
+                own = max(alone - self.alone(step).settings["escalated"] * whole, 0)
+                paper = own + self.after(len(self.steps)).settings["escalated"] * paper
+            else:
+                left *= max(alone - self.tokenizing_s, 0) / rest
+                paper = self.tokenizing_s + rest * left
+        return whole / paper
+
+    def waterfall(self) -> pd.DataFrame:
+        """One row a step, the reference first.
+
+        Columns: step, speedup (of all so far), gain (of this step upon those before), alone (of this
+        step upon the first model), ms (a prediction), accuracy, accuracy_delta, macs, artefact_mb,
+        usd_per_million.
+        """
+        rows = []
+        for count in range(len(self.steps) + 1):
+            record, step = self.after(count), self.steps[count - 1] if count else None
+            rows.append({
+                "step": label(step) if step else self.reference.model, "speedup": record.speedup,
+                "gain": record.speedup / self.after(count - 1).speedup if step else 1.0,
+                "alone": self.alone(step).speedup if step else 1.0, "ms": 1000 / record.throughput_per_s,
+                "accuracy": record.accuracy, "accuracy_delta": record.accuracy_delta, "macs": record.macs,
+                "artefact_mb": record.artefact_bytes / 1e6, "usd_per_million": record.usd_per_million})
+        return pd.DataFrame(rows)
+
+    def explanation(self) -> str:
+        """Why the combined gain is not the product, from the records."""
+        staged = self.steps[-1]["step"] == "cascade"
+        said = (f"Alone, the steps' gains multiply to {self.product:.1f}x; together they give {self.combined:.1f}x. "
+                f"Tokenizing takes {1000 * self.tokenizing_s:.2f} ms a text whatever the encoder"
+                + (", and a first stage saves less where the second is cheap already" if staged else "")
+                + f": counting that, {self.paper:.1f}x were to be expected. ")
+        overlap = [label(step) for count, step in enumerate(self.steps, 1)
+                   if self.after(count).speedup / self.after(count - 1).speedup < 0.9 * self.alone(step).speedup]
+        return said + (f"Less than alone gained: {', '.join(overlap)}." if overlap
+                       else "Each step gained about what it gains alone.")
+
+
+def stack(base: TorchTextModel, task: Task, steps: Sequence[Step], *, rows: int = 192, rounds: int = 7,
+          ledger: Ledger | None = None, progress: Progress = silent,
+          cancelled: Callable[[], bool] = lambda: False) -> Stack:
+    """Build the pipeline and each step alone, and measure all in one run on the test rows.
+
+    Raises:
+        InputError: no step, or one that cannot be built.
+        Cancelled: `cancelled()` turned true; models built so far stay on disk.
+    """
+    if not steps:
+        raise InputError("A pipeline needs at least one step.")
+    wanted = {name_of(chain): chain for chain in
+              [*(steps[:count] for count in range(1, len(steps) + 1)), *([step] for step in steps)]}
+    models = [base]
+    for index, chain in enumerate(wanted.values()):
+        part = part_of(progress, 0.7 * index / len(wanted), 0.7 * (index + 1) / len(wanted))
+        models.append(build(base, task, chain, progress=part, cancelled=cancelled))
+    result = compare(models, task, rows=rows, rounds=rounds, energy=False, memory=False, ledger=ledger,
+                     progress=part_of(progress, 0.7, 1.0), cancelled=cancelled)
+    with timing_turn():
+        tokenizing_s = _tokenizing_seconds(base.encoder, task.test["text"][:rows])
+    return Stack(tuple(steps), result, tokenizing_s)
+
+
+def _tokenizing_seconds(encoder: TextEncoder, texts: Sequence[str]) -> float:
+    """Seconds a text; the best of five passes in batches of 64."""
+    passes = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for start in range(0, len(texts), 64):
+            encoder.encode(texts[start:start + 64])
+        passes.append(time.perf_counter() - began)
+    return min(passes) / len(texts)

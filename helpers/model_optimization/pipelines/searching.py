@@ -1,0 +1,203 @@
+"""Which pipelines are worth it: quality side by side, then speed one at a time, the best ones kept."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from helpers.lab.data.task import Task
+from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.machine import fingerprint, usable_cores
+from helpers.lab.measuring.ledger import Ledger
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.models.model import Model, load
+from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.paths import cache, home
+from helpers.lab.sweeping import sweep
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.model_optimization.distillation.teaching import part_of
+from helpers.model_optimization.pipelines.steps import (
+    Context,
+    Step,
+    build_from,
+    folder_of,
+    name_of,
+    require_steps,
+    start_of,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A pipeline that was given up: its accuracy on the validation rows after the last step that was built."""
+
+    steps: tuple[Step, ...]
+    accuracy: float
+    built: int  # steps, fewer than all
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a search found. Accuracies and speeds are of validation rows: test the one that is chosen once."""
+
+    reference: float  # accuracy of the first model
+    measurements: tuple[Measurement, ...]
+    pareto: tuple[Measurement, ...]
+    given_up: tuple[Verdict, ...]
+
+
+def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]], *, lose_at_most: float = 1.0,
+           give_up_at: float = 3.0, ledger: Ledger | None = None, engine: str = "local", rows: int = 96,
+           rounds: int = 5, progress: Progress = silent, cancelled: Callable[[], bool] = lambda: False) -> Found:
+    """Build and measure the pipelines on the validation rows; the Pareto set under 'lose at most so many points'.
+
+    Pipelines that begin alike share what they share. One is given up as soon as a step leaves it
+    `give_up_at` points below the first model. Finished models are on disk and finished records in
+    the ledger, so a search that was killed takes up where it was.
+
+    Args:
+        lose_at_most: percentage points of the first model's accuracy.
+        ledger: where records are looked up and put; by default the user's.
+        engine: of `sweep`, for the building. On a cluster HELPERS_HOME must be a folder that all
+            machines share. Timing is done here, one at a time.
+
+    Raises:
+        InputError: no pipelines, or a step that cannot be built.
+        Cancelled: `cancelled()` turned true; asked between groups of pipelines.
+    """
+    from helpers.lab.measuring.comparison import compare  # slow to import, and the building processes do without
+
+    pipelines = _distinct(pipelines)
+    start, ledger = start_of(base, task), ledger or Ledger()
+    held_out = dataclasses.replace(task, name=f"{task.name} (validation)", test=task.validation)
+    reference = _accuracy(base, task)
+    known = _records(ledger, held_out.name, rounds)
+    fresh = [steps for steps in pipelines if folder_of(start, steps).name not in known]
+    building = _Building(_saved(base, cache("pipelines", f"{start}.first")), task, start, reference - give_up_at / 100,
+                         engine)
+    given_up = building.all(fresh, part_of(progress, 0.0, 0.7), cancelled)
+    left = [steps for steps in fresh if all(verdict.steps is not steps for verdict in given_up)]
+    for number, group in enumerate(groups := _groups(left)):
+        progress(0.7 + 0.3 * number / len(groups), f"measuring pipelines, group {number + 1} of {len(groups)}")
+        result = compare([base, *(load(folder_of(start, steps)) for steps in group)], held_out, rows=rows,
+                         rounds=rounds, energy=False, memory=False, ledger=ledger, cancelled=cancelled)
+        known |= {m.settings["pipeline"]: m for m in result.measurements[1:]}
+    progress(1.0, "done")
+    done = [known[name] for steps in pipelines if (name := folder_of(start, steps).name) in known]
+    return Found(reference, tuple(done), pareto(done, lose_at_most), tuple(given_up))
+
+
+def pareto(measurements: Sequence[Measurement], lose_at_most: float) -> tuple[Measurement, ...]:
+    """Those within the points to lose that no other one beats in both accuracy and speed-up, fastest first."""
+    allowed = [m for m in measurements if -m.accuracy_delta <= lose_at_most / 100 + 1e-9]
+    best = [m for m in allowed if not any(
+        other.accuracy_delta >= m.accuracy_delta and other.speedup >= m.speedup
+        and (other.accuracy_delta, other.speedup) != (m.accuracy_delta, m.speedup) for other in allowed)]
+    return tuple(sorted(best, key=lambda m: -m.speedup))
+
+
+def _saved(base: TorchTextModel, folder: Path) -> Path:
+    """Where the other processes find the first model."""
+    if not folder.exists():
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        base.save(unfinished)
+        unfinished.rename(folder)
+    return folder
+
+
+def _distinct(pipelines: Sequence[Sequence[Step]]) -> list[tuple[Step, ...]]:
+    for steps in pipelines:
+        require_steps(steps)
+    named = {name_of(steps): tuple(steps) for steps in pipelines if steps}
+    if not named:
+        raise InputError("A search needs at least one pipeline with a step.")
+    return list(named.values())
+
+
+def _records(ledger: Ledger, task: str, rounds: int) -> dict[str, Measurement]:
+    """Finished records of this machine, by the pipeline's folder name; the newest of each."""
+    mine = fingerprint()["id"]
+    return {m.settings["pipeline"]: m for m in ledger.all()
+            if m.settings.get("pipeline") and m.machine["id"] == mine and m.task == task
+            and m.settings["rounds"] == rounds}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Building:
+    """What the building of all pipelines has in common."""
+
+    first: Path
+    task: Task
+    start: str
+    floor: float
+    engine: str
+
+    def all(self, pipelines: Sequence[tuple[Step, ...]], progress: Progress,
+            cancelled: Callable[[], bool]) -> list[Verdict]:
+        """Build the first steps of all, then the second ones, and so on; those given up on the way.
+
+        What several pipelines share is one piece of work so, and no process waits for another's.
+        """
+        given_up: list[Verdict] = []
+        alive = list(pipelines)
+        longest = max(map(len, pipelines), default=0)
+        for count in range(1, longest + 1):
+            begun = {self._key(steps[:count]): steps[:count] for steps in alive if len(steps) >= count}
+            accuracies = {}
+            for number, group in enumerate(groups := _groups(list(begun.values()))):
+                if cancelled():
+                    raise Cancelled
+                progress((count - 1 + number / len(groups)) / longest, f"step {count} of {longest}, up to "
+                         f"{len(begun)} models")
+                accuracies |= self._accuracies(group)
+            for steps in [steps for steps in alive if len(steps) > count]:
+                if (accuracy := accuracies[self._key(steps[:count])]) < self.floor:
+                    given_up.append(Verdict(steps, accuracy, count))
+                    alive.remove(steps)
+        return given_up
+
+    def _accuracies(self, group: Sequence[tuple[Step, ...]]) -> dict[str, float]:
+        """Key -> accuracy on the validation rows, of models known from before or built now."""
+        found = {}
+        for steps in group:
+            file = _quality_file(self.start, steps)
+            if file.exists() and folder_of(self.start, steps).exists():
+                found[self._key(steps)] = json.loads(file.read_text(encoding="utf-8"))
+        grid = [{"first": str(self.first), "folder": str(home()), "task": self.task, "start": self.start,
+                 "steps": steps} for steps in group if self._key(steps) not in found]
+        if grid:
+            found |= {self._key(settings["steps"]): accuracy for settings, accuracy in sweep(_built, grid, self.engine)}
+        return found
+
+    def _key(self, steps: Sequence[Step]) -> str:
+        return folder_of(self.start, steps).name
+
+
+def _groups(pipelines: Sequence[tuple[Step, ...]]) -> list[Sequence[tuple[Step, ...]]]:
+    """Small enough for progress and Cancel between them, large enough to keep all cores at work."""
+    size = 2 * usable_cores()
+    return [pipelines[start:start + size] for start in range(0, len(pipelines), size)]
+
+
+def _built(first: str, folder: str, task: Task, start: str, steps: tuple[Step, ...]) -> float:
+    """Build a model, in a process of its own, on what is built of it; its accuracy on the validation rows."""
+    os.environ["HELPERS_HOME"] = folder
+    accuracy = _accuracy(build_from(start, Context(load(Path(first)), task), steps), task)
+    file = _quality_file(start, steps)
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(accuracy), encoding="utf-8")
+    unfinished.replace(file)
+    return accuracy
+
+
+def _quality_file(start: str, steps: Sequence[Step]) -> Path:
+    folder = folder_of(start, steps)
+    return folder.with_name(f"{folder.name}.quality.json")
+
+
+def _accuracy(model: Model, task: Task) -> float:
+    logits = model.predict(task.validation[task.input][:])
+    return float((logits.argmax(axis=1) == np.asarray(task.validation["label"][:])).mean())

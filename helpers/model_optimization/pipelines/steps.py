@@ -1,0 +1,142 @@
+"""Several steps after one another: built once, kept on disk, each one measured.
+
+A pipeline is a list of settings, one dictionary a step: {"step": "prune", "sparsity": 0.5, ...}.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from helpers.lab.cache import kept
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+from helpers.lab.exporting.graph import export
+from helpers.lab.measuring.measurement import code_version
+from helpers.lab.models.model import Model
+from helpers.lab.models.sklearn import tfidf_baseline
+from helpers.lab.models.torch import TorchTextModel, weights_digest
+from helpers.lab.paths import cache
+from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.model_optimization.distillation.distilling import STRATEGY, distill
+from helpers.model_optimization.distillation.linear_student import distill_linear
+from helpers.model_optimization.distillation.static_student import distill_static
+from helpers.model_optimization.pipelines.first_stage import cascade
+from helpers.model_optimization.pruning.encoder_parts import require_torch
+from helpers.model_optimization.pruning.methods import prune
+from helpers.model_optimization.quantization.schemes import quantize
+
+Step = Mapping[str, Any]
+Cancelled = Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What every step of one pipeline shares: the first model, the task, and who is told."""
+
+    base: TorchTextModel
+    task: Task
+    progress: Progress = silent
+    cancelled: Cancelled = lambda: False
+
+    @property
+    def watch(self) -> dict[str, Any]:
+        """Arguments of the steps that take long."""
+        return {"progress": self.progress, "cancelled": self.cancelled}
+
+
+def _prune(model: Model, context: Context, teacher: bool = False, **settings: Any) -> Model:
+    return prune(model, context.task, **settings, teacher=context.base if teacher else None, **context.watch)
+
+
+def _cascade(model: Model, context: Context, first: str = "tfidf", lose_at_most: float = 0.0,
+             **settings: Any) -> Model:
+    if first == "tfidf":
+        stage = tfidf_baseline(context.task, **settings)
+    elif first in _TAUGHT:
+        stage = _TAUGHT[first](context.base, context.task, **settings, **context.watch)
+    else:
+        raise InputError(f"There is no first stage '{first}'. Known: tfidf, {', '.join(_TAUGHT)}.")
+    return cascade(stage, model, context.task, lose_at_most=lose_at_most)
+
+
+_TAUGHT = {"linear": distill_linear, "static": distill_static}  # first stages taught by the pipeline's first model
+
+# step -> (model so far, context, settings) -> model. `prune` takes teacher=True for the pipeline's first model;
+# `cascade` takes first="tfidf", "linear" or "static", lose_at_most, and the settings of that first stage.
+STEPS: dict[str, Callable[..., Model]] = {
+    "distill": lambda model, context, **settings: distill(model, context.task, **settings, **context.watch),
+    "prune": _prune,
+    "quantize": lambda model, context, **settings: quantize(model, context.task, **settings),
+    "export": lambda model, context, **settings: export(model, **settings),
+    "cascade": _cascade,
+}
+
+
+def label(step: Step) -> str:
+    """A step in a few words: its `name` where given, else its kind and settings."""
+    if "name" in step:
+        return str(step["name"])
+    return " ".join([step["step"], *(f"{name}={value}" for name, value in step.items() if name != "step")])
+
+
+def name_of(steps: Sequence[Step]) -> str:
+    """A pipeline's name."""
+    return " > ".join(label(step) for step in steps)
+
+
+def build(base: TorchTextModel, task: Task, steps: Sequence[Step], *, progress: Progress = silent,
+          cancelled: Cancelled = lambda: False) -> Model:
+    """The model after all steps. Each step's result is kept on disk: what two pipelines share is made once.
+
+    Raises:
+        InputError: an unknown step or setting; a step that cannot follow the one before it.
+        Cancelled: `cancelled()` turned true; finished steps stay.
+    """
+    require_steps(steps)
+    require_torch(base, "the start of a pipeline")
+    return build_from(start_of(base, task), Context(base, task, progress, cancelled), steps)
+
+
+def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:
+    """`build` where `start_of` is known."""
+    model: Model = context.base
+    for count in range(1, len(steps) + 1):
+        folder = folder_of(start, steps[:count])
+        model = kept(folder, functools.partial(_made, model, context, steps[:count], folder.name))
+    return model
+
+
+def require_steps(steps: Sequence[Step]) -> None:
+    """Refuse a pipeline with an unknown step."""
+    for step in steps:
+        if step.get("step") not in STEPS:
+            raise InputError(f"There is no step '{step.get('step')}'. Known: {', '.join(STEPS)}.")
+
+
+def start_of(base: TorchTextModel, task: Task) -> str:
+    """16 hex digits over the first model's weights, the task and this package's code."""
+    told = f"{task.digest} {code_version()} {weights_digest(base.module)}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def folder_of(start: str, steps: Sequence[Step]) -> Path:
+    """Where the model after these steps is kept."""
+    told = json.dumps([dict(step) for step in steps], sort_keys=True)
+    return cache("pipelines", hashlib.sha256(f"{start} {told}".encode()).hexdigest()[:24])
+
+
+def _made(model: Model, context: Context, steps: Sequence[Step], key: str) -> Model:
+    settings = {name: value for name, value in steps[-1].items() if name not in ("step", "name")}
+    try:
+        model = STEPS[steps[-1]["step"]](model, context, **settings)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error) and "required positional" not in str(error):
+            raise
+        raise InputError(f"The step '{label(steps[-1])}' cannot be done: {error}.") from error
+    model.card = dataclasses.replace(model.card, name=name_of(steps), strategy=STRATEGY, settings={
+        **model.card.settings, "pipeline": key, "steps": [dict(step) for step in steps]})
+    return model

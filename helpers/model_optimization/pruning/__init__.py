@@ -1,0 +1,1 @@
+"""The same model without its least important parts."""
