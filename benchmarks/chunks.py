@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.page import CHART, chromium, serving
-from helpers.app.chunks import LIST, places
+from helpers.app.server.chunks import LIST, places
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # Address on the server -> where Jupyter's data folders have it.
@@ -26,7 +26,7 @@ def main() -> None:
     """Open each page once, without the list, and write down what came."""
     LIST.write_text("")
     found: dict[str, None] = {}
-    with serving("helpers.app.voila", "--pool=0") as address, chromium() as browser:
+    with serving("helpers.app.server.voila", "--pool=0") as address, chromium() as browser:
         for notebook in NOTEBOOKS:
             page = browser.new_page()
             page.on("request", lambda request: found.update({name: None} if (name := listed(request.url)) else {}))

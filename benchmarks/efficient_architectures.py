@@ -50,6 +50,7 @@ from helpers.efficient_architectures.adapters.tuning import Tuned
 from helpers.lab import Measurement, Task, baseline, compare, load_task
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.models.model import Model
+from helpers.lab.progress import printed
 from helpers.model_optimization import distill, quantize
 
 PARTS = ("ladder", "other ladders", "cascade", "adapters", "tenants", "convolutions", "attention")
@@ -159,7 +160,7 @@ def _resampled(held_out: list[np.ndarray], labels: np.ndarray, test: list[np.nda
 def adapter_rows(task: Task, effort: Effort) -> list[Row]:
     """Each way against full fine-tuning, paired over seeds, at its share of the parameters."""
     ways = [("full", 8), ("probe", 8), ("bitfit", 8), ("ia3", 8), ("lora", 8), ("bottleneck", 16)]
-    runs = compare_adapters(task, ways, seeds=range(effort.seeds), epochs=effort.adapter_epochs, progress=say)
+    runs = compare_adapters(task, ways, seeds=range(effort.seeds), epochs=effort.adapter_epochs, progress=printed)
     means = runs.groupby("way", sort=False).mean(numeric_only=True)
     print(means[["accuracy", "share", "train_s", "gradients", "optimizer", "activations"]].round(4).to_string())
     against = paired_over_seeds(runs).set_index("way")
@@ -249,11 +250,6 @@ def attention_rows(task: Task, effort: Effort) -> list[Row]:
         rows.append(shown(f"{kind}: held-out loss of a small language model", trained.loss, "nats a byte", trained.low,
                           trained.high))
     return rows
-
-
-def say(fraction: float | None, message: str) -> None:
-    """A line for each step."""
-    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from helpers.lab import InputError, Task, baseline, compare
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import printed
 from helpers.lab.training.tokenizer import TextEncoder
 from helpers.lab.training.weights import find_weights
 
@@ -87,7 +88,7 @@ def chosen_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[
     chosen = {}
     for precision in ("fp32", "int8"):
         grid = settings_grid(precision, effort.runtimes, effort.rows_together)
-        best, frame = tune(base, task, grid, rows=min(64, len(task.validation)), progress=say)
+        best, frame = tune(base, task, grid, rows=min(64, len(task.validation)), progress=printed)
         print(frame[["name", "rows_per_s", "speedup", "made_s", "note"]].round(2).to_string(index=False))
         chosen[precision] = make(base, best, task)
     documented = [make(base, one) for one in DOCUMENTED]
@@ -146,11 +147,6 @@ def conversion_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Ro
         rows.append(at_most(f"{one.name}: largest difference on {len(texts)} rows and over shapes, in tolerances",
                             max(difference, shapes) / TOLERANCE[one.precision], 1.0, ""))
     return [*rows, shown("candidates that this machine lacks: a sentence each", sentences, "")]
-
-
-def say(fraction: float | None, message: str) -> None:
-    """A line for each step."""
-    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from benchmarks.recipes import openvino_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import printed
 from helpers.lab.training.baselines import mean_tokens
 from helpers.model_optimization import build, compressed_bytes, distill_with_control, prune, search, stack
 from helpers.model_optimization.pipelines.searching import Found
@@ -140,7 +141,7 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
     apart from each other less well.
     """
     began = time.perf_counter()
-    found = search(base, task, pipelines_of(effort), lose_at_most=1.0, give_up_at=4.0, progress=say,
+    found = search(base, task, pipelines_of(effort), lose_at_most=1.0, give_up_at=4.0, progress=printed,
                    rows=effort.timing["rows"], rounds=5)
     took = time.perf_counter() - began
     print(f"given up: {[(len(verdict.steps), round(verdict.accuracy, 3)) for verdict in found.given_up]}")
@@ -246,11 +247,6 @@ def faster(result: Comparison, model: Model, what: str) -> Row:
     """A model's speed-up, without a target."""
     record = result.of(model)
     return shown(f"{model.card.name}: {what}", record.speedup, "x", record.speedup_low, record.speedup_high)
-
-
-def say(fraction: float | None, message: str) -> None:
-    """A line for each step."""
-    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
 
 
 def main() -> None:

@@ -13,14 +13,10 @@ from benchmarks import (
     recording_model_optimization,
 )
 from helpers.lab import baseline, compare, export, load_task, write_recorded
+from helpers.lab.progress import printed
 from helpers.model_optimization import quantize
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
-
-
-def say(fraction: float | None, message: str) -> None:
-    """A line for each step."""
-    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
 
 
 def record_quantization() -> None:
@@ -40,7 +36,7 @@ def record_quantization() -> None:
         quantize(base, task, "bf16"),
         *(quantize(base, task, "weight-only", bits=bits) for bits in (4, 2)),
     ]
-    result = compare(models, task, rows=96, progress=say)
+    result = compare(models, task, rows=96, progress=printed)
     write_recorded(FOLDER / "1_model_optimization.jsonl", list(result.measurements))
     print(result.frame().round(3).to_string(index=False))
 

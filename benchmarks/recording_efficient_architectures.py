@@ -28,6 +28,7 @@ from helpers.efficient_architectures import (
 )
 from helpers.lab import Measurement, Task, compare, load_task, write_recorded, write_table
 from helpers.lab.models.model import Model
+from helpers.lab.progress import printed
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 NAME = "2_efficient_architectures"
@@ -38,11 +39,6 @@ NETS = [*((design, width, 8) for design in ("standard", "separable", "inverted r
         ("MobileNetV2", 0.5, 8), ("standard", 1.0, 16), ("separable", 1.0, 16)]
 
 
-def say(fraction: float | None, message: str) -> None:
-    """A line for each step."""
-    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
-
-
 def write(part: str, frame: pd.DataFrame) -> None:
     """One table of the page."""
     write_table(FOLDER / f"{NAME}_{part}.json", frame)
@@ -51,8 +47,8 @@ def write(part: str, frame: pd.DataFrame) -> None:
 
 def record_ladder(task: Task) -> tuple[list[Model], list[Measurement]]:
     """The steps side by side, the fine-tuned model first: it is the reference."""
-    models = ladder(task, TIMED, progress=say)
-    result = compare(models, task, rows=96, progress=say)
+    models = ladder(task, TIMED, progress=printed)
+    result = compare(models, task, rows=96, progress=printed)
     write_recorded(FOLDER / f"{NAME}.jsonl", list(result.measurements))
     print(result.frame().round(3).to_string(index=False))
     return models, list(result.measurements)
@@ -62,7 +58,7 @@ def record_labels(task: Task, fine_tuned: Measurement) -> None:
     """Accuracy with 5, 10, 50 and all labels a class; what takes minutes to train only where labels are few."""
     slow = ("contrastive", "fine-tuned")
     few = [quality_by_labels(task, (count,), [step for step in STEPS if count < 50 or step not in slow],
-                             epochs=4, progress=say) for count in (5, 10, 50)]
+                             epochs=4, progress=printed) for count in (5, 10, 50)]
     every = quality_by_labels(task, (None,), [step for step in STEPS if step not in slow])
     whole = every.iloc[-1:].assign(step="fine-tuned", accuracy=fine_tuned.accuracy, low=fine_tuned.accuracy_low,
                                    high=fine_tuned.accuracy_high, made_in_s=fine_tuned.made_in_s)
@@ -93,17 +89,17 @@ def record_convolutions() -> None:
     times = [convolution_times(channels, channels, size=size, batch=8).assign(channels=channels, size=size)
              for channels in (16, 64, 128) for size in (8, 32)]
     write("convolutions", pd.concat(times, ignore_index=True))
-    write("digits", compare_designs(load_task("digits"), NETS, epochs=12, progress=say))
+    write("digits", compare_designs(load_task("digits"), NETS, epochs=12, progress=printed))
 
 
 def record_attention() -> None:
     """Every round of every kind and length."""
-    write("attention", attention_times((256, 512, 1024, 2048, 4096), ATTENTIONS, Shape(heads=4), progress=say))
+    write("attention", attention_times((256, 512, 1024, 2048, 4096), ATTENTIONS, Shape(heads=4), progress=printed))
 
 
 def record_adapters(task: Task) -> None:
     """Each way to adapt the encoder on all rows: means of five seeds, and points against full fine-tuning."""
-    runs = compare_adapters(task, WAYS, seeds=range(5), progress=say)
+    runs = compare_adapters(task, WAYS, seeds=range(5), progress=printed)
     means = runs.drop(columns="seed").groupby("way", sort=False).mean(numeric_only=True)
     against = paired_over_seeds(runs).set_index("way")
     write("adapters", means.join(against).reset_index())

@@ -34,6 +34,7 @@ from helpers.lab import Task, baseline, compare, load_task, write_recorded, writ
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import printed
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 NAME = "3_hardware_codesign"
@@ -71,7 +72,7 @@ def record_roofline(base: TorchTextModel, task: Task) -> Ceilings:
 
 def record_runtimes(base: TorchTextModel, task: Task, texts: list[str]) -> None:
     """Every runtime and precision, the graph levels, the libraries' switches."""
-    keep("runtimes", compare_runtimes(base, task, rows=32, rounds=3, progress=say))
+    keep("runtimes", compare_runtimes(base, task, rows=32, rounds=3, progress=printed))
     keep("levels", graph_levels(base, texts[:8]))
     keep("switches", compare_switches(base, rounds=4))
 
@@ -86,11 +87,6 @@ def record_batching(base: TorchTextModel, task: Task, texts: list[str], ceilings
                                   for one in seconds]))
     keep("load", load_frame(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=20))
     keep("layouts", compare_layouts(make(base, option("onnxruntime", "int8"), task), texts[:64], seconds=1))
-
-
-def say(fraction: float | None, message: str) -> None:
-    """A line for each step."""
-    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
 
 
 def record_measurements(base: TorchTextModel, task: Task) -> None:

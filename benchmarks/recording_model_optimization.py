@@ -10,6 +10,7 @@ from benchmarks.model_optimization import INT8, Effort, distil_step, first_step,
 from helpers.lab import Comparison, Task, baseline, compare, load_task, write_recorded, write_table
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import printed
 from helpers.model_optimization import (
     bits_against_perplexity,
     build,
@@ -70,32 +71,27 @@ def record_together(base: TorchTextModel, task: Task) -> None:
     """The pipeline after each step, each step alone, and the first two steps the other way round."""
     chains: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
                                 *([step] for step in STEPS[1:]), list(OTHER_ORDER)]
-    models = [base, *(build(base, task, chain, progress=say) for chain in chains)]
+    models = [base, *(build(base, task, chain, progress=printed) for chain in chains)]
     _write("together", models, task, rows=192)  # enough for batches in a second stage, too
 
 
 def record_language() -> None:
     """A small language model in fewer bits, with and without a search for its scales, and its cache in 8."""
     rows = load_task("docstrings")
-    model = train_language_model(rows.train["text"][:4000], progress=say)
+    model = train_language_model(rows.train["text"][:4000], progress=printed)
     unseen = rows.test["text"][:200]
-    for part, frame in (("language", bits_against_perplexity(model, unseen, progress=say)),
+    for part, frame in (("language", bits_against_perplexity(model, unseen, progress=printed)),
                         ("language_cache", cache_in_8_bits(model, unseen))):
         write_table(FOLDER / f"1_model_optimization_{part}.json", frame)
         print(frame.round(3).to_string(index=False), flush=True)
 
 
 def _write(part: str, models: list[Model], task: Task, rows: int = 96) -> Comparison:
-    result = compare(models, task, rows=rows, energy=False, memory=False, progress=say)
+    result = compare(models, task, rows=rows, energy=False, memory=False, progress=printed)
     write_recorded(FOLDER / f"1_model_optimization_{part}.jsonl", list(result.measurements))
     print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high",
                           "usd_per_million"]].round(3).to_string(index=False), flush=True)
     return result
-
-
-def say(fraction: float | None, message: str) -> None:
-    """A line for each step."""
-    print("waiting" if fraction is None else f"{fraction:4.0%}", message, flush=True)
 
 
 if __name__ == "__main__":

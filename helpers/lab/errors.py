@@ -6,4 +6,4 @@ class InputError(ValueError):
 
 
 class Cancelled(Exception):
-    """The user pressed Cancel, or the caller's `cancelled()` turned true."""
+    """The user pressed Cancel, or the caller's `Progress` was told to end."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.app.pages import derive
+from helpers.app.server.pages import derive
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "5_cloud_distributed.ipynb"
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.app.pages import LESSON_TAGS
+from helpers.app.server.pages import LESSON_TAGS
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "1_model_optimization.ipynb"
 SMALL = {"TRAIN_ROWS": 72, "TEST_ROWS": 24, "ROUNDS": 2, "FIRST_EPOCHS": 0.1, "TIMED_ROWS": 8, "METERS": False}

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from helpers.app.pages import LESSON_TAGS
+from helpers.app.server.pages import LESSON_TAGS
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "1_model_optimization.ipynb"
 SMALL = {"TRAIN_ROWS": 96, "TEST_ROWS": 48, "ROUNDS": 3, "TIMED_ROWS": 16, "METERS": False, "FIRST_EPOCHS": 1}

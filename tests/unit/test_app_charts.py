@@ -5,11 +5,11 @@ import pytest
 from test_app_records import record
 
 from helpers.app import Chart, chart, speedups, svg
-from helpers.app.bundle import version
-from helpers.app.charts import cost_spec, speedup_spec
-from helpers.app.labels import HEIGHT, WIDTH, Mark, places
-from helpers.app.tables import table_html
-from helpers.app.vega import runtime, theme
+from helpers.app.charts.accuracy_cost import cost_spec, speedup_spec
+from helpers.app.charts.bundle import version
+from helpers.app.charts.labels import HEIGHT, WIDTH, Mark, places
+from helpers.app.charts.vega import runtime, theme
+from helpers.app.text.tables import table_html
 
 RECORDS = [record(), record("small", 2.0, 0.89, strategy="pruning"),
            record("tiny", 4.0, 0.8, strategy="distillation", provenance="simulated"),

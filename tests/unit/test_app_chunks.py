@@ -2,7 +2,7 @@
 
 import gzip
 
-from helpers.app.chunks import LIST, SCRIPTS, Script, chunks, places
+from helpers.app.server.chunks import LIST, SCRIPTS, Script, chunks, places
 
 
 def test_the_installed_voila_has_every_listed_part():

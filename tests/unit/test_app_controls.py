@@ -2,7 +2,7 @@
 
 import ipywidgets as widgets
 
-from helpers.app.controls import MOST_AT_ONCE, ControlBox
+from helpers.app.panels.controls import MOST_AT_ONCE, ControlBox
 
 
 def box_of(count: int) -> ControlBox:

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from helpers.app import Job
-from helpers.app import jobs as jobs_module
-from helpers.app.processes import Worker, kill_all
+from helpers.app.jobs import job as jobs_module
+from helpers.app.jobs.processes import Worker, kill_all
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.app.labelling import LabelPanel, ReviewPanel
-from helpers.app.processes import kill_all
+from helpers.app.jobs.processes import kill_all
+from helpers.app.panels.labelling import LabelPanel, ReviewPanel
 from helpers.data_efficiency import Review
 
 TEXTS = ["where is it", "<b>refund</b> me", "broken again"]

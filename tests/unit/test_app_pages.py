@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from helpers.app.pages import derive, describe, described, found
+from helpers.app.server.pages import derive, describe, described, found
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -83,12 +83,13 @@ def test_a_folder_without_notebooks_and_a_broken_notebook_are_sentences(tmp_path
 
 def test_only_records_costs_errors_and_machine_are_taken_from_lab():
     code = ("import importlib, pkgutil, sys, helpers.app\n"
-            "for found in pkgutil.iter_modules(helpers.app.__path__, 'helpers.app.'):\n"
+            "for found in pkgutil.walk_packages(helpers.app.__path__, 'helpers.app.'):\n"
             "    importlib.import_module(found.name)\n"
             "print(sorted(name for name in sys.modules if name.startswith('helpers.lab.')), 'torch' in sys.modules)")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     allowed = ["helpers.lab.errors", "helpers.lab.machine", "helpers.lab.measuring",
-               "helpers.lab.measuring.measurement", "helpers.lab.money", "helpers.lab.money.costs"]
+               "helpers.lab.measuring.measurement", "helpers.lab.money", "helpers.lab.money.costs",
+               "helpers.lab.progress"]
     assert run.stdout.strip() == f"{allowed} False", run.stdout + run.stderr
 
 
@@ -123,7 +124,7 @@ def test_a_notebooks_page_opens_without_torch_and_with_the_finding_that_is_shipp
 
 
 def test_charts_come_without_the_grammar_that_takes_seconds():
-    code = ("import sys; from helpers import app; from helpers.app.vega import Chart\n"
+    code = ("import sys; from helpers import app; from helpers.app.charts.vega import Chart\n"
             "print('altair' in sys.modules, 'lark' in sys.modules)")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "True False", run.stderr

@@ -10,8 +10,8 @@ import pytest
 from test_app_records import record
 
 from helpers.app import Chart, Explore, Panel
-from helpers.app.controls import as_text, from_text
-from helpers.app.processes import kill_all
+from helpers.app.jobs.processes import kill_all
+from helpers.app.panels.controls import as_text, from_text
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,8 +7,8 @@ import pytest
 from altair.utils.schemapi import debug_mode
 
 from helpers import app
-from helpers.app.plots import bars_spec, dots_spec, lines_spec
-from helpers.app.vega import REFERENCE_GREY, STRATEGY_COLOURS
+from helpers.app.charts.plots import bars_spec, dots_spec, lines_spec
+from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS
 from helpers.lab import InputError, write_table
 
 CURVES = pd.DataFrame({"labels": [5, 50, 500] * 2, "accuracy": np.array([0.4, 0.7, 0.9, 0.5, 0.8, 0.9]),

@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from helpers.app import Explore, run
-from helpers.app.scripts import explore_script
+from helpers.app.export.scripts import explore_script
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +21,8 @@ import math as maths
 from collections import Counter, namedtuple
 from fractions import Fraction as F
 from functools import lru_cache
-from helpers.app.labels import Mark
-from helpers.app.scripts import explore_script
+from helpers.app.charts.labels import Mark
+from helpers.app.export.scripts import explore_script
 
 TASK, TEST, ROWS, SIZES = "tickets", None, 3, {"a": [1, 2], "b": (0.5,), "c": {float("inf")}}
 POINT = [Mark("m", 1, 2, 3, 4.5, 5, 6)]
@@ -91,7 +91,7 @@ def test_what_cannot_be_copied_is_a_sentence(printed):
 
 
 def test_a_function_of_a_package_is_imported():
-    assert explore_script(run, {"x": 1}).splitlines()[0] == "from helpers.app.running import run"
+    assert explore_script(run, {"x": 1}).splitlines()[0] == "from helpers.app.jobs.running import run"
 
 
 def test_a_panel_tells_when_its_code_cannot_be_copied(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from helpers import app
-from helpers.app.series import (
+from helpers.app.charts.series import (
     break_even_spec,
     cheapest_said,
     dollars_spec,
@@ -16,7 +16,7 @@ from helpers.app.series import (
     replicas_spec,
     scaling_spec,
 )
-from helpers.app.vega import REFERENCE_GREY
+from helpers.app.charts.vega import REFERENCE_GREY
 from helpers.lab import InputError
 
 SERIES = pd.DataFrame({"t_s": [0.0, 1800.0, 3600.0], "ready": [2, 5, 3], "target": [2, 6, 3],

@@ -4,9 +4,9 @@ import pytest
 from test_app_records import record
 
 from helpers.app import check, guess, headline, table, verdict
-from helpers.app.figures import change, cheaper, count, interval, seconds, two
-from helpers.app.findings import best, finding, short_finding
-from helpers.app.problems import guarded, sentence
+from helpers.app.panels.findings import best, finding, short_finding
+from helpers.app.text.figures import change, cheaper, count, interval, seconds, two
+from helpers.app.text.problems import guarded, sentence
 from helpers.lab.errors import InputError
 
 MINUS = "\N{MINUS SIGN}"
@@ -86,7 +86,7 @@ def test_a_guess_follows_its_slider(capsys):
 
 
 def test_an_unexpected_error_is_a_sentence_with_an_id_in_the_log(tmp_path, monkeypatch):
-    from helpers.app import problems
+    from helpers.app.text import problems
 
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
     problems.logger.cache_clear()

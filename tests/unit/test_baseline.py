@@ -11,6 +11,7 @@ import torch
 
 from helpers.lab import Cancelled, InputError, baseline, load_task
 from helpers.lab.models.torch import MeanPoolClassifier
+from helpers.lab.progress import Progress
 from helpers.lab.training import baselines
 
 
@@ -35,7 +36,7 @@ def entries(home) -> list:
 
 def test_minilm_learns_the_task_and_a_second_call_comes_from_the_cache(tiny_task, fresh_home):
     told = []
-    first = baseline(tiny_task, epochs=1, progress=lambda fraction, message: told.append(fraction))
+    first = baseline(tiny_task, epochs=1, progress=Progress(lambda fraction, message: told.append(fraction)))
     texts = tiny_task.test["text"][:]
     assert (first.predict(texts).argmax(axis=1) == tiny_task.test["label"][:]).mean() >= 0.9
     assert first.card.name == "MiniLM-L6 fp32, PyTorch"
@@ -43,7 +44,7 @@ def test_minilm_learns_the_task_and_a_second_call_comes_from_the_cache(tiny_task
     assert told == sorted(told)
     assert told[-1] == 1.0
 
-    second = baseline(tiny_task, epochs=1, progress=lambda *_: pytest.fail("trained again"))
+    second = baseline(tiny_task, epochs=1, progress=Progress(lambda *_: pytest.fail("trained again")))
     np.testing.assert_array_equal(second.predict(texts), first.predict(texts))
     assert second.card == first.card
 
@@ -79,7 +80,7 @@ def test_cancel_stops_the_training_and_leaves_no_entry(tiny_task, fresh_home):
         return any("step 1" in message for message in told)
 
     with pytest.raises(Cancelled):
-        baseline(tiny_task, epochs=4, progress=lambda fraction, message: told.append(message), cancelled=cancelled)
+        baseline(tiny_task, epochs=4, progress=Progress(lambda _, message: told.append(message), cancelled))
     assert told[-1].startswith("fine-tuning: step 1 of 12")
     assert entries(fresh_home) == []
 

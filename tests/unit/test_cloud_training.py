@@ -18,6 +18,7 @@ from helpers.cloud_distributed.training.data_parallel import (
 from helpers.cloud_distributed.training.workers import run_workers
 from helpers.lab import InputError, offer, offers
 from helpers.lab.errors import Cancelled
+from helpers.lab.progress import Progress
 
 SMALL = {"width": 48, "layers": 2, "steps": 12}
 
@@ -88,7 +89,7 @@ def test_a_workers_failure_reaches_the_caller_and_ends_its_partner():
 
 def test_a_run_of_workers_can_be_cancelled_and_refuses_nonsense():
     with pytest.raises(Cancelled):
-        run_workers(lambda: None, 1, cancelled=lambda: True)
+        run_workers(lambda: None, 1, progress=Progress(cancelled=lambda: True))
     with pytest.raises(InputError, match="counted from 1"):
         run_workers(lambda: None, 0)
     with pytest.raises(InputError, match="counted from 1"):

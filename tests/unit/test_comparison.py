@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from helpers.lab import Cancelled, InputError, Ledger, Model, compare, export, load_task, offers
-from helpers.lab.machine import timing_turn
 from helpers.lab.measuring.comparison import peak_bytes
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Card, folder_bytes
+from helpers.lab.progress import Progress
 
 # From design.md, 'The surface that others build on'
 COLUMNS = """model, strategy, accuracy, accuracy_low, accuracy_high, accuracy_delta, accuracy_delta_low,
@@ -54,7 +55,7 @@ def told():
 
 @pytest.fixture(scope="module")
 def comparison(pair, tiny_task, ledger, told):
-    return compare(pair, tiny_task, rounds=5, ledger=ledger, progress=lambda *what: told.append(what))
+    return compare(pair, tiny_task, rounds=5, ledger=ledger, progress=Progress(lambda *what: told.append(what)))
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +242,7 @@ def test_cancel_stops_soon_and_writes_nothing(tiny_task, tmp_path, after):
     asked, store = [], Ledger(tmp_path / "ledger.sqlite")
     with pytest.raises(Cancelled):
         quick([Sleeper("a", 0.1), Sleeper("b", 0.1)], tiny_task, ledger=store,
-              cancelled=lambda: asked.append(1) or len(asked) >= after)
+              progress=Progress(cancelled=lambda: asked.append(1) or len(asked) >= after))
     assert len(asked) == after
     assert store.all() == []
 
@@ -250,8 +251,8 @@ def test_the_next_run_can_time_after_a_cancelled_one(tiny_task, tmp_path, monkey
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     asked = []
     with pytest.raises(Cancelled):
-        quick([Sleeper("a", 0.1)], tiny_task, cancelled=lambda: asked.append(1) or len(asked) >= 20)
-    with timing_turn(waiting=lambda ahead: pytest.fail("the queue is stuck")):
+        quick([Sleeper("a", 0.1)], tiny_task, progress=Progress(cancelled=lambda: asked.append(1) or len(asked) >= 20))
+    with timing_turn(Progress(lambda *_: pytest.fail("the queue is stuck"))):
         pass
 
 
@@ -260,7 +261,7 @@ def test_a_run_waits_for_the_stopwatch_and_says_its_place(tiny_task, tmp_path, m
     told, done = [], threading.Event()
 
     def run():
-        quick([Sleeper("a", 0)], tiny_task, rounds=2, progress=lambda fraction, message: told.append(message))
+        quick([Sleeper("a", 0)], tiny_task, rounds=2, progress=Progress(lambda fraction, message: told.append(message)))
         done.set()
 
     thread = threading.Thread(target=run)

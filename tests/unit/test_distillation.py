@@ -16,6 +16,7 @@ from torch.nn import functional
 from helpers.lab import Cancelled, InputError, Model, export, load, tfidf_baseline
 from helpers.lab.models.static import StaticModel
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import Progress
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import distill, distill_linear, distill_static, distill_with_control
@@ -236,12 +237,12 @@ def test_a_student_answers_the_same_after_a_reload_and_in_onnx_runtime(pair, tin
 
 def test_distilling_tells_its_progress_and_can_be_cancelled(teacher, tiny_task):
     told = []
-    distill(teacher, tiny_task, layers=1, **QUICK, progress=lambda fraction, _: told.append(fraction))
+    distill(teacher, tiny_task, layers=1, **QUICK, progress=Progress(lambda fraction, _: told.append(fraction)))
     assert told == sorted(told)
     assert told[-1] == 1.0
     for experiment, options in ((distill, {}), (distill_static, {"dimensions": 16}), (distill_linear, {})):
         with pytest.raises(Cancelled):
-            experiment(teacher, tiny_task, **options, cancelled=lambda: True)
+            experiment(teacher, tiny_task, **options, progress=Progress(cancelled=lambda: True))
 
 
 def test_the_same_seed_gives_the_same_student(teacher, tiny_task):

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from helpers.lab import Cancelled, InputError, export
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Card, TextModel
+from helpers.lab.progress import Progress
 from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization import crossover, explain_speed, operator_times, paper_speedup, quantize, saturation
 from helpers.model_optimization.quantization.int8_speed import INT8_GAIN, _kind, int8_gain
@@ -132,7 +133,7 @@ def test_large_weights_and_activations_saturate_without_vnni(tiny_model, tiny_ta
 
 def test_saturation_can_be_cancelled(tiny_model, tiny_task):
     with pytest.raises(Cancelled):
-        saturation(tiny_model, tiny_task, cancelled=lambda: True)
+        saturation(tiny_model, tiny_task, progress=Progress(cancelled=lambda: True))
 
 
 # Profilers
@@ -206,8 +207,7 @@ def test_crossover_measures_each_batch_at_each_length(tiny_model):
 def test_crossover_can_be_cancelled_between_cells(tiny_model):
     told, model = [], Sleeper(1, tiny_model.encoder)
     with pytest.raises(Cancelled):
-        crossover(model, model, progress=lambda fraction, message: told.append(message),
-                  cancelled=lambda: len(told) == 2)
+        crossover(model, model, progress=Progress(lambda _, message: told.append(message), lambda: len(told) == 2))
     assert told == ["batch 1, 8 tokens", "batch 1, 32 tokens"]
 
 
@@ -218,6 +218,5 @@ def test_who_waits_for_the_stopwatch_is_told_and_can_cancel(models, tiny_task, m
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     told = []
     with timing_turn(), pytest.raises(Cancelled):
-        experiment(models, tiny_task, progress=lambda fraction, message: told.append(message),
-                   cancelled=lambda: bool(told))
+        experiment(models, tiny_task, progress=Progress(lambda _, message: told.append(message), lambda: bool(told)))
     assert told == ["waiting for 1 other runs"]

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 from transformers.cache_utils import DynamicCache
 
 from helpers.lab import Cancelled, InputError
+from helpers.lab.progress import Progress
 from helpers.model_optimization import (
     LanguageModel,
     bits_against_perplexity,
@@ -103,7 +104,7 @@ def test_training_is_the_same_again_and_learns_what_can_be_known():
 
 def test_training_can_be_stopped():
     with pytest.raises(Cancelled):
-        train_language_model(letters(40, 0), **SIZES, cancelled=lambda: True)
+        train_language_model(letters(40, 0), **SIZES, progress=Progress(cancelled=lambda: True))
 
 
 def test_any_text_comes_back_from_its_tokens():
@@ -216,7 +217,8 @@ def test_the_table_says_what_bits_cost(model):
     with pytest.raises(InputError, match="group size 7"):
         quantize_language_model(model, 4, group_size=7)
     with pytest.raises(Cancelled):
-        bits_against_perplexity(model, letters(2, 0), bits=(8,), group_size=16, cancelled=lambda: True)
+        bits_against_perplexity(model, letters(2, 0), bits=(8,), group_size=16,
+                                progress=Progress(cancelled=lambda: True))
 
 
 # Continuing, with a cache

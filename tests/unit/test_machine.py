@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lab.machine import describe, fingerprint, peak_resident_bytes, timing_turn
+from helpers.lab.machine import describe, fingerprint, peak_resident_bytes
+from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.progress import Progress
 
 TAKE_TURNS = """
 import sys, time
 from pathlib import Path
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 for _ in range(6):
     with timing_turn(folder=Path(sys.argv[1]), poll_s=0.005):
         began = time.monotonic()
@@ -28,7 +30,7 @@ for _ in range(6):
 HOLD = """
 import sys, time
 from pathlib import Path
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 with timing_turn(folder=Path(sys.argv[1])):
     print("mine", flush=True)
     time.sleep(600)
@@ -46,6 +48,11 @@ def wait_until(condition, seconds: float = 20):
         time.sleep(0.005)
 
 
+def hearing(ahead):
+    """A Progress that passes the number of runs ahead on."""
+    return Progress(lambda _, message: ahead(int(re.search(r"\d+", message)[0])))
+
+
 def test_no_two_processes_ever_time_together(tmp_path):
     runs = [start(TAKE_TURNS, tmp_path) for _ in range(5)]
     lines = [line.split() for run in runs for line in run.communicate(timeout=120)[0].splitlines()]
@@ -58,7 +65,7 @@ def test_the_first_to_come_is_the_first_served_and_each_is_told_how_many_are_ahe
     served, told = [], {}
 
     def run(name):
-        with timing_turn(waiting=told.setdefault(name, []).append, folder=tmp_path, poll_s=0.005):
+        with timing_turn(hearing(told.setdefault(name, []).append), folder=tmp_path, poll_s=0.005):
             served.append(name)
 
     with timing_turn(folder=tmp_path):
@@ -79,7 +86,7 @@ def test_a_clock_set_back_does_not_let_anyone_jump_the_queue(tmp_path, monkeypat
     with timing_turn(folder=tmp_path):
         monkeypatch.setattr(time, "time_ns", lambda: 1)
         with (contextlib.suppress(TimeoutError),
-              timing_turn(waiting=lambda ahead: told.append(ahead) or give_up(), folder=tmp_path)):
+              timing_turn(hearing(lambda ahead: told.append(ahead) or give_up()), folder=tmp_path)):
             pytest.fail("two turns at once")
     assert told == [1]
 
@@ -99,7 +106,7 @@ def test_a_killed_holder_does_not_block_the_next(tmp_path):
             holder.wait()
         told.append(ahead)
 
-    with timing_turn(waiting=waiting, folder=tmp_path, poll_s=0.01):
+    with timing_turn(hearing(waiting), folder=tmp_path, poll_s=0.01):
         assert told == [1]
 
 
@@ -114,13 +121,13 @@ def test_the_ticket_of_another_user_that_died_blocks_nobody(tmp_path, monkeypatc
         remove(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", only_mine)
-    with timing_turn(waiting=lambda ahead: pytest.fail("waits for the dead"), folder=tmp_path):
+    with timing_turn(hearing(lambda ahead: pytest.fail("waits for the dead")), folder=tmp_path):
         assert len(list(tmp_path.glob("*.turn"))) == 2
 
 
 def test_who_gives_up_waiting_leaves_the_queue(tmp_path):
     with timing_turn(folder=tmp_path):
-        with pytest.raises(TimeoutError), timing_turn(waiting=lambda ahead: give_up(), folder=tmp_path):
+        with pytest.raises(TimeoutError), timing_turn(hearing(lambda ahead: give_up()), folder=tmp_path):
             pytest.fail("two turns at once")
         assert len(list(tmp_path.glob("*.turn"))) == 1
     assert list(tmp_path.glob("*.turn")) == []
@@ -129,7 +136,7 @@ def test_who_gives_up_waiting_leaves_the_queue(tmp_path):
 def test_an_error_while_timing_passes_the_turn_on(tmp_path):
     with pytest.raises(TimeoutError), timing_turn(folder=tmp_path):
         give_up()
-    with timing_turn(waiting=lambda ahead: pytest.fail("still held"), folder=tmp_path):
+    with timing_turn(hearing(lambda ahead: pytest.fail("still held")), folder=tmp_path):
         pass
 
 

@@ -16,6 +16,7 @@ from helpers.lab import InputError, Model, export, load, tfidf_baseline
 from helpers.lab.models.model import Card, TextModel, folder_bytes
 from helpers.lab.models.onnx import session
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
+from helpers.lab.progress import Progress
 from helpers.lab.training.fine_tuning import fine_tune, length_batches
 from helpers.lab.training.tokenizer import TextEncoder, pad
 
@@ -346,7 +347,7 @@ def test_training_runs_as_many_steps_as_the_epochs_make(tiny_model, tiny_task):
     rows, labels = tiny_model.encoder.encode(tiny_task.train["text"][:]), tiny_task.train["label"][:]
     told = []
     fine_tune(_copy(tiny_model.module), rows, labels, epochs=1.67, learning_rate=1e-4,
-              progress=lambda fraction, message: told.append(fraction))
+              progress=Progress(lambda fraction, message: told.append(fraction)))
     assert told == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from helpers.lab import Cancelled, InputError, Ledger, Model, load, tfidf_baseline
 from helpers.lab.measuring.comparison import Comparison
 from helpers.lab.models.cascade import CascadeModel
+from helpers.lab.progress import Progress
 from helpers.model_optimization import Stack, build, cascade, prune, quantize, search, stack
 from helpers.model_optimization.pipelines import steps as pipelines_module
 from helpers.model_optimization.pipelines.first_stage import choose_threshold
@@ -182,7 +183,7 @@ def test_a_cancelled_pipeline_keeps_its_finished_steps(tiny_model, tiny_task, fr
         return "distill" in made
 
     with pytest.raises(Cancelled):
-        build(tiny_model, tiny_task, [CUT, DISTIL], cancelled=cancelled)
+        build(tiny_model, tiny_task, [CUT, DISTIL], progress=Progress(cancelled=cancelled))
     made.clear()
     build(tiny_model, tiny_task, [CUT, DISTIL])
     assert made == ["distill"]

@@ -16,6 +16,7 @@ from torch.nn import functional
 from helpers.lab import Cancelled, InputError, compare, export, load, tfidf_baseline
 from helpers.lab.models.model import folder_bytes
 from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
+from helpers.lab.progress import Progress
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import METHODS, compressed_bytes, prune, quantize
@@ -420,11 +421,11 @@ def test_a_teacher_pulls_the_answers_towards_its_own(trained, tiny_task):
 def test_pruning_tells_its_progress_and_can_be_cancelled(tiny_model, tiny_task):
     told = []
     prune(tiny_model, tiny_task, "columns", 0.2, steps=2, epochs=1,
-          progress=lambda fraction, message: told.append(fraction))
+          progress=Progress(lambda fraction, message: told.append(fraction)))
     assert told == sorted(told)
     assert 0.9 < told[-1] <= 1
     with pytest.raises(Cancelled):
-        prune(tiny_model, tiny_task, cancelled=lambda: True)
+        prune(tiny_model, tiny_task, progress=Progress(cancelled=lambda: True))
 
 
 # What there is not

@@ -17,6 +17,7 @@ from helpers.lab import Cancelled, InputError, export, load
 from helpers.lab.exporting.packing import PackedWeight, pack, unpack
 from helpers.lab.models.model import folder_bytes
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import Progress
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import SCHEMES, quantization_aware, quantize, sensitivity
@@ -330,7 +331,7 @@ def test_keeping_the_worst_layers_in_float_brings_the_answers_nearer(tiny_model,
 
 def test_sensitivity_can_be_cancelled(tiny_model, tiny_task):
     with pytest.raises(Cancelled):
-        sensitivity(tiny_model, tiny_task, cancelled=lambda: True)
+        sensitivity(tiny_model, tiny_task, progress=Progress(cancelled=lambda: True))
 
 
 # Training with the rounding in the loop
@@ -368,7 +369,7 @@ def test_what_was_trained_at_2_bits_is_stored_in_2_bits(trained, tiny_task, awar
 def test_training_at_2_bits_leaves_the_float_model_alone(trained, tiny_task):
     state = copy.deepcopy(trained.module.state_dict())
     with pytest.raises(Cancelled):
-        quantization_aware(trained, tiny_task, bits=2, cancelled=lambda: True)
+        quantization_aware(trained, tiny_task, bits=2, progress=Progress(cancelled=lambda: True))
     assert all(torch.equal(tensor, state[name]) for name, tensor in trained.module.state_dict().items())
 
 

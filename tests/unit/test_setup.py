@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from helpers.app import recorded
-from helpers.app.figures import change, cheaper
-from helpers.app.pages import found
+from helpers.app.server.pages import found
+from helpers.app.text.figures import change, cheaper
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

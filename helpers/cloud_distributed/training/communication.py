@@ -9,7 +9,7 @@ import pandas as pd
 
 from helpers.cloud_distributed.training.workers import run_workers
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 
 SIZES = tuple(2**power for power in range(12, 25, 2))  # 4 KB to 16 MB of fp32 gradients
 MOST_WORKERS = 1024

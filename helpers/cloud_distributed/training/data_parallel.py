@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from helpers.cloud_distributed.training.communication import Link, ddp_calls, step_s
 from helpers.cloud_distributed.training.workers import run_workers
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.progress import Progress, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Scaling:
 
 
 def train_distributed(workers: int = 2, settings: Settings | None = None, *, threads: int = 1,
-                      cancelled: Callable[[], bool] = lambda: False) -> TrainingRun:
+                      progress: Progress = silent) -> TrainingRun:
     """Train for real: gloo between processes of this machine, NCCL where each has a GPU.
 
     The rows of a step do not depend on how many workers share them: 2 workers with a batch of 32 learn the same as
@@ -96,7 +96,7 @@ def train_distributed(workers: int = 2, settings: Settings | None = None, *, thr
     counts = (settings.width, settings.layers, settings.batch, settings.accumulate, settings.steps)
     if min(counts) < 1 or not settings.learning_rate > 0:
         raise InputError(f"A training run's settings are counted from 1, and it learns at some rate; got {settings}.")
-    parts = run_workers(functools.partial(_train, settings, *_digits()), workers, threads=threads, cancelled=cancelled)
+    parts = run_workers(functools.partial(_train, settings, *_digits()), workers, threads=threads, progress=progress)
     first = parts[0]
     return TrainingRun(settings, workers, first["backend"], first["gradient_bytes"],
                        np.max([part["step_s"] for part in parts], axis=0),

@@ -14,13 +14,14 @@ from typing import Any
 
 import cloudpickle
 
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress, silent
 
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
 def run_workers(fn: Callable[[], Any], workers: int = 2, *, threads: int = 1, timeout_s: float = 300.0,
-                cancelled: Callable[[], bool] = lambda: False) -> list[Any]:
+                progress: Progress = silent) -> list[Any]:
     """Call `fn()` in `workers` new processes that form one torch.distributed group: their results by rank.
 
     Args:
@@ -28,7 +29,7 @@ def run_workers(fn: Callable[[], Any], workers: int = 2, *, threads: int = 1, ti
             torch.distributed for its rank, and `worker_device()` for where to compute.
         threads: that PyTorch may use in each process, so that one and two workers compare like with like.
         timeout_s: after which all processes are ended.
-        cancelled: asked several times a second; once it is true, all processes are ended.
+        progress: asked several times a second; once it is told to end, all processes are ended.
 
     The group speaks NCCL where there is a GPU for each worker, else gloo. Each process is a Python of its own
     that is started by command line: unlike `multiprocessing.spawn` this works from a notebook, from a script
@@ -37,7 +38,7 @@ def run_workers(fn: Callable[[], Any], workers: int = 2, *, threads: int = 1, ti
     Raises:
         InputError: a number that makes no sense, or the function refused its input.
         RuntimeError: a worker failed, with its last words; or they did not end in time.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     if workers < 1 or threads < 1:
         raise InputError(f"Workers and threads are counted from 1; got {workers} workers with {threads} threads each.")
@@ -46,7 +47,7 @@ def run_workers(fn: Callable[[], Any], workers: int = 2, *, threads: int = 1, ti
         (folder / "function").write_bytes(cloudpickle.dumps(fn))
         started = [_start(folder, rank, workers, threads, timeout_s) for rank in range(workers)]
         try:
-            _wait(started, folder, timeout_s, cancelled)
+            _wait(started, folder, timeout_s, progress)
             return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in range(workers)]
         finally:
             for process in started:  # one that waits for a failed partner would wait for ever
@@ -72,11 +73,10 @@ def _start(folder: Path, rank: int, workers: int, threads: int, timeout_s: float
                                 stdout=subprocess.DEVNULL, stderr=words)
 
 
-def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float, cancelled: Callable[[], bool]) -> None:
+def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float, progress: Progress) -> None:
     deadline = time.monotonic() + timeout_s
     while any(process.poll() is None for process in started):
-        if cancelled():
-            raise Cancelled
+        progress.check()
         if time.monotonic() > deadline:
             raise RuntimeError(f"{len(started)} workers did not end within {timeout_s:.0f} s; they were ended.")
         if any(process.returncode for process in started):

@@ -1,24 +1,22 @@
 """All ways to adapt an encoder on one task, over seeds, paired with full fine-tuning."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from helpers.efficient_architectures.adapters.tuning import Tuned, train_as, with_fitted_head
-from helpers.efficient_architectures.names import never
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.torch import count_parameters
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
 
 
 def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequence[int] = (0,), epochs: float = 2.0,
-                     encoder: str | Path = MINILM, progress: Progress = silent,
-                     cancelled: Callable[[], bool] = never) -> pd.DataFrame:
+                     encoder: str | Path = MINILM, progress: Progress = silent) -> pd.DataFrame:
     """Train the task in each way with each seed, and answer the test rows.
 
     Args:
@@ -31,17 +29,17 @@ def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequ
 
     Raises:
         InputError: an unknown kind, or no way.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     if not ways or not seeds:
         raise InputError("Name at least one way to adapt the encoder and one seed.")
     labels, rows = np.asarray(task.test["label"][:]), []
-    start, reader = with_fitted_head(task, encoder, cancelled)
+    start, reader = with_fitted_head(task, encoder, progress)
     jobs = [(kind, rank, seed) for seed in seeds for kind, rank in ways]
     for number, (kind, rank, seed) in enumerate(jobs):
         progress(number / len(jobs), f"{kind}, rank {rank}, seed {seed}: training {number + 1} of {len(jobs)}")
         tuned = train_as(copy.deepcopy(start), reader, task, kind, rank=rank, epochs=epochs, seed=seed,
-                         cancelled=cancelled)
+                         progress=progress)
         right = tuned.model.predict(task.test["text"][:]).argmax(axis=1) == labels
         ranked = kind in ("lora", "bottleneck")
         plain = count_parameters(tuned.model.module) - (0 if kind in ("full", "probe", "bitfit") else _added(tuned))

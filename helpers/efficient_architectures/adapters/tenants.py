@@ -19,7 +19,7 @@ from helpers.efficient_architectures.adapters.tuning import Tuned, merge
 from helpers.efficient_architectures.right_sizing.frozen import pretrained
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import load
 from helpers.lab.training.tokenizer import pad
 from helpers.lab.training.weights import MINILM

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,12 @@ from torch import Tensor, nn
 
 from helpers.efficient_architectures.adapter_kinds import KINDS, require_kind
 from helpers.efficient_architectures.adapters.bottlenecks import add_bottlenecks, norms
-from helpers.efficient_architectures.names import never
 from helpers.efficient_architectures.right_sizing.frozen import as_model, pretrained
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_parameters
-from helpers.lab.training.fine_tuning import Progress, fine_tune, silent
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.heads import embed_rows, fit_head, set_head
 from helpers.lab.training.tokenizer import TextEncoder, pad
 from helpers.lab.training.weights import MINILM
@@ -58,8 +57,7 @@ class Tuned:
 
 
 def tune(task: Task, kind: str, *, rank: int = 8, encoder: str | Path = MINILM, epochs: float = 2.0,
-         learning_rate: float | None = None, seed: int = 0, progress: Progress = silent,
-         cancelled: Callable[[], bool] = never) -> Tuned:
+         learning_rate: float | None = None, seed: int = 0, progress: Progress = silent) -> Tuned:
     """Adapt an encoder to a task in one of six ways; the head is fitted on the frozen encoder first in all of them.
 
     Args:
@@ -70,26 +68,25 @@ def tune(task: Task, kind: str, *, rank: int = 8, encoder: str | Path = MINILM, 
 
     Raises:
         InputError: an unknown kind, or a rank below 1.
-        Cancelled: `cancelled()` turned true; asked at each step.
+        Cancelled: `progress` was told to end; asked at each step.
     """
     require_kind(kind, rank)
-    module, reader = with_fitted_head(task, encoder, cancelled)
+    module, reader = with_fitted_head(task, encoder, progress)
     return train_as(module, reader, task, kind, rank=rank, epochs=epochs, learning_rate=learning_rate, seed=seed,
-                    progress=progress, cancelled=cancelled)
+                    progress=progress)
 
 
 def with_fitted_head(task: Task, encoder: str | Path = MINILM,
-                     cancelled: Callable[[], bool] = never) -> tuple[MeanPoolClassifier, TextEncoder]:
+                     progress: Progress = silent) -> tuple[MeanPoolClassifier, TextEncoder]:
     """Where every way starts: the published encoder under a head fitted on its embeddings; and its tokenizer."""
     module, reader = pretrained(encoder, len(task.labels))
-    means = embed_rows(module, reader.encode(task.train["text"][:]), cancelled)
+    means = embed_rows(module, reader.encode(task.train["text"][:]), progress)
     set_head(module, *fit_head(means, task.train["label"][:], len(task.labels)))
     return module, reader
 
 
 def train_as(module: MeanPoolClassifier, reader: TextEncoder, task: Task, kind: str, *, rank: int, epochs: float,
-             learning_rate: float | None = None, seed: int = 0, progress: Progress = silent,
-             cancelled: Callable[[], bool] = never) -> Tuned:
+             learning_rate: float | None = None, seed: int = 0, progress: Progress = silent) -> Tuned:
     """Adapt a module whose head is fitted already, in one of tune's ways; it is changed in place."""
     require_kind(kind, rank)
     torch.manual_seed(seed)
@@ -99,7 +96,7 @@ def train_as(module: MeanPoolClassifier, reader: TextEncoder, task: Task, kind: 
     memory = training_memory(module, *_typical_batch(rows))
     if kind != "probe":
         fine_tune(module, rows, labels, epochs=epochs, learning_rate=learning_rate or KINDS[kind],
-                  head_learning_rate=1e-3, seed=seed, progress=progress, cancelled=cancelled, say=f"training {kind}")
+                  head_learning_rate=1e-3, seed=seed, progress=progress, say=f"training {kind}")
     train_s = time.perf_counter() - began
     delta = {name: parameter.detach().cpu().clone() for name, parameter in module.named_parameters()
              if parameter.requires_grad}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from helpers.efficient_architectures.attention.attention_kinds import Shape, require_kind
 from helpers.efficient_architectures.attention.kernels import attend
-from helpers.efficient_architectures.names import never
-from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress, silent
 
 BYTES = 256  # the vocabulary: a text's UTF-8 bytes
 BATCH = 16
@@ -70,8 +69,7 @@ class LanguageModel(nn.Module):
 
 
 def train_language_model(kind: str, texts: Sequence[str], *, shape: Shape | None = None, layers: int = 2,
-                         length: int = 256, steps: int = 200, seed: int = 0, progress: Progress = silent,
-                         cancelled: Callable[[], bool] = never) -> Trained:
+                         length: int = 256, steps: int = 200, seed: int = 0, progress: Progress = silent) -> Trained:
     """Train on nine tenths of the texts, measure on the last tenth; all kinds see the same batches.
 
     Args:
@@ -79,7 +77,7 @@ def train_language_model(kind: str, texts: Sequence[str], *, shape: Shape | None
 
     Raises:
         InputError: an unknown kind, or texts too short for ten pieces of that length.
-        Cancelled: `cancelled()` turned true; asked at each step.
+        Cancelled: `progress` was told to end; asked at each step.
     """
     require_kind(kind)
     shape = shape or Shape(heads=4, kv_heads=2, head_dim=32, window=32)
@@ -91,7 +89,7 @@ def train_language_model(kind: str, texts: Sequence[str], *, shape: Shape | None
     torch.manual_seed(seed)
     model = LanguageModel(kind, shape, layers, length)
     began = time.perf_counter()
-    _train(model, stream[:cut], length, steps, seed, progress, cancelled)
+    _train(model, stream[:cut], length, steps, seed, progress)
     train_s = time.perf_counter() - began
     losses = _losses(model, stream[cut:], length)
     spread = 1.96 * losses.std(ddof=1) / np.sqrt(len(losses)) if len(losses) > 1 else float("nan")
@@ -100,14 +98,11 @@ def train_language_model(kind: str, texts: Sequence[str], *, shape: Shape | None
                    sum(weight.numel() for weight in model.parameters()), train_s)
 
 
-def _train(model: nn.Module, stream: np.ndarray, length: int, steps: int, seed: int, progress: Progress,
-           cancelled: Callable[[], bool]) -> None:
+def _train(model: nn.Module, stream: np.ndarray, length: int, steps: int, seed: int, progress: Progress) -> None:
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=max(2, steps))
     for step in range(steps):
-        if cancelled():
-            raise Cancelled
         progress(step / steps, f"training: step {step + 1} of {steps}")
         starts = rng.integers(0, len(stream) - length, BATCH)
         pieces = torch.from_numpy(np.stack([stream[start:start + length + 1] for start in starts]).astype(np.int64))

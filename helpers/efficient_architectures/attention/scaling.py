@@ -14,16 +14,13 @@ from helpers.efficient_architectures.attention.attention_kinds import (
     require_kind,
 )
 from helpers.efficient_architectures.attention.kernels import attend
-from helpers.efficient_architectures.names import never
-from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.machine import timing_turn
-from helpers.lab.measuring.timing import seconds_in_turns
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.errors import InputError
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.progress import Progress, silent
 
 
 def attention_times(lengths: Sequence[int] = (512, 1024, 2048, 4096), kinds: Sequence[str] = KINDS,
-                    shape: Shape | None = None, *, rounds: int = 7, progress: Progress = silent,
-                    cancelled: Callable[[], bool] = never) -> pd.DataFrame:
+                    shape: Shape | None = None, *, rounds: int = 7, progress: Progress = silent) -> pd.DataFrame:
     """Each kind on one text of each length, in turns, in float32.
 
     Returns:
@@ -31,7 +28,7 @@ def attention_times(lengths: Sequence[int] = (512, 1024, 2048, 4096), kinds: Seq
 
     Raises:
         InputError: an unknown kind, no length, or fewer than 2 rounds.
-        Cancelled: `cancelled()` turned true; asked at each length.
+        Cancelled: `progress` was told to end; asked at each length.
     """
     shape = shape or Shape()
     for kind in kinds:
@@ -39,10 +36,8 @@ def attention_times(lengths: Sequence[int] = (512, 1024, 2048, 4096), kinds: Seq
     if not lengths or min(lengths) < 1 or rounds < 2:
         raise InputError("Name lengths of 1 token or more, and 2 rounds or more.")
     rows = []
-    with timing_turn(), torch.inference_mode():
+    with timing_turn(progress), torch.inference_mode():
         for number, length in enumerate(lengths):
-            if cancelled():
-                raise Cancelled
             progress(number / len(lengths), f"timing {length:,} tokens")
             works = {kind: _work(kind, length, shape) for kind in kinds}
             for kind, seconds in seconds_in_turns(works, rounds).items():

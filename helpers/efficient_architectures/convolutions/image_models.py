@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from helpers.efficient_architectures.convolutions.convolution_kinds import CONFIGURED, DESIGNS
 from helpers.efficient_architectures.convolutions.layers import conv_block, counted_macs
-from helpers.efficient_architectures.names import STRATEGY, never
+from helpers.efficient_architectures.names import STRATEGY
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, save_card
 from helpers.lab.models.torch import count_parameters
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 
 CHANNELS = (16, 32, 64)  # of the three blocks at width 1
 BATCH = 64
@@ -146,12 +146,12 @@ def build_net(design: str, width: float = 1.0, resolution: int = 8, classes: int
 
 
 def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int = 8, epochs: int = 15, seed: int = 0,
-                 progress: Progress = silent, cancelled: Callable[[], bool] = never) -> ImageModel:
+                 progress: Progress = silent) -> ImageModel:
     """A network trained on an image task with Adam and one cycle of the learning rate.
 
     Raises:
         InputError: not a task of images; see build_net.
-        Cancelled: `cancelled()` turned true; asked at each epoch.
+        Cancelled: `progress` was told to end; asked at each epoch.
     """
     if task.input != "image":
         raise InputError(f"Convolutions read images; the task '{task.name}' has texts.")
@@ -159,7 +159,7 @@ def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int
     torch.manual_seed(seed)
     module = build_net(design, width, resolution, len(task.labels))
     images, labels = as_tensor(task.train["image"][:]), torch.tensor(task.train["label"][:])
-    _fit(module, images, labels, epochs, seed, progress, cancelled)
+    _fit(module, images, labels, epochs, seed, progress)
     card = Card(f"{design}, width {width:g}, {resolution} pixels", len(task.labels), STRATEGY,
                 {"runtime": "pytorch images", "design": design, "width": width, "resolution": resolution,
                  "epochs": epochs, "seed": seed}, count_parameters(module),
@@ -167,16 +167,13 @@ def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int
     return ImageModel(card, module)
 
 
-def _fit(module: nn.Module, images: Tensor, labels: Tensor, epochs: int, seed: int, progress: Progress,
-         cancelled: Callable[[], bool]) -> None:
+def _fit(module: nn.Module, images: Tensor, labels: Tensor, epochs: int, seed: int, progress: Progress) -> None:
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=1e-3)
     steps = epochs * -(-len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=max(2, steps))
     rng = random.Random(seed)
     module.train()
     for epoch in range(epochs):
-        if cancelled():
-            raise Cancelled
         progress(epoch / epochs, f"training: epoch {epoch + 1} of {epochs}")
         order = rng.sample(range(len(images)), len(images))
         for start in range(0, len(order), BATCH):

@@ -7,18 +7,15 @@ import pandas as pd
 
 from helpers.efficient_architectures.convolutions.image_models import ImageModel, train_images
 from helpers.efficient_architectures.convolutions.layers import median_interval
-from helpers.efficient_architectures.names import never
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import wilson
-from helpers.lab.measuring.timing import seconds_in_turns
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.progress import Progress, silent
 
 
 def compare_designs(task: Task, nets: Sequence[tuple[str, float, int]], *, epochs: int = 15, rounds: int = 31,
-                    seed: int = 0, progress: Progress = silent,
-                    cancelled: Callable[[], bool] = never) -> pd.DataFrame:
+                    seed: int = 0, progress: Progress = silent) -> pd.DataFrame:
     """Train each network and time one image at a time, in turns.
 
     Args:
@@ -30,19 +27,17 @@ def compare_designs(task: Task, nets: Sequence[tuple[str, float, int]], *, epoch
 
     Raises:
         InputError: no network, an unknown design, or a task of texts.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     if not nets:
         raise InputError("Name at least one network: (design, width, resolution).")
     models = []
     for number, (design, width, resolution) in enumerate(nets):
-        if cancelled():
-            raise Cancelled
         progress(number / len(nets), f"training {design}, width {width:g}, {resolution} pixels")
         models.append(train_images(task, design, width=width, resolution=resolution, epochs=epochs, seed=seed,
-                                   cancelled=cancelled))
+                                   progress=progress))
     images, labels = task.test["image"][:], np.asarray(task.test["label"][:])
-    with timing_turn():
+    with timing_turn(progress):
         times = seconds_in_turns({model.card.name: _one(model, images[0]) for model in models}, rounds)
     rows = []
     for model in models:

@@ -10,8 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.efficient_architectures.convolutions.convolution_kinds import DESIGNS
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
-from helpers.lab.measuring.timing import seconds_in_turns
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 
 
 class SqueezeExcite(nn.Module):

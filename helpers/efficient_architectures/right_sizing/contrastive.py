@@ -2,17 +2,16 @@
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from helpers.efficient_architectures.names import never
 from helpers.efficient_architectures.right_sizing.frozen import as_model, pretrained, short_name
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, device
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.heads import embed_rows, fit_head, set_head
 from helpers.lab.training.tokenizer import pad
 from helpers.lab.training.weights import MINILM, find_weights
@@ -22,7 +21,7 @@ LEARNING_RATE = 2e-5  # the recipe's
 
 
 def few_shot(task: Task, encoder: str | Path = MINILM, *, pairs_a_row: int = 4, most_steps: int = 150, seed: int = 0,
-             progress: Progress = silent, cancelled: Callable[[], bool] = never) -> TorchTextModel:
+             progress: Progress = silent) -> TorchTextModel:
     """SetFit's recipe (Tunstall et al., arXiv 2209.11055): pairs, cosine loss, then logistic regression.
 
     Args:
@@ -31,7 +30,7 @@ def few_shot(task: Task, encoder: str | Path = MINILM, *, pairs_a_row: int = 4, 
 
     Raises:
         InputError: no pair can be drawn, because all rows have one label.
-        Cancelled: `cancelled()` turned true; asked at each step.
+        Cancelled: `progress` was told to end; asked at each step.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
@@ -43,9 +42,9 @@ def few_shot(task: Task, encoder: str | Path = MINILM, *, pairs_a_row: int = 4, 
     sentence = SentenceTransformer(str(find_weights(encoder)), device=str(device()))
     module, reader = pretrained(encoder, len(task.labels))
     rows = reader.encode(task.train["text"][:])
-    _pull_together(sentence, CosineSimilarityLoss(sentence), rows, pairs, progress, cancelled)
+    _pull_together(sentence, CosineSimilarityLoss(sentence), rows, pairs, progress)
     module = MeanPoolClassifier(sentence[0].auto_model, len(task.labels)).to(device())
-    set_head(module, *fit_head(embed_rows(module, rows, cancelled), labels, len(task.labels)))
+    set_head(module, *fit_head(embed_rows(module, rows, progress), labels, len(task.labels)))
     return as_model(f"{short_name(encoder)} contrastive + linear head", task, module, reader, began,
                     pairs=len(pairs), seed=seed)
 
@@ -70,13 +69,11 @@ def draw_pairs(labels: Sequence[int], pairs_a_row: int, seed: int = 0) -> list[t
 
 
 def _pull_together(sentence: torch.nn.Module, loss: torch.nn.Module, rows: list[list[int]],
-                   pairs: list[tuple[int, int, float]], progress: Progress, cancelled: Callable[[], bool]) -> None:
+                   pairs: list[tuple[int, int, float]], progress: Progress) -> None:
     optimizer = torch.optim.AdamW(sentence.parameters(), lr=LEARNING_RATE)
     sentence.train()
     starts = range(0, len(pairs), PAIRS_TOGETHER)
     for step, start in enumerate(starts):
-        if cancelled():
-            raise Cancelled
         progress(step / len(starts), f"pulling pairs together: step {step + 1} of {len(starts)}")
         part = pairs[start:start + PAIRS_TOGETHER]
         features = [_features([rows[pair[side]] for pair in part]) for side in (0, 1)]

@@ -1,19 +1,18 @@
 """Encoders that are not trained: one linear layer on their embeddings, or none but the labels' names."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoModel
 
-from helpers.efficient_architectures.names import STRATEGY, never
+from helpers.efficient_architectures.names import STRATEGY
 from helpers.lab.data.task import Task
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters, device
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
-from helpers.lab.training.fine_tuning import Progress, silent
 from helpers.lab.training.heads import embed_rows, fit_head, set_head
 from helpers.lab.training.tokenizer import TextEncoder
 from helpers.lab.training.weights import MINILM, find_weights
@@ -26,18 +25,17 @@ def pretrained(encoder: str | Path, classes: int) -> tuple[MeanPoolClassifier, T
     return module.to(device()).eval(), TextEncoder.load(weights / "tokenizer.json")
 
 
-def linear_probe(task: Task, encoder: str | Path = MINILM, *, progress: Progress = silent,
-                 cancelled: Callable[[], bool] = never) -> TorchTextModel:
+def linear_probe(task: Task, encoder: str | Path = MINILM, *, progress: Progress = silent) -> TorchTextModel:
     """The frozen encoder and a logistic regression on the mean of its token vectors.
 
     Raises:
         InputError: the weights cannot be found.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     began = time.perf_counter()
     module, reader = pretrained(encoder, len(task.labels))
     progress(0.1, "embedding the training rows")
-    means = embed_rows(module, reader.encode(task.train["text"][:]), cancelled)
+    means = embed_rows(module, reader.encode(task.train["text"][:]), progress)
     set_head(module, *fit_head(means, task.train["label"][:], len(task.labels)))
     return as_model(f"{short_name(encoder)} frozen + linear head", task, module, reader, began)
 

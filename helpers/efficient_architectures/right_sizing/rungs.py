@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from helpers.efficient_architectures.ladder_steps import STEPS, require_steps
-from helpers.efficient_architectures.names import STRATEGY, never
+from helpers.efficient_architectures.names import STRATEGY
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import wilson
 from helpers.lab.models.model import Card, Model
 from helpers.lab.models.sklearn import SklearnModel, tfidf_baseline
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
 
 
@@ -31,11 +31,10 @@ class _Climb:
     epochs: float | None
     seed: int
     progress: Progress
-    cancelled: Callable[[], bool]
 
 
 def ladder(task: Task, steps: Sequence[str] = STEPS, *, encoder: str | Path = MINILM, epochs: float | None = None,
-           seed: int = 0, progress: Progress = silent, cancelled: Callable[[], bool] = never) -> list[Model]:
+           seed: int = 0, progress: Progress = silent) -> list[Model]:
     """The models of the named steps, trained on the task's training rows.
 
     Args:
@@ -45,17 +44,15 @@ def ladder(task: Task, steps: Sequence[str] = STEPS, *, encoder: str | Path = MI
 
     Raises:
         InputError: an unknown step, a task of images, or weights that cannot be found.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     require_steps(steps)
     if task.input != "text":
         raise InputError(f"The ladder reads text; the task '{task.name}' has images.")
     models = []
     for number, step in enumerate(steps):
-        if cancelled():
-            raise Cancelled
         progress(number / len(steps), f"making step {number + 1} of {len(steps)}: {step}")
-        models.append(_MAKERS[step](_Climb(task, encoder, epochs, seed, progress, cancelled)))
+        models.append(_MAKERS[step](_Climb(task, encoder, epochs, seed, progress)))
     return models
 
 
@@ -73,7 +70,7 @@ def most_frequent(task: Task) -> SklearnModel:
 def _static(climb: _Climb) -> Model:
     from helpers.efficient_architectures.right_sizing.token_scores import static_embeddings
 
-    return static_embeddings(climb.task, climb.encoder, cancelled=climb.cancelled)
+    return static_embeddings(climb.task, climb.encoder, progress=climb.progress)
 
 
 def _zero_shot(climb: _Climb) -> Model:
@@ -85,20 +82,19 @@ def _zero_shot(climb: _Climb) -> Model:
 def _frozen(climb: _Climb) -> Model:
     from helpers.efficient_architectures.right_sizing.frozen import linear_probe
 
-    return linear_probe(climb.task, climb.encoder, progress=climb.progress, cancelled=climb.cancelled)
+    return linear_probe(climb.task, climb.encoder, progress=climb.progress)
 
 
 def _contrastive(climb: _Climb) -> Model:
     from helpers.efficient_architectures.right_sizing.contrastive import few_shot
 
-    return few_shot(climb.task, climb.encoder, seed=climb.seed, progress=climb.progress, cancelled=climb.cancelled)
+    return few_shot(climb.task, climb.encoder, seed=climb.seed, progress=climb.progress)
 
 
 def _fine_tuned(climb: _Climb) -> Model:
     from helpers.lab.training.baselines import baseline
 
-    return baseline(climb.task, climb.encoder, epochs=climb.epochs, seed=climb.seed, progress=climb.progress,
-                    cancelled=climb.cancelled)
+    return baseline(climb.task, climb.encoder, epochs=climb.epochs, seed=climb.seed, progress=climb.progress)
 
 
 _MAKERS = {"majority": lambda climb: most_frequent(climb.task), "tfidf": lambda climb: tfidf_baseline(climb.task),
@@ -124,7 +120,7 @@ def few_labels(task: Task, labels_per_class: int | None, seed: int = 0) -> Task:
 
 def quality_by_labels(task: Task, per_class: Sequence[int | None] = (5, 10, 50, None), steps: Sequence[str] = STEPS,
                       *, seeds: Sequence[int] = (0,), encoder: str | Path = MINILM, epochs: float | None = None,
-                      progress: Progress = silent, cancelled: Callable[[], bool] = never) -> pd.DataFrame:
+                      progress: Progress = silent) -> pd.DataFrame:
     """Each step's accuracy on all test rows when only some labels are there: where does each step pay?
 
     Returns:
@@ -139,7 +135,7 @@ def quality_by_labels(task: Task, per_class: Sequence[int | None] = (5, 10, 50, 
         small = few_labels(task, count, seed)
         progress(number / len(jobs), f"{len(small.train):,} labelled rows, seed {seed}")
         for step, model in zip(steps, ladder(small, steps, encoder=encoder, epochs=epochs, seed=seed,
-                                             cancelled=cancelled), strict=True):
+                                             progress=progress), strict=True):
             right = int((model.predict(task.test["text"][:]).argmax(axis=1) == truth).sum())
             low, high = wilson(right, len(truth))
             found.append({"step": step, "labels_per_class": count or len(task.train) / len(task.labels),

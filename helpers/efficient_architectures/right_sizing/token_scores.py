@@ -1,17 +1,16 @@
 """Token vectors without an encoder behind them: the mean of a text's vectors, and a linear head."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from helpers.efficient_architectures.names import STRATEGY, never
+from helpers.efficient_architectures.names import STRATEGY
 from helpers.efficient_architectures.right_sizing.frozen import pretrained, short_name
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled
 from helpers.lab.models.model import Card
 from helpers.lab.models.static import StaticModel
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.heads import fit_head
 from helpers.lab.training.weights import MINILM
 
@@ -19,7 +18,7 @@ COMMON = 1e-3  # a token this frequent counts half (Arora et al., 2017, 'A simpl
 
 
 def static_embeddings(task: Task, encoder: str | Path = MINILM, *,
-                      cancelled: Callable[[], bool] = never) -> StaticModel:
+                      progress: Progress = silent) -> StaticModel:
     """The mean of a text's token vectors and a logistic regression on it.
 
     The vectors are the encoder's own input table, in which frequent tokens are scaled down by their
@@ -29,10 +28,9 @@ def static_embeddings(task: Task, encoder: str | Path = MINILM, *,
 
     Raises:
         InputError: the weights cannot be found.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
-    if cancelled():
-        raise Cancelled
+    progress.check()
     began = time.perf_counter()
     module, reader = pretrained(encoder, len(task.labels))
     vectors = module.encoder.get_input_embeddings().weight.detach().cpu().numpy()

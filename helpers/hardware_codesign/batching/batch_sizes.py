@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Model
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)

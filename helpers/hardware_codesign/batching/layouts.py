@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn, usable_cores
+from helpers.lab.machine import usable_cores
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Model
 
 

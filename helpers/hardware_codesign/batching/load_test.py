@@ -15,7 +15,7 @@ from helpers.hardware_codesign.batching.batcher_model import (
     slowed,
 )
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Model
 
 COLUMNS = ["target_ms", "rate", "largest", "delay_ms", "predicted_p95_ms", "p95_ms", "answered_per_s", "mean_batch",

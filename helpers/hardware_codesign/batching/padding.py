@@ -12,7 +12,8 @@ import torch
 from helpers.hardware_codesign.roofline.peaks import Ceilings, torch_threads
 from helpers.hardware_codesign.roofline.time_model import encoder_work
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn, usable_cores
+from helpers.lab.machine import usable_cores
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
 from helpers.lab.training.tokenizer import pad
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn, usable_cores
+from helpers.lab.machine import usable_cores
+from helpers.lab.measuring.timing import timing_turn
 
 PRECISIONS = ("fp32", "bf16", "int8")
 _SIDE = {"fp32": 1024, "bf16": 512, "int8": 1024}  # of the square matrices; bf16 is emulated on many CPUs, and slow

@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 
 from helpers.hardware_codesign.roofline.peaks import Ceilings
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 
 # Points to fit on: the corners and the middle of the range. All others judge the fit.
 FITTED_ON = ((1, 16), (1, 256), (2, 64), (4, 32), (8, 128), (16, 16), (64, 32), (16, 256))

@@ -9,7 +9,7 @@ from helpers.hardware_codesign.roofline.counting import layer_seconds, operators
 from helpers.hardware_codesign.roofline.peaks import Ceilings, torch_threads
 from helpers.hardware_codesign.roofline.placed_layers import with_roof
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
+from helpers.lab.measuring.timing import timing_turn
 
 
 def place(module: nn.Module, inputs: Sequence[Tensor], ceilings: Ceilings, *, rounds: int = 9) -> pd.DataFrame:

@@ -16,11 +16,11 @@ import pandas as pd
 from helpers.hardware_codesign.runtimes import conversions
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
 from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 
 COLUMNS = ["name", "runtime", "precision", "rows_per_s", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms",
            "made_s", "cold_start_s", "peak_mb", "largest_difference", "same_answers", "worth_after", "note"]
@@ -163,7 +163,7 @@ def _time(made: dict[str, Model], texts: list[str], batch: int, rounds: int,
     whole: dict[str, list[float]] = {name: [] for name in made}
     single: dict[str, list[float]] = {name: [] for name in made}
     shares = np.array_split(np.arange(len(texts)), rounds)
-    with timing_turn(waiting=lambda ahead: progress(None, f"waiting for {ahead} other runs")):
+    with timing_turn(progress):
         for number in range(rounds):
             for place, (name, model) in enumerate(made.items()):
                 if sum(whole[name]) + sum(single[name]) > _PATIENCE_S:

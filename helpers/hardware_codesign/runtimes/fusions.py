@@ -13,8 +13,9 @@ import pandas as pd
 
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import write_onnx
-from helpers.lab.machine import timing_turn, usable_cores
+from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.training.tokenizer import pad
 

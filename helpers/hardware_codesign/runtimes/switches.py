@@ -11,8 +11,9 @@ from torch import nn
 
 from helpers.hardware_codesign.roofline.peaks import torch_threads
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn, usable_cores
+from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.torch import TorchTextModel
 
 Switch = tuple[str, Callable[[], object], Callable[[], object]]

@@ -11,7 +11,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 
 
 def settings_grid(precision: str = "fp32", runtimes: Sequence[str] = ("onnxruntime", "openvino"),

@@ -6,23 +6,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.machine import fingerprint, timing_turn, usable_cores
+from helpers.lab.errors import InputError
+from helpers.lab.machine import fingerprint, usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians, wilson
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, key_of
 from helpers.lab.measuring.metrics import quality
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import LARGEST_BATCH, Model, folder_bytes
 from helpers.lab.money import costs
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, LARGEST_BATCH)
 
@@ -67,8 +68,7 @@ class _Times:
 
 
 def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int = 7, energy: bool = True,
-            memory: bool = True, ledger: Ledger | None = None, progress: Progress = silent,
-            cancelled: Callable[[], bool] = lambda: False) -> Comparison:
+            memory: bool = True, ledger: Ledger | None = None, progress: Progress = silent) -> Comparison:
     """Measure models side by side on the task's test rows; the first is the reference.
 
     Quality is over all test rows. Speed is over `rows` of them, tokenizing included, in `rounds`
@@ -81,25 +81,21 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
         ledger: where the records are kept as well.
 
     Raises:
-        Cancelled: `cancelled()` turned true; asked between batches.
+        Cancelled: `progress` was told to end; asked between batches.
         InputError: two models with one name.
     """
     if len({model.card.name for model in models}) < len(models):
         raise InputError("Two of the models have the same name; records could not be told apart.")
 
-    def check() -> None:
-        if cancelled():
-            raise Cancelled
-
     logits = []
     for index, model in enumerate(models):
         progress(0.3 * index / len(models), f"quality of {model.card.name}")
-        logits.append(_predict_all(model, task, check))
+        logits.append(_predict_all(model, task, progress))
     sample = _sample(task, rows)
-    with timing_turn(waiting=lambda ahead: (check(), progress(None, f"waiting for {ahead} other runs"))):
-        times = _time(models, sample, rounds, progress, check)
-        powers = [_power(model, sample, t, energy, check, progress) for model, t in zip(models, times, strict=True)]
-    sizes = [_size_and_peak(model, sample, memory, check) for model in models]
+    with timing_turn(progress):
+        times = _time(models, sample, rounds, progress)
+        powers = [_power(model, sample, t, energy, progress) for model, t in zip(models, times, strict=True)]
+    sizes = [_size_and_peak(model, sample, memory, progress) for model in models]
     records = [_record(index, models, task, logits, times, powers, sizes, rows=len(sample))
                for index in range(len(models))]
     for record in records:
@@ -116,63 +112,60 @@ def _sample(task: Task, rows: int) -> list:
     return [inputs[int(row)] for row in chosen]
 
 
-def _predict_all(model: Model, task: Task, check: Callable[[], None]) -> np.ndarray:
+def _predict_all(model: Model, task: Task, progress: Progress) -> np.ndarray:
     inputs = task.test[task.input][:]
     parts = []
     for start in range(0, len(inputs), 4 * LARGEST_BATCH):
-        check()
+        progress.check()
         parts.append(model.predict(inputs[start:start + 4 * LARGEST_BATCH]))
     return np.concatenate(parts)
 
 
-def _time(models: Sequence[Model], sample: list, rounds: int, progress: Progress,
-          check: Callable[[], None]) -> list[_Times]:
+def _time(models: Sequence[Model], sample: list, rounds: int, progress: Progress) -> list[_Times]:
     times = []
     for index, model in enumerate(models):
         progress(0.3 + 0.2 * index / len(models), f"finding the batch size of {model.card.name}")
-        times.append(_Times(_best_batch_size(model, sample, check)))
+        times.append(_Times(_best_batch_size(model, sample, progress)))
     singles = np.array_split(np.arange(max(len(sample), 100)) % len(sample), rounds)
     for number in range(rounds):
         progress(0.5 + 0.4 * number / rounds, f"timing: round {number + 1} of {rounds}")
         for model, own in zip(models, times, strict=True):
-            own.round_s.append(_seconds(model, sample, own.batch_size, check))
+            own.round_s.append(_seconds(model, sample, own.batch_size, progress))
             for row in singles[number]:
-                check()
+                progress.check()
                 began = time.perf_counter()
                 model.predict([sample[row]])
                 own.single_s.append(time.perf_counter() - began)
     return times
 
 
-def _best_batch_size(model: Model, sample: list, check: Callable[[], None]) -> int:
+def _best_batch_size(model: Model, sample: list, progress: Progress) -> int:
     """All are tried: with streams, throughput falls and rises again over the batch size."""
     part = sample[:LARGEST_BATCH]
     model.predict(part)  # warm-up: memory is allocated, kernels are chosen
     seconds: dict[int, float] = {}
     for size in (size for size in BATCH_SIZES if size <= len(part)):
-        seconds[size] = min(_seconds(model, part, size, check) for _ in range(2))
+        seconds[size] = min(_seconds(model, part, size, progress) for _ in range(2))
     return min(seconds, key=seconds.__getitem__)
 
 
-def _seconds(model: Model, sample: list, batch_size: int, check: Callable[[], None]) -> float:
+def _seconds(model: Model, sample: list, batch_size: int, progress: Progress) -> float:
     began = time.perf_counter()
     for start in range(0, len(sample), batch_size):
-        check()
+        progress.check()
         model.predict(sample[start:start + batch_size])
     return time.perf_counter() - began
 
 
-def _power(model: Model, sample: list, times: _Times, wanted: bool, check: Callable[[], None],
-           progress: Progress) -> Power | None:
+def _power(model: Model, sample: list, times: _Times, wanted: bool, progress: Progress) -> Power | None:
     if not wanted:
         return None
-    check()
     progress(0.92, f"energy of {model.card.name}")
     return measure_power(lambda: model.predict(sample[:times.batch_size]), usable_cores())
 
 
-def _size_and_peak(model: Model, sample: list, memory: bool, check: Callable[[], None]) -> tuple[int, int | None]:
-    check()
+def _size_and_peak(model: Model, sample: list, memory: bool, progress: Progress) -> tuple[int, int | None]:
+    progress.check()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         model.save(path)

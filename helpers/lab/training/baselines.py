@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,8 @@ from helpers.lab.models.torch import (
     device,
 )
 from helpers.lab.paths import cache
-from helpers.lab.training.fine_tuning import Progress, fine_tune, silent
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.tokenizer import TextEncoder, pad
 from helpers.lab.training.weights import MINILM, find_weights
 
@@ -36,7 +36,7 @@ ROWS_TO_SEE = 6_000  # training rows over all epochs: what fits in three minutes
 
 
 def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None = None, seed: int = 0,
-             progress: Progress = silent, cancelled: Callable[[], bool] = lambda: False) -> TorchTextModel:
+             progress: Progress = silent) -> TorchTextModel:
     """MiniLM-L6 (or another encoder) fine-tuned on the task; from the cache when it was made before.
 
     The linear layer is first fitted on the frozen encoder's means, then everything is trained
@@ -48,7 +48,7 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
 
     Raises:
         InputError: not a text task, or the weights cannot be found.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     if task.input != "text":
         raise InputError(f"The baseline reads text; the task '{task.name}' has images.")
@@ -56,11 +56,10 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     parts = [task.digest, str(encoder), epochs, seed, RECIPE]
     folder = cache("baselines", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24])
     name = "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
-    return kept(folder, lambda: _make(task, name, find_weights(encoder), epochs, seed, progress, cancelled))
+    return kept(folder, lambda: _make(task, name, find_weights(encoder), epochs, seed, progress))
 
 
-def _make(task: Task, name: str, weights: Path, epochs: float, seed: int, progress: Progress,
-          cancelled: Callable[[], bool]) -> TorchTextModel:
+def _make(task: Task, name: str, weights: Path, epochs: float, seed: int, progress: Progress) -> TorchTextModel:
     began = time.perf_counter()
     torch.manual_seed(seed)
     encoder = TextEncoder.load(weights / "tokenizer.json")
@@ -69,7 +68,7 @@ def _make(task: Task, name: str, weights: Path, epochs: float, seed: int, progre
     progress(0.0, "embedding the training rows")
     _fit_head(module, _embed(module, rows), labels)
     fine_tune(module, rows, labels, epochs=epochs, learning_rate=1e-4, head_learning_rate=1e-3, seed=seed,
-              progress=progress, cancelled=cancelled)
+              progress=progress)
     card = Card(f"{name} fp32, PyTorch", len(task.labels), settings={"runtime": "pytorch"},
                 parameters=count_parameters(module), macs=count_macs(module, mean_tokens(task, encoder)),
                 made_in_s=time.perf_counter() - began)

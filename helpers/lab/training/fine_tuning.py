@@ -8,15 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.lab.errors import Cancelled
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import pad
 
-Progress = Callable[[float | None, str], None]
 BATCH = 32
-
-
-def silent(fraction: float | None, message: str) -> None:
-    """A progress report to nobody."""
 
 
 def length_batches(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
@@ -36,7 +31,7 @@ def length_batches(lengths: Sequence[int], size: int, rng: random.Random) -> lis
 def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[int], *, epochs: float,
               learning_rate: float, head_learning_rate: float | None = None, batch: int = BATCH, seed: int = 0,
               loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
-              progress: Progress = silent, cancelled: Callable[[], bool] = lambda: False,
+              progress: Progress = silent,
               say: str = "fine-tuning") -> None:
     """Train `module(input_ids, attention_mask) -> logits` in place with AdamW, a warm-up and linear decay.
 
@@ -47,7 +42,7 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
         head_learning_rate: of parameters whose name starts with `classifier` (default: the same).
 
     Raises:
-        Cancelled: `cancelled()` turned true; it is asked at each step.
+        Cancelled: `progress` was told to end; it is asked at each step.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -64,8 +59,7 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
     step = 0
     while step < steps:
         for part in length_batches(lengths, batch, rng)[:steps - step]:
-            if cancelled():
-                raise Cancelled
+            progress.check()
             ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
             optimizer.zero_grad()
             loss(module(ids, mask), torch.from_numpy(labels[part]).to(target)).backward()

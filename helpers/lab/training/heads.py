@@ -1,14 +1,13 @@
 """A linear head on fixed embeddings: what the frozen encoders of this strategy are trained by."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from helpers.efficient_architectures.names import never
-from helpers.lab.errors import Cancelled
 from helpers.lab.models.torch import MeanPoolClassifier
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import pad
 
 EMBEDDED_TOGETHER = 32
@@ -37,19 +36,18 @@ def fit_head(means: np.ndarray, labels: Sequence[int], classes: int) -> tuple[np
 
 @torch.inference_mode()
 def embed_rows(module: MeanPoolClassifier, rows: Sequence[Sequence[int]],
-               cancelled: Callable[[], bool] = never) -> np.ndarray:
+               progress: Progress = silent) -> np.ndarray:
     """(n, hidden) float32 means of the token vectors of n rows of ids, computed in batches of like length.
 
     Raises:
-        Cancelled: `cancelled()` turned true; asked at each batch.
+        Cancelled: `progress` was told to end; asked at each batch.
     """
     module.eval()
     target = next(module.parameters()).device
     order = np.argsort([len(row) for row in rows], kind="stable")
     means = np.empty((len(rows), module.config.hidden_size), np.float32)
     for start in range(0, len(order), EMBEDDED_TOGETHER):
-        if cancelled():
-            raise Cancelled
+        progress.check()
         part = order[start:start + EMBEDDED_TOGETHER]
         ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
         means[part] = module.embed(ids, mask).float().cpu().numpy()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -11,10 +11,10 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
-from helpers.lab.training.fine_tuning import Progress, silent
 from helpers.model_optimization.distillation.students import student_of
-from helpers.model_optimization.distillation.teaching import Lesson, answers_of, part_of, steps_in, teach
+from helpers.model_optimization.distillation.teaching import Lesson, answers_of, steps_in, teach
 from helpers.model_optimization.distillation.transfer_set import augment
 from helpers.model_optimization.pruning.encoder_parts import require_torch
 from helpers.model_optimization.pruning.importance import importance_of
@@ -27,8 +27,7 @@ def distill(teacher: TorchTextModel, task: Task, *, layers: int | Sequence[int] 
             columns: int | None = None, width: int | None = None, initialisation: str = "copied",
             temperature: float = 2.0, alpha: float = 0.9, hidden: float = 0.0, relation: float = 0.0,
             transfer: Sequence[str] = (), augmented: int = 4, epochs: float = 6.0, learning_rate: float = 2e-4,
-            seed: int = 0, progress: Progress = silent,
-            cancelled: Callable[[], bool] = lambda: False) -> TorchTextModel:
+            seed: int = 0, progress: Progress = silent) -> TorchTextModel:
     """A smaller encoder taught by the teacher on the training rows and a transfer set; the teacher stays as it is.
 
     Args:
@@ -43,17 +42,17 @@ def distill(teacher: TorchTextModel, task: Task, *, layers: int | Sequence[int] 
 
     Raises:
         InputError: a size, share or weight that there is not; a teacher that is no PyTorch model.
-        Cancelled: `cancelled()` turned true; asked at each step.
+        Cancelled: `progress` was told to end; asked at each step.
     """
     began = time.perf_counter()
     lesson = lesson_of(task, transfer, augmented, seed, temperature=temperature, alpha=alpha, hidden=hidden,
                      relation=relation)
     shape = {"layers": layers if isinstance(layers, int) else list(layers), "heads": heads, "columns": columns,
              "width": width, "initialisation": initialisation}
-    module = _student(teacher, task, shape, seed, cancelled)
-    answers = answers_of(teacher, lesson.texts, cancelled, part_of(progress, 0.0, 0.3))
+    module = _student(teacher, task, shape, seed, progress)
+    answers = answers_of(teacher, lesson.texts, progress.part(0.0, 0.3))
     teach(module, teacher.encoder.encode, lesson, answers, teacher=teacher, epochs=epochs,
-          learning_rate=learning_rate, seed=seed, progress=part_of(progress, 0.3, 1.0), cancelled=cancelled,
+          learning_rate=learning_rate, seed=seed, progress=progress.part(0.3, 1.0),
           say="distilling")
     settings = {"temperature": temperature, "alpha": alpha, "hidden": hidden, "relation": relation,
                 "transfer_rows": len(lesson.texts) - len(task.train)}
@@ -63,7 +62,7 @@ def distill(teacher: TorchTextModel, task: Task, *, layers: int | Sequence[int] 
 
 def distill_with_control(teacher: TorchTextModel, task: Task, *, epochs: float = 6.0, learning_rate: float = 2e-4,
                          seed: int = 0, transfer: Sequence[str] = (), augmented: int = 4,
-                         progress: Progress = silent, cancelled: Callable[[], bool] = lambda: False,
+                         progress: Progress = silent,
                          **options: Any) -> tuple[TorchTextModel, TorchTextModel]:
     """(student, control): the control is the same student trained on the labels alone, for as many steps.
 
@@ -74,15 +73,15 @@ def distill_with_control(teacher: TorchTextModel, task: Task, *, epochs: float =
         options: all others of `distill`.
     """
     student = distill(teacher, task, epochs=epochs, learning_rate=learning_rate, seed=seed, transfer=transfer,
-                      augmented=augmented, progress=part_of(progress, 0.0, 0.5), cancelled=cancelled, **options)
+                      augmented=augmented, progress=progress.part(0.0, 0.5), **options)
     began = time.perf_counter()
     shape = student.card.settings["student"]
-    module = _student(teacher, task, shape, seed, cancelled)
+    module = _student(teacher, task, shape, seed, progress)
     steps = steps_in(len(task.train) + student.card.settings["transfer_rows"], epochs)
     same = steps / steps_in(len(task.train), 1)
     labelled = Lesson(task.train["text"][:], task.train["label"][:])
     teach(module, teacher.encoder.encode, labelled, None, epochs=same, learning_rate=learning_rate, seed=seed,
-          progress=part_of(progress, 0.5, 1.0), cancelled=cancelled, say="training the control")
+          progress=progress.part(0.5, 1.0), say="training the control")
     control = _finished(module, teacher, task, shape, "not taught", began, epochs=same, learning_rate=learning_rate,
                         seed=seed)
     return student, control
@@ -98,11 +97,11 @@ def lesson_of(task: Task, transfer: Sequence[str], augmented: int, seed: int, **
 
 
 def _student(teacher: TorchTextModel, task: Task, shape: dict[str, Any], seed: int,
-             cancelled: Callable[[], bool]) -> nn.Module:
+             progress: Progress) -> nn.Module:
     require_torch(teacher, "distilled")
     importance = None
     if any(shape[name] for name in ("heads", "columns", "width")) and shape["initialisation"] == "copied":
-        importance = importance_of(teacher.module, "taylor", *calibration(teacher, task, 256, seed), cancelled)
+        importance = importance_of(teacher.module, "taylor", *calibration(teacher, task, 256, seed), progress)
     return student_of(teacher, **shape, importance=importance, seed=seed)
 
 

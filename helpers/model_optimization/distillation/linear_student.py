@@ -1,26 +1,25 @@
 """A linear student: the teacher's answers as a weighted sum of a text's words and pairs of words."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model
 from helpers.lab.models.sklearn import SklearnModel, word_vectorizer
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.distilling import STRATEGY, lesson_of
-from helpers.model_optimization.distillation.teaching import answers_of, part_of
+from helpers.model_optimization.distillation.teaching import answers_of
 
 RIDGE = 1.0  # the penalty on the squared weights
 
 
 def distill_linear(teacher: Model, task: Task, *, words: int = 2, transfer: Sequence[str] = (), augmented: int = 4,
-                   seed: int = 0, progress: Progress = silent,
-                   cancelled: Callable[[], bool] = lambda: False) -> SklearnModel:
+                   seed: int = 0, progress: Progress = silent) -> SklearnModel:
     """TF-IDF of words and word pairs, and one linear layer fitted to the teacher's logits (Ba and Caruana, 2014).
 
     The same kind of model as `tfidf_baseline`, but what it is told of a text is how near each class
@@ -34,15 +33,13 @@ def distill_linear(teacher: Model, task: Task, *, words: int = 2, transfer: Sequ
 
     Raises:
         InputError: not a text task, or a number that there is not.
-        Cancelled: `cancelled()` turned true; asked while the teacher answers and before fitting.
+        Cancelled: `progress` was told to end; asked while the teacher answers and before fitting.
     """
     if words < 1:
         raise InputError(f"The longest run of words must have at least one, not {words}.")
     began = time.perf_counter()
     lesson = lesson_of(task, transfer, augmented, seed)
-    answers = answers_of(teacher, lesson.texts, cancelled, part_of(progress, 0.0, 0.9))
-    if cancelled():
-        raise Cancelled
+    answers = answers_of(teacher, lesson.texts, progress.part(0.0, 0.9))
     progress(0.9, "fitting the linear student")
     vectorizer = word_vectorizer(words).fit(task.train["text"][:])
     fitted = Ridge(alpha=RIDGE).fit(vectorizer.transform(lesson.texts),

@@ -1,21 +1,21 @@
 """The extreme end of distillation: a student that only looks token vectors up and averages them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card
 from helpers.lab.models.static import StaticModel
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization.distillation.distilling import STRATEGY, lesson_of
-from helpers.model_optimization.distillation.teaching import answers_of, part_of, teach
+from helpers.model_optimization.distillation.teaching import answers_of, teach
 from helpers.model_optimization.pruning.encoder_parts import require_torch
 
 _COMMON = 1e-3  # a word this frequent counts half (Arora et al., 2017, 'A simple but tough-to-beat baseline')
@@ -23,8 +23,8 @@ _COMMON = 1e-3  # a word this frequent counts half (Arora et al., 2017, 'A simpl
 
 def distill_static(teacher: TorchTextModel, task: Task, *, dimensions: int = 128, hidden: int = 256,
                    temperature: float = 2.0, alpha: float = 0.9, transfer: Sequence[str] = (), augmented: int = 4,
-                   epochs: float = 8.0, learning_rate: float = 2e-3, seed: int = 0, progress: Progress = silent,
-                   cancelled: Callable[[], bool] = lambda: False) -> StaticModel:
+                   epochs: float = 8.0, learning_rate: float = 2e-3, seed: int = 0,
+                   progress: Progress = silent) -> StaticModel:
     """A static-embedding student: token vectors from the teacher, their mean, one hidden layer.
 
     As model2vec makes them: the teacher embeds every token of its vocabulary alone, principal
@@ -36,7 +36,7 @@ def distill_static(teacher: TorchTextModel, task: Task, *, dimensions: int = 128
 
     Raises:
         InputError: more dimensions than the teacher has, or a teacher without the mean-pooling head.
-        Cancelled: `cancelled()` turned true; asked at each step.
+        Cancelled: `progress` was told to end; asked at each step.
     """
     require_torch(teacher, "distilled")
     if not isinstance(teacher.module, MeanPoolClassifier):
@@ -47,12 +47,12 @@ def distill_static(teacher: TorchTextModel, task: Task, *, dimensions: int = 128
     began = time.perf_counter()
     lesson = lesson_of(task, transfer, augmented, seed, temperature=temperature, alpha=alpha)
     rows = teacher.encoder.encode(task.train["text"][:])
-    vectors = principal_components(token_vectors(teacher, part_of(progress, 0.0, 0.2), cancelled), dimensions)
-    answers = answers_of(teacher, lesson.texts, cancelled, part_of(progress, 0.2, 0.5))
+    vectors = principal_components(token_vectors(teacher, progress.part(0.0, 0.2)), dimensions)
+    answers = answers_of(teacher, lesson.texts, progress.part(0.2, 0.5))
     torch.manual_seed(seed)
     module = _StaticModule(vectors * _rarity(rows, len(vectors))[:, None], hidden, len(task.labels))
     teach(module, teacher.encoder.encode, lesson, answers, epochs=epochs, learning_rate=learning_rate, seed=seed,
-          progress=part_of(progress, 0.5, 1.0), cancelled=cancelled, say="distilling")
+          progress=progress.part(0.5, 1.0), say="distilling")
     weights = module.arrays()
     card = Card(f"static student, {dimensions} numbers a token, numpy", len(task.labels), STRATEGY,
                 {"runtime": "numpy", "dimensions": dimensions, "hidden_units": hidden, "temperature": temperature,
@@ -64,16 +64,13 @@ def distill_static(teacher: TorchTextModel, task: Task, *, dimensions: int = 128
 
 
 @torch.inference_mode()
-def token_vectors(teacher: TorchTextModel, progress: Progress = silent,
-                  cancelled: Callable[[], bool] = lambda: False, batch: int = 512) -> np.ndarray:
+def token_vectors(teacher: TorchTextModel, progress: Progress = silent, batch: int = 512) -> np.ndarray:
     """(vocabulary, width) float32: the teacher's embedding of each token as a text of its own."""
     target = next(teacher.module.parameters()).device
     size = teacher.module.config.vocab_size
     before, after = _frame(teacher.encoder)
     found = []
     for start in range(0, size, batch):
-        if cancelled():
-            raise Cancelled
         progress(start / size, f"embedding token {start + 1:,} of {size:,}")
         ids = torch.tensor([[*before, token, *after] for token in range(start, min(start + batch, size))],
                            device=target)

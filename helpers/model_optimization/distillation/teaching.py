@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import LARGEST_BATCH, Model
 from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache, set_aside
-from helpers.lab.training.fine_tuning import BATCH, Progress, fine_tune, silent
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.fine_tuning import BATCH, fine_tune
 from helpers.model_optimization.distillation.losses import hidden_loss, mixed_loss, relation_loss
 from helpers.model_optimization.pruning.encoder_parts import anatomy
 
@@ -54,7 +55,7 @@ class Lesson:
 
 def teach(module: nn.Module, encode: Callable[[Sequence[str]], list[list[int]]], lesson: Lesson,
           answers: np.ndarray | None, *, teacher: Model | None = None, epochs: float, learning_rate: float,
-          seed: int = 0, progress: Progress = silent, cancelled: Callable[[], bool] = lambda: False,
+          seed: int = 0, progress: Progress = silent,
           say: str = "training") -> None:
     """Train the module in place.
 
@@ -65,11 +66,11 @@ def teach(module: nn.Module, encode: Callable[[Sequence[str]], list[list[int]]],
     Raises:
         InputError: hidden states or relations are asked of a teacher that is no PyTorch encoder, or
             a text has neither a label nor a teacher.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     labels, rows = np.asarray(lesson.labels, np.int64), encode(lesson.texts)
     common = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed, "progress": progress,
-              "cancelled": cancelled, "say": say}
+              "say": say}
     if answers is None:
         if (labels < 0).any():
             raise InputError("Texts without a label need a teacher.")
@@ -86,17 +87,12 @@ def teach(module: nn.Module, encode: Callable[[Sequence[str]], list[list[int]]],
         fine_tune(pair, rows, numbers, loss=lambda output, which: loss(output[0], which) + output[1], **common)
 
 
-def part_of(progress: Progress, start: float, end: float) -> Progress:
-    """Reports of a part that goes from `start` to `end` of the whole."""
-    return lambda fraction, message: progress(None if fraction is None else start + (end - start) * fraction, message)
-
-
 def steps_in(rows: int, epochs: float) -> int:
     """Optimizer steps that `fine_tune` takes."""
     return max(1, round(epochs * -(-rows // BATCH)))
 
 
-def answers_of(teacher: Model, texts: Sequence[str], cancelled: Callable[[], bool] = lambda: False,
+def answers_of(teacher: Model, texts: Sequence[str],
                progress: Progress = silent) -> np.ndarray:
     """(n, classes) float32 logits of the teacher, each text answered once.
 
@@ -104,12 +100,12 @@ def answers_of(teacher: Model, texts: Sequence[str], cancelled: Callable[[], boo
     them once, and they take longer than many a student's training.
     """
     if not isinstance(teacher, TorchTextModel):
-        return _ask(teacher, texts, cancelled, progress)
+        return _ask(teacher, texts, progress)
     told = hashlib.sha256(f"{weights_digest(teacher.module)} {json.dumps(list(texts))}".encode())
     file = cache("answers", f"{told.hexdigest()[:24]}.npy")
     answers = _read(file)
     if answers is None:
-        answers = _ask(teacher, texts, cancelled, progress)
+        answers = _ask(teacher, texts, progress)
         unfinished = file.with_name(f"{file.stem}.{os.getpid()}")
         with unfinished.open("wb") as target:
             np.save(target, answers)
@@ -129,11 +125,9 @@ def _read(file: Path) -> np.ndarray | None:
         return None
 
 
-def _ask(teacher: Model, texts: Sequence[str], cancelled: Callable[[], bool], progress: Progress) -> np.ndarray:
+def _ask(teacher: Model, texts: Sequence[str], progress: Progress) -> np.ndarray:
     answers = []
     for start in range(0, len(texts), 4 * LARGEST_BATCH):
-        if cancelled():
-            raise Cancelled
         progress(start / len(texts), f"{teacher.card.name} answers text {start + 1:,} of {len(texts):,}")
         answers.append(teacher.predict(texts[start:start + 4 * LARGEST_BATCH]))
     return np.concatenate(answers)

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,10 +15,10 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 from transformers.pytorch_utils import Conv1D
 
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.exporting.packing import PackedWeight, pack, unpack
 from helpers.lab.models.torch import device
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import find_weights
 
 START = "<|start|>"
@@ -126,8 +126,7 @@ def load_language_model(name: str | Path) -> LanguageModel:
 
 def train_language_model(texts: Sequence[str], *, vocabulary: int = 4096, layers: int = 4, width: int = 192,
                          heads: int = 6, context: int = 128, epochs: float = 1.0, batch: int = 16,
-                         learning_rate: float = 3e-3, seed: int = 0, progress: Progress = silent,
-                         cancelled: Callable[[], bool] = lambda: False) -> LanguageModel:
+                         learning_rate: float = 3e-3, seed: int = 0, progress: Progress = silent) -> LanguageModel:
     """A small Llama with a byte-pair tokenizer of its own, both trained on these texts.
 
     With the defaults 2.6 million parameters; one pass over the 12,000 training rows of `docstrings`
@@ -141,7 +140,7 @@ def train_language_model(texts: Sequence[str], *, vocabulary: int = 4096, layers
 
     Raises:
         InputError: too little text for one batch, or sizes that do not fit each other.
-        Cancelled: `cancelled()` turned true; asked at each step.
+        Cancelled: `progress` was told to end; asked at each step.
     """
     if vocabulary < SMALLEST_VOCABULARY or width % (2 * heads) or min(layers, heads, context, batch) < 1 or epochs <= 0:
         raise InputError(f"A language model needs {SMALLEST_VOCABULARY} tokens or more, a width that is an even "
@@ -160,7 +159,7 @@ def train_language_model(texts: Sequence[str], *, vocabulary: int = 4096, layers
     if rows < 1:
         raise InputError(f"The texts have {len(stream)} tokens; at least {context} are needed to train on.")
     _train(model.module, stream[:rows * context].reshape(rows, context), epochs, min(batch, rows), learning_rate, seed,
-           progress, cancelled)
+           progress)
     return model
 
 
@@ -176,7 +175,7 @@ def byte_pairs(texts: Sequence[str], vocabulary: int) -> Tokenizer:
 
 
 def _train(module: nn.Module, rows: np.ndarray, epochs: float, batch: int, learning_rate: float, seed: int,
-           progress: Progress, cancelled: Callable[[], bool]) -> None:
+           progress: Progress) -> None:
     """AdamW with a warm-up and a cosine to a tenth, on (n, context) token ids."""
     rng = random.Random(seed)
     steps = max(1, round(epochs * (len(rows) // batch)))
@@ -187,8 +186,7 @@ def _train(module: nn.Module, rows: np.ndarray, epochs: float, batch: int, learn
     target, order = next(module.parameters()).device, []
     module.train()
     for step in range(steps):
-        if cancelled():
-            raise Cancelled
+        progress.check()
         if len(order) < batch:
             order = rng.sample(range(len(rows)), len(rows))
         part, order = order[:batch], order[batch:]

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from torch import nn
 from torchao.quantization import quantize_
 from torchao.quantization.quantize_.workflows.intx.intx_choose_qparams_algorithm import IntxChooseQParamsAlgorithm
 
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.exporting.packing import PackedWeight
-from helpers.lab.machine import timing_turn
 from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import folder_bytes
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.language_model.causal import LanguageModel
 from helpers.model_optimization.language_model.perplexity import Surprise, surprise
 from helpers.model_optimization.quantization.weight_only import require_numbers, weight_config
@@ -76,8 +76,7 @@ def coded(model: LanguageModel, bits: int, *, group_size: int = 32, scale_search
 
 def bits_against_perplexity(model: LanguageModel, texts: Sequence[str], *, bits: Sequence[int] = FEW_BITS,
                             group_size: int = 32, scale_search: Sequence[bool] = (False, True), tokens: int = 32,
-                            rounds: int = 5, progress: Progress = silent,
-                            cancelled: Callable[[], bool] = lambda: False) -> pd.DataFrame:
+                            rounds: int = 5, progress: Progress = silent) -> pd.DataFrame:
     """Fewer bits on the same texts, beside the float model, which is the first row.
 
     Args:
@@ -91,22 +90,20 @@ def bits_against_perplexity(model: LanguageModel, texts: Sequence[str], *, bits:
 
     Raises:
         InputError: bits outside 2 to 8, a group size that fits no layer, or no texts.
-        Cancelled: `cancelled()` turned true; asked before each setting.
+        Cancelled: `progress` was told to end; asked before each setting.
     """
     grid = [(number, search) for number in bits for search in scale_search]
     reference = surprise(model, texts)
     rows = [_row(model, reference, reference, 32, group_size, False)]
     held = [model.module]
     for index, (number, search) in enumerate(grid):
-        if cancelled():
-            raise Cancelled
         progress(0.7 * index / len(grid), f"{number} bits")
         few = quantize_language_model(model, number, group_size=group_size, scale_search=search)
         rows.append(_row(few, surprise(few, texts), reference, number, group_size, search))
         held.append(coded(model, number, group_size=group_size, scale_search=search))
     progress(0.7, "timing in turns")
-    with timing_turn():
-        seconds = _seconds(held, model.encode(texts[:1])[0][:8], tokens, rounds, cancelled)
+    with timing_turn(progress):
+        seconds = _seconds(held, model.encode(texts[:1])[0][:8], tokens, rounds, progress)
     for own, row in zip(seconds, rows, strict=True):
         ratio = ratio_of_medians(seconds[0], own)
         row |= {"tokens_per_s": tokens / float(np.median(own)), "speedup": ratio[0], "speedup_low": ratio[1],
@@ -149,13 +146,12 @@ def _row(model: LanguageModel, own: Surprise, reference: Surprise, bits: int, gr
 
 
 def _seconds(modules: Sequence[nn.Module], prompt: list[int], tokens: int, rounds: int,
-             cancelled: Callable[[], bool]) -> np.ndarray:
+             progress: Progress) -> np.ndarray:
     """(modules, rounds) seconds; a first round warms up."""
     found = np.empty((len(modules), rounds + 1))
     for number in range(rounds + 1):
         for index, module in enumerate(modules):
-            if cancelled():
-                raise Cancelled
+            progress.check()
             began = time.perf_counter()
             tokens_of(module, prompt, tokens)
             found[index, number] = time.perf_counter() - began

@@ -3,20 +3,19 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.machine import timing_turn
 from helpers.lab.measuring.comparison import Comparison, compare
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import TextEncoder
-from helpers.model_optimization.distillation.teaching import part_of
 from helpers.model_optimization.pipelines.steps import Step, build, label, name_of
 
 
@@ -106,13 +105,12 @@ class Stack:
 
 
 def stack(base: TorchTextModel, task: Task, steps: Sequence[Step], *, rows: int = 192, rounds: int = 7,
-          ledger: Ledger | None = None, progress: Progress = silent,
-          cancelled: Callable[[], bool] = lambda: False) -> Stack:
+          ledger: Ledger | None = None, progress: Progress = silent) -> Stack:
     """Build the pipeline and each step alone, and measure all in one run on the test rows.
 
     Raises:
         InputError: no step, or one that cannot be built.
-        Cancelled: `cancelled()` turned true; models built so far stay on disk.
+        Cancelled: `progress` was told to end; models built so far stay on disk.
     """
     if not steps:
         raise InputError("A pipeline needs at least one step.")
@@ -120,11 +118,11 @@ def stack(base: TorchTextModel, task: Task, steps: Sequence[Step], *, rows: int 
               [*(steps[:count] for count in range(1, len(steps) + 1)), *([step] for step in steps)]}
     models = [base]
     for index, chain in enumerate(wanted.values()):
-        part = part_of(progress, 0.7 * index / len(wanted), 0.7 * (index + 1) / len(wanted))
-        models.append(build(base, task, chain, progress=part, cancelled=cancelled))
+        part = progress.part(0.7 * index / len(wanted), 0.7 * (index + 1) / len(wanted))
+        models.append(build(base, task, chain, progress=part))
     result = compare(models, task, rows=rows, rounds=rounds, energy=False, memory=False, ledger=ledger,
-                     progress=part_of(progress, 0.7, 1.0), cancelled=cancelled)
-    with timing_turn():
+                     progress=progress.part(0.7, 1.0))
+    with timing_turn(progress):
         tokenizing_s = _tokenizing_seconds(base.encoder, task.test["text"][:rows])
     return Stack(tuple(steps), result, tokenizing_s)
 

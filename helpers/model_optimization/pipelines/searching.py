@@ -3,22 +3,21 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.machine import fingerprint, usable_cores
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.models.model import Model, load
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.paths import cache, home
+from helpers.lab.progress import Progress, silent
 from helpers.lab.sweeping import sweep
-from helpers.lab.training.fine_tuning import Progress, silent
-from helpers.model_optimization.distillation.teaching import part_of
 from helpers.model_optimization.pipelines.steps import (
     Context,
     Step,
@@ -51,7 +50,7 @@ class Found:
 
 def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]], *, lose_at_most: float = 1.0,
            give_up_at: float = 3.0, ledger: Ledger | None = None, engine: str = "local", rows: int = 96,
-           rounds: int = 5, progress: Progress = silent, cancelled: Callable[[], bool] = lambda: False) -> Found:
+           rounds: int = 5, progress: Progress = silent) -> Found:
     """Build and measure the pipelines on the validation rows; the Pareto set under 'lose at most so many points'.
 
     Pipelines that begin alike share what they share. One is given up as soon as a step leaves it
@@ -66,7 +65,7 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
 
     Raises:
         InputError: no pipelines, or a step that cannot be built.
-        Cancelled: `cancelled()` turned true; asked between groups of pipelines.
+        Cancelled: `progress` was told to end; asked between groups of pipelines.
     """
     from helpers.lab.measuring.comparison import compare  # slow to import, and the building processes do without
 
@@ -78,12 +77,12 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
     fresh = [steps for steps in pipelines if folder_of(start, steps).name not in known]
     building = _Building(_saved(base, cache("pipelines", f"{start}.first")), task, start, reference - give_up_at / 100,
                          engine)
-    given_up = building.all(fresh, part_of(progress, 0.0, 0.7), cancelled)
+    given_up = building.all(fresh, progress.part(0.0, 0.7))
     left = [steps for steps in fresh if all(verdict.steps is not steps for verdict in given_up)]
     for number, group in enumerate(groups := _groups(left)):
         progress(0.7 + 0.3 * number / len(groups), f"measuring pipelines, group {number + 1} of {len(groups)}")
         result = compare([base, *(load(folder_of(start, steps)) for steps in group)], held_out, rows=rows,
-                         rounds=rounds, energy=False, memory=False, ledger=ledger, cancelled=cancelled)
+                         rounds=rounds, energy=False, memory=False, ledger=ledger, progress=progress)
         known |= {m.settings["pipeline"]: m for m in result.measurements[1:]}
     progress(1.0, "done")
     done = [known[name] for steps in pipelines if (name := folder_of(start, steps).name) in known]
@@ -135,8 +134,7 @@ class _Building:
     floor: float
     engine: str
 
-    def all(self, pipelines: Sequence[tuple[Step, ...]], progress: Progress,
-            cancelled: Callable[[], bool]) -> list[Verdict]:
+    def all(self, pipelines: Sequence[tuple[Step, ...]], progress: Progress) -> list[Verdict]:
         """Build the first steps of all, then the second ones, and so on; those given up on the way.
 
         What several pipelines share is one piece of work so, and no process waits for another's.
@@ -148,8 +146,6 @@ class _Building:
             begun = {self._key(steps[:count]): steps[:count] for steps in alive if len(steps) >= count}
             accuracies = {}
             for number, group in enumerate(groups := _groups(list(begun.values()))):
-                if cancelled():
-                    raise Cancelled
                 progress((count - 1 + number / len(groups)) / longest, f"step {count} of {longest}, up to "
                          f"{len(begun)} models")
                 accuracies |= self._accuracies(group)

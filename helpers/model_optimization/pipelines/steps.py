@@ -20,7 +20,7 @@ from helpers.lab.models.model import Model
 from helpers.lab.models.sklearn import tfidf_baseline
 from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.distilling import STRATEGY, distill
 from helpers.model_optimization.distillation.linear_student import distill_linear
 from helpers.model_optimization.distillation.static_student import distill_static
@@ -30,7 +30,6 @@ from helpers.model_optimization.pruning.methods import prune
 from helpers.model_optimization.quantization.schemes import quantize
 
 Step = Mapping[str, Any]
-Cancelled = Callable[[], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +39,10 @@ class Context:
     base: TorchTextModel
     task: Task
     progress: Progress = silent
-    cancelled: Cancelled = lambda: False
-
-    @property
-    def watch(self) -> dict[str, Any]:
-        """Arguments of the steps that take long."""
-        return {"progress": self.progress, "cancelled": self.cancelled}
 
 
 def _prune(model: Model, context: Context, teacher: bool = False, **settings: Any) -> Model:
-    return prune(model, context.task, **settings, teacher=context.base if teacher else None, **context.watch)
+    return prune(model, context.task, **settings, teacher=context.base if teacher else None, progress=context.progress)
 
 
 def _cascade(model: Model, context: Context, first: str = "tfidf", lose_at_most: float = 0.0,
@@ -57,7 +50,7 @@ def _cascade(model: Model, context: Context, first: str = "tfidf", lose_at_most:
     if first == "tfidf":
         stage = tfidf_baseline(context.task, **settings)
     elif first in _TAUGHT:
-        stage = _TAUGHT[first](context.base, context.task, **settings, **context.watch)
+        stage = _TAUGHT[first](context.base, context.task, **settings, progress=context.progress)
     else:
         raise InputError(f"There is no first stage '{first}'. Known: tfidf, {', '.join(_TAUGHT)}.")
     return cascade(stage, model, context.task, lose_at_most=lose_at_most)
@@ -68,7 +61,7 @@ _TAUGHT = {"linear": distill_linear, "static": distill_static}  # first stages t
 # step -> (model so far, context, settings) -> model. `prune` takes teacher=True for the pipeline's first model;
 # `cascade` takes first="tfidf", "linear" or "static", lose_at_most, and the settings of that first stage.
 STEPS: dict[str, Callable[..., Model]] = {
-    "distill": lambda model, context, **settings: distill(model, context.task, **settings, **context.watch),
+    "distill": lambda model, context, **settings: distill(model, context.task, **settings, progress=context.progress),
     "prune": _prune,
     "quantize": lambda model, context, **settings: quantize(model, context.task, **settings),
     "export": lambda model, context, **settings: export(model, **settings),
@@ -88,17 +81,17 @@ def name_of(steps: Sequence[Step]) -> str:
     return " > ".join(label(step) for step in steps)
 
 
-def build(base: TorchTextModel, task: Task, steps: Sequence[Step], *, progress: Progress = silent,
-          cancelled: Cancelled = lambda: False) -> Model:
+def build(base: TorchTextModel, task: Task, steps: Sequence[Step], *,
+          progress: Progress = silent) -> Model:
     """The model after all steps. Each step's result is kept on disk: what two pipelines share is made once.
 
     Raises:
         InputError: an unknown step or setting; a step that cannot follow the one before it.
-        Cancelled: `cancelled()` turned true; finished steps stay.
+        Cancelled: `progress` was told to end; finished steps stay.
     """
     require_steps(steps)
     require_torch(base, "the start of a pipeline")
-    return build_from(start_of(base, task), Context(base, task, progress, cancelled), steps)
+    return build_from(start_of(base, task), Context(base, task, progress), steps)
 
 
 def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:

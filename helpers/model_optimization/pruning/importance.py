@@ -9,14 +9,15 @@ a block of columns exceeds a head's, whose 32 numbers partly cancel, and all hea
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization.pruning.encoder_parts import Anatomy, anatomy
 
@@ -38,16 +39,16 @@ class Importance:
 
 
 def importance_of(module: nn.Module, kind: str, rows: Sequence[Sequence[int]], labels: Sequence[int],
-                  cancelled: Callable[[], bool] = lambda: False) -> Importance:
+                  progress: Progress = silent) -> Importance:
     """Scores by "taylor" or "magnitude".
 
     Raises:
         InputError: another kind.
-        Cancelled: `cancelled()` turned true; asked between batches.
+        Cancelled: `progress` was told to end; asked between batches.
     """
     if kind not in IMPORTANCES:
         raise InputError(f"There is no importance '{kind}'. Known: {', '.join(IMPORTANCES)}.")
-    return taylor(module, rows, labels, cancelled) if kind == "taylor" else magnitude(module)
+    return taylor(module, rows, labels, progress) if kind == "taylor" else magnitude(module)
 
 
 @torch.no_grad()
@@ -69,7 +70,7 @@ def magnitude(module: nn.Module) -> Importance:
 
 
 def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[int],
-           cancelled: Callable[[], bool] = lambda: False, batch: int = 32) -> Importance:
+           progress: Progress = silent, batch: int = 32) -> Importance:
     """First-order scores of cross-entropy on the given rows, the module in evaluation mode and left as it is.
 
     Args:
@@ -84,8 +85,7 @@ def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[in
     target = next(module.parameters()).device
     order = np.argsort([len(row) for row in rows], kind="stable")
     for start in range(0, len(rows), batch):
-        if cancelled():
-            raise Cancelled
+        progress.check()
         part = order[start:start + batch]
         ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
         wanted = torch.from_numpy(np.asarray(labels)[part]).to(target)

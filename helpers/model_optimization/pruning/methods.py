@@ -2,18 +2,17 @@
 
 import copy
 import time
-from collections.abc import Callable
 
 from torch import nn
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
-from helpers.lab.training.fine_tuning import Progress, silent
 from helpers.model_optimization.distillation.distilling import calibration, card_of, lesson_of
-from helpers.model_optimization.distillation.teaching import answers_of, part_of, teach
+from helpers.model_optimization.distillation.teaching import answers_of, teach
 from helpers.model_optimization.granularities import METHODS
 from helpers.model_optimization.pruning.budget import best, keep_within, parts_of
 from helpers.model_optimization.pruning.encoder_parts import anatomy, require_torch
@@ -40,8 +39,7 @@ _NAMES = {"structured": "{share} of heads and columns cut", "heads": "{share} of
 def prune(base: TorchTextModel, task: Task, method: str = "structured", sparsity: float | None = None, *,
           importance: str = "taylor", scope: str = "global", steps: int = 1, epochs: float = 0.0,
           teacher: Model | None = None, augmented: int = 0, learning_rate: float = 1e-4, calibration_rows: int = 256,
-          seed: int = 0, progress: Progress = silent,
-          cancelled: Callable[[], bool] = lambda: False) -> TorchTextModel:
+          seed: int = 0, progress: Progress = silent) -> TorchTextModel:
     """A copy of `base` without its least important parts; the original stays as it is.
 
     "magnitude" and N:M patterns write zeros into matrices that keep their size. All others remove the
@@ -63,7 +61,7 @@ def prune(base: TorchTextModel, task: Task, method: str = "structured", sparsity
 
     Raises:
         InputError: a method, share or number that there is not; a model that is not a PyTorch one.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     require_torch(base, "pruned")
     sparsity = _require_known(method, sparsity, importance, scope, steps, epochs)
@@ -71,18 +69,15 @@ def prune(base: TorchTextModel, task: Task, method: str = "structured", sparsity
     module = copy.deepcopy(base.module).requires_grad_(True)
     cut = _Cut(method, importance, scope, module, mean_tokens(task, base.encoder))
     lesson = lesson_of(task, (), augmented, seed)
-    answers = answers_of(teacher, lesson.texts, cancelled) if teacher and epochs else None
+    answers = answers_of(teacher, lesson.texts, progress) if teacher and epochs else None
     rows, labels = calibration(base, task, calibration_rows, seed)
     for step in range(1, steps + 1):
-        if cancelled():
-            raise Cancelled
         progress((step - 1) / steps, f"ranking and cutting, step {step} of {steps}")
-        ranks = importance_of(module, importance, rows, labels, cancelled) if cut.needs_ranks else None
+        ranks = importance_of(module, importance, rows, labels, progress) if cut.needs_ranks else None
         module = cut.to(module, cubic(sparsity, step, steps), ranks)
         if epochs:
             teach(module, base.encoder.encode, lesson, answers, epochs=epochs / steps, learning_rate=learning_rate,
-                  seed=seed + step - 1, progress=part_of(progress, (step - 1) / steps, step / steps),
-                  cancelled=cancelled, say="recovering")
+                  seed=seed + step - 1, progress=progress.part((step - 1) / steps, step / steps), say="recovering")
     make_zeros_plain(module)
     settings = {"method": method, "sparsity": sparsity, "steps": steps, "epochs": epochs, "seed": seed,
                 "teacher": teacher.card.name if teacher and epochs else None, "zeros": round(zeros_in(module), 4)}

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,16 @@ import pandas as pd
 import torch
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled, InputError
-from helpers.lab.machine import instruction_sets, timing_turn
+from helpers.lab.errors import InputError
+from helpers.lab.machine import instruction_sets
 from helpers.lab.measuring.comparison import compare
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import TextModel
 from helpers.lab.models.onnx import OnnxTextModel, session
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import pad
 
 # 8-bit multiply-accumulates an instruction slot over fp32 ones, from the instructions' definitions:
@@ -134,50 +135,38 @@ def _openvino_times(model: TextModel, batch: tuple, repeats: int) -> dict[str, f
     return times
 
 
-def explain_speed(reference: TextModel, candidate: TextModel, task: Task, *, progress: Progress = silent,
-                  cancelled: Callable[[], bool] = lambda: False) -> Explanation:
+def explain_speed(reference: TextModel, candidate: TextModel, task: Task, *,
+                  progress: Progress = silent) -> Explanation:
     """Predict the candidate's speed-up over the reference from the reference's operators, and measure it.
 
     Best used with the fp32 and the int8 model of one runtime: another runtime changes more than the bits.
     """
     texts = task.test["text"][:16]
-    with timing_turn(waiting=_waiting(progress, cancelled)):
+    with timing_turn(progress):
         before, after = operator_times(reference, texts), operator_times(candidate, texts)
     by_kind = {name: frame.groupby("kind")["ms"].sum() for name, frame in (("before", before), ("after", after))}
     total = by_kind["before"].sum()
     predicted = paper_speedup(by_kind["before"].get("product", 0.0) / total,
                               by_kind["after"].get("conversion", 0.0) / total)
-    measured = compare([reference, candidate], task, energy=False, memory=False, progress=progress,
-                       cancelled=cancelled).measurements[1]
+    measured = compare([reference, candidate], task, energy=False, memory=False, progress=progress).measurements[1]
     operators = before.merge(after, on=["operator", "kind"], how="outer", suffixes=("_reference", "_candidate"))
     return Explanation(instruction_sets(), int8_gain(), operators.fillna(0.0), predicted, measured)
 
 
-def _waiting(progress: Progress, cancelled: Callable[[], bool]) -> Callable[[int], None]:
-    def waiting(ahead: int) -> None:
-        if cancelled():
-            raise Cancelled
-        progress(None, f"waiting for {ahead} other runs")
-    return waiting
-
-
 def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[int] = (1, 8, 32),
-              tokens: Sequence[int] = (8, 32, 96), rounds: int = 5, progress: Progress = silent,
-              cancelled: Callable[[], bool] = lambda: False) -> pd.DataFrame:
+              tokens: Sequence[int] = (8, 32, 96), rounds: int = 5, progress: Progress = silent) -> pd.DataFrame:
     """Speed-up of the candidate over batch size and text length, interleaved.
 
     Returns:
         Columns batch, tokens, speedup, low, high. Below 1 the candidate loses.
 
     Raises:
-        Cancelled: `cancelled()` turned true; asked between cells.
+        Cancelled: `progress` was told to end; asked between cells.
     """
     cells = [(batch, length) for batch in batches for length in tokens]
     found = []
-    with timing_turn(waiting=_waiting(progress, cancelled)):
+    with timing_turn(progress):
         for number, (batch, length) in enumerate(cells):
-            if cancelled():
-                raise Cancelled
             progress(number / len(cells), f"batch {batch}, {length} tokens")
             texts = ["the " * max(1, length - 2)] * batch  # one token a word, and the two at the ends
             seconds = np.array([[_once(model, texts) for model in (reference, candidate)] for _ in range(rounds + 1)])

@@ -1,7 +1,6 @@
 """Which layers bear quantization badly: measured, one layer at a time."""
 
 import copy
-from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -10,16 +9,15 @@ from torch.nn import functional
 from torchao.quantization import quantize_
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization.quantization.schemes import linear_layers
 from helpers.model_optimization.quantization.weight_only import require_numbers, weight_config
 
 
 def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size: int = 32, rows: int = 64,
-                progress: Progress = silent, cancelled: Callable[[], bool] = lambda: False) -> pd.DataFrame:
+                progress: Progress = silent) -> pd.DataFrame:
     """How much the answers move when one linear layer alone is quantized.
 
     Args:
@@ -32,7 +30,7 @@ def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size:
 
     Raises:
         InputError: bits outside 2 to 8, or a group size that fits no layer.
-        Cancelled: `cancelled()` turned true; asked between layers.
+        Cancelled: `progress` was told to end; asked between layers.
     """
     require_numbers(model.module, bits, group_size)
     texts = task.validation["text"][:rows]
@@ -42,8 +40,6 @@ def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size:
     layers = linear_layers(model)
     found = []
     for number, name in enumerate(layers):
-        if cancelled():
-            raise Cancelled
         progress(number / len(layers), f"layer {number + 1} of {len(layers)}")
         module = copy.deepcopy(model.module)
         quantize_(module, weight_config(bits, group_size), filter_fn=lambda layer, which, name=name: which == name)

@@ -6,7 +6,6 @@ products into 16 bits and clips the sum at 32,767. Two products of 255 x 127 mak
 """
 
 import copy
-from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -15,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import Cancelled
 from helpers.lab.measuring.intervals import paired_difference
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, silent
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import pad
 
 KERNELS = {  # name -> (largest weight code, clips at 16 bits)
@@ -81,8 +79,7 @@ class _Int8Linear(nn.Module):
         return result.reshape(*values.shape[:-1], -1)
 
 
-def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: Progress = silent,
-               cancelled: Callable[[], bool] = lambda: False) -> pd.DataFrame:
+def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: Progress = silent) -> pd.DataFrame:
     """Accuracy of dynamic int8 on CPUs with and without VNNI, emulated on the same test rows.
 
     Linear layers are emulated; products between activations (attention) stay in float.
@@ -92,7 +89,7 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
         against fp32), agreement (share of rows answered as fp32 does), clipped_pairs (share).
 
     Raises:
-        Cancelled: `cancelled()` turned true; asked between batches.
+        Cancelled: `progress` was told to end; asked between batches.
     """
     part = task.take(test=rows).test
     texts, labels = part["text"][:], np.asarray(part["label"][:])
@@ -102,8 +99,6 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
         emulated, layers = _emulated(model.module, largest, clip)
         answers = []
         for start in range(0, len(texts), 16):
-            if cancelled():
-                raise Cancelled
             progress((number + start / len(texts)) / len(KERNELS), f"emulating {kernel}")
             ids, mask = (torch.from_numpy(array) for array in pad(model.encoder.encode(texts[start:start + 16])))
             with torch.inference_mode():

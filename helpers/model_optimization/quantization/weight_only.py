@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -13,7 +13,8 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.packing import PackedWeight
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.fine_tuning import Progress, fine_tune, silent
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.fine_tuning import fine_tune
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
 _LAYERS = (nn.Linear, nn.Embedding)
@@ -38,8 +39,7 @@ def quantize_weights(model: TorchTextModel, bits: int, group_size: int,
 
 
 def quantization_aware(model: TorchTextModel, task: Task, *, bits: int, group_size: int = 32, epochs: float = 1.0,
-                       learning_rate: float = 1e-4, seed: int = 0, progress: Progress = silent,
-                       cancelled: Callable[[], bool] = lambda: False) -> TorchTextModel:
+                       learning_rate: float = 1e-4, seed: int = 0, progress: Progress = silent) -> TorchTextModel:
     """Fine-tune with the rounding in the loop, then quantize: wins back accuracy at few bits.
 
     Each forward pass uses the rounded linear weights, gradients pass straight through
@@ -48,7 +48,7 @@ def quantization_aware(model: TorchTextModel, task: Task, *, bits: int, group_si
 
     Raises:
         InputError: bits outside 2 to 8, or a group size that fits no layer.
-        Cancelled: `cancelled()` turned true.
+        Cancelled: `progress` was told to end.
     """
     require_numbers(model.module, bits, group_size)
     began = time.perf_counter()
@@ -64,7 +64,7 @@ def quantization_aware(model: TorchTextModel, task: Task, *, bits: int, group_si
     quantize_(module, QATConfig(base, step="prepare"), filter_fn=lambda layer, name: name in linear)
     rows = model.encoder.encode(task.train["text"][:])
     fine_tune(module, rows, task.train["label"][:], epochs=epochs, learning_rate=learning_rate, seed=seed,
-              progress=progress, cancelled=cancelled, say=f"training at {bits} bits")
+              progress=progress, say=f"training at {bits} bits")
     quantize_(module, QATConfig(base, step="convert"), filter_fn=lambda layer, name: name in linear)
     module, packed_linear = _as_float(module, linear, bits, group_size)
     card = model.card.derive(f"int{bits} weights (groups of {group_size}), trained, PyTorch", "model optimization",

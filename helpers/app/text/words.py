@@ -10,20 +10,19 @@ import ipywidgets
 import traitlets
 from IPython.display import HTML, display
 
+from helpers.app.export.records import listed
+from helpers.app.panels.findings import best, finding
+from helpers.app.panels.page_widgets import Names
+from helpers.app.text.figures import count, ratio, signed, two
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.costs import DEFAULT_OFFER, break_even, offer
-
-from .figures import count, ratio, signed, two
-from .findings import best, finding
-from .page_widgets import Names
-from .records import listed
 
 
 @functools.cache
 def style() -> str:
     """The style sheet of everything that is shown, as an element."""
-    css = (Path(__file__).parent / "static" / "app.css").read_text(encoding="utf-8")
+    css = (Path(__file__).parents[1] / "static" / "app.css").read_text(encoding="utf-8")
     return f"<style>{css}</style>"
 
 

@@ -4,15 +4,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from helpers.app.export.records import listed, replaced
 from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.progress import Progress
 
-from .records import listed, replaced
 
-
-class _Printed:
+class _Printed(Progress):
     """The `report` of a computation that nobody watches on a page."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.partials: list[Measurement] = []
         self._last = ""
 

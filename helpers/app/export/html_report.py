@@ -5,13 +5,12 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from helpers.app.charts.vega import Chart, svg
+from helpers.app.text.tables import table_html
+from helpers.app.text.words import style, verdict_html
 from helpers.lab import machine
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.costs import DEFAULT_OFFER, cost, offer
-
-from .tables import table_html
-from .vega import Chart, svg
-from .words import style, verdict_html
 
 # A report may come from anywhere: what opens it shall neither run nor fetch anything.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

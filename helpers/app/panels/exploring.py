@@ -8,14 +8,14 @@ from typing import Any
 import altair as alt
 import ipywidgets
 
-from .controls import ControlBox, Controls
-from .page_widgets import CopyCode, Download, Liveness, Names
-from .problems import guarded
-from .records import rows_csv, rows_json, rows_of
-from .report import figure, page, settings_html
-from .scripts import explore_script
-from .vega import Chart, spec_of
-from .words import status_html, verdict_html
+from helpers.app.charts.vega import Chart, spec_of
+from helpers.app.export.html_report import figure, page, settings_html
+from helpers.app.export.records import rows_csv, rows_json, rows_of
+from helpers.app.export.scripts import explore_script
+from helpers.app.panels.controls import ControlBox, Controls
+from helpers.app.panels.page_widgets import CopyCode, Download, Liveness, Names
+from helpers.app.text.problems import guarded
+from helpers.app.text.words import status_html, verdict_html
 
 REMEMBERED = 256  # results kept; older ones are computed again
 

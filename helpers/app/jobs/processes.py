@@ -63,10 +63,10 @@ class Worker:
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-        home = str(Path(__file__).parents[2])
+        home = str(Path(__file__).parents[3])
         paths = [home, os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.app.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "helpers.app.jobs.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._said, start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))})
         self._writing = threading.Lock()

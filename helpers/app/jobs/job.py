@@ -8,10 +8,9 @@ from typing import Any
 import cloudpickle
 import traitlets
 
+from helpers.app.jobs.processes import Gone, Worker
+from helpers.app.text.problems import logged, sentence
 from helpers.lab.errors import InputError
-
-from .problems import logged, sentence
-from .processes import Gone, Worker
 
 STATES = ("idle", "waiting", "running", "cancelled", "failed", "done")
 BUSY = ("waiting", "running")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from jupyter_core.paths import jupyter_path
 
-from .bundle import FILE as VEGA
+from helpers.app.charts.bundle import FILE as VEGA
 
-LIST = Path(__file__).parent / "static" / "chunks.txt"
+LIST = Path(__file__).parents[1] / "static" / "chunks.txt"
 
 
 def places(name: str) -> list[Path]:

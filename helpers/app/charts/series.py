@@ -14,11 +14,10 @@ import pandas as pd
 from altair.utils.schemapi import debug_mode
 from IPython.display import HTML
 
+from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
+from helpers.app.text.figures import interval, two
+from helpers.app.text.words import shown
 from helpers.lab.errors import InputError
-
-from .figures import interval, two
-from .vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
-from .words import shown
 
 DASHED = [6, 3]  # simulated, as in every legend
 _TITLE_LETTERS = 62  # of a line; Vega does not break a title by itself

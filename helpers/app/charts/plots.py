@@ -13,11 +13,10 @@ import altair as alt
 import pandas as pd
 from altair.utils.schemapi import debug_mode
 
+from helpers.app.charts.labels import Mark, places, short_names
+from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
+from helpers.app.text.figures import two
 from helpers.lab.errors import InputError
-
-from .figures import two
-from .labels import Mark, places, short_names
-from .vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
 
 PROVENANCES = ("measured", "recorded", "simulated")
 _DASHES = {"measured": [1, 0], "recorded": [1, 0], "simulated": [6, 3]}

@@ -1,4 +1,4 @@
-"""All notebooks as pages: `python -m helpers.app.voila`."""
+"""All notebooks as pages: `python -m helpers.app.server.voila`."""
 
 import argparse
 import os
@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.app.server.pages import Page, derive, described, without_lesson
 from helpers.lab.errors import InputError
 
-from .pages import Page, derive, described, without_lesson
-
-ROOT = Path(__file__).parents[2]
-TEMPLATES = Path(__file__).parent / "template"
+ROOT = Path(__file__).parents[3]
+TEMPLATES = Path(__file__).parents[1] / "template"
 EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget"]
 REFILL_S = 4.0  # until the next kernel is prepared: sooner, it would take the cores from the page that is opening
 CELL_FAILED = "This part of the page could not be computed. Reload the page; the server's log has the details."
@@ -46,7 +45,7 @@ def configure(config: Any, *, idle_s: int = 600) -> None:
         "allow_theme_override": "NOTEBOOK",  # ?theme= would go into the page unescaped
         "extension_allowlist": EXTENSIONS,  # the others fail in the console and cost load time
         "file_allowlist": [r".*\.(png|jpg|gif|svg)"],
-        "multi_kernel_manager_class": "helpers.app.kernels.GraceKernelManager",
+        "multi_kernel_manager_class": "helpers.app.server.kernels.GraceKernelManager",
     })
     config.VoilaExecutor.cell_error_instruction = CELL_FAILED
     config.MappingKernelManager.cull_idle_timeout = idle_s  # a browser that vanishes leaves its kernel
@@ -67,8 +66,8 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_ur
     from traitlets.config import Config
     from voila.configuration import VoilaConfiguration
 
-    from .chunks import SCRIPTS
-    from .server import PageServer
+    from helpers.app.server.chunks import SCRIPTS
+    from helpers.app.server.handlers import PageServer
 
     scripts = {name: script.address for name, script in SCRIPTS.items()}
     config = Config()
@@ -108,7 +107,7 @@ def _with_pages_of_folder(page_config: dict[str, Any], *, settings: dict[str, An
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m helpers.app.voila", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m helpers.app.server.voila", description=__doc__)
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--base_url", default="/", help="path before all addresses, behind a reverse proxy")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")

@@ -14,8 +14,8 @@ from voila.handler import BaseVoilaHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
-from .chunks import SCRIPTS, Script
-from .pages import Page
+from helpers.app.server.chunks import SCRIPTS, Script
+from helpers.app.server.pages import Page
 
 REMEMBERED_S = 60  # the doctor's answer; looking takes seconds of a processor
 DOCTOR = (sys.executable, "-m", "helpers.doctor", "--json")

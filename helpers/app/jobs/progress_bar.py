@@ -2,17 +2,17 @@
 
 import html
 import time
-from collections.abc import Callable
 
 import ipywidgets
 from IPython.display import display
 
-from .figures import seconds
+from helpers.app.text.figures import seconds
+from helpers.lab.progress import Progress
 
 EVERY_S = 0.1  # more messages than ten a second only slow the work down
 
 
-def progress(label: str) -> Callable[[float | None, str], None]:
+def progress(label: str) -> Progress:
     """Show a bar, and return what long functions report to: (fraction or None while waiting, message)."""
     bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "min(100%, 480px)"})
     text = ipywidgets.HTML(f"{html.escape(label)}: starting")
@@ -31,4 +31,4 @@ def progress(label: str) -> Callable[[float | None, str], None]:
             left = f", about {seconds((now - began) * (1 - fraction) / fraction)} left"
         text.value = f"{html.escape(label)}: {html.escape(message)}{left}"
 
-    return report
+    return Progress(report)

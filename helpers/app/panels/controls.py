@@ -6,8 +6,8 @@ from typing import Any
 
 import ipywidgets
 
-from .page_widgets import UrlState
-from .problems import guarded
+from helpers.app.panels.page_widgets import UrlState
+from helpers.app.text.problems import guarded
 
 MOST_AT_ONCE = 6  # controls; what comes after them is opened with a button
 LONGEST_TEXT = 200  # characters of a text box that the address may carry

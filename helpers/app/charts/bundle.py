@@ -1,10 +1,10 @@
-"""Build the chart module with Vega inside: `python -m helpers.app.bundle`, once for each Altair version."""
+"""Build the chart module with Vega inside: `python -m helpers.app.charts.bundle`, once for each Altair version."""
 
 import gzip
 import re
 from pathlib import Path
 
-FILE = Path(__file__).parent / "static" / "vega-bundle.js.gz"
+FILE = Path(__file__).parents[1] / "static" / "vega-bundle.js.gz"
 _MARK = "// Vega-Lite "
 
 

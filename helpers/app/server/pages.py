@@ -13,7 +13,7 @@ import platformdirs
 
 from helpers.lab.errors import InputError
 
-FINDINGS = Path(__file__).parents[1] / "facts" / "findings.json"
+FINDINGS = Path(__file__).parents[2] / "facts" / "findings.json"
 LESSON_TAGS = frozenset({"lesson", "solution"})  # Voila would hide these cells but still run them
 
 

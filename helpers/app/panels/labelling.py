@@ -9,14 +9,13 @@ from typing import Any, Protocol
 import ipywidgets
 import pandas as pd
 
+from helpers.app.charts.plots import lines_spec
+from helpers.app.charts.vega import Chart
+from helpers.app.jobs.job import BUSY, Job
+from helpers.app.panels.page_widgets import Download, Liveness, Names
+from helpers.app.text.problems import guarded
+from helpers.app.text.words import status_html
 from helpers.lab.errors import InputError
-
-from .jobs import BUSY, Job
-from .page_widgets import Download, Liveness, Names
-from .plots import lines_spec
-from .problems import guarded
-from .vega import Chart
-from .words import status_html
 
 LONGEST_SHOWN = 1_200  # characters of a text
 

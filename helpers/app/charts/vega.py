@@ -10,9 +10,9 @@ import anywidget
 import traitlets
 from altair.utils.schemapi import debug_mode
 
-from .bundle import FILE
+from helpers.app.charts.bundle import FILE
 
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parents[1] / "static"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 REFERENCE_GREY = "#888888"  # stands out equally from a white and from a dark page
 # Okabe and Ito's colours, told apart by the colour-blind; yellow and black are left out: one theme hides them.

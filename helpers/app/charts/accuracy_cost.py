@@ -6,13 +6,12 @@ from typing import Any
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
+from helpers.app.charts.labels import Mark, places, short_names
+from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
+from helpers.app.export.records import listed
+from helpers.app.panels.findings import short_finding
+from helpers.app.text.figures import change, interval, two
 from helpers.lab.measuring.measurement import Measurement
-
-from .figures import change, interval, two
-from .findings import short_finding
-from .labels import Mark, places, short_names
-from .records import listed
-from .vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
 
 Paper = float | Mapping[str, float] | None
 _PROVENANCES = ("measured", "recorded", "simulated")
@@ -22,7 +21,7 @@ _OUTLINED = "outlined"
 _FAR = 0.2  # accuracy lost against the reference; beyond it a mark stands at the lower edge, with its figure
 
 
-def accuracy_against_cost(measurements: Any, *, guess: Any = None, paper: Paper = None,
+def chart(measurements: Any, *, guess: Any = None, paper: Paper = None,
                           title: str | None = None) -> Chart:
     """Each candidate by what it costs and how often it is right; better is up and left.
 
@@ -38,14 +37,14 @@ def accuracy_against_cost(measurements: Any, *, guess: Any = None, paper: Paper 
 def speedups(measurements: Any, *, guess: Any = None, paper: Paper = None, title: str | None = None) -> Chart:
     """How many predictions a second each candidate makes for one of the reference's, with intervals.
 
-    The arguments are those of `accuracy_against_cost`.
+    The arguments are those of `chart`.
     """
     return Chart(speedup_spec(measurements, guess=guess, paper=paper, title=title))
 
 
 @debug_mode(False)  # see Chart: the tests check what comes out
 def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, title: str | None = None) -> alt.LayerChart:
-    """What `accuracy_against_cost` draws."""
+    """What `chart` draws."""
     records = listed(measurements)
     rows = [_row(record, index == 0) for index, record in enumerate(records)]
     predictions = _predictions(records, guess, paper)

@@ -1,4 +1,4 @@
-"""The other end of a job: `python -m helpers.app.worker`, started by helpers.app.processes."""
+"""The other end of a job: `python -m helpers.app.jobs.worker`, started by helpers.app.jobs.processes."""
 
 import os
 import pickle
@@ -12,17 +12,18 @@ from typing import Any, BinaryIO
 
 import cloudpickle
 
+from helpers.app.jobs.processes import kill_tree, read, write
 from helpers.lab.errors import Cancelled, InputError
-
-from .processes import kill_tree, read, write
+from helpers.lab.progress import Progress
 
 REPEAT_S = 0.1  # the same message is told again at most this often, with its new fraction
 
 
-class Report:
-    """What `compute` calls to tell how far it is."""
+class Report(Progress):
+    """What `compute` calls to tell how far it is. The page ends a job by ending its process."""
 
     def __init__(self, tell: Callable[[str, Any], None]):
+        super().__init__()
         self._tell = tell
         self._last: tuple[str, bool] | None = None
         self._at = 0.0

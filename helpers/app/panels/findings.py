@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
+from helpers.app.text.figures import change, cheaper, two, verb
 from helpers.lab.measuring.measurement import Measurement
-
-from .figures import change, cheaper, two, verb
 
 TOLERATED = 0.02  # a candidate may lose at most this share of right answers, with 95 % certainty
 

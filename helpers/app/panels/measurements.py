@@ -6,22 +6,21 @@ from typing import Any
 import ipywidgets
 import traitlets
 
+from helpers.app.charts.accuracy_cost import cost_spec, speedup_spec
+from helpers.app.export.html_report import records_page
+from helpers.app.export.records import as_csv, as_json, listed, replaced
+from helpers.app.export.scripts import panel_script
+from helpers.app.jobs.job import BUSY, Job
+from helpers.app.panels.controls import ControlBox, Controls
+from helpers.app.panels.exploring import shown_in_place
+from helpers.app.panels.findings import finding
+from helpers.app.panels.page_widgets import CopyCode, Download, Liveness, Names
+from helpers.app.text.figures import seconds
+from helpers.app.text.problems import guarded
+from helpers.app.text.tables import table_html
+from helpers.app.text.words import status_html, verdict_html
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
-
-from .charts import cost_spec, speedup_spec
-from .controls import ControlBox, Controls
-from .explore import shown_in_place
-from .figures import seconds
-from .findings import finding
-from .jobs import BUSY, Job
-from .page_widgets import CopyCode, Download, Liveness, Names
-from .problems import guarded
-from .records import as_csv, as_json, listed, replaced
-from .report import records_page
-from .scripts import panel_script
-from .tables import table_html
-from .words import status_html, verdict_html
 
 NOTHING = "Nothing has been recorded for this yet. 'Measure on this machine' gets the first results."
 

@@ -8,9 +8,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from .problems import guarded
+from helpers.app.text.problems import guarded
 
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parents[1] / "static"
 
 
 def _source(name: str) -> str:

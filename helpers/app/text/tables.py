@@ -6,13 +6,12 @@ from typing import Any
 
 from IPython.display import HTML
 
+from helpers.app.charts.labels import NAMED
+from helpers.app.export.records import listed
+from helpers.app.text.figures import NONE, interval, signed, two
+from helpers.app.text.words import shown
 from helpers.lab import machine
 from helpers.lab.measuring.measurement import Measurement
-
-from .figures import NONE, interval, signed, two
-from .labels import NAMED
-from .records import listed
-from .words import shown
 
 Cell = tuple[str, str]  # the figure and, smaller, its interval
 

@@ -1,0 +1,1 @@
+"""Charts that draw with no network."""

@@ -1,0 +1,1 @@
+"""Controls, and what they show."""
