@@ -72,10 +72,10 @@ bench: setup ## this project beside its peers
 	$(RUN) -m benchmarks $(ARGS)
 
 record: setup ## measure on this machine what the pages show when they open
-	$(RUN) -m benchmarks.record $(ARGS)
+	$(RUN) -m recording $(ARGS)
 
 html: setup ## executed copies of the notebooks in build/html
 	$(RUN) -m nbconvert --to html --execute --output-dir build/html notebooks/*.ipynb
 
 pictures: setup ## the README's pictures of the pages
-	$(RUN) -m benchmarks.pictures $(ARGS)
+	$(RUN) -m recording.pictures $(ARGS)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown
-from benchmarks.queue_peers import SimpyFleet, ciw_plain, simpy_plain
+from benchmarks.peers.queues import SimpyFleet, ciw_plain, simpy_plain
 from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,

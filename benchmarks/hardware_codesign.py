@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
-from benchmarks.recipes import onnxruntime_recipe, openvino_recipe
+from benchmarks.peers.recipes import onnxruntime_recipe, openvino_recipe
 from helpers.hardware_codesign import (
     CANDIDATES,
     agreement,

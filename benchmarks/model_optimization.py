@@ -15,8 +15,13 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
-from benchmarks.peers import default_optimizers, model2vec_recipe, sentence_transformers_recipe, torch_pruning_recipe
-from benchmarks.recipes import openvino_recipe
+from benchmarks.peers.optimization import (
+    default_optimizers,
+    model2vec_recipe,
+    sentence_transformers_recipe,
+    torch_pruning_recipe,
+)
+from benchmarks.peers.recipes import openvino_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel

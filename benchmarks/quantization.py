@@ -6,7 +6,7 @@ python -m benchmarks.quantization [--task FILE] [--test FILE] [--text COLUMN] [-
 import time
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
-from benchmarks.recipes import onnxruntime_recipe, openvino_recipe, pytorch_recipe
+from benchmarks.peers.recipes import onnxruntime_recipe, openvino_recipe, pytorch_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, export
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import watched
 from playwright.sync_api import Browser, Locator, Page, expect
 from servers import ROOT
+from watching import watched
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}

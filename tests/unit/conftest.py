@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imp
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, and tests run side by side
 
 import pytest
+from tiny_models import make_tiny_model
 
 WORDS = {
     "animals": ["cat", "dog", "horse", "sparrow", "whale", "beetle", "goat", "salmon"],
@@ -56,25 +57,6 @@ def tiny_task(tmp_path_factory):
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *tiny_rows()])
     return load_task(path)
-
-
-def make_tiny_model(task, seed: int = 0):
-    """A two-layer BERT with random weights, wide apart enough that its answers differ from row to row."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    from helpers.lab.models.model import Card
-    from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters
-    from helpers.lab.training.tokenizer import TextEncoder
-    from helpers.lab.training.weights import find_weights
-
-    torch.manual_seed(seed)
-    config = BertConfig(vocab_size=30522, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
-                        intermediate_size=128, max_position_embeddings=128, initializer_range=0.15)
-    module = MeanPoolClassifier(BertModel(config), len(task.labels)).eval()
-    card = Card("tiny", len(task.labels), settings={"runtime": "pytorch"}, parameters=count_parameters(module),
-                macs=count_macs(module, 8))
-    return TorchTextModel(card, TextEncoder.load(find_weights() / "tokenizer.json"), module)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from helpers.app.server.chunks import LIST, SCRIPTS, Script, chunks, places
 
 
 def test_the_installed_voila_has_every_listed_part():
-    """Else the list is another version's: python -m benchmarks.chunks writes it anew."""
+    """Else the list is another version's: python -m recording.chunks writes it anew."""
     assert [name for name in LIST.read_text().split() if not places(name)] == []
 
 

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from conftest import make_tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import make_tiny_model
 
 from helpers.lab import Cancelled, InputError, Ledger, Model, load, tfidf_baseline
 from helpers.lab.measuring.comparison import Comparison

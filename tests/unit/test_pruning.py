@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import make_tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import make_tiny_model
 from torch import nn
 from torch.nn import functional
 

@@ -2,7 +2,7 @@
 
 Voila's page loads its script in small parts (webpack's chunks), six at a time, each asked for by another one. A part
 that is on the page already is not asked for, so these are sent together, before the script itself. The list is in
-static/chunks.txt (`python -m benchmarks.chunks` writes it, from what a browser loads); a part that another version of
+static/chunks.txt (`python -m recording.chunks` writes it, from what a browser loads); a part that another version of
 Voila does not have is left out, and one that is not listed is loaded as ever. Vega comes by a file of its own, side by
 side with the rest; where it does not, as in JupyterLab, the charts get it from the kernel.
 """

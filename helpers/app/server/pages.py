@@ -85,7 +85,7 @@ def describe(name: str, notebook: dict[str, Any]) -> Page:
 def found(name: str) -> tuple[str, str]:
     """The sentence that a notebook's page opens with, as helpers/facts/findings.json has it, and its date.
 
-    `python -m benchmarks.pictures` writes the file from the pages. Both are empty for any other notebook.
+    `python -m recording.pictures` writes the file from the pages. Both are empty for any other notebook.
     """
     said = json.loads(FINDINGS.read_text(encoding="utf-8")).get(name, {})
     return said.get("finding", ""), said.get("date", "")

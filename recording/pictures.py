@@ -1,6 +1,6 @@
 """The README's pictures and sentences: each page as a visitor sees it first, from a real run of Voila.
 
-python -m benchmarks.pictures [--look FOLDER]
+python -m recording.pictures [--look FOLDER]
 
 With --look: every page and the landing page as a whole, on a phone, a tablet and a desk, light and dark.
 """

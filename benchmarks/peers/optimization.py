@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.recipes import Recipe
+from benchmarks.peers.recipes import Recipe
 from helpers.lab.data.task import Task
 from helpers.lab.exporting.graph import write_onnx
 from helpers.lab.models.model import Card

@@ -1,20 +1,15 @@
 """Write the results that the pages open on, from a real run on this machine: make record.
 
-python -m benchmarks.record
+python -m recording
 """
 
 from pathlib import Path
 
 import helpers
-from benchmarks import (
-    recording_data_efficiency,
-    recording_efficient_architectures,
-    recording_hardware_codesign,
-    recording_model_optimization,
-)
 from helpers.lab import baseline, compare, export, load_task, write_recorded
 from helpers.lab.progress import printed
 from helpers.model_optimization import quantize
+from recording import data_efficiency, efficient_architectures, hardware_codesign, model_optimization
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 
@@ -43,7 +38,6 @@ def record_quantization() -> None:
 
 if __name__ == "__main__":
     record_quantization()
-    for one in (recording_model_optimization, recording_efficient_architectures, recording_hardware_codesign,
-                recording_data_efficiency):
+    for one in (model_optimization, efficient_architectures, hardware_codesign, data_efficiency):
         print(one.__name__, flush=True)
         one.record()

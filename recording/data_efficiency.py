@@ -1,4 +1,4 @@
-"""Record what notebook 4's page opens on: python -m benchmarks.recording_data_efficiency"""
+"""Record what notebook 4's page opens on: python -m recording.data_efficiency"""
 
 from pathlib import Path
 

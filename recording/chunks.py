@@ -1,4 +1,4 @@
-"""List the parts of Voila's script that the pages load: python -m benchmarks.chunks, once for each version of Voila."""
+"""List the parts of Voila's script that the pages load: python -m recording.chunks, once for each version of Voila."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Write what the page of strategy 2 opens on, from a real run on this machine.
 
-python -m benchmarks.recording_efficient_architectures
+python -m recording.efficient_architectures
 """
 
 from pathlib import Path

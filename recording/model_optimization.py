@@ -1,6 +1,6 @@
 """What notebook 1 opens on besides quantization: pruning, distillation, all of it together, a language model.
 
-python -m benchmarks.recording_model_optimization
+python -m recording.model_optimization
 """
 
 from pathlib import Path

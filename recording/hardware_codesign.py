@@ -1,6 +1,6 @@
 """Write what notebook 3 opens on, from a real run on this machine.
 
-python -m benchmarks.recording_hardware_codesign
+python -m recording.hardware_codesign
 """
 
 from collections.abc import Callable

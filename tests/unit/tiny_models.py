@@ -1,0 +1,19 @@
+"""A model small enough to be trained in a unit test."""
+
+def make_tiny_model(task, seed: int = 0):
+    """A two-layer BERT with random weights, wide apart enough that its answers differ from row to row."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from helpers.lab.models.model import Card
+    from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters
+    from helpers.lab.training.tokenizer import TextEncoder
+    from helpers.lab.training.weights import find_weights
+
+    torch.manual_seed(seed)
+    config = BertConfig(vocab_size=30522, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+                        intermediate_size=128, max_position_embeddings=128, initializer_range=0.15)
+    module = MeanPoolClassifier(BertModel(config), len(task.labels)).eval()
+    card = Card("tiny", len(task.labels), settings={"runtime": "pytorch"}, parameters=count_parameters(module),
+                macs=count_macs(module, 8))
+    return TorchTextModel(card, TextEncoder.load(find_weights() / "tokenizer.json"), module)
