@@ -246,7 +246,7 @@ def test_a_name_in_a_file_is_never_imported(copied, tmp_path, monkeypatch):
     folder = copied("pytorch")
     for runtime in ("mischief", "mischief.Model", "../mischief"):
         change_facts(folder, runtime=runtime)
-        with pytest.raises(InputError, match="holds no readable model"):
+        with pytest.raises(InputError, match="No installed package reads models"):
             load(folder)
     change_facts(folder, runtime="pytorch")
     config = json.loads((folder / "config.json").read_text())

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import dataclasses
-import importlib
+import importlib.metadata
 import json
 import math
 from collections.abc import Sequence
@@ -20,15 +20,9 @@ LARGEST_BATCH = 64
 # in int8 answered 1.3 times as many texts a second as with whole batches, at the same latency.
 FEW_ROWS = 4
 
-# Where the class of a saved model is found. A name in a file is looked up here and never imported.
-_CLASSES = {
-    "pytorch": ("helpers.lab.models.torch", "TorchTextModel"),
-    "onnxruntime": ("helpers.lab.models.onnx", "OnnxTextModel"),
-    "openvino": ("helpers.lab.models.openvino", "OpenVinoTextModel"),
-    "scikit-learn": ("helpers.lab.models.sklearn", "SklearnModel"),
-    "numpy": ("helpers.lab.models.static", "StaticModel"),
-    "cascade": ("helpers.lab.models.cascade", "CascadeModel"),
-}
+# Where the class of a saved model is found: entry points of this group, runtime -> class, as installed packages
+# declare them. A name in a model's file is looked up there and never imported.
+ENTRY_POINTS = "helpers.models"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,16 +146,27 @@ def load(path: Path) -> Model:
     path = Path(path)
     try:
         facts = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        module, name = _CLASSES[facts.pop("runtime")]
+        runtime = facts.pop("runtime")
         max_tokens = facts.pop("max_tokens", None)
         card = Card(**facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"The folder '{path.name}' holds no readable model ({type(error).__name__}).") from None
     try:
-        return getattr(importlib.import_module(module), name).load(path, card, max_tokens)
+        return _class_of(runtime).load(path, card, max_tokens)
+    except InputError:
+        raise
     except Exception as error:  # damage shows in many ways: safetensors, JSON, shapes, each runtime's own errors
         raise InputError(f"The model in '{path.name}' is damaged or incomplete ({type(error).__name__}). "
                          "Save it again, or remove the folder.") from error
+
+
+def _class_of(runtime: str) -> type[Model]:
+    """The class that saved a model under this runtime's name."""
+    declared = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    if runtime not in declared:
+        raise InputError(f"No installed package reads models of the runtime '{runtime}'. Known: "
+                         f"{', '.join(sorted(declared)) or 'none: install this project with pip'}.")
+    return declared[runtime].load()
 
 
 def folder_bytes(path: Path) -> int:
