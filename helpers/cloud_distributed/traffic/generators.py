@@ -13,6 +13,7 @@ import numpy as np
 from helpers.lab.errors import InputError
 
 DAY_S, WEEK_S = 86_400.0, 604_800.0
+_TOGETHER = 1_000_000  # arrivals that are placed and sorted at once
 _MOST = 500_000_000  # 4 GB of arrivals
 
 
@@ -165,8 +166,18 @@ def from_counts(counts: np.ndarray, width_s: float, seed: int = 0) -> np.ndarray
     if len(counts) and counts.min() < 0:
         raise InputError(f"Interval {int(counts.argmin()) + 1} has a negative count ({counts.min()}).")
     _require_fitting(float(counts.sum()))
-    places = np.repeat(np.arange(len(counts), dtype=np.float64), counts)
-    return np.sort(places + np.random.default_rng([seed, 4]).random(len(places))) * width_s
+    arrivals = np.empty(int(counts.sum()))
+    np.random.default_rng([seed, 4]).random(out=arrivals)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    first = 0
+    while first < len(counts):  # some intervals at a time, in place: no second array of all arrivals
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] + _TOGETHER, side="right")) - 1)
+        part = arrivals[ends[first]:ends[last]]
+        part += np.repeat(np.arange(first, last, dtype=np.float64), counts[first:last])
+        part.sort()
+        first = last
+    arrivals *= width_s
+    return arrivals
 
 
 def _require_positive(**figures: float) -> None:

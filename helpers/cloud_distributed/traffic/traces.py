@@ -1,26 +1,47 @@
-"""A user's recorded traffic: a CSV of request times or of counts per interval, with token columns if there are any.
+"""A user's recorded traffic: request times, counts or rates per interval, or a log; with token columns where given.
 
-What can be repaired without guessing is repaired and said in the notes; the rest is refused in one sentence.
+Nothing is guessed in silence: the notes say which column was taken for what, and where two readings are possible the
+reader is asked which.
 """
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from helpers.cloud_distributed.traffic.generators import from_counts
+from helpers.cloud_distributed.traffic.trace_files import read_rows
+from helpers.cloud_distributed.traffic.trace_times import UNITS, dates_of, in_range, numbers_of
 from helpers.lab.errors import InputError
 
-_EPOCH_UNITS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))  # by the size of a present date's number
-_EARLIEST, _LATEST = pd.Timestamp("1990-01-01", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
-_TIME_NAMES = r"^(timestamps?|times?|date_?time|date|ts|t|arrivals?|arrival_?time|arrived_?at)(_?(s|ms|us|ns|utc))?$"
-_COUNT_NAMES = r"^(values?|counts?|requests?|request_?count|invocations?|hits|n)$"
-_PROMPT_NAMES = r"^(context|prompt|input)_?(tokens?|length|len)$|^num_?prefill_?tokens$"
-_OUTPUT_NAMES = r"^(generated|output|completion|response)_?(tokens?|length|len)$|^num_?decode_?tokens$"
-_MOST_TOKENS = 10_000_000
+_UNIT = r"(_(s|ms|us|ns|sec|seconds|millis|milliseconds|utc))?"
+_TIME_NAMES = re.compile(
+    r"(time_?stamps?|times?|date_?time|dates?|ts|t|arrivals?|arrival_?time|period_start|interval_start|start|begin|"
+    r"(\w+_)?(created|arrived|received|started|requested|logged|sent)(_?(at|time|on))|"
+    r"(start|begin|created|event|request|log|received)_?(time|timestamp|date)(_?stamp)?)" + _UNIT)
+_COUNT_NAMES = re.compile(r"(values?|counts?|(num_?|n_?)?requests?(_?counts?)?|requests_total|invocations?|hits|n|sum|"
+                          r"sample_?count|calls?|total)")
+_SUM_NAMES = re.compile(r"sum|sample_?count")  # a monitor's sums over an interval never are counters
+_RATE_NAMES = re.compile(r"(^|_)(rates?|rps|qps|tps|per_s(ec(ond)?)?|per_min(ute)?|req_s|throughput)(_|$)")
+_OF_ONE_REQUEST = re.compile(
+    r"(^|_)(id|uuid|latency|duration|elapsed|response_time|status|code|bytes|size|tokens?|length|len|port|user|session|"
+    r"wait|ttft|tpot)(_|$)|_(ms|us|ns)$")
+_PROMPT_NAMES = re.compile(
+    r"((usage_)?(context|prompts?|inputs?|requests?|prefill)(_?(tokens?|length|len))(_?(count|s))?|"
+    r"(num|n|total)_?(prefill|prompts?|inputs?|context)_?tokens?|tokens?_(in|input|prompt)|input_token_count)")
+_OUTPUT_NAMES = re.compile(
+    r"((usage_)?(generated|outputs?|completions?|responses?|decode)(_?(tokens?|length|len))(_?(count|s))?|"
+    r"(num|n|total)_?(decode|generated|outputs?|completions?)_?tokens?|tokens?_(out|output|completion|generated)|"
+    r"output_token_count)")
+_METRIC_NAMES = re.compile(r"metric(_?name)?|measurement|series|__name__")
+_REQUEST_METRICS = re.compile(r"(http_)?req(uest)?s(_total|_count)?|invocations|requestcount")
+MAX_TOKENS = 10_000_000
 _LONG_GAP = 20.0  # times the mean distance of requests, and a twentieth of the whole
+_MIN_EVEN_ROWS, _MIN_GROWING_ROWS = 4, 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +52,7 @@ class Trace:
         arrivals: (n,) float64 seconds since the first request (or the first interval's start), ascending.
         start: the moment of second 0 in UTC; None where the file has plain seconds.
         prompt_tokens, output_tokens: (n,) int64, or None.
-        notes: what was repaired, and what else should be known; a sentence each.
+        notes: what was taken for what, what was repaired, what was left out; a sentence each.
     """
 
     arrivals: np.ndarray
@@ -41,123 +62,218 @@ class Trace:
     notes: tuple[str, ...]
 
 
-def read_trace(path: str | Path, time: str | None = None, count: str | None = None, seed: int = 0) -> Trace:
-    """Read a CSV of requests (one row each) or of counts (one row an interval).
+def read_trace(path: str | Path, time: str | None = None, count: str | Literal[False] | None = None, *,
+               rate_per_s: str | None = None, unit: str | None = None, dayfirst: bool | None = None,
+               start: str | float | None = None, end: str | float | None = None, scale: float = 1.0,
+               seed: int = 0) -> Trace:
+    """Read requests (one row each), or counts or rates (one row an interval): CSV, TSV, JSON lines, Parquet, a log.
 
     Args:
-        time: the column of the times: dates, seconds, or Unix time in s, ms, us or ns. None: by its name.
-        count: the column of the counts. None: by its name, and where there is none, each row is a request.
-        seed: for the places of counted requests within their interval, which the file does not tell.
+        time: the column of the times: dates, or numbers. None: by its name, or the only column of dates.
+        count: the column of the counts. None: by its name; False: each row is a request, whatever the names say.
+        rate_per_s: the column of the rates, in requests a second, in place of counts.
+        unit: of times that are numbers: ns, us, ms, s, min or h. None: as the column's name ends (_ms), else by the
+            size of Unix times, else seconds.
+        dayfirst: whether 01/02/2026 is the first of February. None: as the whole column can be read in one way.
+        start, end: only from here on, and before there: a date in UTC, or seconds of the trace.
+        scale: so many times the traffic over the same time: requests are drawn away, or repeated with their tokens
+            at a moment nearby.
+        seed: for the places of counted requests within their interval, which the file does not tell, and for `scale`.
 
     Raises:
-        InputError: no such file or column, times or numbers that cannot be read or cannot be, mixed time zones
-            with and without an offset, or so many requests that they do not fit in memory.
+        InputError: no such file or column, times or numbers that cannot be read or cannot be, two readings that are
+            both possible, or so many requests that they do not fit in memory.
+
+    >>> from pathlib import Path
+    >>> _ = Path("requests.csv").write_text("arrived_at_ms,prompt_tokens\\n0,210\\n1500,180\\n")
+    >>> read_trace("requests.csv").arrivals.tolist()
+    [0.0, 1.5]
     """
     path = Path(path)
-    frame = _read(path)
-    time = _column(frame, path, time, _TIME_NAMES, "time") or str(frame.columns[0])
-    count = _column(frame, path, count, _COUNT_NAMES, "count")
-    tokens = [_column(frame, path, None, names, "tokens") for names in (_PROMPT_NAMES, _OUTPUT_NAMES)]
-    notes: list[str] = []
-    seconds, start = _seconds(frame[time], path, notes)
+    _require_settings(unit, scale)
+    frame, how = read_rows(path)
+    notes = [f"{path.name} was {how}."]
+    frame = _one_metric(frame, path, notes)
+    time = _time_column(frame, path, time, dayfirst)
+    missing = frame[time].isna() | (frame[time].str.strip() == "")
+    if missing.any():
+        raise InputError(f"{path.name} has {int(missing.sum())} rows without a time (first: row "
+                         f"{int(missing.to_numpy().argmax()) + 1}). Fill them in or remove them.")
+    seconds, first = _seconds(frame[time], time, unit, dayfirst, path, notes)
     if (np.diff(seconds) < 0).any():
         notes.append(f"{int((np.diff(seconds) < 0).sum())} rows were out of order; the rows were sorted by time.")
     order = np.argsort(seconds, kind="stable")
     seconds = seconds[order]
-    begin = seconds[0] if start is not None or seconds[0] < 0 else 0.0
-    start = start + pd.Timedelta(begin, "s") if start is not None else None
+    begin = seconds[0] if first is not None or seconds[0] < 0 else 0.0
+    first = first + pd.Timedelta(begin, "s") if first is not None else None
     seconds = seconds - begin
-    if count:
-        counts = _whole(frame[count], path, count, most=1e9)[order]
-        return Trace(_from_intervals(seconds, counts, path, notes, seed), start, None, None, tuple(notes))
-    _note_silence(seconds, notes)
-    read = [_whole(frame[name], path, name, most=_MOST_TOKENS)[order] if name else None for name in tokens]
-    return Trace(seconds, start, read[0], read[1], tuple(notes))
+    frame = frame.iloc[order]
+    volume = _volume_column(frame, path, time, count, rate_per_s, seconds)
+    if volume:
+        counts = _counts(frame, volume, rate_per_s, count, seconds, path, notes)
+        arrivals = _from_intervals(seconds, counts, path, notes, seed)
+        tokens: list[np.ndarray | None] = [None, None]
+        used = {time, volume}
+    else:
+        notes.append("Each row was taken as one request.")
+        names = [_named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES)]
+        tokens = [_tokens(frame[name], path, name, notes) if name else None for name in names]
+        arrivals, used = seconds, {time, *filter(None, names)}
+    _note_left_out(frame, used, notes)
+    trace = Trace(arrivals, first, tokens[0], tokens[1], ())
+    trace = _between(trace, start, end, path, notes)
+    trace = _scaled(trace, scale, seed, notes)
+    if not volume:
+        _note_silence(trace.arrivals, notes)
+    return dataclasses.replace(trace, notes=tuple(notes))
 
 
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"There is no file {path.name} in {path.parent.name or 'this folder'}.")
-    try:
-        frame = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True, sep=_separator(path))
-    except UnicodeDecodeError:
-        raise InputError(f"{path.name} is not UTF-8 text. Save it as UTF-8.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise InputError(f"{path.name} cannot be read as a CSV: {reason}.") from None
-    if frame.empty:
-        raise InputError(f"{path.name} has no rows.")
-    if any(_is_value(str(name)) for name in frame.columns):
-        raise InputError(f"The first line of {path.name} looks like data ({', '.join(map(str, frame.columns[:3]))}): "
-                         "add a header line, such as timestamp,value.")
-    return frame
+def _require_settings(unit: str | None, scale: float) -> None:
+    if unit is not None and unit not in UNITS:
+        raise InputError(f"Unknown unit '{unit}'. Choose one of: {', '.join(UNITS)}.")
+    if not 0 < scale <= 1000:
+        raise InputError(f"scale must be above 0 and at most 1000, not {scale}.")
 
 
-def _separator(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline()
-    return max(",;\t", key=header.count)
+def _plain_name(name: str) -> str:
+    """Lower case, words joined by one underscore: 'Request tokens' and requestTokens are request_tokens."""
+    split = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
+    return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")
 
 
-def _is_value(name: str) -> bool:
-    return bool(re.match(r"^-?\d", name))
+def _named(frame: pd.DataFrame, names: re.Pattern, taken: set[str]) -> str | None:
+    """The first column whose name says what is looked for."""
+    return next((str(name) for name in frame.columns
+                 if str(name) not in taken and names.fullmatch(_plain_name(str(name)))), None)
 
 
-def _column(frame: pd.DataFrame, path: Path, wanted: str | None, names: str, role: str) -> str | None:
-    columns = [str(name) for name in frame.columns]
-    if wanted is None:
-        return next((name for name in columns if re.match(names, name.strip(), re.IGNORECASE)), None)
-    if wanted not in columns:
-        raise InputError(f"{path.name} has no column '{wanted}'. Its columns: {', '.join(columns[:10])}. Name the "
-                         f'right one: read_trace("{path.name}", {role}="{columns[0]}").')
+def _require_column(frame: pd.DataFrame, path: Path, wanted: str, role: str,
+                    likely: Callable[[pd.Series], bool]) -> str:
+    if wanted not in frame.columns:
+        plausible = next((name for name in frame.columns if likely(frame[name])), frame.columns[0])
+        raise InputError(f"{path.name} has no column '{wanted}'. Its columns: {', '.join(frame.columns[:10])}. Name "
+                         f'the right one: read_trace("{path.name}", {role}="{plausible}").')
     return wanted
 
 
-def _seconds(column: pd.Series, path: Path, notes: list[str]) -> tuple[np.ndarray, pd.Timestamp | None]:
+def _one_metric(frame: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFrame:
+    """Of a load test's file with several metrics, the rows that count requests."""
+    column = _named(frame, _METRIC_NAMES, set())
+    if column is None or frame[column].nunique() < 2:
+        return frame
+    metrics = [str(name) for name in frame[column].dropna().unique()]
+    counting = [name for name in metrics if _REQUEST_METRICS.fullmatch(_plain_name(name))]
+    if len(counting) != 1:
+        raise InputError(f"{path.name} holds several metrics ({', '.join(metrics[:5])}), and which of them counts "
+                         "requests is not clear: keep the rows of one.")
+    notes.append(f"Of {len(metrics)} metrics the rows of {counting[0]} were taken.")
+    kept = frame[frame[column] == counting[0]].drop(columns=column).reset_index(drop=True)
+    values = [name for name in kept.columns if pd.to_numeric(kept[name], errors="coerce").eq(1).all()]
+    return kept.drop(columns=values)  # a 1 for each request says no more than the row does
+
+
+def _time_column(frame: pd.DataFrame, path: Path, wanted: str | None, dayfirst: bool | None) -> str:
+    if wanted is not None:
+        return _require_column(frame, path, wanted, "time", lambda column: _looks_like_dates(column, dayfirst))
+    named = _named(frame, _TIME_NAMES, set())
+    if named or len(frame.columns) == 1:
+        return named or str(frame.columns[0])
+    dates = [str(name) for name in frame.columns if _looks_like_dates(frame[name], dayfirst)]
+    if len(dates) == 1:
+        return dates[0]
+    raise InputError(f"Which column of {path.name} is the time is not clear ({', '.join(frame.columns[:10])}): name "
+                     f'it, such as read_trace("{path.name}", time="{(dates or list(frame.columns))[0]}").')
+
+
+def _looks_like_dates(column: pd.Series, dayfirst: bool | None) -> bool:
+    sample = column.dropna().iloc[:20]
+    if sample.empty or pd.to_numeric(sample, errors="coerce").notna().any():
+        return False
+    try:
+        dates_of(sample, True if dayfirst is None else dayfirst, "the file")
+    except InputError:
+        return False
+    return True
+
+
+def _seconds(column: pd.Series, name: str, unit: str | None, dayfirst: bool | None, path: Path,
+             notes: list[str]) -> tuple[np.ndarray, pd.Timestamp | None]:
     """(n,) float64 seconds, as in the file or since the returned moment."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.notna().all():
-        values = numbers.to_numpy(np.float64)
-        if not np.isfinite(values).all() or np.abs(values).max() > 5e18:
-            raise InputError(f"{path.name} has a time that cannot be: {column[int(np.abs(values).argmax())]}.")
-        unit = next((unit for least, unit in _EPOCH_UNITS if np.median(values) > least), None)
-        if unit is None:
-            return values, None
-        notes.append(f"The times were read as Unix time in {unit}.")
-        moments = pd.Series(pd.to_datetime(column.astype(np.int64) if unit != "s" else numbers, unit=unit, utc=True))
-    else:
-        moments = _dates(column, path, notes)
-    wrong = (moments < _EARLIEST) | (moments > _LATEST)
-    if wrong.any():
-        raise InputError(f"{path.name} has the time {column[wrong].iloc[0]} in row {int(wrong.to_numpy().argmax()) + 1}"
-                         ": before 1990 or after 2100. Correct it or remove the row.")
+    read = numbers_of(column, name, unit, path.name)
+    moments, sentence = read if read else dates_of(column, dayfirst, path.name)
+    notes.append(f"Column '{name}' was taken as the time: {sentence}.")
+    if read and moments.dtype == np.float64:
+        return moments.to_numpy(), None
     first = moments.min()
     return (moments - first).dt.total_seconds().to_numpy(np.float64), first
 
 
-def _dates(column: pd.Series, path: Path, notes: list[str]) -> pd.Series:
-    missing = column.isna()
-    if missing.any():
-        raise InputError(f"{path.name} has {int(missing.sum())} rows without a time (first: row "
-                         f"{int(missing.to_numpy().argmax()) + 1}). Fill them in or remove them.")
-    zoned = column.str.strip().str.contains(r"\d(?:\s*[+-]\d{2}:?\d{2}|\s*Z|\s*UTC)$", regex=True)
-    if zoned.any() and not zoned.all():
-        raise InputError(f"{path.name} has times with a time zone and times without one (row "
-                         f"{int((zoned != zoned.iloc[0]).to_numpy().argmax()) + 1}). Give all of them one.")
-    trimmed = column.str.replace(r"(\.\d{6})\d+", r"\1", regex=True)  # 100 ns and finer
-    moments = pd.to_datetime(trimmed, utc=True, format="ISO8601", errors="coerce")
-    if moments.isna().any():
-        moments = pd.to_datetime(trimmed, utc=True, format="mixed", errors="coerce")
-    wrong = moments.isna()
-    if wrong.any():
-        raise InputError(f"{path.name} has the time '{column[wrong].iloc[0]}' in row "
-                         f"{int(wrong.to_numpy().argmax()) + 1}, which is no date. Write it as 2026-01-31 13:45:00.")
-    offsets = column[zoned].str.extract(r"([+-]\d{2}:?\d{2})\s*$")[0].fillna("+00:00").unique()
-    if len(offsets) > 1 or (len(offsets) == 1 and offsets[0].replace(":", "") not in ("+0000", "-0000")):
-        notes.append(f"Times with the offset {' and '.join(offsets[:3])} were turned to UTC.")
-    elif not zoned.any():
-        notes.append("The times bear no time zone and were taken as UTC.")
-    return moments
+def _volume_column(frame: pd.DataFrame, path: Path, time: str, count: str | Literal[False] | None,
+                   rate_per_s: str | None, seconds: np.ndarray) -> str | None:
+    """The column of counts or rates; None where each row is a request."""
+    def numeric(column: pd.Series) -> bool:
+        return pd.to_numeric(column, errors="coerce").notna().all()
+
+    if rate_per_s is not None:
+        return _require_column(frame, path, rate_per_s, "rate_per_s", numeric)
+    if count is False:
+        return None
+    if count is not None:
+        return _require_column(frame, path, count, "count", numeric)
+    others = [str(name) for name in frame.columns if str(name) != time and numeric(frame[name])]
+    rates = [name for name in others if _RATE_NAMES.search(_plain_name(name))]
+    named = _named(frame, _COUNT_NAMES, {time})
+    if named and not rates:
+        return named
+    tokens = [_named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES)]
+    steps = np.diff(seconds)
+    even = len(steps) >= _MIN_EVEN_ROWS - 1 and steps[0] > 0 and np.ptp(steps) <= 1e-6 * steps[0]
+    of_one_request = any(tokens) or any(_OF_ONE_REQUEST.search(_plain_name(str(name))) for name in frame.columns)
+    if rates or (even and others and not of_one_request):
+        column = (rates or others)[0]
+        raise InputError(f"Are the values of '{column}' in {path.name} rates, or counts of each interval, or is each "
+                         f'row a request? Pass rate_per_s="{column}" (in requests a second), count="{column}" or '
+                         "count=False.")
+    return None
+
+
+def _counts(frame: pd.DataFrame, column: str, rate_per_s: str | None, count: str | Literal[False] | None,
+            seconds: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
+    """(n,) int64 requests of each row's interval."""
+    if rate_per_s is not None:
+        return _from_rates(frame[column], seconds, path, notes)
+    counts = _whole(frame[column], path, column, most=1e15)
+    plain, steps = _plain_name(column), np.diff(counts)
+    restarts = (steps < 0) & (counts[1:] < counts[:-1] / 10)  # a counter begins again when its process does
+    grows = ((steps >= 0) | restarts).all() and restarts.sum() <= len(steps) / 10 and (steps > 0).any()
+    counter = plain.endswith("_total")
+    if grows and (counter or len(counts) >= _MIN_GROWING_ROWS) and not _SUM_NAMES.fullmatch(plain):
+        # Counts of real traffic scatter by the square root of their size: what grows more smoothly is a counter.
+        if counter or np.median(steps) < np.sqrt(np.median(counts)):
+            notes.append(f"Column '{column}' grows all the time: a counter, so its differences were taken"
+                         + (f"; it began again {restarts.sum()} times." if restarts.any() else "."))
+            return np.concatenate([[0], np.where(restarts, counts[1:], steps)])
+        if count is None:
+            raise InputError(f"The values of '{column}' in {path.name} only grow: if they are a counter, give its "
+                             f'differences; if they are the counts of each interval, pass count="{column}".')
+    notes.append(f"Column '{column}' was taken as the requests of each interval.")
+    return _whole(frame[column], path, column, most=1e9)
+
+
+def _from_rates(column: pd.Series, seconds: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
+    """Whole numbers of requests whose running total is that of the rates, to half a request."""
+    rates = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    good = np.isfinite(rates) & (rates >= 0) & (rates <= 1e9)
+    if not good.all():
+        row = int((~good).argmax())
+        raise InputError(f"{path.name} has '{column.iloc[row]}' in column '{column.name}' (row {row + 1}): a rate must "
+                         "be a number from 0 on.")
+    steps = np.diff(seconds)
+    if not (steps > 0).any():
+        raise InputError(f"{path.name} needs rates at two times or more: the interval is read from their distance.")
+    width = float(np.median(steps[steps > 0]))
+    notes.append(f"Column '{column.name}' was taken as requests a second over {width:g} s each.")
+    return np.diff(np.round(np.cumsum(rates * width)), prepend=0.0).astype(np.int64)
 
 
 def _whole(column: pd.Series, path: Path, name: str, most: float) -> np.ndarray:
@@ -169,6 +285,21 @@ def _whole(column: pd.Series, path: Path, name: str, most: float) -> np.ndarray:
         raise InputError(f"{path.name} has '{column.iloc[row]}' in column '{name}' (row {row + 1}): it must be a whole "
                          f"number from 0 to {most:,.0f}.")
     return values.astype(np.int64)
+
+
+def _tokens(column: pd.Series, path: Path, name: str, notes: list[str]) -> np.ndarray:
+    """(n,) int64 tokens; rows without a number get the column's median, which is said."""
+    blank = column.isna() | (column.str.strip() == "")
+    if blank.all():
+        raise InputError(f"Column '{name}' of {path.name} is empty: fill it in or remove it.")
+    values = np.zeros(len(column), np.int64)
+    values[~blank.to_numpy()] = _whole(column[~blank], path, name, most=MAX_TOKENS)
+    if blank.any():
+        middle = int(np.median(values[~blank.to_numpy()]))
+        values[blank.to_numpy()] = middle
+        notes.append(f"{int(blank.sum())} rows have no value in '{name}'; they were given the median, {middle:,}.")
+    notes.append(f"Column '{name}' was taken as tokens.")
+    return values
 
 
 def _from_intervals(seconds: np.ndarray, counts: np.ndarray, path: Path, notes: list[str], seed: int) -> np.ndarray:
@@ -192,6 +323,63 @@ def _from_intervals(seconds: np.ndarray, counts: np.ndarray, path: Path, notes: 
         notes.append(f"{total - known} of {total} intervals are missing; they were taken as without requests.")
     notes.append(f"Counts per {width:g} s; the requests were spread evenly at random within each interval.")
     return from_counts(np.bincount(places.astype(np.int64), counts).astype(np.int64), width, seed)
+
+
+def _between(trace: Trace, start: str | float | None, end: str | float | None, path: Path, notes: list[str]) -> Trace:
+    """Only the requests from `start` on and before `end`."""
+    if start is None and end is None:
+        return trace
+    low, high = (_second_of(trace, bound, name) for bound, name in ((start, "start"), (end, "end")))
+    low = max(0.0, low) if start is not None else 0.0
+    chosen = (trace.arrivals >= low) & (trace.arrivals < (high if end is not None else np.inf))
+    if not chosen.any():
+        raise InputError(f"{path.name} has no request between start and end: it lasts {trace.arrivals[-1]:,.0f} s"
+                         + (f" from {trace.start:%Y-%m-%d %H:%M:%S} UTC." if trace.start is not None else "."))
+    notes.append(f"{int(chosen.sum()):,} of {len(chosen):,} requests lie between start and end.")
+    return dataclasses.replace(
+        trace, arrivals=trace.arrivals[chosen] - low,
+        start=trace.start + pd.Timedelta(low, "s") if trace.start is not None else None,
+        prompt_tokens=None if trace.prompt_tokens is None else trace.prompt_tokens[chosen],
+        output_tokens=None if trace.output_tokens is None else trace.output_tokens[chosen])
+
+
+def _second_of(trace: Trace, bound: str | float | None, name: str) -> float:
+    if bound is None or isinstance(bound, int | float):
+        return float(bound or 0.0)
+    if trace.start is None:
+        raise InputError(f"The trace has no dates: give {name} in seconds.")
+    moment = pd.to_datetime(bound, utc=True, errors="coerce")
+    if pd.isna(moment):
+        raise InputError(f"{name}='{bound}' is no date. Write it as 2026-01-31 13:45:00, in UTC.")
+    in_range(pd.Series([moment]), pd.Series([bound]), name)
+    return (moment - trace.start).total_seconds()
+
+
+def _scaled(trace: Trace, scale: float, seed: int, notes: list[str]) -> Trace:
+    """So many times the requests over the same time: each is kept so often, copies at a moment nearby."""
+    if scale == 1.0:
+        return trace
+    rng, size = np.random.default_rng([seed, 5]), len(trace.arrivals)
+    times = np.full(size, int(scale)) + (rng.random(size) < scale - int(scale))
+    chosen = np.repeat(np.arange(size), times)
+    copies = np.ones(len(chosen), bool)
+    copies[np.unique(chosen, return_index=True)[1]] = False
+    arrivals = trace.arrivals[chosen]
+    apart = trace.arrivals[-1] / max(1, size - 1)
+    moved = arrivals[copies] + rng.uniform(-apart, apart, int(copies.sum()))
+    arrivals[copies] = np.clip(moved, 0.0, trace.arrivals[-1])
+    order = np.argsort(arrivals, kind="stable")
+    notes.append(f"The traffic was scaled by {scale:g}: {size:,} requests became {len(chosen):,}.")
+    return dataclasses.replace(
+        trace, arrivals=arrivals[order],
+        prompt_tokens=None if trace.prompt_tokens is None else trace.prompt_tokens[chosen][order],
+        output_tokens=None if trace.output_tokens is None else trace.output_tokens[chosen][order])
+
+
+def _note_left_out(frame: pd.DataFrame, used: set[str], notes: list[str]) -> None:
+    others = [str(name) for name in frame.columns if str(name) not in used]
+    if others:
+        notes.append(f"Not used: {', '.join(others[:10])}.")
 
 
 def _note_silence(seconds: np.ndarray, notes: list[str]) -> None:
