@@ -166,7 +166,8 @@ def test_half_a_character_is_refused(tmp_path):
 
 def test_latin_1_is_refused_with_the_line(tmp_path):
     message = refusal(write(tmp_path / "old.csv", "text,label\nplain,x\ncafé,y\n".encode("latin-1")))
-    assert message == "old.csv is not UTF-8 text (line 3). Save it as UTF-8."
+    assert message == ("old.csv is not UTF-8 text (line 3). Save it as UTF-8, or, if it comes from Windows, "
+                       'pass encoding="cp1252".')
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -220,8 +221,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_an_unknown_suffix_is_answered_with_what_can_be_read(tmp_path):
-    message = refusal(write(tmp_path / "a.xlsx", "x"))
-    assert ".csv, .tsv, .jsonl, .parquet" in message
+    message = refusal(write(tmp_path / "a.docx", "x"))
+    assert ".csv, .tsv, .jsonl, .json, .parquet" in message
     assert "tickets, docstrings, digits" in message
 
 

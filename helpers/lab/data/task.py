@@ -10,7 +10,8 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.files import READABLE, read_rows, require_classes
+from helpers.lab.data.files import PACKED, READABLE, SPREADSHEETS, kind_of, read_rows, require_classes
+from helpers.lab.data.labels import aligned
 from helpers.lab.errors import InputError
 
 datasets.disable_progress_bars()
@@ -22,7 +23,8 @@ TEST_SHARE, VALIDATION_SHARE = 0.25, 0.10
 class Task:
     """Train, validation and test rows with an input column (`text`, or `image`) and an int `label`.
 
-    The test rows are frozen: cleaning, pruning and selection never touch them.
+    The test rows are frozen: cleaning, pruning and selection never touch them. A task from a file also has `line`,
+    the line of the file in which a row begins, and `notes`: what was changed or chosen when it was read.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Task:
     test: datasets.Dataset
     labels: tuple[str, ...]
     source: str
+    notes: tuple[str, ...] = ()
 
     @property
     def input(self) -> str:
@@ -47,45 +50,112 @@ class Task:
         return digest.hexdigest()[:16]
 
     def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Task":
-        """The same task with fewer rows, drawn at random: for a quick look, never for a claim."""
-        def some(split: datasets.Dataset, rows: int | None) -> datasets.Dataset:
-            return split if rows is None or rows >= len(split) else split.shuffle(seed=seed).select(range(rows))
-        return dataclasses.replace(self, train=some(self.train, train), test=some(self.test, test))
+        """The same task with fewer rows, drawn at random with each class's share: for a quick look, never for a claim.
+
+        A class of which no row is left is named in `notes`.
+        """
+        notes = list(self.notes)
+
+        def some(split: datasets.Dataset, rows: int | None, name: str) -> datasets.Dataset:
+            if rows is None or rows >= len(split):
+                return split
+            labels = np.asarray(split["label"])
+            chosen = _shares(labels, rows, seed)
+            lost = sorted(set(labels) - set(labels[chosen]))
+            if lost:
+                notes.append(f"Of {rows} {name} rows none is of {', '.join(self.labels[label] for label in lost[:5])}.")
+            return split.select(chosen)
+
+        return dataclasses.replace(self, train=some(self.train, train, "training"), test=some(self.test, test, "test"),
+                                   notes=tuple(notes))
 
 
-def load_task(name: str | Path, *, test: str | Path | None = None, text: str = "text", label: str = "label",
+def _shares(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
+    """(rows,) indices in random order, of each class its share to the next whole row (largest remainder)."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = rows * counts / len(labels)
+    quota = np.floor(exact).astype(int)
+    # A class that would get no row comes first, as long as there are rows to give.
+    first = np.lexsort((-(exact - quota), quota > 0))
+    quota[first[:rows - quota.sum()]] += 1
+    rank = np.empty(len(labels), int)
+    for index, label in enumerate(classes):
+        own = order[labels[order] == label]
+        rank[own] = np.arange(len(own)) < quota[index]
+    return order[rank[order].astype(bool)]
+
+
+def load_task(name: str | Path | pd.DataFrame, *, test: str | Path | pd.DataFrame | None = None, text: str = "text",
+              label: str = "label", encoding: str | None = None, columns: list[str] | None = None,
               seed: int = 0) -> Task:
     """A task by name, by file, or from the Hugging Face Hub.
 
     Args:
-        name: "tickets", "docstrings", "digits"; a .csv, .tsv, .jsonl or .parquet file; or
-            "hub:owner/name" for a data set of the Hub (or of its local cache).
-        test: a second file with the test rows; without it a quarter of the rows is set apart.
+        name: "tickets", "docstrings", "digits"; a .csv, .tsv, .jsonl, .json or .parquet file, also packed with gzip
+            (.csv.gz); a folder with a folder of .txt files for each label; a DataFrame; or "hub:owner/name" for a
+            data set of the Hub (or of its local cache).
+        test: a second file with the test rows. Without it: the rows that a column `split` calls so, else a quarter.
         text, label: the columns to use (files and Hub).
+        encoding: of a text file that is not UTF-8, such as "cp1252".
+        columns: the names of a table's columns, where it has no header line.
         seed: of the split, where the data has none of its own.
 
     Raises:
         InputError: one sentence on what is wrong and what to do.
     """
+    if isinstance(name, pd.DataFrame):
+        return _from_files(name, test, text, label, encoding, columns, seed)
     if str(name) in _BUILT_IN:
         return _BUILT_IN[str(name)]()
     if str(name).startswith("hub:"):
         return _from_hub(str(name)[4:], text, label, seed)
-    if Path(name).suffix.lower() not in READABLE:
+    path = Path(name)
+    if not path.is_dir() and Path(path.name.lower().removesuffix(PACKED)).suffix not in READABLE:
+        if path.suffix.lower() in SPREADSHEETS:
+            kind_of(path)  # names the way out
         raise InputError(f"'{name}' is no built-in task ({', '.join(_BUILT_IN)}), no {', '.join(READABLE)} file "
                          "and no 'hub:owner/name'.")
-    return _from_files(Path(name), Path(test) if test else None, text, label, seed)
+    return _from_files(path, test, text, label, encoding, columns, seed)
 
 
-def _from_files(path: Path, test: Path | None, text: str, label: str, seed: int) -> Task:
-    rows = read_rows(path, text, label)
-    require_classes(rows["label"], path.name)
-    source = f"the file {path.name}"
-    if test is None:
-        return _split(path.stem, rows, source, seed)
-    test_rows = read_rows(test, text, label)
-    _require_known_labels(test_rows, test.name, rows, path.name)
-    return _with_validation(path.stem, rows, test_rows, f"{source} (test: {test.name})", seed)
+def _from_files(source: Path | pd.DataFrame, test: str | Path | pd.DataFrame | None, text: str, label: str,
+                encoding: str | None, columns: list[str] | None, seed: int) -> Task:
+    name = _name_of(source)
+    rows = read_rows(source, text, label, encoding=encoding, columns=columns)
+    notes = list(rows.attrs["notes"])
+    require_classes(rows["label"], name)
+    where = "a table" if isinstance(source, pd.DataFrame) else f"the file {name}"
+    stem = Path(name.removesuffix(PACKED)).stem
+    if test is not None:
+        test = test if isinstance(test, pd.DataFrame) else Path(test)
+        test_rows = read_rows(test, text, label, encoding=encoding, columns=columns)
+        test_rows["label"] = aligned(test_rows["label"], rows["label"])
+        _require_known_labels(test_rows, _name_of(test), rows, name)
+        task = _with_validation(stem, rows, test_rows, f"{where} (test: {_name_of(test)})", seed)
+        notes += [f"{_name_of(test)}: {note}" for note in test_rows.attrs["notes"]]
+    elif "split" in rows:
+        task = _by_column(stem, rows, name, where, seed)
+        notes.append(f"The column 'split' was used: {len(task.train):,} training, {len(task.validation):,} validation "
+                     f"and {len(task.test):,} test rows.")
+    else:
+        task = _split(stem, rows, where, seed)
+    return dataclasses.replace(task, notes=tuple(notes))
+
+
+def _name_of(source: Path | pd.DataFrame) -> str:
+    return "table" if isinstance(source, pd.DataFrame) else source.name
+
+
+def _by_column(stem: str, rows: pd.DataFrame, name: str, where: str, seed: int) -> Task:
+    """The splits that the file's own column names; validation rows are set apart where it has none."""
+    part = dict(list(rows.groupby("split")))
+    require_classes(part["train"]["label"], f"{name} (training rows)")
+    for split in {"validation", "test"} & set(part):
+        _require_known_labels(part[split], f"{name} ({split})", part["train"], f"{name} (train)")
+    if "validation" in part:
+        return _task(stem, part["train"], part["validation"], part["test"], where)
+    return _with_validation(stem, part["train"], part["test"], where, seed)
 
 
 def _require_known_labels(test: pd.DataFrame, test_name: str, train: pd.DataFrame, train_name: str) -> None:
@@ -137,11 +207,13 @@ def _with_validation(name: str, train: pd.DataFrame, test: pd.DataFrame, source:
 def _task(name: str, train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame, source: str) -> Task:
     labels = tuple(sorted(set(train["label"])))
     number = {label: index for index, label in enumerate(labels)}
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(labels))})
+    features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(labels))}
 
     def dataset(rows: pd.DataFrame) -> datasets.Dataset:
         columns = {"text": rows["text"].tolist(), "label": [number[label] for label in rows["label"]]}
-        return datasets.Dataset.from_dict(columns, features=features)
+        line = {"line": datasets.Value("int64")} if "line" in rows else {}
+        columns |= {name: rows[name].tolist() for name in line}
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(features | line))
 
     return Task(name, dataset(train), dataset(validation), dataset(test), labels, source)
 
