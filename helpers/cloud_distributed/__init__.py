@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "simulator.fleet": ["simulate", "Fleet"],
     "simulator.service_times": ["ServiceTimes"],
     "simulator.runs": ["Run", "replicate"],
-    "simulator.layout": ["Outcome"],
+    "simulator.compiled": ["Outcome"],
     "costs.bills": ["bill", "Bill"],
     "simulator.policies": ["Policy", "schedule", "predictive"],
     "simulator.autoscalers": ["target_utilisation", "queue_length", "concurrency_target", "ray_serve"],

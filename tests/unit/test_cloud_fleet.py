@@ -18,7 +18,7 @@ from helpers.cloud_distributed import (
     simulate,
     target_utilisation,
 )
-from helpers.cloud_distributed.simulator.quantiles import quantiles
+from helpers.cloud_distributed.simulator.runs import quantiles
 from helpers.lab import InputError, offer
 
 LOADS = (0.3, 0.6, 0.8, 0.95)

@@ -6,7 +6,7 @@ plain Python by the tests, and compiled for the simulator.
 
 import math
 
-from helpers.cloud_distributed.simulator.compiling import part
+from helpers.cloud_distributed.simulator.compiled import part
 from helpers.cloud_distributed.simulator.policies import Policy
 from helpers.lab.errors import InputError
 
