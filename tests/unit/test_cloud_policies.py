@@ -25,8 +25,8 @@ from helpers.cloud_distributed import (
     schedule,
     simulate,
     target_utilisation,
-    with_rate,
 )
+from helpers.cloud_distributed.traffic.generators import with_rate
 from helpers.lab import InputError
 
 RECORDINGS = Path(os.environ.get("TRACES", "none"))  # a folder with the two public recordings, to be fetched

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.cloud_distributed.costs.commitments import hour_prices, load_duration, split_load
+from helpers.cloud_distributed.costs.machines import reserved_usd_hour, split_load
 from helpers.cloud_distributed.costs.serverless import run_pool, scale_to_zero, serve
 from helpers.cloud_distributed.costs.serverless_break_even import billed_share, break_even, break_even_on_trace
 from helpers.cloud_distributed.costs.serverless_prices import serverless_offer, serverless_offers
@@ -63,14 +63,14 @@ def test_prices_and_their_sources_are_those_of_the_facts():
 def test_how_time_is_counted_is_read_from_the_facts():
     assert [serverless_offer(name).granularity_s for name in (LAMBDA, CLOUD_RUN, AZURE, ENDPOINT)] == [0.001, 0.1,
                                                                                                         0.001, 60]
-    assert [rate.free_a_month for rate in serverless_offer(CLOUD_RUN).rates()] == [180_000, 360_000, 2_000_000]
+    assert [rate.free_per_month for rate in serverless_offer(CLOUD_RUN).rates()] == [180_000, 360_000, 2_000_000]
     assert serverless_offer(AZURE).cold_start_s == 6.8
     assert serverless_offer(ENDPOINT).keep_warm_s == 3600
 
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: serverless_offer("Azure Functions Flex Consumption"), "no sourced price per execution"),
-    (lambda: serverless_offer("Lambda"), "There is no serverless offer 'Lambda'. Known: AWS Lambda x86_64"),
+    (lambda: serverless_offer("Lambda"), "Unknown serverless offer 'Lambda'. Choose one of: AWS Lambda x86_64"),
     (lambda: serve([0, 1], [1, 1], serverless_offer(LAMBDA), keep_warm_s=60), "no sourced .*give cold_start"),
     (lambda: serve([0, 1], [1, 1], serverless_offer(AZURE)), "no sourced figure here: give keep_warm_s="),
     (lambda: serve([0, 1], [1, 1], serverless_offer(AZURE), keep_warm_s=9, memory_gib=4), "1.5 GB at most"),
@@ -176,7 +176,6 @@ def test_the_break_even_of_lambda_worked_out_by_hand():
     requests = (0.1008 * 730 + 400_000 * 1.66667e-5 + 1_000_000 * 2e-7) / per_request
     assert found.requests_per_s == pytest.approx(requests / MONTH_S)
     assert found.duty == pytest.approx(requests / MONTH_S * 0.1 / 2)
-    assert f"{found.duty:.1%}" in found.sentence()
 
 
 @pytest.mark.parametrize("name", [LAMBDA, CLOUD_RUN, AZURE])
@@ -200,10 +199,9 @@ def test_the_break_even_of_an_endpoint_is_the_same_on_a_trace():
     assert on_trace.duty == pytest.approx(on_paper.duty, rel=0.03)
 
 
-def test_serverless_that_is_always_cheaper_says_so():
+def test_serverless_that_is_always_cheaper_has_no_break_even():
     found = break_even(serverless_offer(ENDPOINT), offer("AWS p5.48xlarge"), np.ones(3), cold_start_s=60)
     assert math.isinf(found.duty)
-    assert "at any load" in found.sentence()
 
 
 @pytest.mark.parametrize("interruptible", [0.0, 0.3, 1.0])
@@ -211,46 +209,41 @@ def test_serverless_that_is_always_cheaper_says_so():
 def test_no_other_number_of_committed_machines_costs_less(interruptible, seed):
     rng = np.random.default_rng(seed)
     load = rng.gamma(2.0, 4.0, 500) * (rng.random(500) > 0.1)
-    prices = hour_prices("GCP n2-standard-4" if seed % 2 else "GCP c3-standard-4")
-    split = split_load(load, prices, months=12, interruptible=interruptible, spot_overhead=0.1)
-    committed, spot = prices.reserved["1 year"], min(prices.on_demand, prices.spot / 0.9)
+    machine = offer("GCP n2-standard-4" if seed % 2 else "GCP c3-standard-4")
+    split = split_load(load, machine, months=12, interruptible=interruptible, spot_overhead=0.1)
+    on_demand = machine.on_demand_usd_hour
+    committed, spot = reserved_usd_hour(machine)["1 year"], min(on_demand, machine.spot_usd_hour / 0.9)
 
     def month(base):
         covered = np.minimum((1 - interruptible) * load, base)
         firm = (1 - interruptible) * load - covered
         flexible = np.maximum(0, interruptible * load - (base - covered))
-        return 730 * (base * committed + (firm * prices.on_demand + flexible * spot).mean())
+        return 730 * (base * committed + (firm * on_demand + flexible * spot).mean())
 
     assert split.usd_month == pytest.approx(month(split.base))
     assert split.usd_month <= min(month(base) for base in range(60)) + 1e-9
-    assert split.all_on_demand_usd_month == pytest.approx(load.mean() * prices.on_demand * 730)
+    assert split.all_on_demand_usd_month == pytest.approx(load.mean() * on_demand * 730)
 
 
 def test_a_load_spread_evenly_is_split_at_the_ratio_of_prices():
-    prices = hour_prices("GCP g2-standard-4")
-    split = split_load(np.linspace(0, 1000, 100_001), prices, months=36)
+    split = split_load(np.linspace(0, 1000, 100_001), offer("GCP g2-standard-4"), months=36)
     assert split.term == "3 years"
     assert split.base == pytest.approx(1000 * (1 - 0.318075 / 0.706832), abs=1)
     assert "3 years" in split.sentence()
 
 
 def test_a_commitment_that_outlasts_the_load_is_paid_to_its_end():
-    load, prices = np.full(10, 8.0), hour_prices("GCP n2-standard-4")
-    assert split_load(load, prices, months=12).term == "1 year"
-    short = split_load(load, prices, months=6)  # a year's commitment for half a year costs 0.2447 an hour
+    load, machine = np.full(10, 8.0), offer("GCP n2-standard-4")
+    assert split_load(load, machine, months=12).term == "1 year"
+    short = split_load(load, machine, months=6)  # a year's commitment for half a year costs 0.2447 an hour
     assert (short.base, short.term) == (0, None)
     assert short.usd_month == pytest.approx(8 * 0.194236 * 730)
 
 
-def test_the_load_duration_curve_counts_hours():
-    assert load_duration([0, 1, 1, 3]).to_dict("list") == {"machines": [1, 2, 3], "share": [0.75, 0.25, 0.25]}
-
-
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: split_load([1, 2], hour_prices("AWS c7i.xlarge")), "no sourced price for a commitment"),
-    (lambda: hour_prices("AWS x"), "There is no offer 'AWS x'"),
-    (lambda: split_load([1, -2], hour_prices("GCP n2-standard-4")), "none below 0"),
-    (lambda: split_load([1, 2], hour_prices("GCP n2-standard-4"), interruptible=2), "from 0 to 1"),
+    (lambda: split_load([1, 2], offer("AWS c7i.xlarge")), "no sourced price for a commitment"),
+    (lambda: split_load([1, -2], offer("GCP n2-standard-4")), "none below 0"),
+    (lambda: split_load([1, 2], offer("GCP n2-standard-4"), interruptible=2), "from 0 to 1"),
 ])
 def test_a_split_without_prices_or_sense_is_refused(call, message):
     with pytest.raises(InputError, match=message):

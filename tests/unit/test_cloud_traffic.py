@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from helpers.cloud_distributed import bursts, diurnal, flash_crowd, from_counts, growth, poisson, read_trace, with_rate
+from helpers.cloud_distributed import bursts, diurnal, flash_crowd, poisson, read_trace
+from helpers.cloud_distributed.traffic.generators import from_counts, with_rate
 from helpers.lab import InputError
 
 HOUR = 3600.0
@@ -21,8 +22,7 @@ def per_interval(arrivals: np.ndarray, width: float, seconds: float) -> np.ndarr
 
 @pytest.mark.parametrize("arrivals", [
     poisson(5, HOUR, 1), diurnal(2, 7 * 24 * HOUR, 1, weekend=0.3), bursts(1, 20, 10 * HOUR, 1),
-    flash_crowd(2, 2 * HOUR, 1), growth(1, 10 * HOUR, 1, doubling_s=5 * HOUR)],
-    ids=["poisson", "diurnal", "bursts", "flash crowd", "growth"])
+    flash_crowd(2, 2 * HOUR, 1)], ids=["poisson", "diurnal", "bursts", "flash crowd"])
 def test_arrivals_are_ascending_seconds(arrivals):
     assert arrivals.dtype == np.float64
     assert arrivals[0] >= 0
@@ -69,11 +69,6 @@ def test_a_flash_crowd_rises_and_leaves():
     assert counts[:59].mean() == pytest.approx(10, rel=0.03)
     assert counts[61:66].mean() == pytest.approx(10 * (1 + 9 * 2 * (np.exp(-0.1) - np.exp(-0.6))), rel=0.05)
     assert counts[-60:].mean() == pytest.approx(10, rel=0.03)
-
-
-def test_growth_doubles():
-    counts = per_interval(growth(20, 4 * HOUR, 0, doubling_s=HOUR), HOUR, 4 * HOUR)
-    np.testing.assert_allclose(counts[1:] / counts[:-1], 2, rtol=0.03)
 
 
 def test_counts_are_kept_by_the_arrivals_made_of_them():

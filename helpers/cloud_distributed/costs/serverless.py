@@ -9,10 +9,10 @@ import numba
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_A_MONTH, Rate, ServerlessOffer
+from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH, Rate, ServerlessOffer
 from helpers.lab.errors import InputError
 
-MONTH_S = HOURS_A_MONTH * 3600
+MONTH_S = HOURS_PER_MONTH * 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
     pool = run_pool(arrivals, service, cold_start_s, keep_warm_s, concurrency, max_instances, span_s)
     span_s = float(arrivals[-1]) if span_s is None else span_s
     seconds = billed_seconds(pool, np.asarray(service, float), offer, cold_start_s) * MONTH_S / span_s
-    items = [_item(rate, seconds * offer.units_a_second(rate, memory_gib, vcpus)) for rate in offer.time]
+    items = [_item(rate, seconds * offer.units_per_second(rate, memory_gib, vcpus)) for rate in offer.time]
     if offer.request:
         items.append(_item(offer.request, len(pool.latency_s) * MONTH_S / span_s))
     return ServerlessBill(offer, tuple(items), pool, span_s)
@@ -259,8 +259,8 @@ def _busy_stretches(instance, begin, finish, instances):
 
 
 def _item(rate: Rate, quantity: float) -> Item:
-    return Item(rate.item, quantity, rate.unit, min(rate.free_a_month, quantity),
-                max(0.0, quantity - rate.free_a_month) * rate.usd, rate.as_of, rate.source_url, rate.note)
+    return Item(rate.item, quantity, rate.unit, min(rate.free_per_month, quantity),
+                max(0.0, quantity - rate.free_per_month) * rate.usd, rate.as_of, rate.source_url, rate.note)
 
 
 def _require_trace(arrivals: np.ndarray, service: np.ndarray, span_s: float | None) -> None:

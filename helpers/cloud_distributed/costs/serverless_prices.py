@@ -8,7 +8,7 @@ from typing import Literal
 from helpers.lab.errors import InputError
 from helpers.lab.money.costs import read_facts
 
-HOURS_A_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
+HOURS_PER_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
 
 # Time rows and request row (service, item) of what is billed by request. All else is billed by running instance.
 _BY_REQUEST = {
@@ -37,7 +37,7 @@ class Rate:
     item: str
     unit: str
     usd: float
-    free_a_month: float
+    free_per_month: float
     as_of: str
     source_url: str
     note: str
@@ -79,7 +79,7 @@ class ServerlessOffer:
         """Whether more is billed than has a sourced price."""
         return any(re.search(_MISSING, note) for note in self.footnotes())
 
-    def units_a_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
+    def units_per_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
         """How many units of a time rate one billed second uses up.
 
         Raises:
@@ -103,14 +103,14 @@ class ServerlessOffer:
         return self._sourced(given_s, self.keep_warm_s, "keep_warm_s=, the idle seconds after which an instance is "
                                                         "taken down (math.inf: never)")
 
-    def _sourced(self, given: float | None, known: float | None, what: str) -> float:
-        if given is None and known is None:
+    def _sourced(self, given: float | None, sourced: float | None, what: str) -> float:
+        if given is None and sourced is None:
             raise InputError(f"{self.name} has no sourced figure here: give {what}.")
-        return known if given is None else given
+        return sourced if given is None else given
 
-    def usd_a_second(self, memory_gib: float, vcpus: float) -> float:
+    def usd_per_second(self, memory_gib: float, vcpus: float) -> float:
         """Dollars for one billed second beyond the free tier."""
-        return sum(rate.usd * self.units_a_second(rate, memory_gib, vcpus) for rate in self.time)
+        return sum(rate.usd * self.units_per_second(rate, memory_gib, vcpus) for rate in self.time)
 
 
 @functools.cache
@@ -138,7 +138,7 @@ def serverless_offer(name: str) -> ServerlessOffer:
         return _offer(name, "requests", rows[:-1], rows[-1])
     if name in _instance_rows():
         return _offer(name, "instances", [_instance_rows()[name]], None)
-    raise InputError(f"There is no serverless offer '{name}'. Known: {', '.join(serverless_offers())}.")
+    raise InputError(f"Unknown serverless offer '{name}'. Choose one of: {', '.join(serverless_offers())}.")
 
 
 def _instance_rows() -> dict[str, dict[str, str]]:
@@ -180,5 +180,5 @@ def _rate(row: dict[str, str]) -> Rate:
 
 
 def _number(pattern: str, text: str) -> float | None:
-    found = re.search(pattern, text)
-    return float(found[1]) if found else None
+    match = re.search(pattern, text)
+    return float(match[1]) if match else None
