@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers.cloud_distributed.simulator.compiled import Outcome, compiled
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import mean_interval
 
 _MAX_SAMPLED = 2048  # requests per interval for the quantiles of the time series
 _MIN_COUNTED = 200_000  # below this NumPy's selection is as quick
@@ -115,8 +116,6 @@ def replicate(scenario: Callable[[int], Run], runs: int = 10,
     Raises:
         InputError: fewer than two runs, or an unknown engine.
     """
-    from scipy import stats
-
     from helpers.lab.sweeping import sweep
 
     if runs < 2:
@@ -128,9 +127,8 @@ def replicate(scenario: Callable[[int], Run], runs: int = 10,
     rows = ([summarised(seed) for seed in range(runs)] if engine == "here"
             else [row for _, row in sweep(summarised, {"seed": range(runs)}, engine)])
     figures = pd.DataFrame(rows)
-    half = stats.t.ppf(0.975, runs - 1) * figures.std(ddof=1) / math.sqrt(runs)
-    mean = figures.mean()
-    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
+    return pd.DataFrame({name: mean_interval(known if len(known := figures[name].dropna()) else [math.nan])
+                         for name in figures}, index=["mean", "low", "high"]).T
 
 
 def quantiles(values: np.ndarray, at: Sequence[float]) -> np.ndarray:
