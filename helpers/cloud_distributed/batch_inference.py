@@ -11,21 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.files import read_frame
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.paths import replacing
 from helpers.lab.sweeping import ray_cluster
 
-_READERS = {".csv": functools.partial(pd.read_csv, dtype=str, keep_default_na=False),
-            ".tsv": functools.partial(pd.read_csv, dtype=str, keep_default_na=False, sep="\t"),
-            ".jsonl": functools.partial(pd.read_json, lines=True, dtype=False, convert_dates=False),
-            ".parquet": pd.read_parquet}
 _WRITERS = {".csv": functools.partial(pd.DataFrame.to_csv, index=False),
             ".tsv": functools.partial(pd.DataFrame.to_csv, index=False, sep="\t"),
             ".jsonl": functools.partial(pd.DataFrame.to_json, orient="records", lines=True, force_ascii=False),
             ".parquet": pd.DataFrame.to_parquet}
-
-
 _FAILED = "The prediction failed on a batch: "
 
 
@@ -57,6 +52,14 @@ def predict_file(path: str | Path, output: str | Path, make_predict: Callable[[]
         batch_size: texts a call; also what is done again if a worker dies.
         workers: processes with one CPU each (default: this machine's cores).
 
+    >>> from helpers.cloud_distributed import predict_file
+    >>> from helpers.lab import tfidf_baseline, load_task
+    >>> def make_predict():
+    ...     model = tfidf_baseline(load_task("tickets"))
+    ...     return lambda texts: model.predict(texts).argmax(axis=1)
+    >>> predict_file("messages.csv", "answers.csv", make_predict).rows  # doctest: +SKIP
+    720
+
     A worker that dies is replaced and its batch given to another one. Rows carry their number: that each came back
     exactly once is checked before anything is written.
 
@@ -65,7 +68,10 @@ def predict_file(path: str | Path, output: str | Path, make_predict: Callable[[]
         RuntimeError: rows were lost or doubled after all; nothing was written.
     """
     path, output = Path(path), Path(output)
-    frame = _read(path, text)
+    frame = read_frame(path)
+    if text not in frame:
+        raise InputError(f"{path.name} has no column '{text}'. Its columns: {', '.join(map(str, frame.columns))}. "
+                         "Name the right one with text=.")
     if output.suffix.lower() not in _WRITERS:
         raise InputError(f"{output.name} is no {', '.join(_WRITERS)} file: name the output with one of these suffixes.")
     if column in frame:
@@ -130,21 +136,3 @@ def _stream(texts: np.ndarray, make_predict: Callable, batch_size: int, workers:
             yield from zip(batch["row"].tolist(), batch["answer"].tolist(), strict=True)
     finally:
         context.enable_progress_bars = bars
-
-
-def _read(path: Path, text: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"There is no file {path.name} in {path.parent.name or 'this folder'}.")
-    if path.suffix.lower() not in _READERS:
-        raise InputError(f"{path.name} is no {', '.join(_READERS)} file.")
-    try:
-        frame = _READERS[path.suffix.lower()](path)
-    except (OSError, ValueError) as error:  # pandas' parser errors and bad encodings are ValueErrors
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"{path.name} cannot be read as {path.suffix[1:].upper()}: {reason}.") from None
-    if frame.empty:
-        raise InputError(f"{path.name} has no rows.")
-    if text not in frame:
-        raise InputError(f"{path.name} has no column '{text}'. Its columns: {', '.join(map(str, frame.columns))}. "
-                         "Name the right one with text=.")
-    return frame
