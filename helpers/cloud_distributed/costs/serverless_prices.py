@@ -22,8 +22,6 @@ _BY_REQUEST = {
 }
 _BY_INSTANCE = ("Cloud Run GPU", "Inference Endpoints (aws)", "Inference Endpoints (gcp)", "GPU functions",
                 "GPU models")
-_MISSING = "billed besides|minimum billed time"
-_LIMITS = f"{_MISSING}|DERIVED|DOUBTFUL|check before use"
 _GRANULARITY_S = {"1 ms": 0.001, "ms": 0.001, "100 ms": 0.1, "per second": 1.0, "per minute": 60.0}
 # Who bills the start of an environment too (AWS since 2025-08-01), and where it says so.
 _START_IS_BILLED = {"AWS": "https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/",
@@ -68,16 +66,6 @@ class ServerlessOffer:
     def rates(self) -> tuple[Rate, ...]:
         """All lines of its price list."""
         return self.time + ((self.request,) if self.request else ())
-
-    def footnotes(self) -> tuple[str, ...]:
-        """What its notes say against its figures: derived, doubtful, or not all that is billed."""
-        sentences = (part.strip(" .") for rate in self.rates() for part in re.split(r"\.\s|;", rate.note))
-        return tuple(dict.fromkeys(part for part in sentences if re.search(_LIMITS, part)))
-
-    @property
-    def is_lower_bound(self) -> bool:
-        """Whether more is billed than has a sourced price."""
-        return any(re.search(_MISSING, note) for note in self.footnotes())
 
     def units_per_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
         """How many units of a time rate one billed second uses up.

@@ -62,7 +62,6 @@ def test_cold_starts_and_scaling_to_zero_worked_out_by_hand():
     assert pool.instance.tolist() == [0, 1, 1, 2]  # the last used one, so that the other can go
     assert pool.start_s.tolist() == [0, 1, 100]
     assert pool.end_s.tolist() == [27, 32, 127]
-    assert (pool.cold_starts, pool.peak_instances) == (3, 2)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -91,8 +90,7 @@ def test_a_lambda_bill_worked_out_by_hand():
     gb_s = 2_000_000 * 0.251 * 2  # 250.4 ms are billed as 251
     assert [item.quantity for item in bill.items] == pytest.approx([gb_s, 2_000_000])
     assert bill.usd_month == pytest.approx((gb_s - 400_000) * 1.66667e-5 + 1_000_000 * 2e-7)
-    assert bill.frame()["source_url"].str.startswith("https://").all()
-    assert f"${bill.usd_month:,.2f} a month" in bill.sentence()
+    assert all(item.rate.source_url.startswith("https://") for item in bill.items)
 
 
 def test_lambda_bills_the_start_of_an_environment_and_azure_does_not():
@@ -106,13 +104,6 @@ def test_an_instance_that_works_on_two_requests_at_once_is_billed_once():
                  cold_start_s=0, keep_warm_s=60, concurrency=2, span_s=100)
     assert bill.items[0].quantity * 100 / MONTH_S == pytest.approx((3 + 0.1) * 2)
     assert bill.items[1].quantity * 100 / MONTH_S == pytest.approx((3 + 0.1) * 0.5)
-
-
-def test_a_bill_that_misses_something_says_so():
-    modal = serve([0, 10], [1, 1], serverless_offer("Modal GPU functions T4"), cold_start_s=1, keep_warm_s=1)
-    assert "or more" in modal.sentence()
-    assert "CPU and memory billed besides" in " ".join(modal.offer.footnotes())
-    assert not serverless_offer(LAMBDA).is_lower_bound
 
 
 def test_scaling_to_zero_trades_dollars_for_cold_starts():
