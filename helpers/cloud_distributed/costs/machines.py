@@ -62,16 +62,16 @@ class Split:
 def bill(run: Run, offer: Offer, years: int = 1) -> Bill:
     """Price a run whose replicas each take one machine of the offer.
 
-    >>> from helpers.cloud_distributed import Fleet, bill, simulate
-    >>> from helpers.lab import offer
-    >>> round(bill(simulate([0.0, 3599.0], [1.0, 1.0], Fleet(2)), offer("AWS m6i.large")).usd, 3)
-    0.192
-
     Args:
         years: of the commitment behind reserved replicas: 1 or 3.
 
     Raises:
         InputError: hours of a kind for which the offer has no price.
+
+    >>> from helpers.cloud_distributed import Fleet, bill, simulate
+    >>> from helpers.lab import offer
+    >>> round(bill(simulate([0.0, 3599.0], [1.0, 1.0], Fleet(2)), offer("AWS m6i.large")).usd, 3)
+    0.192
     """
     if years not in (1, 3):
         raise InputError(f"Commitments are for 1 or 3 years, not {years}.")
@@ -110,6 +110,11 @@ def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interrup
     Raises:
         InputError: a load or a share that makes no sense; no sourced commitment price; no sourced spot price
             though some of the load is interruptible.
+
+    >>> from helpers.cloud_distributed import split_load
+    >>> from helpers.lab import offer
+    >>> split_load([4, 4, 4, 9], offer("GCP n2-standard-4"), months=12).base
+    4
     """
     load = _require_load(load)
     if not (0 <= interruptible <= 1 and 0 <= spot_overhead < 1 and months > 0):

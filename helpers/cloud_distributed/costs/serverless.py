@@ -65,7 +65,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
         arrivals: (n,) seconds since the trace's start, ascending.
         service: (n,) seconds of work, measured with this memory and these vCPUs.
         cold_start_s: from the start of an instance until it can answer, loading the model included. Default: the
-            offer's, where one is sourced; its cold_start_note says what that holds.
+            offer's, where one is sourced.
         keep_warm_s: an instance without work for so long is taken down (math.inf: never). Default likewise.
         concurrency: requests that an instance works on at a time.
         max_instances: requests beyond wait in line; no limit by default.
@@ -145,17 +145,17 @@ def round_up(seconds: np.ndarray | float, granularity_s: float) -> np.ndarray:
 @numba.njit(cache=True)
 def _take_down(alive, running, free_at, stop, keep_warm_s, now):
     """End what has been idle for too long: (how many stay, when to look again)."""
-    kept, next_look = 0, np.inf
+    staying, next_look = 0, np.inf
     for row in range(alive):
         end = free_at[row].max() + keep_warm_s
         if end <= now:
             stop[running[row]] = end
             continue
         next_look = min(next_look, end)
-        running[kept] = running[row]
-        free_at[kept] = free_at[row]
-        kept += 1
-    return kept, next_look
+        running[staying] = running[row]
+        free_at[staying] = free_at[row]
+        staying += 1
+    return staying, next_look
 
 
 @numba.njit(cache=True)
@@ -214,19 +214,19 @@ def _busy_stretches(instance, begin, finish, instances):
     """Lengths of the stretches in which an instance works on at least one request: (at most n,) seconds."""
     since, until = np.zeros(instances), np.full(instances, -1.0)
     lengths = np.zeros(len(instance) + instances)
-    found = 0
+    count = 0
     for i in range(len(instance)):
         k = instance[i]
         if begin[i] > until[k]:
             if until[k] >= 0:
-                lengths[found] = until[k] - since[k]
-                found += 1
+                lengths[count] = until[k] - since[k]
+                count += 1
             since[k] = begin[i]
         until[k] = max(until[k], finish[i])
     for k in range(instances):
-        lengths[found] = until[k] - since[k]
-        found += 1
-    return lengths[:found]
+        lengths[count] = until[k] - since[k]
+        count += 1
+    return lengths[:count]
 
 
 def _item(rate: Rate, quantity: float) -> Item:

@@ -46,6 +46,11 @@ def break_even(offer: ServerlessOffer, machine: Offer, service: np.ndarray, *, m
 
     Raises:
         InputError: a number that makes no sense, or a default that has no source.
+
+    >>> from helpers.cloud_distributed import break_even, serverless_offer
+    >>> from helpers.lab import offer
+    >>> round(break_even(serverless_offer("AWS Lambda x86_64"), offer("AWS m6i.large"), [0.1]).duty, 2)
+    0.83
     """
     service = _require_service(service)
     if places < 1 or min(memory_gib, vcpus) <= 0:

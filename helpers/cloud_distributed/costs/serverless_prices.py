@@ -58,14 +58,9 @@ class ServerlessOffer:
     granularity_s: float
     start_is_billed: bool
     cold_start_s: float | None
-    cold_start_note: str
     keep_warm_s: float | None
     memory_step_gib: float | None
     memory_max_gib: float | None
-
-    def rates(self) -> tuple[Rate, ...]:
-        """All lines of its price list."""
-        return self.time + ((self.request,) if self.request else ())
 
     def units_per_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
         """How many units of a time rate one billed second uses up.
@@ -157,7 +152,7 @@ def _offer(name: str, billed: Literal["requests", "instances"], time: list[dict[
         name, billed, billed == "requests" and first["provider"] != "GCP", tuple(_rate(row) for row in time),
         _rate(request) if request else None, granularity_s,
         start_is_billed=billed == "instances" or first["provider"] in _START_IS_BILLED,
-        cold_start_s=_number(r"([\d.]+) s\b", starting), cold_start_note=starting,
+        cold_start_s=_number(r"([\d.]+) s\b", starting),
         keep_warm_s=idle_h * 3600 if idle_h else None, memory_step_gib=step_mb / 1024 if step_mb else None,
         memory_max_gib=_number(r"memory max ([\d.]+) GB", first["note"]))
 

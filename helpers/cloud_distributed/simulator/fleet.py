@@ -113,6 +113,10 @@ def simulate(arrivals: ArrayLike, service: ArrayLike | ServiceTimes, fleet: Flee
     Returns:
         A Run. The clock starts at 0 and stops when the last request has left.
 
+    >>> from helpers.cloud_distributed import Fleet, simulate
+    >>> simulate([0.0, 1.0], [2.0, 2.0], Fleet(replicas=1)).latency_s.tolist()
+    [2.0, 3.0]
+
     Raises:
         InputError: arrivals out of order, negative or not finite; service times that do not fit them.
     """

@@ -113,6 +113,12 @@ def replicate(scenario: Callable[[int], Run], runs: int = 10,
     Returns:
         One row for each figure of `Run.summary`: mean, and the 95 % interval of that mean (Student's t).
 
+    >>> from helpers.cloud_distributed import Fleet, ServiceTimes, poisson, replicate, simulate
+    >>> service = ServiceTimes({1: [0.1, 0.3]})
+    >>> figures = replicate(lambda seed: simulate(poisson(4.0, 600.0, seed), service, Fleet(2), seed), runs=3)
+    >>> list(figures.columns)
+    ['mean', 'low', 'high']
+
     Raises:
         InputError: fewer than two runs, or an unknown engine.
     """
@@ -163,8 +169,8 @@ def _mean_answered(values: np.ndarray) -> float:
     whole = float(values.sum()) if len(values) else math.nan
     if not math.isnan(whole):  # all were answered: nothing to leave out, nothing to copy
         return whole / len(values)
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
+    answered = values[~np.isnan(values)]
+    return float(answered.mean()) if len(answered) else math.nan
 
 
 def _of_sorted(values: np.ndarray, at: float) -> float:

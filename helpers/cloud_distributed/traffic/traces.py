@@ -187,9 +187,9 @@ def _from_intervals(seconds: np.ndarray, counts: np.ndarray, path: Path, notes: 
     if total > 100 * len(counts):
         raise InputError(f"{path.name} has {len(counts):,} intervals of {width:g} s in a time of {total:,}: a time "
                          "must be wrong. Correct it or remove the row.")
-    known = len(np.unique(places))
-    if known < total:
-        notes.append(f"{total - known} of {total} intervals are missing; they were taken as without requests.")
+    present = len(np.unique(places))
+    if present < total:
+        notes.append(f"{total - present} of {total} intervals are missing; they were taken as without requests.")
     notes.append(f"Counts per {width:g} s; the requests were spread evenly at random within each interval.")
     return from_counts(np.bincount(places.astype(np.int64), counts).astype(np.int64), width, seed)
 

@@ -189,6 +189,10 @@ def slowest_useful_link(compute_s: float, gradient_bytes: float) -> float:
     """Bytes a second below which two workers do less than one, latency and overlap left aside.
 
     Two do as much as one when the exchange lasts as long as the computation: 2 (n - 1) / n = 1 times the bytes.
+
+    >>> from helpers.cloud_distributed import slowest_useful_link
+    >>> slowest_useful_link(compute_s=0.5, gradient_bytes=100e6)
+    200000000.0
     """
     if not (compute_s > 0 and gradient_bytes > 0):
         raise InputError("A step takes time and has gradients: both must be above 0.")

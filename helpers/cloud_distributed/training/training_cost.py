@@ -104,6 +104,10 @@ def young_interval(checkpoint_s: float, between_failures_s: float) -> float:
     """Seconds of work between two checkpoints, to the first order: sqrt(2 * checkpoint * between failures).
 
     Young, "A first order approximation to the optimum checkpoint interval", CACM 17(9), 1974.
+
+    >>> from helpers.cloud_distributed import young_interval
+    >>> round(young_interval(checkpoint_s=120, between_failures_s=6 * 3600))
+    2277
     """
     _require_positive(checkpoint_s=checkpoint_s, between_failures_s=between_failures_s)
     return math.sqrt(2 * checkpoint_s * between_failures_s)
@@ -129,7 +133,7 @@ def expected_run_s(work_s: float, interval_s: float, checkpoint_s: float, restar
     Args:
         work_s: the run's length if nothing ever failed and nothing were saved.
         interval_s: seconds of work between two checkpoints.
-        restart_s: from a failure until work goes on; another failure in that time starts it anew.
+        restart_s: from a failure until work goes on; another failure in that time starts it again.
 
     Daly's complete model: M exp(R/M) (exp((t + d)/M) - 1) for each stretch of t seconds of work and d of saving. The
     last stretch is as long as what is left, and also ends with a checkpoint: the result.

@@ -29,7 +29,7 @@ def run_workers(fn: Callable[[], Any], workers: int = 2, *, timeout_s: float = 3
         fn: a function that takes nothing; one written in a notebook may be sent too. It asks
             torch.distributed for its rank, and `worker_device()` for where to compute.
         timeout_s: after which all processes are ended.
-        progress: asked several times a second; once it is told to end, all processes are ended.
+        progress: asked several times a second; once it raises Cancelled, all processes are ended.
 
     The group speaks NCCL where there is a GPU for each worker, else gloo. Each process has one thread, so that one
     and two workers compare like with like. This is no process pool, and a pool (loky, as in `helpers.lab.sweep`)
@@ -40,7 +40,7 @@ def run_workers(fn: Callable[[], Any], workers: int = 2, *, timeout_s: float = 3
     Raises:
         InputError: a number that makes no sense, or the function refused its input.
         RuntimeError: a worker failed, with its last words; or they did not end in time.
-        Cancelled: `progress` was told to end.
+        Cancelled: by `progress`.
     """
     if workers < 1:
         raise InputError(f"Workers are counted from 1; got {workers}.")

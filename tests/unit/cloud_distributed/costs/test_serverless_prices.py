@@ -20,14 +20,16 @@ def test_prices_and_their_sources_are_those_of_the_facts():
              for row in rows if row["price_usd"]}
     assert {LAMBDA, CLOUD_RUN, AZURE, ENDPOINT, "Modal GPU functions H100"} <= set(serverless_offers())
     for one in serverless_offers().values():
-        for rate in one.rates():
+        for rate in filter(None, (*one.time, one.request)):
             assert (rate.unit, rate.usd, rate.as_of, rate.source_url) in known
 
 
 def test_how_time_is_counted_is_read_from_the_facts():
+    cloud_run = serverless_offer(CLOUD_RUN)
     assert [serverless_offer(name).granularity_s for name in (LAMBDA, CLOUD_RUN, AZURE, ENDPOINT)] == [0.001, 0.1,
                                                                                                         0.001, 60]
-    assert [rate.free_per_month for rate in serverless_offer(CLOUD_RUN).rates()] == [180_000, 360_000, 2_000_000]
+    assert [rate.free_per_month for rate in cloud_run.time] == [180_000, 360_000]
+    assert cloud_run.request.free_per_month == 2_000_000
     assert serverless_offer(AZURE).cold_start_s == 6.8
     assert serverless_offer(ENDPOINT).keep_warm_s == 3600
 
