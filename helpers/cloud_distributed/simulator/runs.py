@@ -12,6 +12,7 @@ import pandas as pd
 from helpers.cloud_distributed.simulator.layout import Outcome
 from helpers.cloud_distributed.simulator.quantiles import quantiles
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import mean_interval
 
 if TYPE_CHECKING:
     from helpers.cloud_distributed.simulator.fleet import Fleet
@@ -118,8 +119,6 @@ def replicate(scenario: Callable[[int], Run], runs: int = 10,
     Raises:
         InputError: fewer than two runs, or an unknown engine.
     """
-    from scipy import stats
-
     from helpers.lab.sweeping import sweep
 
     if runs < 2:
@@ -131,9 +130,8 @@ def replicate(scenario: Callable[[int], Run], runs: int = 10,
     rows = ([summarised(seed) for seed in range(runs)] if engine == "here"
             else [row for _, row in sweep(summarised, {"seed": range(runs)}, engine)])
     figures = pd.DataFrame(rows)
-    half = stats.t.ppf(0.975, runs - 1) * figures.std(ddof=1) / math.sqrt(runs)
-    mean = figures.mean()
-    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half})
+    return pd.DataFrame({name: mean_interval(known if len(known := figures[name].dropna()) else [math.nan])
+                         for name in figures}, index=["mean", "low", "high"]).T
 
 
 def _mean_of_known(values: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from helpers.cloud_distributed.training.workers import run_workers
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval
 from helpers.lab.measuring.timing import timing_turn
 
 SIZES = tuple(2**power for power in range(12, 25, 2))  # 4 KB to 16 MB of fp32 gradients
@@ -47,7 +48,7 @@ class Calibration:
 
     def sentence(self) -> str:
         """The finding, computed from the figures."""
-        low, high = np.quantile(self.link.draws, [0.025, 0.975], axis=0)
+        low, high = percentile_interval(self.link.draws, axis=0)
         worst = (self.frame["model_ms"] / self.frame["measured_ms"] - 1).abs().max()
         return (f"{self.link.source}: {self.link.latency_s * 1e6:,.0f} us a message ({low[0] * 1e6:,.0f} to "
                 f"{high[0] * 1e6:,.0f}) and {self.link.bytes_per_s / 1e9:.2f} GB/s ({low[1] / 1e9:.2f} to "
@@ -89,14 +90,13 @@ def fit_link(sizes: Sequence[float], seconds: np.ndarray, workers: int, source: 
     if workers < 2 or seconds.ndim != 2 or seconds.shape[1] != len(sizes) or min(seconds.shape) < 2:
         raise InputError("A link needs two workers, two sizes and two rounds at least: (rounds, sizes) seconds; got "
                          f"{workers} workers and {seconds.shape} for {len(sizes)} sizes.")
-    picks = np.random.default_rng(seed).integers(0, len(seconds), (draws, len(seconds)))
     middle = np.median(seconds, axis=0)
     latency_s, bytes_per_s = _fit(sizes, middle, workers)
     if not math.isfinite(bytes_per_s) or middle.min() <= 0:
         raise InputError("The measured times do not grow with the bytes: measure larger messages, more rounds, or on a "
                          "machine that does nothing else.")
-    resampled = np.array([_fit(sizes, np.median(seconds[pick], axis=0), workers) for pick in picks])
-    return Link(latency_s, bytes_per_s, resampled, source)
+    medians = bootstrap_draws(np.median, seconds, draws=draws, seed=seed)  # (sizes, draws)
+    return Link(latency_s, bytes_per_s, np.array([_fit(sizes, drawn, workers) for drawn in medians.T]), source)
 
 
 def calibrate(workers: int = 2, sizes: Sequence[int] = SIZES, rounds: int = 15, compress: bool = False) -> Calibration:
@@ -170,7 +170,7 @@ def step_s(compute_s: float, gradient_bytes: float, workers: int, link: Link, ov
         exchange = ring_allreduce_s(gradient_bytes, workers, latency_s, bytes_per_s, calls)
         return compute_s + max(exchange * (1 - overlap), exchange - BACKWARD_SHARE * compute_s)
 
-    low, high = np.quantile([total(*draw) for draw in link.draws], [0.025, 0.975])
+    low, high = percentile_interval([total(*draw) for draw in link.draws])
     return total(link.latency_s, link.bytes_per_s), float(low), float(high)
 
 
