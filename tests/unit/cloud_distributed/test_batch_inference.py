@@ -81,4 +81,4 @@ def test_a_killed_worker_loses_and_doubles_nothing(rows, tmp_path):
     assert len(diary.read_text().split()) > 20  # the batch in hand was done again
     assert len(set(diary.read_text().split())) > 2  # by another worker or its replacement
     assert f"200 rows answered by {run.workers} workers" in run.sentence()
-    assert not list(tmp_path.glob(".*unfinished"))
+    assert not list(tmp_path.glob(".unfinished*"))
