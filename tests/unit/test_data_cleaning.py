@@ -176,14 +176,14 @@ def test_features_are_unit_rows_and_come_from_the_file_the_second_time(tiny_task
     np.testing.assert_array_equal(first.train, second.train)
 
 
-def test_damaged_vectors_are_set_aside_and_made_again(tiny_task, fresh_home):
+def test_damaged_vectors_are_quarantined_and_made_again(tiny_task, fresh_home):
     first = np.array(features(tiny_task, "lexical").train)
-    stored = next((fresh_home / "cache" / "embeddings").glob("*-train.npy"))
+    [stored] = (fresh_home / "cache" / "embeddings").glob("*/train.npy")
     stored.write_bytes(stored.read_bytes()[:200])
-    with pytest.warns(UserWarning, match="set aside"):
+    with pytest.warns(UserWarning, match="quarantined"):
         again = features(tiny_task, "lexical")
     np.testing.assert_array_equal(again.train, first)
-    assert list(stored.parent.glob("*.damaged-1"))
+    assert list(stored.parents[1].glob("*.damaged-1"))
 
 
 @pytest.fixture

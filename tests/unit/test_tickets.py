@@ -137,11 +137,11 @@ def test_a_second_harvest_comes_from_the_cache(packages, monkeypatch):
     pd.testing.assert_frame_equal(harvest(), before.reset_index(drop=True), check_index_type=False)
 
 
-def test_a_damaged_cache_of_docstrings_is_set_aside_and_harvested_again(packages, fresh_home):
+def test_a_damaged_cache_of_docstrings_is_quarantined_and_harvested_again(packages, fresh_home):
     before = harvest()
     [stored] = fresh_home.rglob("*.parquet")
     stored.write_bytes(b"half a file")
-    with pytest.warns(UserWarning, match=r"set aside as .*damaged-1; they are harvested again"):
+    with pytest.warns(UserWarning, match=r"quarantined as .*damaged-1; it is made again"):
         again = harvest()
     pd.testing.assert_frame_equal(again, before)
     assert stored.with_name(f"{stored.name}.damaged-1").read_bytes() == b"half a file"

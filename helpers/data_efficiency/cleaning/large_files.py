@@ -15,7 +15,7 @@ from helpers.data_efficiency.cleaning.reports import repaired
 from helpers.data_efficiency.duplicates.finding import THRESHOLDS, band_keys, banding, bucket_pairs, groups_of
 from helpers.data_efficiency.duplicates.shingles import Packed, hashed, jaccard, likely, signatures
 from helpers.data_efficiency.linear import fold_of, one_hot, softmax
-from helpers.lab.data.files import LONGEST_TEXT
+from helpers.lab.data.files import MAX_TEXT_LENGTH
 from helpers.lab.errors import InputError
 
 CHUNK = 20_000
@@ -119,7 +119,7 @@ def _chunks(source: Path, text: str, label: str) -> Iterator[tuple[list[str], li
                 if not (value[0] or "").strip() or not (value[1] or "").strip():
                     raise InputError(f"{source.name} has nothing in row {number + at + 1}. Fill it in or remove it.")
             number += len(part)
-            yield [one[:LONGEST_TEXT] for one in texts], labels
+            yield [one[:MAX_TEXT_LENGTH] for one in texts], labels
 
 
 def _read(source: Path, text: str, label: str, store: _Store) -> tuple[list[int], list[str]]:

@@ -75,5 +75,5 @@ def _enlarged(data: Features, texts: list[str], part: np.ndarray, method: str, c
         if data.kind != "minilm":
             raise InputError("Changed texts are embedded with MiniLM: use features(task, 'minilm').")
         altered = augment(texts, copies, seed, method)
-        more, more_targets = np.asarray(embed(altered, keep=False)), np.tile(targets, (copies, 1))
+        more, more_targets = np.asarray(embed(altered, use_cache=False)), np.tile(targets, (copies, 1))
     return np.concatenate([x, more]), np.concatenate([targets, more_targets])

@@ -118,7 +118,7 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
             real = fit(x, y, classes)
             more = int(labels * max(mixes))
             made, made_y = synthesize([texts[i] for i in part], y, TRIES * more if filter_rows else more, method, seed)
-            vectors = np.asarray(embed(made, keep=False))
+            vectors = np.asarray(embed(made, use_cache=False))
             keep, shares = filtered(vectors, made_y, real, x)
             chosen = (np.flatnonzero(keep) if filter_rows else np.arange(len(made)))[:more]
         common = {"seed": seed, "kept": shares["kept"], "cpu_s": watch.seconds,
