@@ -16,7 +16,10 @@ import pandas as pd
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
 from helpers.data_efficiency import (
+    STRATEGIES,
     Features,
+    Packed,
+    Pool,
     check_curve,
     clean_large,
     compare_strategies,
@@ -24,19 +27,18 @@ from helpers.data_efficiency import (
     duplicate_quality,
     features,
     find_duplicates,
+    fit,
+    hashed,
     inject_duplicates,
     labels_to,
     measure_curve,
+    recombined,
     review_curve,
+    typos,
 )
-from helpers.data_efficiency.duplicates.near_duplicates import typos
-from helpers.data_efficiency.duplicates.shingles import Packed, hashed
-from helpers.data_efficiency.generation.synthesis import recombined
-from helpers.data_efficiency.linear import fit
-from helpers.data_efficiency.selection.labelling_cost import interval
-from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool
 from helpers.lab import InputError, Task, load_task
 from helpers.lab.machine import peak_resident_bytes
+from helpers.lab.measuring.intervals import mean_interval
 
 ODD_FILES = {  # what design.md calls bad input, as bytes
     "empty.csv": b"", "one_class.csv": b"text,label\n" + b"some words,a\n" * 9, "no_column.csv": b"body,label\nx,a\n",
@@ -56,7 +58,7 @@ def noise_rows(data: Features, seeds: int) -> list[Row]:
         lasts = pd.DataFrame([curve[curve["order"] == "doubt"].iloc[-1] for curve in curves])
         back = (lasts["accuracy"] - lasts["dirty"]).sum() / max(1e-9, (lasts["clean"] - lasts["dirty"]).sum())
         for name, target in (("precision", 0.6), ("recall", 0.7)):
-            mean, low, high = interval(firsts[name])
+            mean, low, high = mean_interval(firsts[name])
             said = f"{kind} noise of 10 %: {name} of the flags"
             rows.append(at_least(said, mean, target, "", low, high) if kind == "uniform" else shown(
                 said, mean, "", low, high))

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from helpers.data_efficiency.options import FEATURES
 from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.paths import cache
 from helpers.lab.training.weights import MINILM, find_weights
 
-KINDS = ("minilm", "lexical", "pixels")
 LEXICAL_WIDTH = 256
 BATCH = 32
 _VERSION = 1
@@ -54,7 +54,7 @@ def features(task: Task, kind: str = "minilm") -> Features:
     >>> features(load_task("digits"), "pixels").train.shape
     (1212, 64)
     """
-    if kind not in KINDS or (task.input == "image") != (kind == "pixels"):
+    if kind not in FEATURES or (task.input == "image") != (kind == "pixels"):
         fitting = ["pixels"] if task.input == "image" else ["minilm", "lexical"]
         raise InputError(f"The task '{task.name}' cannot be turned into features of the kind '{kind}'. "
                          f"For it there are: {', '.join(fitting)}.")

@@ -52,16 +52,6 @@ def data_report(task: Task) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def class_balance(task: Task) -> pd.DataFrame:
-    """Columns label, split, rows, share."""
-    parts = []
-    for split in SPLITS:
-        counts = np.bincount(np.asarray(getattr(task, split)["label"][:], np.int64), minlength=len(task.labels))
-        parts.append(pd.DataFrame({"label": task.labels, "split": split, "rows": counts,
-                                   "share": counts / max(1, counts.sum())}))
-    return pd.concat(parts, ignore_index=True)
-
-
 def language_of(text: str) -> str:
     """A guess from script and small words; "unclear" where both say nothing. Good enough to find strays."""
     letters = [unicodedata.name(letter, "").split(" ")[0] for letter in text[:500] if letter.isalpha()]

@@ -84,7 +84,7 @@ def inject_duplicates(texts: Sequence[str], kind: str, share: float = 0.1,
         InputError: unknown kind, or a share outside 0 to 1.
     """
     if kind not in COPIES:
-        raise InputError(f"There is no kind of copy '{kind}'. Known: {', '.join(COPIES)}.")
+        raise InputError(f"Unknown kind of copy '{kind}'. Choose one of: {', '.join(COPIES)}.")
     if not 0 < share <= 1:
         raise InputError(f"The share of rows to copy is above 0 and up to 1, not {share}.")
     rng = random.Random(seed)
