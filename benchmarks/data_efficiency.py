@@ -98,13 +98,13 @@ def datasketch_pairs(texts: list[str]) -> int:
     """The example of its documentation: words, 128 permutations, an index at its default threshold of 0.9."""
     from datasketch import MinHash, MinHashLSH
 
-    index, found = MinHashLSH(), 0
+    index, pairs = MinHashLSH(), 0
     for number, text in enumerate(texts):
         signature = MinHash()
         signature.update_batch([word.encode() for word in text.lower().split()])
-        found += len(index.query(signature))
+        pairs += len(index.query(signature))
         index.insert(number, signature)
-    return found
+    return pairs
 
 
 def semhash_pairs(texts: list[str], vectors: np.ndarray) -> int:
@@ -194,12 +194,12 @@ def large_rows(count: int) -> list[Row]:
                 last = recombined(*rng.choices(by_label[label], k=2)), task.labels[wrong]
                 writer.writerow(last)
         began = time.perf_counter()
-        found = clean_large(source, Path(folder) / "clean.csv", threshold=0.65)  # rows share halves
+        cleaned = clean_large(source, Path(folder) / "clean.csv", threshold=0.65)  # rows share halves
         minutes = (time.perf_counter() - began) / 60
     return [at_most(f"{count:,} rows cleaned, deduplicated and selected from", minutes, 20.0, "min"),
             at_most(f"{count:,} rows: most memory of this process", peak_resident_bytes() / 1e9, 4.0, "GB"),
-            shown(f"{count:,} rows: duplicates found, of the copies put in", len(found.duplicates) / copies, "x"),
-            shown(f"{count:,} rows: doubtful labels", float(len(found.flags)), "rows")]
+            shown(f"{count:,} rows: duplicates found, of the copies put in", len(cleaned.duplicates) / copies, "x"),
+            shown(f"{count:,} rows: doubtful labels", float(len(cleaned.flags)), "rows")]
 
 
 def odd_rows() -> list[Row]:

@@ -41,8 +41,8 @@ def write(name: str, frame: pd.DataFrame) -> None:
 
 def record_cleaning(task: Task) -> None:
     """Flags on the data as they are, with their texts; and what reviewing is worth where labels were corrupted."""
-    found = find_label_errors(task)
-    write("flags", found.assign(text=[task.train["text"][row] for row in found["row"].tolist()]))
+    flags = find_label_errors(task)
+    write("flags", flags.assign(text=[task.train["text"][row] for row in flags["row"].tolist()]))
     data, worth, quality = features(task), [], []
     for kind in ("uniform", "confusable"):
         curves = pd.concat([review_curve(data, 0.1, kind, seed) for seed in range(SEEDS)])
@@ -91,8 +91,8 @@ def record_duplicates(tasks: dict[str, Task]) -> None:
                            "test_in_train": crossing["row"].nunique() / len(test)})
         for kind in ("typos", "reorder", "paraphrase"):
             texts, sources = inject_duplicates(train, kind)
-            found = duplicate_quality(find_duplicates(texts), len(train), sources)
-            quality.append({"task": name, "kind": kind, **found})
+            figures = duplicate_quality(find_duplicates(texts), len(train), sources)
+            quality.append({"task": name, "kind": kind, **figures})
     write("duplicates", pd.DataFrame(shares))
     effects = [duplicate_effect(task, features(task, KIND[name])).assign(task=name) for name, task in tasks.items()]
     write("duplicate_effect", pd.concat(effects))

@@ -58,31 +58,21 @@ SCORES: dict[str, Callable[..., np.ndarray]] = {
     "random": random_scores, "EL2N": el2n, "forgetting": forgetting, "prototypes": prototypes}
 
 
-def prune_rows(data: Features, method: str, keep: float, seed: int = 0, hard: bool = True) -> np.ndarray:
-    """Training rows to keep, ascending.
-
-    Args:
-        method: a key of SCORES.
-        keep: share to keep, above 0 and up to 1.
-        hard: keep the hardest rows; else the easiest, which is better where few are kept (Sorscher et al.).
-
-    Raises:
-        InputError: unknown method, or a share that is none.
-    """
-    if method not in SCORES:
-        raise InputError(f"Unknown score '{method}'. Choose one of: {', '.join(SCORES)}.")
-    if not 0 < keep <= 1:
-        raise InputError(f"The share to keep is above 0 and up to 1, not {keep}.")
-    return _share_of(SCORES[method](np.asarray(data.train), data.train_y, len(data.labels), seed), keep, hard)
-
-
 def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, methods: Sequence[str] = tuple(SCORES),
                 seeds: int = SEEDS) -> pd.DataFrame:
     """Accuracy with the hardest and with the easiest rows of each score, random always beside them.
 
     Returns:
-        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy, cpu_s (of the scores).
+        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy, cpu_s (of the scores). The
+        easiest rows are better where few are kept (Sorscher et al.).
+
+    Raises:
+        InputError: unknown method, or a share that is none.
     """
+    if unknown := set(methods) - set(SCORES):
+        raise InputError(f"Unknown score '{unknown.pop()}'. Choose one of: {', '.join(SCORES)}.")
+    if not all(0 < keep <= 1 for keep in keep_rates):
+        raise InputError(f"The share to keep is above 0 and up to 1, not {min(keep_rates)} to {max(keep_rates)}.")
     x, classes, rows = np.asarray(data.train), len(data.labels), []
     for name in dict.fromkeys(["random", *methods]):
         for seed in range(seeds):
@@ -90,18 +80,13 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
             with watch.running():
                 scores = SCORES[name](x, data.train_y, classes, seed)
             for side in ("random",) if name == "random" else ("hard", "easy"):
+                order = np.argsort(scores if side == "easy" else -scores, kind="stable")
                 for keep in keep_rates:
-                    part = _share_of(scores, keep, side != "easy")
+                    part = np.sort(order[:max(1, round(keep * len(order)))])
                     model = fit(x[part], data.train_y[part], classes)
                     rows.append({"method": name if name == side else f"{name}, {side}", "keep": keep, "seed": seed,
                                  "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds})
     return pd.DataFrame(rows)
-
-
-def _share_of(scores: np.ndarray, keep: float, hard: bool) -> np.ndarray:
-    """Numbers of the rows with the highest scores, or else the lowest, ascending."""
-    order = np.argsort(-scores if hard else scores, kind="stable")
-    return np.sort(order[:max(1, round(keep * len(order)))])
 
 
 def _course(x: np.ndarray, y: np.ndarray, classes: int, epochs: int, seed: int):

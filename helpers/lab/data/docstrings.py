@@ -56,9 +56,9 @@ def _harvest() -> pd.DataFrame:
 
 
 def _installed_digest() -> str:
-    found = sorted(folder.name + str(folder.stat().st_mtime_ns)
+    folders = sorted(folder.name + str(folder.stat().st_mtime_ns)
                    for packages in DOMAINS.values() for name in packages if (folder := _folder(name)))
-    return hashlib.sha256("".join(found).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join(folders).encode()).hexdigest()[:12]
 
 
 def _folder(package: str) -> Path | None:
