@@ -105,14 +105,6 @@ def test_exponents_of_made_up_times_are_found_again():
         assert found.exponent[kind] == pytest.approx(power, abs=0.02)
 
 
-def test_what_slows_all_lengths_of_a_round_leaves_the_exponent_certain():
-    slow = np.exp(np.random.default_rng(0).normal(0, 0.5, 9))
-    found = fit_exponents(pd.DataFrame([{"kind": "full", "length": length, "round": number,
-                                         "seconds": 1e-9 * length**2 * slow[number]}
-                                        for length in (256, 512, 1024) for number in range(9)]))
-    assert (found.low[0], found.high[0]) == pytest.approx((2.0, 2.0))
-
-
 def test_times_come_for_each_kind_length_and_round():
     found = attention_times([32, 64], ["full", "linear"], SMALL, rounds=3)
     assert len(found) == 2 * 2 * 3
