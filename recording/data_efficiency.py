@@ -81,7 +81,7 @@ def record_curves() -> None:
 
 
 def record_duplicates(tasks: dict[str, Task]) -> None:
-    """How much is said twice, and how much of what was put in is found."""
+    """How much is duplicated, and how many of the injected copies are found."""
     shares, quality = [], []
     for name, task in tasks.items():
         train, test = list(task.train["text"][:]), list(task.test["text"][:])

@@ -3,7 +3,6 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "options": ["USD_PER_LABEL"],
     "linear": ["fit"],
     "vectors": ["features", "Features"],
     "runs": ["paired_gains"],

@@ -1,4 +1,4 @@
-"""Texts that say the same twice: exactly, nearly, or in other words; and what they do to a model and to its test."""
+"""Duplicate texts, exact, near or in other words: the search, and what they do to a model and to its test."""
 
 import functools
 from collections.abc import Sequence
@@ -41,6 +41,10 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
 
     Raises:
         InputError: unknown method, or a threshold outside 0 to 1.
+
+    >>> from helpers.data_efficiency import find_duplicates
+    >>> find_duplicates(["where is my order", "a refund", "my order where is?"])[["row", "twin"]].values.tolist()
+    [[2, 0]]
     """
     if method not in THRESHOLDS:
         raise InputError(f"Unknown method '{method}'. Choose one of: {', '.join(THRESHOLDS)}.")
@@ -75,12 +79,17 @@ def groups_of(pairs: pd.DataFrame, count: int) -> np.ndarray:
 
 
 def deduplicated(texts: Sequence[str], method: str = "minhash", threshold: float | None = None) -> np.ndarray:
-    """(n,) bool, the rows to keep: the first one of each group of duplicates."""
+    """(n,) bool, the rows to keep: the first one of each group of duplicates.
+
+    >>> from helpers.data_efficiency import deduplicated
+    >>> deduplicated(["where is my order", "a refund", "Where  is my order"]).tolist()
+    [True, True, False]
+    """
     return groups_of(find_duplicates(texts, method, threshold), len(texts)) == np.arange(len(texts))
 
 
 def overlap(task: Task, method: str = "minhash", threshold: float | None = None) -> dict[str, float]:
-    """How much of the task is said twice, as shares.
+    """How much of the task is duplicated, as shares.
 
     Returns:
         within_train: rows that repeat an earlier one; test_in_train, validation_in_train: rows whose like is in

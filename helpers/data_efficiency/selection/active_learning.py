@@ -26,6 +26,12 @@ def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int
 
     Returns:
         (count,) row numbers, the most wanted first; fewer where fewer are left.
+
+    >>> import numpy as np
+    >>> from helpers.data_efficiency import choose_next
+    >>> x = np.array([[1, 0], [0, 1], [0.6, 0.8], [0.8, 0.6]], np.float32)
+    >>> sorted(choose_next(x, [0, 1], [0, 1], classes=2, strategy="margin", count=2).tolist())
+    [2, 3]
     """
     choose = strategy_named(strategy)
     labelled = np.asarray(labelled, np.int64)
