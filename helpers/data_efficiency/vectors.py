@@ -17,7 +17,6 @@ from helpers.lab.paths import cache
 from helpers.lab.training.weights import MINILM, find_weights
 
 LEXICAL_WIDTH = 256
-BATCH = 32
 _VERSION = 1
 
 
@@ -134,18 +133,7 @@ def _encoder() -> tuple[Any, Any]:
 
 
 def _minilm(texts: Sequence[str]) -> np.ndarray:
-    import torch
-
-    from helpers.lab.models.torch import device
-    from helpers.lab.training.tokenizer import pad
+    from helpers.lab.training.heads import embed_rows
 
     encoder, network = _encoder()
-    rows = encoder.encode(texts)
-    means = np.zeros((len(rows), network.config.hidden_size), np.float32)
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    with torch.inference_mode():
-        for start in range(0, len(order), BATCH):
-            part = order[start:start + BATCH]
-            ids, mask = (torch.from_numpy(array).to(device()) for array in pad([rows[row] for row in part]))
-            means[part] = network.embed(ids, mask).cpu().numpy()
-    return unit(means)
+    return unit(embed_rows(network, encoder.encode(texts)))
