@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from helpers.lab.data.augmentation import augment
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card
@@ -15,7 +16,6 @@ from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
 from helpers.model_optimization.distillation.students import student_of
 from helpers.model_optimization.distillation.teaching import Lesson, answers_of, steps_in, teach
-from helpers.model_optimization.distillation.transfer_set import augment
 from helpers.model_optimization.pruning.encoder_parts import require_torch
 from helpers.model_optimization.pruning.importance import importance_of
 from helpers.model_optimization.pruning.structured import sizes_of
