@@ -180,7 +180,7 @@ def answers_ms(page: Page, steps: int) -> tuple[list[float], list[float]]:
 
 def simulated_hour_row(browser: Browser) -> Row:
     """Notebook 5's panel under each policy: an hour of traffic, simulated four times for the interval."""
-    with serving("helpers.app.server.voila", "--pool=0") as address:
+    with serving("helpers.app.server", "--pool=0") as address:
         page = browser.new_page()
         page.goto(f"{address}voila/render/{CLOUD.name}")
         page.wait_for_selector(CHART, timeout=60_000)
@@ -211,7 +211,7 @@ def opened_rows(browser: Browser, times: int) -> list[Row]:
     path = f"voila/render/{NOTEBOOK.name}"
     rows = []
     for pool, name, target in ((1, "chart on screen, kernel preheated", 2.0), (0, "chart on screen, cold", 4.0)):
-        with serving("helpers.app.server.voila", f"--pool={pool}") as address:
+        with serving("helpers.app.server", f"--pool={pool}") as address:
             first, again, traffic = opening_s(browser, address + path, times, rest_s=12.0 if pool else 2.0)
         rows += [at_most(f"{name}, first visit", statistics.median(first), target, "s", min(first), max(first)),
                  at_most(f"{name}, next visit", statistics.median(again), target, "s", min(again), max(again))]
@@ -226,7 +226,7 @@ def answered_rows(browser: Browser, steps: int) -> list[Row]:
         cells = [nbformat.v4.new_code_cell(source.strip()) for source in CELLS]
         spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), Path(folder) / "answers.ipynb")
-        with serving("helpers.app.server.voila", "--pool=0", f"--notebooks={folder}") as address:
+        with serving("helpers.app.server", "--pool=0", f"--notebooks={folder}") as address:
             page = browser.new_page()
             page.goto(f"{address}voila/render/answers.ipynb")
             page.wait_for_selector(CHART)

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.page import CHART, chromium, serving
-from helpers.app.server.chunks import LIST, places
+from helpers.app.server.handlers import CHUNKS, places
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # Address on the server -> where Jupyter's data folders have it.
@@ -24,9 +24,9 @@ def listed(address: str) -> str | None:
 
 def main() -> None:
     """Open each page once, without the list, and write down what came."""
-    LIST.write_text("")
+    CHUNKS.write_text("")
     found: dict[str, None] = {}
-    with serving("helpers.app.server.voila", "--pool=0") as address, chromium() as browser:
+    with serving("helpers.app.server", "--pool=0") as address, chromium() as browser:
         for notebook in NOTEBOOKS:
             page = browser.new_page()
             page.on("request", lambda request: found.update({name: None} if (name := listed(request.url)) else {}))
@@ -34,7 +34,7 @@ def main() -> None:
             page.wait_for_selector(CHART, timeout=120_000)
             page.wait_for_timeout(2_000)
             page.close()
-    LIST.write_text("".join(f"{name}\n" for name in found))
+    CHUNKS.write_text("".join(f"{name}\n" for name in found))
     print(f"{len(found)} parts, {sum(places(name)[0].stat().st_size for name in found) / 1e6:.1f} MB")
 
 

@@ -51,7 +51,7 @@ def start_voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     with contextlib.ExitStack() as stack:
         def started(folder: Path, *options: str) -> str:
             port = free_port()
-            command = ["-m", "helpers.app.server.voila", "--port", str(port), "--no-browser",
+            command = ["-m", "helpers.app.server", "--port", str(port), "--no-browser",
                        "--notebooks", str(folder)]
             log = tmp_path_factory.mktemp("voila") / "log"
             stack.enter_context(serving([*command, *options], log, port, tmp_path_factory.mktemp("home")))

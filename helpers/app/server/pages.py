@@ -82,7 +82,7 @@ def describe(name: str, notebook: dict[str, Any]) -> Page:
                 f"voila/render/{urllib.parse.quote(name)}.ipynb", _result(name))
 
 
-def found(name: str) -> tuple[str, str]:
+def recorded_finding(name: str) -> tuple[str, str]:
     """The sentence that a notebook's page opens with, as helpers/facts/findings.json has it, and its date.
 
     `python -m recording.pictures` writes the file from the pages. Both are empty for any other notebook.
@@ -92,7 +92,7 @@ def found(name: str) -> tuple[str, str]:
 
 
 def _result(name: str) -> str:
-    finding, date = found(name)
+    finding, date = recorded_finding(name)
     first = re.split(r"(?<=[.])\s", finding)[0]
     return f"{first} ({date})" if first else ""
 
