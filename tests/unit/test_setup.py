@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.app.text.figures import change, cheaper, recorded
+from helpers.app import change, cheaper, recorded
 from helpers.app.server.pages import recorded_finding
 
 ROOT = Path(__file__).parents[2]

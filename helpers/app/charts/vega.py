@@ -1,6 +1,7 @@
 """Altair charts that draw with no network, share one Vega on a page, and follow its light or dark theme."""
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import anywidget
 import traitlets
 from altair.utils.schemapi import debug_mode
 
-from helpers.app.charts.bundle import FILE
+from helpers.app.charts import VEGA_BUNDLE
 
 _STATIC = Path(__file__).parents[1] / "static"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
@@ -37,7 +38,7 @@ def theme(dark: bool = False) -> dict[str, Any]:
                    "layout": {"bottom": {"anchor": "start", "direction": "vertical", "margin": 8}}},
         "text": {"color": text, "fill": text, "font": FONT, "fontSize": 12},
         "rule": {"color": faint}, "tick": {"color": text}, "point": {"size": 150, "strokeWidth": 2},
-        "style": {"told": {"stroke": text}, "one": {"stroke": faint, "strokeWidth": 1}},
+        "style": {"expected": {"stroke": text}, "no-gain": {"stroke": faint, "strokeWidth": 1}},
         "range": {"category": list(STRATEGY_COLOURS)},
     }
 
@@ -52,7 +53,7 @@ class VegaRuntime(anywidget.AnyWidget):
 @functools.cache
 def runtime() -> VegaRuntime:
     """The one runtime of this kernel."""
-    return VegaRuntime(packed=FILE.read_bytes())
+    return VegaRuntime(packed=VEGA_BUNDLE.read_bytes())
 
 
 class Chart(anywidget.AnyWidget):
@@ -99,8 +100,9 @@ def svg(chart: Chart | alt.TopLevelMixin, width: int = 720) -> str:
     spec = chart.spec if isinstance(chart, Chart) else chart.to_dict()
     if spec.get("width") == "container":
         spec = {**spec, "width": width}
-    return vl_convert.vegalite_to_svg(spec, vl_version=_minor(), config=theme())
+    return vl_convert.vegalite_to_svg(spec, vl_version=minor_version(), config=theme())
 
 
-def _minor() -> str:
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+def minor_version() -> str:
+    """Of the Vega-Lite that Altair writes for, such as 6.1."""
+    return re.match(r"v(\d+\.\d+)", alt.SCHEMA_VERSION)[1]
