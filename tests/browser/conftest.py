@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from servers import free_port, serving
 from watching import watched
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from helpers import doctor
+
+CHROMIUM = doctor.chromium()
 
 
 @pytest.fixture(scope="session")

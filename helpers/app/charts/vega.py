@@ -16,7 +16,7 @@ from helpers.app.charts import VEGA_BUNDLE
 _STATIC = Path(__file__).parents[1] / "static"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 REFERENCE_GREY = "#888888"  # stands out equally from a white and from a dark page
-# Okabe and Ito's colours, told apart by the colour-blind; yellow and black are left out: one theme hides them.
+# Okabe and Ito's colours, which the colour-blind can tell apart; yellow and black are left out: one theme hides them.
 STRATEGY_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 
@@ -59,7 +59,7 @@ def runtime() -> VegaRuntime:
 class Chart(anywidget.AnyWidget):
     """An Altair chart on the page. Give it another with `chart.show(new)`: the page keeps its place.
 
-    Not `alt.JupyterChart`: that one embeds each drawing anew, and waits for the kernel in between. This one keeps the
+    Not `alt.JupyterChart`: that one embeds each drawing again, and waits for the kernel in between. This one caches the
     drawings that were on the page, so that going back to a setting shows its chart at once.
     """
 

@@ -54,7 +54,7 @@ class Job(traitlets.HasTraits):
     its turn on the machine. `report.partial(result)` appends to `partials`. What compute returns
     becomes `result`. Observers are called from the thread that follows the worker.
 
-    The process is kept for the next job, since importing libraries takes longer than most jobs.
+    The process stays for the next job, since importing libraries takes longer than most jobs.
     It is ended, with all its children, by `cancel()` and at the kernel's exit.
     """
 

@@ -3,7 +3,7 @@
 Not a pool of loky, which is made for many short tasks whose results matter at their end: here one task reports how far
 it is and sends results while it runs, for which a pool would need a second channel, and a shared queue stays locked
 when its writer is killed. Cancel kills the one process in the midst of anything and says so at once, a kernel that is
-killed takes its process along even when that is deep in a library, and what ended it is told in a sentence.
+killed takes its process along even when that is deep in a library, and what ended it is reported in a sentence.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import psutil
 
 _LENGTH = struct.Struct(">Q")
-_LAST_WORDS = 8_000  # bytes of the worker's own output that go to the log when it dies
+_LAST_WORDS = 8_000  # bytes of the worker's output that go to the log when it dies
 _living: "weakref.WeakSet[Worker]" = weakref.WeakSet()
 
 

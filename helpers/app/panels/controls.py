@@ -1,4 +1,4 @@
-"""What a reader moves: the controls of a panel, kept in the page's address, and the slider of a guess."""
+"""What a reader moves: the controls of a panel, which the page's address holds too, and the slider of a guess."""
 
 import html
 import math

@@ -113,7 +113,7 @@ class JobButtons(ipywidgets.VBox):
         job: what is run.
         label: of the button that starts it.
         settings: gives the job's settings when that button is pressed.
-        status: where progress, failure and cancelling are said; what is said of a job that is done is the panel's.
+        status: shows progress, failure and cancelling; what it shows of a job that is done is up to the panel.
     """
 
     def __init__(self, job: Job, label: str, settings: Callable[[], dict[str, Any]], status: Status) -> None:

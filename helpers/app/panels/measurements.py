@@ -97,7 +97,7 @@ class Panel(PanelFrame):
 
     def _draw(self, _change: Any = None) -> None:
         self._top.value = verdict_html(self._verdict(self.records) if self.records else NOTHING)
-        # What the panel opens on is said by the chart's title and the page's headline.
+        # The chart's title and the page's headline already say what the panel opens on.
         self._top.layout.display = "none" if self.records and self.records == self._opened_on else None
         self._table.value = table_html(self.records) if self.records else ""
         if not self.records:

@@ -111,7 +111,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--base_url", default="/", help="path before all addresses, behind a reverse proxy")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
-    parser.add_argument("--pool", type=int, default=1, help="kernels kept ready for each page; 0 starts each on demand")
+    parser.add_argument("--pool", type=int, default=1, help="kernels held ready for each page; 0 starts each on demand")
     parser.add_argument("--idle", type=int, default=600, help="seconds until a kernel without a reader is ended")
     options = parser.parse_args(arguments)
     options.base_url = f"/{options.base_url.strip('/')}/" if options.base_url.strip("/") else "/"

@@ -3,8 +3,8 @@
 Voila's page loads its script in small parts (webpack's chunks), six at a time, each asked for by another one. A part
 that is on the page already is not asked for, so these are sent together, before the script itself. The list is in
 static/chunks.txt (`python -m recording.chunks` writes it, from what a browser loads); a part that another version of
-Voila does not have is left out, and one that is not listed is loaded as ever. Vega comes by a file of its own, side by
-side with the rest; where it does not, as in JupyterLab, the charts get it from the kernel.
+Voila does not have is left out, and one that is not listed is loaded as ever. Vega comes in a second file, loaded
+side by side; where it does not, as in JupyterLab, the charts get it from the kernel.
 """
 
 import asyncio
@@ -41,8 +41,8 @@ def places(name: str) -> list[Path]:
 
 def chunks() -> bytes:
     """The listed parts in one, gzip."""
-    found = [places(name) for name in CHUNKS.read_text(encoding="utf-8").split()]
-    text = b"".join(files[0].read_bytes() + b"\n;\n" for files in found if files)
+    listed = [places(name) for name in CHUNKS.read_text(encoding="utf-8").split()]
+    text = b"".join(files[0].read_bytes() + b"\n;\n" for files in listed if files)
     return gzip.compress(text, 6, mtime=0)
 
 
@@ -126,13 +126,13 @@ class NotFound(OurHandler):
 
 
 class Doctor(OurHandler):
-    """Runs `helpers.doctor` in a process of its own, for all readers together, and shows what it found."""
+    """Runs `helpers.doctor` in another process, once for all readers, and shows its checks."""
 
     _lock = asyncio.Lock()
     _latest: tuple[float, list[dict[str, Any]]] = (-MAX_AGE_S, [])
 
     async def get(self) -> None:
-        """What the doctor found."""
+        """The doctor's checks."""
         self.write(self.render_template("doctor.html", checks=await self._checks()))
 
     @classmethod

@@ -80,13 +80,13 @@ def headline_html(records: Sequence[Measurement]) -> str:
     chosen = best(records) or max(records[1:], key=lambda record: record.speedup)
     after = break_even(records[0], chosen, offer(DEFAULT_OFFER))
     if after is None:
-        repaid = ("never", f"repaid: no cheaper to run on {DEFAULT_OFFER}")
+        figure = ("never", f"break-even: no cheaper to run on {DEFAULT_OFFER}")
     elif after < 1:
-        repaid = ("at once", f"repaid: it took no extra work (on {DEFAULT_OFFER})")
+        figure = ("at once", f"break-even: it took no extra work (on {DEFAULT_OFFER})")
     else:
-        repaid = (count(after), f"predictions until its making is repaid, on {DEFAULT_OFFER}")
+        figure = (count(after), f"predictions to break even, on {DEFAULT_OFFER}")
     low, high = 100 * chosen.accuracy_delta_low, 100 * chosen.accuracy_delta_high
     times, times_low, times_high, word = ratio(chosen)
     return body + tiles_html([
         (f"{two(times)}x", f"{word} ({two(times_low)} to {two(times_high)})"),
-        (signed(100 * chosen.accuracy_delta), f"points of accuracy ({signed(low)} to {signed(high)})"), repaid])
+        (signed(100 * chosen.accuracy_delta), f"points of accuracy ({signed(low)} to {signed(high)})"), figure])

@@ -91,7 +91,7 @@ def test_what_is_no_recorded_table_is_said(tmp_path):
     (tmp_path / "odd.json").write_text("[1]")
     with pytest.raises(InputError, match=r"odd\.json is no recorded table"):
         app.recorded_table("odd", tmp_path)
-    with pytest.raises(InputError, match="no recorded results 'other'"):
+    with pytest.raises(InputError, match="Unknown recorded results 'other'"):
         app.recorded_table("other", tmp_path)
     with pytest.raises(InputError, match="no rows"):
         write_table(tmp_path / "empty.json", CURVES[:0])

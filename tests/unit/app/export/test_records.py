@@ -35,7 +35,7 @@ def test_something_else_is_refused():
 def test_recorded_results_are_marked_as_such(tmp_path):
     write_recorded(tmp_path / "made_up.jsonl", [record(provenance="measured")])
     assert recorded("made_up", tmp_path)[0].provenance == "recorded"
-    with pytest.raises(InputError, match="There are: made_up"):
+    with pytest.raises(InputError, match="Choose one of: made_up"):
         recorded("other", tmp_path)
 
 

@@ -182,7 +182,7 @@ def test_another_error_is_a_sentence_and_its_traceback_is_in_the_log(tmp_path, m
     job = Job(compute)
     job.start()
     assert job.wait(20)
-    assert job.error == "The measurement stopped with an error that is not your doing. ZeroDivisionError: secret detail"
+    assert job.error == "The measurement stopped with an error that is not your fault. ZeroDivisionError: secret detail"
 
 
 def test_what_a_library_prints_does_not_disturb_the_answers():

@@ -41,9 +41,9 @@ def test_an_error_while_exploring_is_a_sentence_and_the_next_setting_works(tmp_p
     slider = widgets.IntSlider(1, min=0, max=9)
     explore = Explore(lambda x: 1 // x, {"x": slider}, lambda y: f"y is {y}")
     slider.value = 0
-    wait_until(lambda: "not your doing" in explore._status.value)
+    wait_until(lambda: "not your fault" in explore._status.value)
     slider.value = 1
-    wait_until(lambda: "not your doing" not in explore._status.value)
+    wait_until(lambda: "not your fault" not in explore._status.value)
     assert "y is 1" in shown_text(explore)
 
 

@@ -75,7 +75,7 @@ def test_a_folder_without_notebooks_and_a_broken_notebook_are_sentences(tmp_path
     with pytest.raises(InputError, match="no notebook in"):
         derive(tmp_path)
     (tmp_path / "broken.ipynb").write_text("{")
-    with pytest.raises(InputError, match=r"broken\.ipynb is no notebook"):
+    with pytest.raises(InputError, match=r"broken\.ipynb is not a notebook"):
         derive(tmp_path)
 
 

@@ -9,14 +9,14 @@ from helpers.app import check, headline, table, verdict
 def test_the_headline_gives_three_figures():
     shown = headline([record(), record("fine", 2.0, 0.895, made_in_s=7200.0)]).data
     assert shown.count("class='app-figure'") == 3
-    assert "predictions until its making is repaid" in shown
+    assert "predictions to break even" in shown
 
 
-def test_what_took_no_extra_work_is_repaid_at_once():
+def test_what_took_no_extra_work_breaks_even_at_once():
     assert "<b>at once</b>" in headline([record(), record("fine", 2.0, 0.895)]).data
 
 
-def test_work_that_saves_nothing_is_never_repaid():
+def test_work_that_saves_nothing_never_breaks_even():
     assert "<b>never</b>" in headline([record(), record("slow", 0.5)]).data
 
 
