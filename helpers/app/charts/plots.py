@@ -65,7 +65,7 @@ def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: 
 
 @debug_mode(False)
 def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None, high: str | None = None, *,
-              title: str = "", value_title: str | None = None, provenance: str = "measured", percent: bool = False,
+              title: str = "", value_title: str | None = None, provenance: str = "measured",
               reference: float | None = None) -> alt.LayerChart:
     """A bar for each row, from the left, with its interval; the first row's is the reference, in grey.
 
@@ -73,7 +73,7 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
         frame: one row a bar, in the order of the bars.
         name, value: the columns of the names and of the values.
         low, high: the columns of the interval.
-        title, percent, provenance: as of `lines`.
+        title, provenance: as of `lines`.
         value_title: of the axis.
         reference: a value to draw as a line.
 
@@ -88,7 +88,7 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
     top = max([row["x"] for row in rows] + [row["high"] for row in rows if high] + [reference or 0.0])
     domain = [min(0.0, *(row["x"] for row in rows)), 1.08 * top or 1.0]
     across = parts.axis(alt.X, "x", value_title or value, alt.Scale(domain=domain, nice=False),
-                  format=_format([top], percent))
+                  format=_format([top], percent=False))
     up = parts.names_axis("name", names)
     base, colour = alt.Chart(alt.Data(values=rows)), palette.colour()
     layers = [base.mark_bar(height=6, opacity=0.4).encode(x=alt.X("zero:Q"), x2=alt.X2("x:Q"), y=up, color=colour)]

@@ -42,19 +42,17 @@ def replicas_spec(frame: pd.DataFrame, *, title: str | None = None) -> alt.Layer
 
 
 @debug_mode(False)
-def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None,
-                 title: str | None = None) -> alt.LayerChart:
+def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None) -> alt.LayerChart:
     """Median and 95th percentile of latency, on a log axis, and the latency target.
 
     Args:
         frame: with the columns t_s, p50_s and p95_s; NaN where nothing was answered.
         deadline_s: the target, drawn as a line.
-        title: the finding; computed by default.
     """
     parts.require(frame, "t_s", "p50_s", "p95_s")
     times, unit = _clock(frame)
     worst = float(frame["p95_s"].max())
-    title = title or f"p95 latency: at worst {f'{two(1e3 * worst)} ms' if worst < 1 else f'{two(worst)} s'}"
+    title = f"p95 latency: at worst {f'{two(1e3 * worst)} ms' if worst < 1 else f'{two(worst)} s'}"
     base = alt.Chart(_text_data(pd.DataFrame({"t": times, "p50": 1e3 * frame["p50_s"], "p95": 1e3 * frame["p95_s"]})))
     x = _time_axis(unit)
     colours = {"p95": STRATEGY_COLOURS[1], "p50": STRATEGY_COLOURS[4]}
@@ -67,19 +65,17 @@ def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None,
 
 
 @debug_mode(False)
-def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None = None,
-                 title: str | None = None) -> alt.LayerChart:
+def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None = None, title: str) -> alt.LayerChart:
     """What each way to run it costs, with intervals; the first row is the reference.
 
     Args:
         frame: columns name, usd_month, low and high; a column `note`, if there is one, stands beside the marks.
         guess: the participant's guess of how many times less than the reference: a number, or what `guess()` gave.
         paper: the same as predicted on paper.
-        title: the finding; computed by default.
+        title: the finding.
     """
     parts.require(frame, "name", "usd_month", "low", "high")
     rows = [_bill_row(row, index == 0) for index, row in enumerate(frame.to_dict("records"))]
-    title = title or cheapest_said(frame)
     ratios = (("your guess", parts.value_of(guess), parts.GUESS_DASH), ("on paper", paper, parts.PAPER_DASH))
     expected = [(text, rows[0]["usd_month"] / float(ratio), dash) for text, ratio, dash in ratios if ratio]
     top = max(1.08 * max(row["high"] for row in rows), *(1.05 * usd for _, usd, _ in expected), 0.0)
@@ -162,17 +158,6 @@ latency_over_time = parts.drawn(latency_spec, "latency_over_time")
 dollars_a_month = parts.drawn(dollars_spec, "dollars_a_month")
 break_even_chart = parts.drawn(break_even_spec, "break_even_chart")
 scaling_chart = parts.drawn(scaling_spec, "scaling_chart")
-
-
-def cheapest_said(frame: pd.DataFrame) -> str:
-    """The cheapest row against the first one, and whether their intervals are apart."""
-    first, rest = frame.iloc[0], frame.iloc[1:]
-    if rest.empty:
-        return f"{first['name']} costs ${two(first['usd_month'])} a month"
-    best = rest.loc[rest["usd_month"].idxmin()]
-    if best["high"] >= first["low"]:
-        return f"None of these is significantly cheaper than {first['name']} (95 %)"
-    return f"{best['name']} costs {two(first['usd_month'] / best['usd_month'])} times less than {first['name']}"
 
 
 def _bill_row(row: dict[str, Any], reference: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from altair.utils.schemapi import debug_mode
 from helpers.app.charts import VEGA_BUNDLE
 
 _STATIC = Path(__file__).parents[1] / "static"
+SVG_WIDTH = 720  # pixels of a chart in a file
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 REFERENCE_GREY = "#888888"  # stands out equally from a white and from a dark page
 # Okabe and Ito's colours, which the colour-blind can tell apart; yellow and black are left out: one theme hides them.
@@ -74,9 +75,9 @@ class Chart(anywidget.AnyWidget):
     _runtime = traitlets.Unicode().tag(sync=True)
     _themes = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, chart: alt.TopLevelMixin | Mapping[str, Any], **kwargs: Any):
+    def __init__(self, chart: alt.TopLevelMixin | Mapping[str, Any]):
         super().__init__(spec=spec_of(chart), _runtime="IPY_MODEL_" + runtime().model_id,
-                         _themes={"light": theme(), "dark": theme(dark=True)}, **kwargs)
+                         _themes={"light": theme(), "dark": theme(dark=True)})
         self.layout.width = "100%"
 
     def show(self, chart: alt.TopLevelMixin | Mapping[str, Any]) -> None:
@@ -93,13 +94,13 @@ def spec_of(chart: alt.TopLevelMixin | Mapping[str, Any]) -> dict[str, Any]:
     return dict(chart) if isinstance(chart, Mapping) else chart.to_dict(validate=False)
 
 
-def svg(chart: Chart | alt.TopLevelMixin, width: int = 720) -> str:
+def svg(chart: Chart | alt.TopLevelMixin) -> str:
     """The chart as SVG in the light theme, for a file that is sent on."""
     import vl_convert
 
     spec = chart.spec if isinstance(chart, Chart) else chart.to_dict()
     if spec.get("width") == "container":
-        spec = {**spec, "width": width}
+        spec = {**spec, "width": SVG_WIDTH}
     return vl_convert.vegalite_to_svg(spec, vl_version=minor_version(), config=theme())
 
 

@@ -80,10 +80,10 @@ class Guess(traitlets.HasTraits):
 
     value = traitlets.Float()
 
-    def __init__(self, label: str, low: float, high: float, value: float):
-        super().__init__(value=value)
+    def __init__(self, label: str, low: float, high: float):
+        super().__init__(value=(low + high) / 2)
         self.label = label
-        self.slider = ipywidgets.FloatSlider(value=value, min=low, max=high, step=(high - low) / 100,
+        self.slider = ipywidgets.FloatSlider(value=self.value, min=low, max=high, step=(high - low) / 100,
                                              readout_format=".2g", layout={"width": "min(100%, 480px)"})
         self.slider.description_allow_html = False
         self.slider.tooltip = label
@@ -95,22 +95,21 @@ class Guess(traitlets.HasTraits):
         return f"Your guess of {self.label}: {two(self.value)}"
 
 
-def guess(label: str, low: float, high: float, value: float | None = None) -> Guess:
+def guess(label: str, low: float, high: float) -> Guess:
     """Ask the participant before the result is shown; the slider appears at once.
 
     Args:
         label: what is to be guessed, as in 'speed-up after zeroing half of the weights'.
-        low, high: the ends of the slider.
-        value: where it stands first; the middle by default.
+        low, high: the ends of the slider, which stands in the middle at first.
 
     Returns:
         An object whose `value` is the guess. Hand it to a chart.
     """
     if not low < high:
         raise InputError(f"A guess needs low < high, not {low} and {high}.")
-    asked = Guess(label, low, high, (low + high) / 2 if value is None else min(high, max(low, value)))
-    display(HTML(style()), asked.widget)
-    return asked
+    slider = Guess(label, low, high)
+    display(HTML(style()), slider.widget)
+    return slider
 
 
 def as_text(control: ipywidgets.Widget) -> str | None:

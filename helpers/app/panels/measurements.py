@@ -1,6 +1,6 @@
 """A panel for expensive measurements: recorded results at once, fresh ones on request."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ipywidgets
@@ -33,7 +33,6 @@ class Panel(PanelFrame):
         controls: setting name -> widget.
         recorded: records to open with. The first is the reference.
         chart: records -> chart; accuracy against cost by default.
-        verdict: records -> the sentence on top.
         name: goes before the settings in the page's address and is the name of downloads.
 
     `records` holds what is shown; a fresh record takes the place of the same model's.
@@ -42,9 +41,8 @@ class Panel(PanelFrame):
     records = traitlets.List()
 
     def __init__(self, compute: Callable[..., Any], controls: Controls, recorded: Iterable[Measurement] = (), *,
-                 chart: Callable[[list[Measurement]], Any] = cost_spec,
-                 verdict: Callable[[Sequence[Measurement]], str] = finding, name: str = ""):
-        self._compute, self._chart, self._verdict, self._name = compute, chart, verdict, name or "results"
+                 chart: Callable[[list[Measurement]], Any] = cost_spec, name: str = ""):
+        self._compute, self._chart, self._name = compute, chart, name or "results"
         self.job = Job(compute)
         self._seen = 0  # partial results that are already shown
         self._problem = ""  # what was wrong with the results of a run that ended well
@@ -70,7 +68,7 @@ class Panel(PanelFrame):
 
     def _report(self) -> str:
         """The stand-alone report of what is shown."""
-        sentence = self._verdict(self.records) if self.records else NOTHING
+        sentence = finding(self.records) if self.records else NOTHING
         charts = [self._chart(self.records), speedup_spec(self.records)] if self.records else []
         return records_page(self._name, sentence, self.records, charts, self._box.settings())
 
@@ -96,7 +94,7 @@ class Panel(PanelFrame):
             self._problem = "The measurement ran to its end but returned no records to show."
 
     def _draw(self, _change: Any = None) -> None:
-        self._top.value = verdict_html(self._verdict(self.records) if self.records else NOTHING)
+        self._top.value = verdict_html(finding(self.records) if self.records else NOTHING)
         # The chart's title and the page's headline already say what the panel opens on.
         self._top.layout.display = "none" if self.records and self.records == self._opened_on else None
         self._table.value = table_html(self.records) if self.records else ""

@@ -60,8 +60,8 @@ def configure_plain(config: Any) -> None:
     config.VoilaConfiguration.page_config_hook = _with_pages_of_folder
 
 
-def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_url: str = "/", pool: int = 1,
-                idle_s: int = 600, browser: bool = False) -> Any:
+def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str, pool: int, idle_s: int,
+                browser: bool) -> Any:
     """Voila with this project's settings; `start()` serves. Call `prepare_environment` before."""
     from traitlets.config import Config
     from voila.configuration import VoilaConfiguration
