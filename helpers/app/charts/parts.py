@@ -179,9 +179,11 @@ class Span:
 
     @classmethod
     def around(cls, values: Sequence[float], log: bool = False) -> "Span":
-        """From the smallest to the largest value, with some room."""
+        """From the smallest to the largest value, with the room that Vega leaves: more on a linear axis, whose ends are
+        round numbers, than on a logarithmic one.
+        """
         low, high = (math.log(end) if log else float(end) for end in (min(values), max(values)))
-        room = 0.08 * (high - low) or 1.0
+        room = (0.03 if log else 0.08) * (high - low) or 1.0
         return cls(math.exp(low - room), math.exp(high + room), True) if log else cls(low - room, high + room)
 
     def share(self, value: float) -> float:

@@ -84,7 +84,8 @@ def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None 
     y = parts.names_axis("name", [row["name"] for row in rows])
     base = alt.Chart(alt.Data(values=rows))
     palette = parts.Palette("kind", ["reference", "candidate"], [REFERENCE_GREY, STRATEGY_COLOURS[0]])
-    legend = alt.Legend(title="simulated: dashed diamonds", symbolType="diamond", symbolDash=parts.DASHED)
+    legend = alt.Legend(title="simulated: dashed diamonds", symbolType="diamond", symbolDash=parts.DASHED,
+                        symbolFillColor="transparent")
     tooltip = parts.tooltips({field: field for field in ("name", "bill", "note", "provenance")})
     intervals = base.mark_rule(strokeWidth=1.5, strokeDash=parts.DASHED)
     layers = [intervals.encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"), y=y, color=palette.colour(legend)),
@@ -95,7 +96,8 @@ def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None 
                        align="right")
     description = "; ".join(f"{row['name']}: {row['bill']}" + (f", {row['note']}" if row["note"] else "")
                             for row in rows)
-    return parts.finished(layers, title, description, max(120, 48 * len(rows)))
+    return parts.finished(layers, title, description, max(120, 48 * len(rows)),
+                          resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))
 
 
 @debug_mode(False)
