@@ -9,13 +9,15 @@ import functools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import altair as alt
-import pandas as pd
 
 from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS, Chart
 from helpers.lab.errors import InputError
+
+if TYPE_CHECKING:  # most pages open without it
+    import pandas as pd
 
 PROVENANCES = ("measured", "recorded", "simulated")
 DASHED = [6, 3]  # simulated
@@ -41,7 +43,7 @@ def drawn(spec: Callable[P, alt.LayerChart], name: str) -> Callable[P, Chart]:
     return draw
 
 
-def require(frame: pd.DataFrame, *columns: str) -> None:
+def require(frame: "pd.DataFrame", *columns: str) -> None:
     """Raise InputError for the first of these columns that the frame lacks."""
     if missing := [column for column in columns if column not in frame]:
         raise InputError(f"This chart needs a column '{missing[0]}'; the frame has: "

@@ -36,3 +36,9 @@ def test_charts_come_without_the_grammar_that_takes_seconds():
             "print('altair' in sys.modules, 'lark' in sys.modules)")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "True False", run.stderr
+
+
+def test_a_panel_of_measurements_opens_without_pandas():
+    code = "import sys; from helpers.app import Panel, headline, guess, chart; print('pandas' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "False", run.stderr
