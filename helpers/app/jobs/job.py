@@ -181,8 +181,8 @@ def progress(label: str) -> Progress:
     """Show a bar under the cell, and return what long functions report to; the kernel's stop button is the way out.
 
     >>> from helpers import app
-    >>> report = app.progress("Simulating")
-    >>> report(0.5, "hour 12 of 24")
+    >>> report = app.progress("Simulating")  # doctest: +SKIP
+    >>> report(0.5, "hour 12 of 24")  # doctest: +SKIP
     """
     bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "min(100%, 480px)"})
     text = ipywidgets.HTML(f"{html.escape(label)}: starting")
