@@ -1,4 +1,4 @@
-"""Charts of plain frames: what happens over time, what it costs a month, where two prices meet, how work scales.
+"""Charts of plain frames: what happens over time, monthly cost, break-even between offers, and scaling.
 
 The `_spec` functions give what `Explore` takes: it has a place for the chart already. The tests check them; the page
 need not.
@@ -125,7 +125,7 @@ def break_even_spec(frame: pd.DataFrame, meeting: pd.DataFrame, *, title: str) -
 
 @debug_mode(False)
 def scaling_spec(predicted: pd.DataFrame, measured: pd.DataFrame, *, title: str) -> alt.LayerChart:
-    """What n workers do in the time of one: measured points on a predicted band, and the ideal in grey.
+    """Speed-up of n workers over one: measured points on a predicted band, and the ideal in grey.
 
     Args:
         predicted: columns workers, speedup, speedup_low and speedup_high.
@@ -135,7 +135,7 @@ def scaling_spec(predicted: pd.DataFrame, measured: pd.DataFrame, *, title: str)
     parts.require(predicted, "workers", "speedup", "speedup_low", "speedup_high")
     parts.require(measured, "workers", "speedup")
     x = parts.axis(alt.X, "workers", "workers", parts.log_scale(base=2), values=list(predicted["workers"]), format="d")
-    y = parts.axis(alt.Y, "speedup", "times as much as one worker", parts.log_scale(base=2), format="~g", tickCount=6)
+    y = parts.axis(alt.Y, "speedup", "speed-up over one worker", parts.log_scale(base=2), format="~g", tickCount=6)
     most = [{"workers": n, "speedup": n, "kind": "ideal"} for n in predicted["workers"]]
     band = alt.Chart(alt.Data(values=[{**row, "kind": "on paper, with 95 % band"}
                                       for row in predicted.to_dict("records")]))

@@ -67,7 +67,7 @@ def as_csv(measurements: Iterable[Measurement]) -> str:
 
 def as_json(measurements: Iterable[Measurement]) -> str:
     """Every field of the records, with settings and machine, as a JSON list."""
-    return json.dumps([dataclasses.asdict(record) for record in measurements], ensure_ascii=False, indent=1)
+    return rows_json([dataclasses.asdict(record) for record in measurements])
 
 
 def rows_of(result: Any) -> list[dict[str, Any]] | None:

@@ -1,4 +1,4 @@
-"""Panels for people who judge rows: review doubtful labels, or label what a strategy asks for."""
+"""Panels for annotators: review doubtful labels, or label the rows that a strategy asks for."""
 
 import html
 import tempfile
@@ -28,7 +28,7 @@ class ReviewPanel(PanelFrame):
             path, decisions, decide(row, action, label), undo() and cleaned().
         texts, labels: the rows to begin with.
         flags: columns row, given, suggested, doubt; most doubtful first.
-        usd_per_review: what a look at a row costs.
+        usd_per_review: the cost of reviewing one row.
         check: `check(report, path)` runs in another process on a file that the reader names or uploads, and gives
             {"texts", "labels", "flags"} to go on with. Without it there is no place for a file.
     """
@@ -73,7 +73,7 @@ class ReviewPanel(PanelFrame):
         for name, button in self._buttons.items():
             button.disabled = not done if name == "undo" else flag is None
         if flag is None:
-            self._row.value = "<p>Every doubtful row has been looked at.</p>"
+            self._row.value = "<p>Every doubtful row has been reviewed.</p>"
         else:
             self._choice.value = flag["suggested"]
             self._row.value = _shown(self.review.texts[int(flag["row"])], flag)
@@ -113,7 +113,7 @@ class ReviewPanel(PanelFrame):
 
 
 class LabelPanel(PanelFrame):
-    """The reader labels the rows that a strategy asks for; the curve beside that of a twin who labels at random.
+    """The reader labels the rows that a strategy asks for; their learning curve stands beside that of random selection.
 
     Args:
         texts: all rows. labels: names of the classes.
