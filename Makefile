@@ -55,7 +55,7 @@ browser:
 		|| $(call apt,chromium) || { echo "$(NEED_BROWSER)" >&2; exit 1; }
 
 apps: setup ## all five notebooks as pages on 127.0.0.1, PORT=8866
-	@$(RUN) -m helpers.app.server.voila --port $(PORT)
+	@$(RUN) -m helpers.app.server --port $(PORT)
 
 lab: setup ## the first notebook in JupyterLab
 	@$(RUN) -m jupyterlab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.app import recorded
-from helpers.app.server.pages import found
-from helpers.app.text.figures import change, cheaper
+from helpers.app import change, cheaper, recorded
+from helpers.app.server.pages import recorded_finding
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -92,7 +91,7 @@ def test_ci_runs_the_tests_and_nothing_else():
 
 @pytest.mark.parametrize("notebook", sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")))
 def test_the_readme_says_what_the_pages_say(notebook):
-    finding, date = found(notebook)
+    finding, date = recorded_finding(notebook)
     section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"\n### {notebook[0]} ")[1].split("\n### ")[0]
     assert finding in section
     assert date in section

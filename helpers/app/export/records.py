@@ -38,7 +38,7 @@ def _recording(name: str, ending: str, folder: Path | None) -> Path:
     path = folder / f"{name}{ending}"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob(f"*{ending}"))) or "none yet"
-        raise InputError(f"There are no recorded results '{name}'. There are: {known}.")
+        raise InputError(f"Unknown recorded results '{name}'. Choose one of: {known}.")
     return path
 
 
@@ -46,10 +46,10 @@ def listed(measurements: Any) -> list[Measurement]:
     """A plain list from one record, several, or the result of `helpers.lab.compare`."""
     if isinstance(measurements, Measurement):
         return [measurements]
-    found = list(getattr(measurements, "measurements", measurements))
-    if wrong := next((item for item in found if not isinstance(item, Measurement)), None):
+    records = list(getattr(measurements, "measurements", measurements))
+    if wrong := next((item for item in records if not isinstance(item, Measurement)), None):
         raise InputError(f"A list of Measurement records is needed here, not of {type(wrong).__name__}.")
-    return found
+    return records
 
 
 def replaced(shown: Iterable[Measurement], fresh: Iterable[Measurement]) -> list[Measurement]:
@@ -67,7 +67,7 @@ def as_csv(measurements: Iterable[Measurement]) -> str:
 
 def as_json(measurements: Iterable[Measurement]) -> str:
     """Every field of the records, with settings and machine, as a JSON list."""
-    return json.dumps([dataclasses.asdict(record) for record in measurements], ensure_ascii=False, indent=1)
+    return rows_json([dataclasses.asdict(record) for record in measurements])
 
 
 def rows_of(result: Any) -> list[dict[str, Any]] | None:

@@ -2,17 +2,17 @@
 
 import gzip
 
-from helpers.app.server.chunks import LIST, SCRIPTS, Script, chunks, places
+from helpers.app.server.handlers import CHUNKS, SCRIPTS, Script, chunks, places
 
 
 def test_the_installed_voila_has_every_listed_part():
     """Else the list is another version's: python -m recording.chunks writes it anew."""
-    assert [name for name in LIST.read_text().split() if not places(name)] == []
+    assert [name for name in CHUNKS.read_text().split() if not places(name)] == []
 
 
 def test_the_file_holds_each_part_once():
     text = gzip.decompress(chunks())
-    parts = [places(name)[0].read_bytes() for name in LIST.read_text().split()]
+    parts = [places(name)[0].read_bytes() for name in CHUNKS.read_text().split()]
     assert len(parts) > 50
     assert [text.count(part) for part in parts] == [1] * len(parts)
 

@@ -5,23 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ipywidgets as widgets
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from helpers.app import Explore, run
+from helpers.app import run
 from helpers.app.export.scripts import explore_script
-from helpers.lab.errors import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 CELLS = ["""
 import json
 import math as maths
 from collections import Counter, namedtuple
 from fractions import Fraction as F
 from functools import lru_cache
-from helpers.app.charts.labels import Mark
+from helpers.app.charts.parts import Mark
 from helpers.app.export.scripts import explore_script
 
 TASK, TEST, ROWS, SIZES = "tickets", None, 3, {"a": [1, 2], "b": (0.5,), "c": {float("inf")}}
@@ -91,28 +89,4 @@ def test_what_cannot_be_copied_is_a_sentence(printed):
 
 
 def test_a_function_of_a_package_is_imported():
-    assert explore_script(run, {"x": 1}).splitlines()[0] == "from helpers.app.jobs.running import run"
-
-
-def test_a_panel_tells_when_its_code_cannot_be_copied(tmp_path, monkeypatch):
-    monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
-    explore = Explore(lambda x: x, {"x": widgets.IntSlider(1)}, str)
-    code = explore.children[2].children[1]
-    code._handle_custom_msg({}, [])
-    assert "written with def" in explore._status.value
-
-
-def test_a_computation_runs_without_its_panel(capsys):
-    from test_app_records import record
-
-    def compute(report, speedup):
-        report(None, "1 run ahead")
-        report(0.5, "timing")
-        report.partial(record("fast", 9.0))
-        return [record(), record("fast", speedup)] if speedup > 1 else None
-
-    assert [(r.model, r.speedup) for r in run(compute, speedup=2.0)] == [("fast", 2.0), ("base", 1.0)]
-    assert [r.speedup for r in run(compute, speedup=1.0)] == [9.0]
-    assert capsys.readouterr().err.splitlines()[:2] == ["waiting 1 run ahead", " 50% timing"]
-    with pytest.raises(InputError):
-        run(lambda report: "text")
+    assert explore_script(run, {"x": 1}).splitlines()[0] == "from helpers.app.jobs.job import run"

@@ -1,14 +1,10 @@
-"""Charts: what is drawn, what is said about it, and the Vega that draws it."""
+"""Accuracy against cost, and speed-ups: what is drawn, and what is said about it."""
 
 import altair as alt
 import pytest
-from test_app_records import record
+from app_helpers import record
 
-from helpers.app import Chart, chart, speedups, svg
 from helpers.app.charts.accuracy_cost import cost_spec, speedup_spec
-from helpers.app.charts.bundle import version
-from helpers.app.charts.labels import HEIGHT, WIDTH, Mark, places
-from helpers.app.charts.vega import runtime, theme
 from helpers.app.text.tables import table_html
 
 RECORDS = [record(), record("small", 2.0, 0.89, strategy="pruning"),
@@ -25,17 +21,6 @@ def rows(spec: alt.LayerChart) -> list[dict]:
 def texts(spec: alt.LayerChart) -> list[str]:
     return [layer["data"]["values"][0].get("text") or layer["data"]["values"][0]["model"]
             for layer in spec.to_dict()["layer"] if layer["mark"]["type"] == "text"]
-
-
-def test_the_shipped_vega_is_altairs():
-    assert version() == alt.SCHEMA_VERSION
-
-
-def test_charts_share_one_runtime():
-    first, second = chart(RECORDS), speedups(RECORDS)
-    assert first._runtime == second._runtime == f"IPY_MODEL_{runtime().model_id}"
-    assert len(runtime().packed) < 400_000
-    assert "packed" not in first.get_state()
 
 
 def test_the_cost_interval_is_that_of_the_speed_up():
@@ -77,35 +62,6 @@ def test_a_screen_reader_hears_the_finding_and_every_record(spec):
         assert shown.model in said
     assert said.startswith("quick costs 3.0x less") is False  # 0.88 +- 0.01 may lose more than two points
     assert "No clear winner" in said
-
-
-@pytest.mark.parametrize("records", [RECORDS, RECORDS[:1]])
-@pytest.mark.parametrize("spec", [cost_spec, speedup_spec])
-def test_a_file_that_is_sent_on_gets_an_svg(spec, records):
-    drawn = svg(Chart(spec(records)))
-    assert drawn.startswith("<svg")
-    assert "base" in drawn
-
-
-def test_updating_a_chart_keeps_the_widget():
-    shown = chart(RECORDS[:2])
-    shown.show(cost_spec(RECORDS))
-    assert "quick" in str(shown.spec)
-
-
-def test_names_do_not_cover_each_other():
-    marks = [Mark(f"a long name {n}", 1.0, 0.9, 1.1, 0.9, 0.88, 0.92) for n in range(4)]
-    assert len(set(places(marks, (0.1, 10), (0.8, 1.0)))) == 4
-
-
-def test_a_name_at_the_edge_stays_inside():
-    align, dx, _ = places([Mark("a rather long name", 9.9, 9.8, 10, 0.9, 0.88, 0.92)], (0.1, 10), (0.8, 1.0))[0]
-    assert (align, dx < 0) == ("right", True)
-    assert WIDTH > HEIGHT
-
-
-def test_dark_labels_are_light():
-    assert theme(dark=True)["axis"]["labelColor"] > theme()["axis"]["labelColor"]
 
 
 @pytest.mark.parametrize(("count", "beside"), [(4, ["base", "m1", "m2", "m3"]), (5, ["1", "2", "3", "4", "5"])])

@@ -5,8 +5,9 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from app_helpers import wait_until
 
-from helpers.app.jobs.processes import kill_all
+from helpers.app.panels import labelling
 from helpers.app.panels.labelling import LabelPanel, ReviewPanel
 from helpers.data_efficiency import Review
 
@@ -14,12 +15,6 @@ TEXTS = ["where is it", "<b>refund</b> me", "broken again"]
 LABELS = ["parcel", "parcel", "money"]
 FLAGS = pd.DataFrame({"row": [1, 2], "given": ["parcel", "money"], "suggested": ["money", "parcel"],
                       "doubt": [0.9, 0.4]})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_worker_left():
-    yield
-    kill_all()
 
 
 @pytest.fixture
@@ -73,10 +68,10 @@ def test_a_file_takes_the_place_of_the_rows(tmp_path):
     path.write_text("text,label\nmine one,a\nmine two,b\n")
     panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / f"{len(texts)}.jsonl"), TEXTS, LABELS,
                         FLAGS, usd_per_review=0.25, check=checked)
-    panel._run.click()
+    panel._check.run.click()
     assert "Name a file" in panel._status.value
     panel._path.value = str(path)
-    panel._run.click()
+    panel._check.run.click()
     end = time.monotonic() + 30
     while "mine one" not in panel._row.value:
         assert time.monotonic() < end, panel._status.value
@@ -84,15 +79,15 @@ def test_a_file_takes_the_place_of_the_rows(tmp_path):
     assert panel._choice.options == ("a", "b")
 
 
-def test_labels_are_asked_for_in_the_strategys_order_and_the_curve_has_both_arms():
+def test_labels_are_asked_for_in_the_strategys_order_and_the_curve_has_both_arms(monkeypatch):
     scored = []
 
     def score(rows, given, who):
         scored.append((list(rows), list(given), who))
         return 0.5 if who == "you" else 0.25
 
-    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: int(np.setdiff1d([2, 1, 0], rows).max()), score,
-                       every=2)
+    monkeypatch.setattr(labelling, "LABELS_PER_POINT", 2)
+    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: int(np.setdiff1d([2, 1, 0], rows).max()), score)
     assert "broken again" in panel._text.value
     panel.answer("money")
     panel.answer("parcel")
@@ -104,3 +99,29 @@ def test_labels_are_asked_for_in_the_strategys_order_and_the_curve_has_both_arms
     panel.answer("money")
     panel.answer("parcel")
     assert "All rows are labelled." in panel._status.value
+
+
+def test_the_curve_is_drawn_again_after_each_of_its_points(monkeypatch):
+    monkeypatch.setattr(labelling, "LABELS_PER_POINT", 1)
+    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: len(rows), lambda rows, given, who: 0.5)
+    titles = []
+    for _ in TEXTS:
+        panel.answer("money")
+        chart = panel._chart.children[0]
+        titles.append(" ".join(chart.spec["title"]["text"]))
+    assert [title.split(" after ")[1] for title in titles] == ["1 labels", "2 labels", "3 labels"]
+
+
+def test_cancelling_the_check_of_a_file_is_said(tmp_path):
+    def endless(report, path):
+        report(0.1, "counting")
+        time.sleep(60)
+
+    (tmp_path / "own.csv").write_text("text,label\nmine,a\n")
+    panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), TEXTS, LABELS, FLAGS,
+                        usd_per_review=0.25, check=endless)
+    panel._path.value = str(tmp_path / "own.csv")
+    panel._check.run.click()
+    wait_until(lambda: "counting" in panel._status.value)
+    panel._check.cancel.click()
+    wait_until(lambda: "Cancelled" in panel._status.value)

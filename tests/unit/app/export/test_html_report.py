@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import altair as alt
 import pandas as pd
 import pytest
-from test_app_records import record
+from app_helpers import record
 
 from helpers.app.charts.accuracy_cost import cost_spec, speedup_spec
 from helpers.app.export.html_report import figure, records_page

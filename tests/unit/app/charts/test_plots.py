@@ -8,7 +8,7 @@ from altair.utils.schemapi import debug_mode
 
 from helpers import app
 from helpers.app.charts.plots import bars_spec, dots_spec, lines_spec
-from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS
+from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS, svg
 from helpers.lab import InputError, write_table
 
 CURVES = pd.DataFrame({"labels": [5, 50, 500] * 2, "accuracy": np.array([0.4, 0.7, 0.9, 0.5, 0.8, 0.9]),
@@ -32,7 +32,7 @@ def layers(chart: alt.LayerChart, mark: str) -> list[dict]:
 def test_every_chart_is_valid_draws_without_a_page_and_speaks_to_a_screen_reader(name):
     with debug_mode(True):
         spec = CHARTS[name](provenance="recorded").to_dict()
-    assert app.svg(CHARTS[name]()).startswith("<svg")
+    assert svg(CHARTS[name]()).startswith("<svg")
     assert spec["description"].startswith("Margin wins" if name == "lines" else "Compiled wins")
     assert spec["title"]["subtitle"] == ["Marks: recorded"]
 
@@ -69,9 +69,10 @@ def test_rows_without_a_value_are_left_out():
 
 
 @pytest.mark.parametrize(("draw", "said"), [
-    (lambda: app.lines(CURVES, "labels", "score"), "needs the column 'score'"),
+    (lambda: app.lines(CURVES, "labels", "score"), "needs a column 'score'"),
     (lambda: app.bars(BARS[:0], "runtime", "speedup"), "nothing to draw"),
-    (lambda: app.dots(BARS, "speedup", "low", "runtime", provenance="guessed"), "not 'guessed'"),
+    (lambda: app.dots(BARS, "speedup", "low", "runtime", provenance="guessed"),
+     "Unknown provenance 'guessed'. Choose one of: measured, recorded, simulated"),
 ])
 def test_bad_input_is_one_sentence(draw, said):
     with pytest.raises(InputError, match=said):
@@ -90,7 +91,7 @@ def test_what_is_no_recorded_table_is_said(tmp_path):
     (tmp_path / "odd.json").write_text("[1]")
     with pytest.raises(InputError, match=r"odd\.json is no recorded table"):
         app.recorded_table("odd", tmp_path)
-    with pytest.raises(InputError, match="no recorded results 'other'"):
+    with pytest.raises(InputError, match="Unknown recorded results 'other'"):
         app.recorded_table("other", tmp_path)
     with pytest.raises(InputError, match="no rows"):
         write_table(tmp_path / "empty.json", CURVES[:0])

@@ -1,4 +1,4 @@
-"""All notebooks as pages: `python -m helpers.app.server.voila`."""
+"""All notebooks as pages: `python -m helpers.app.server`."""
 
 import argparse
 import os
@@ -45,7 +45,7 @@ def configure(config: Any, *, idle_s: int = 600) -> None:
         "allow_theme_override": "NOTEBOOK",  # ?theme= would go into the page unescaped
         "extension_allowlist": EXTENSIONS,  # the others fail in the console and cost load time
         "file_allowlist": [r".*\.(png|jpg|gif|svg)"],
-        "multi_kernel_manager_class": "helpers.app.server.kernels.GraceKernelManager",
+        "multi_kernel_manager_class": "helpers.app.server.handlers.GraceKernelManager",
     })
     config.VoilaExecutor.cell_error_instruction = CELL_FAILED
     config.MappingKernelManager.cull_idle_timeout = idle_s  # a browser that vanishes leaves its kernel
@@ -60,14 +60,13 @@ def configure_plain(config: Any) -> None:
     config.VoilaConfiguration.page_config_hook = _with_pages_of_folder
 
 
-def make_server(build: Path, pages: Sequence[Page], *, port: int = 8866, base_url: str = "/", pool: int = 1,
-                idle_s: int = 600, browser: bool = False) -> Any:
+def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str, pool: int, idle_s: int,
+                browser: bool) -> Any:
     """Voila with this project's settings; `start()` serves. Call `prepare_environment` before."""
     from traitlets.config import Config
     from voila.configuration import VoilaConfiguration
 
-    from helpers.app.server.chunks import SCRIPTS
-    from helpers.app.server.handlers import PageServer
+    from helpers.app.server.handlers import SCRIPTS, PageServer
 
     scripts = {name: script.address for name, script in SCRIPTS.items()}
     config = Config()
@@ -90,11 +89,11 @@ def has_display() -> bool:
 
 
 def _with_pages(pages: Sequence[Page], scripts: Mapping[str, str] | None = None) -> Any:
-    told = [vars(page) for page in pages]
+    facts = [vars(page) for page in pages]
 
     def hook(page_config: dict[str, Any], **_about: Any) -> dict[str, Any]:
         # The landing page reads the dictionary, the pages what is returned.
-        page_config.update(pages=told, scripts=scripts)
+        page_config.update(pages=facts, scripts=scripts)
         return page_config
 
     return hook
@@ -107,12 +106,12 @@ def _with_pages_of_folder(page_config: dict[str, Any], *, settings: dict[str, An
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m helpers.app.server.voila", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m helpers.app.server", description=__doc__)
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--base_url", default="/", help="path before all addresses, behind a reverse proxy")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
-    parser.add_argument("--pool", type=int, default=1, help="kernels kept ready for each page; 0 starts each on demand")
+    parser.add_argument("--pool", type=int, default=1, help="kernels held ready for each page; 0 starts each on demand")
     parser.add_argument("--idle", type=int, default=600, help="seconds until a kernel without a reader is ended")
     options = parser.parse_args(arguments)
     options.base_url = f"/{options.base_url.strip('/')}/" if options.base_url.strip("/") else "/"

@@ -10,25 +10,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from app_helpers import record, wait_until
 
-from helpers.app import Job
 from helpers.app.jobs import job as jobs_module
-from helpers.app.jobs.processes import Worker, kill_all
+from helpers.app.jobs.job import Job, TimeLeft, progress, run
 from helpers.lab.errors import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 SLOW_S = 60  # longer than any test waits
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_worker_left():
-    yield
-    kill_all()
 
 
 def square(report, number):
@@ -49,25 +43,11 @@ def started(compute, **settings) -> Job:
     return job
 
 
-def wait_until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
-
-
 def is_running(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def test_a_worker_that_was_just_killed_is_given_no_work():
-    worker = Worker()
-    assert worker.alive
-    worker.kill()
-    assert not worker.alive
 
 
 def test_a_job_gives_its_result():
@@ -103,6 +83,28 @@ def test_reports_and_partial_results_arrive_in_order():
     assert job.wait(20)
     assert job.partials == [0, 1, 2]
     assert [new for name, new in seen if name == "state"] == ["running", "waiting", "running", "done"]
+
+
+def test_time_in_the_queue_does_not_count_for_the_time_left(monkeypatch):
+    """40 of 100 steps in the 4 s after the first report: 6 s to go, however long the queue was."""
+    now = iter([100.0, 100.1, 104.0])
+    monkeypatch.setattr(jobs_module.time, "monotonic", lambda: next(now))
+    left = TimeLeft()
+    assert [left(None), left(0.0), left(0.01)] == [None] * 3
+    assert left(0.4) == pytest.approx(6.0)
+
+
+def test_a_cells_bar_gives_the_time_left_without_that_in_the_queue(monkeypatch):
+    shown = []
+    monkeypatch.setattr(jobs_module, "display", shown.append)
+    clock = [0.0]
+    monkeypatch.setattr(jobs_module.time, "monotonic", lambda: clock[0])
+    report = progress("Measuring")
+    for at, fraction in ((10.0, None), (500.0, 0.0), (504.0, 0.4)):
+        clock[0] = at
+        report(fraction, "rounds")
+    bar, text = shown[0].children
+    assert (bar.value, text.value) == (0.4, "Measuring: rounds, about 6 s left")
 
 
 def test_time_left_follows_from_what_is_done():
@@ -180,7 +182,7 @@ def test_another_error_is_a_sentence_and_its_traceback_is_in_the_log(tmp_path, m
     job = Job(compute)
     job.start()
     assert job.wait(20)
-    assert job.error == "The measurement stopped with an error that is not your doing. ZeroDivisionError: secret detail"
+    assert job.error == "The measurement stopped with an error that is not your fault. ZeroDivisionError: secret detail"
 
 
 def test_what_a_library_prints_does_not_disturb_the_answers():
@@ -208,7 +210,7 @@ def test_the_worker_ends_when_the_kernel_is_killed(tmp_path):
     script = tmp_path / "kernel.py"
     script.write_text(textwrap.dedent(f"""
         import os, time
-        from helpers.app import Job
+        from helpers.app.jobs.job import Job
 
         print("main runs once", flush=True)
 
@@ -230,3 +232,17 @@ def test_the_worker_ends_when_the_kernel_is_killed(tmp_path):
         worker = int(kernel.stdout.readline())
         kernel.kill()
     wait_until(lambda: not is_running(worker), 5)
+
+
+def test_a_computation_runs_without_its_panel(capsys):
+    def compute(report, speedup):
+        report(None, "1 run ahead")
+        report(0.5, "timing")
+        report.partial(record("fast", 9.0))
+        return [record(), record("fast", speedup)] if speedup > 1 else None
+
+    assert [(r.model, r.speedup) for r in run(compute, speedup=2.0)] == [("fast", 2.0), ("base", 1.0)]
+    assert [r.speedup for r in run(compute, speedup=1.0)] == [9.0]
+    assert capsys.readouterr().err.splitlines()[:2] == ["waiting 1 run ahead", " 50% timing"]
+    with pytest.raises(InputError):
+        run(lambda report: "text")
