@@ -52,10 +52,11 @@ environment: python
 	@for part in .venv/lib/python3*/site-packages/*.dist-info; do test -e "$$part/INSTALLER" || rm -rf "$$part"; done
 	@$(RUN) -c '$(IN_RANGE)' 2>/dev/null && grep -qsF '$(CURDIR)/.venv/' .venv/bin/pip || $(PYTHON) -m venv --clear .venv
 	@$(MADE_FROM) > $(DONE).next
-	@sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.lock
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
-	@$(UV) pip install --torch-backend $(TORCH) $(call pin,torch) \
-		|| $(RUN) -m pip install --disable-pip-version-check --no-deps $(call pin,torch)
+	@sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(UV) pip install --torch-backend $(TORCH) $(call pin,torch) 2> .venv/torch.log \
+		|| { echo "PyTorch's index cannot be reached (.venv/torch.log): torch comes from where pip looks."; \
+		$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps $(call pin,torch); }
 	@echo torch | $(UV) pip install --only-binary :all: --excludes - -r requirements.txt -c requirements.lock -b requirements.lock
 	@install -D -m 644 helpers/app/etc/voila.py .venv/etc/jupyter/voila.py  # an editable install leaves it out
 	@install -D -m 644 helpers/app/etc/overrides.json .venv/share/jupyter/lab/settings/overrides.json  # no news pop-up
