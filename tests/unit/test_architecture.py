@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ FACADES = sorted(path.parent.name for path in HELPERS.glob("*/__init__.py") if "
 FOLDERS = sorted({path.parent.relative_to(ROOT).as_posix() for path in HELPERS.rglob("*.py")})
 # The surface that others build on: kept, whoever calls it here.
 SURFACE = {
-    "lab": {"load_task", "baseline", "compare", "cost", "Ledger", "InputError"},
+    "lab": {"load_task", "baseline", "compare", "cost", "Ledger", "InputError", "Cancelled"},
     "model_optimization": {"quantize", "prune", "distill"},
 }
 MAX_MODULES = 9
@@ -73,14 +72,18 @@ def users_of(name: str) -> Iterator[str]:
     files += [file for file in HELPERS.rglob("*.py") if file.relative_to(HELPERS).parts[0] != name]
     yield from (file.read_text(encoding="utf-8") for file in files)
     yield from (cells(notebook) for notebook in (ROOT / "notebooks").glob("*.ipynb"))
-    for page in ("README.md", "CONTRIBUTING.md"):
-        yield from re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@cache
-def used_from(name: str) -> frozenset[str]:
-    """What is imported from helpers.<name>, or read as an attribute of it."""
-    return frozenset(used for code in users_of(name) for used in names_used(ast.parse(code), f"helpers.{name}"))
+def shown_in_the_readme() -> set[str]:
+    """All words of its code, in passages and in lines."""
+    code = re.findall(r"```.*?```|`[^`\n]+`", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    return set(re.findall(r"\w+", " ".join(code)))
+
+
+def used_from(name: str) -> set[str]:
+    """What is imported from helpers.<name>, or read as an attribute of it, or shown in the README."""
+    imported = {used for code in users_of(name) for used in names_used(ast.parse(code), f"helpers.{name}")}
+    return imported | shown_in_the_readme()
 
 
 def names_used(tree: ast.AST, package: str) -> Iterator[str]:
@@ -130,6 +133,13 @@ def test_each_package_that_helpers_imports_is_a_direct_requirement():
 def test_a_folder_is_taken_in_at_a_glance(folder):
     modules = [file.stem for file in (ROOT / folder).glob("*.py") if file.stem != "__init__"]
     assert len(modules) <= MAX_MODULES, "CONTRIBUTING.md, 'Where things are': a folder for each section"
+
+
+def test_contributing_draws_the_folders_that_there_are():
+    tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
+    drawn = tree.split("helpers/\n")[1].split("\nrecording/")[0]
+    there = {Path(folder).name for folder in FOLDERS} - {"helpers"}
+    assert set(re.findall(r"(\w+)/", drawn)) == there | {"facts", "data", "etc", "static", "template"}
 
 
 @pytest.mark.parametrize("name", FACADES)

@@ -120,6 +120,11 @@ def test_the_lock_resolves_for_each_python_and_lacks_nothing(python, tmp_path):
     assert pins(run.stdout.splitlines()).items() <= {(name, version) for name, version, _ in locked()}
 
 
+def test_the_readme_brings_the_uv_that_was_tested():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"pip install uv==(\S+)", readme)) == {pins(required())["uv"]}
+
+
 def test_the_project_says_which_pythons_it_takes():
     [lowest, above] = re.findall(r"3\.(\d+)", PROJECT["requires-python"])
     assert [f"3.{minor}" for minor in range(int(lowest), int(above))] == PYTHONS
