@@ -45,9 +45,11 @@ endif
 # torch comes first and by itself, because no lock can name the build that fits a machine: PyPI has one of
 # several GB for the newest NVIDIA drivers; PyTorch's index, which uv knows, has the others, under hashes of
 # their own. Where that index cannot be reached, pip takes torch from wherever it is set up to look. All else
-# must match a hash of the lock. Nothing but this project is built from source, by the setuptools of the lock (-b).
+# must match a hash of the lock; --excludes leaves torch as it is. Nothing but this project is built from source,
+# by the setuptools of the lock (-b).
 environment: python
-	@echo "Setting up .venv: 1 to 3 GB, a minute or two."
+	@test -n "$(PYTHON)" || { echo "$(NEED_PYTHON)" >&2; exit 1; }
+	@echo "Setting up .venv: 3 GB, more with CUDA; a minute or two."
 	@rm -f $(DONE)
 	@for part in .venv/lib/python3*/site-packages/*.dist-info; do test -e "$$part/INSTALLER" || rm -rf "$$part"; done
 	@$(RUN) -c '$(IN_RANGE)' 2>/dev/null && grep -qsF '$(CURDIR)/.venv/' .venv/bin/pip || $(PYTHON) -m venv --clear .venv
@@ -55,11 +57,12 @@ environment: python
 	@sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	@$(UV) pip install --torch-backend $(TORCH) $(call pin,torch) 2> .venv/torch.log \
-		|| { echo "PyTorch's index cannot be reached (.venv/torch.log): torch comes from where pip looks."; \
+		|| { echo "No torch from PyTorch's index (.venv/torch.log says why): pip takes it from where it looks."; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps $(call pin,torch); }
 	@echo torch | $(UV) pip install --only-binary :all: --excludes - -r requirements.txt -c requirements.lock -b requirements.lock
-	@install -D -m 644 helpers/app/etc/voila.py .venv/etc/jupyter/voila.py  # an editable install leaves it out
-	@install -D -m 644 helpers/app/etc/overrides.json .venv/share/jupyter/lab/settings/overrides.json  # no news pop-up
+	@mkdir -p .venv/etc/jupyter .venv/share/jupyter/lab/settings
+	@cp helpers/app/etc/voila.py .venv/etc/jupyter/  # an editable install leaves it out
+	@cp helpers/app/etc/overrides.json .venv/share/jupyter/lab/settings/  # no news pop-up
 	@echo "Compiling the simulator: half a minute."
 	@$(RUN) -m helpers.cloud_distributed.simulator.warm_up
 	@mv $(DONE).next $(DONE)
