@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "costs.bills": ["bill", "Bill"],
     "simulator.policies": ["Policy", "schedule", "predictive"],
     "simulator.autoscalers": ["target_utilisation", "queue_length", "concurrency_target", "ray_serve"],
-    "language_serving.serving": ["serve_llm", "LlmServer", "LlmRun", "LanguageModel", "LANGUAGE_MODELS"],
+    "language_serving.serving": ["serve_llm", "LlmServer"],
     "costs.serverless_prices": ["serverless_offer", "serverless_offers"],
     "costs.serverless": ["serve", "scale_to_zero", "ServerlessBill"],
     "costs.serverless_break_even": ["break_even", "break_even_on_trace"],
