@@ -249,7 +249,7 @@ def test_every_offer_of_an_accelerator_is_priced_or_says_why_not():
     (lambda: run_costs.on_demand_run(offer("AWS g5.xlarge"), 0), "0 hours"),
     (lambda: memory.training_memory(1e9, stage=4), "Stages are 0, 1, 2 and 3"),
     (lambda: memory.workers_needed(1e9, "AMD EPYC 9654 (Genoa)", 0), "no sourced memory size"),
-    (lambda: memory.workers_needed(1e9, "X", 0), "Unknown device 'X'"),
+    (lambda: memory.workers_needed(1e9, "X", 0), "There is no device 'X'"),
     (lambda: checkpoints.young_interval(0, 5), "checkpoint_s must be above 0"),
     (lambda: checkpoints.expected_run_s(1e6, 1e6, 1, 1, 10), "save more often"),
     (lambda: communication.fit_link([4], np.ones((3, 1)), 2, ""), "two sizes"),

@@ -35,8 +35,7 @@ class LlmServer:
                 raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}.")
         if self.sheet.kv_tokens < 1:
             raise InputError(f"The weights ({self.sheet.weight_bytes / 2**30:.1f} GiB) leave no room for keys and "
-                             f"values on {self.sheet.devices} x {self.sheet.device}: take more devices, a larger one, "
-                             "or fewer bits.")
+                             f"values on {self.sheet.device}: take a larger device, or fewer bits.")
 
     def costs(self) -> tuple[float, float, float, float, float]:
         """Seconds of reading the weights, a step's overhead, computing a token, its attention to one token, reading

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from helpers.lab.errors import InputError
-from helpers.lab.facts import device_memory
+from helpers.lab.money.costs import read_facts
 
 Precision = Literal["mixed", "fp32"]
 STAGES = {0: "data parallel", 1: "ZeRO 1", 2: "ZeRO 2", 3: "ZeRO 3 / FSDP"}
@@ -84,6 +84,17 @@ def workers_needed(parameters: float, device: str, stage: int, precision: Precis
     if alone.total <= room:
         return 1
     return math.ceil(shared / (room - kept)) if shared and kept < room else None
+
+
+def device_memory(device: str) -> float:
+    """Bytes of memory of a device of helpers/facts/hardware.csv."""
+    sizes = {row["device"]: row["memory_gib"] for row in read_facts("hardware")}
+    if device not in sizes:
+        raise InputError(f"There is no device '{device}'. Known: {', '.join(name for name in sizes if sizes[name])}.")
+    if not sizes[device]:
+        raise InputError(f"{device} has no sourced memory size: choose another device, or add it with its source to "
+                         "helpers/facts/hardware.csv.")
+    return float(sizes[device]) * 2**30
 
 
 def _gb(count: float) -> str:

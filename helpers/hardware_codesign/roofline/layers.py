@@ -27,7 +27,7 @@ def layer_roofline(module: "nn.Module", inputs: Sequence["Tensor"], peaks: Peaks
     Returns:
         The columns of `operators`, and intensity (operations a byte), bound ('arithmetic' or 'memory'),
         paper_s, measured_s, share (of the measured time), reached (paper over measured: the share of the
-        roofline; above 1 where data stayed in a cache).
+        roofline; above 1 where data stayed in a cache). `attrs["precision"]` is the weights'.
 
     Raises:
         InputError: weights that are neither float32, bfloat16 nor float16, or inputs that the module refuses.
@@ -49,13 +49,14 @@ def layer_roofline(module: "nn.Module", inputs: Sequence["Tensor"], peaks: Peaks
     return _under_roofline(frame, peaks, precision)
 
 
-def group_layers(frame: pd.DataFrame, peaks: Peaks, precision: str = "fp32") -> pd.DataFrame:
+def group_layers(frame: pd.DataFrame, peaks: Peaks) -> pd.DataFrame:
     """The rows of `layer_roofline` summed over layers that differ in their number only, longest first."""
     names = frame["layer"].map(lambda name: re.sub(r"\b\d+\b", "*", name))
     sums = frame.groupby(names, sort=False).agg(
         kind=("kind", "first"), flops=("flops", "sum"), bytes=("bytes", "sum"), weight_bytes=("weight_bytes", "sum"),
         calls=("calls", "sum"), measured_s=("measured_s", "sum")).reset_index()
-    return _under_roofline(sums, peaks, precision).sort_values("measured_s", ascending=False, ignore_index=True)
+    grouped = _under_roofline(sums, peaks, frame.attrs["precision"])
+    return grouped.sort_values("measured_s", ascending=False, ignore_index=True)
 
 
 def roofline_points(peaks: Peaks, precision: str = "fp32", low: float = 0.05, high: float = 1000.0) -> pd.DataFrame:
@@ -100,6 +101,7 @@ def _under_roofline(frame: pd.DataFrame, peaks: Peaks, precision: str) -> pd.Dat
     """The columns of `operators` and measured_s with those that `layer_roofline` adds."""
     arithmetic = frame["flops"] / peaks.rate(precision)
     memory = frame["bytes"] / peaks.bandwidth
+    frame.attrs["precision"] = precision
     return frame.assign(
         intensity=frame["flops"] / frame["bytes"].clip(lower=1), paper_s=np.maximum(arithmetic, memory),
         bound=np.where(arithmetic >= memory, "arithmetic", "memory"),

@@ -71,15 +71,14 @@ class Efficiency:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderSheet:
-    """A decoder on one or more accelerators.
+    """A decoder on one accelerator.
 
     Args:
         device: a name of helpers/facts/hardware.csv with a bf16 figure.
         bits: of each weight. Arithmetic is bf16 at all of them: weight-only quantization saves bytes, not operations.
-        devices: accelerators that share the model (tensor parallel, communication left out).
 
     Raises:
-        InputError: no such device, no figure for it, fewer than one of them, or bits outside of 1 to 16.
+        InputError: no such device, no figure for it, or bits outside of 1 to 16.
 
     >>> from helpers.lab.language.sheet import DECODERS, DecoderSheet
     >>> sheet = DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")
@@ -90,12 +89,9 @@ class DecoderSheet:
     model: Decoder
     device: str = "NVIDIA H100 SXM"
     bits: int = 16
-    devices: int = 1
     efficiency: Efficiency = Efficiency()
 
     def __post_init__(self) -> None:
-        if self.devices < 1:
-            raise InputError(f"devices must be 1 or more, not {self.devices}.")
         if not 1 <= self.bits <= 16:
             raise InputError(f"bits must be 1 to 16, not {self.bits}.")
         device_peaks(self.device).rate("bf16")
@@ -108,7 +104,7 @@ class DecoderSheet:
     @property
     def kv_tokens(self) -> int:
         """Tokens whose keys and values fit beside the weights; 0 where the weights alone do not fit."""
-        room = device_memory(self.device) * self.devices * self.efficiency.memory - self.weight_bytes
+        room = device_memory(self.device) * self.efficiency.memory - self.weight_bytes
         return max(0, math.floor(room / self.model.kv_bytes))
 
     @property
@@ -152,8 +148,8 @@ class DecoderSheet:
 
     @property
     def _flops(self) -> float:
-        return device_peaks(self.device).rate("bf16") * self.efficiency.compute * self.devices
+        return device_peaks(self.device).rate("bf16") * self.efficiency.compute
 
     @property
     def _bandwidth(self) -> float:
-        return device_peaks(self.device).bandwidth * self.efficiency.bandwidth * self.devices
+        return device_peaks(self.device).bandwidth * self.efficiency.bandwidth

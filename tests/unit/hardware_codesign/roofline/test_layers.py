@@ -39,6 +39,13 @@ def test_layers_have_shares_that_add_up_and_bounds_by_their_intensity(tiny_model
     assert whole.iloc[0]["layer"] in why_slow(whole)
 
 
+def test_layers_in_few_bits_stay_under_the_roofline_of_their_precision():
+    peaks = Peaks("a machine", {"fp32": 1e9, "bf16": 4e9}, 1e12, threads=1)
+    layers = layer_roofline(torch.nn.Linear(64, 64).bfloat16(), [torch.rand(8, 64).bfloat16()], peaks, rounds=2)
+    assert layers["paper_s"].sum() == pytest.approx(2 * 8 * 64 * 64 / 4e9)
+    assert group_layers(layers, peaks)["paper_s"].sum() == pytest.approx(layers["paper_s"].sum())
+
+
 def test_intensity_grows_with_the_batch_towards_that_of_the_activations(tiny_model):
     work = encoder_work(tiny_model.module, (16,))
     grown = intensities(work, ROOF, (1, 8, 10_000))["intensity"].tolist()

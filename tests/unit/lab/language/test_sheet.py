@@ -48,15 +48,9 @@ def test_reading_a_prompt_is_two_operations_a_weight_and_token_and_attention_to_
     assert H100.prefill_s(1000) == pytest.approx(flops / (0.6 * 989e12) + 0.002)
 
 
-def test_two_devices_share_the_work():
-    two = DecoderSheet(LLAMA, "NVIDIA H100 SXM", devices=2)
-    assert two.decode_s(8, 1000) - 0.002 == pytest.approx((H100.decode_s(8, 1000) - 0.002) / 2)
-
-
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: DecoderSheet(SMALL, "NVIDIA Z9"), "Unknown device 'NVIDIA Z9'. Choose one of: NVIDIA T4"),
     (lambda: DecoderSheet(SMALL, "NVIDIA T4"), "no bf16 figure for NVIDIA T4"),
-    (lambda: DecoderSheet(SMALL, devices=0), "devices must be 1 or more"),
     (lambda: DecoderSheet(SMALL, bits=32), "bits must be 1 to 16"),
     (lambda: Efficiency(compute=1.5), "fraction above 0"),
     (lambda: Efficiency(overhead_s=-0.1), "overhead_s is 0 or more"),
