@@ -140,7 +140,7 @@ def break_even(reference: Measurement, candidate: Measurement, offer: Offer,
 
 
 def grid_of(offer: Offer) -> dict[str, str]:
-    """The row of helpers/facts/grid.csv for where an offer's machines stand by default."""
+    """The row of helpers/facts/grid.csv for the region of the offer's provider."""
     region = DEFAULT_GRID[offer.name.split()[0]]
     return next(row for row in read_facts("grid") if row["region"] == region)
 
