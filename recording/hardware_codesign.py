@@ -12,6 +12,7 @@ import torch
 
 import helpers
 from helpers.hardware_codesign import (
+    BATCHES,
     batch_times,
     compare_layouts,
     compare_padding,
@@ -29,7 +30,6 @@ from helpers.hardware_codesign import (
     time_grid,
     tokenize_seconds,
 )
-from helpers.hardware_codesign.options import BATCHES
 from helpers.lab import Task, baseline, compare, load_task, write_recorded, write_table
 from helpers.lab.facts import Peaks
 from helpers.lab.machine import usable_cores

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from helpers.lab.progress import Progress, silent
 
 Name = TypeVar("Name", bound=Hashable)
-_LEAST_ROUNDS = 2  # of each work, whatever the patience: one run alone may have met a busy moment
+_MIN_ROUNDS = 2  # of each work, whatever the patience: one run alone may have met a busy moment
 
 
 @contextlib.contextmanager
@@ -109,7 +109,7 @@ def seconds_in_turns(works: Mapping[Name, Callable[[], object]], rounds: int, *,
     for number in range(-warm_up, rounds):
         order = range(len(names)) if rng is None else rng.permutation(len(names))
         for place, name in enumerate(names[index] for index in order):
-            if number >= _LEAST_ROUNDS and sum(seconds[name]) > patience_s:
+            if number >= _MIN_ROUNDS and sum(seconds[name]) > patience_s:
                 continue
             progress((number + warm_up + place / len(names)) / (rounds + warm_up),
                      f"round {number + 1} of {rounds}" if number >= 0 else "warming up")
