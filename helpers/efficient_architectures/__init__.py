@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "right_sizing.frozen": ["linear_probe", "zero_shot"],
     "right_sizing.token_scores": ["static_embeddings"],
     "right_sizing.contrastive": ["few_shot"],
-    "right_sizing.hosted": ["hosted_llm", "hosted_prices"],
+    "right_sizing.hosted": ["hosted_llm"],
     "cascades.temperature": ["calibrate", "fit_temperature"],
     "cascades.thresholds": ["build_cascade", "choose_threshold", "follow", "curve", "rows_needed", "surest_within",
                             "guarantees"],

@@ -14,9 +14,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "models.sklearn": ["tfidf_baseline"],
     "exporting.graph": ["export"],
     "measuring.comparison": ["compare", "Comparison"],
-    "money.costs": ["cost", "offer", "offers", "break_even"],
+    "money.costs": ["cost", "offer", "offers", "break_even", "api_prices"],
     "measuring.ledger": ["Ledger"],
     "sweeping": ["sweep"],
+    "facts": ["devices"],
+    "language.sheet": ["DECODERS", "DecoderSheet"],
     "machine": ["fingerprint"],
     "errors": ["InputError", "Cancelled"],
 })

@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from helpers.lab.errors import InputError
-from helpers.lab.money.costs import read_facts
+from helpers.lab.facts import read_facts
 
 HOURS_PER_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
 

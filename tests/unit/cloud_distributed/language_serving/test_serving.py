@@ -1,24 +1,20 @@
 """The language-model server against sums done by hand and a step-by-step server in plain lists."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 
-from helpers.cloud_distributed import LANGUAGE_MODELS, LlmServer, serve_llm
-from helpers.cloud_distributed.language_serving.serving import LanguageModel
+from helpers.cloud_distributed import LlmServer, serve_llm
 from helpers.cloud_distributed.simulator.compiled import Outcome
-from helpers.lab import InputError
+from helpers.lab import DECODERS, DecoderSheet, InputError
+from helpers.lab.language.sheet import Decoder, Efficiency
 
-SMALL = LanguageModel(1e9, layers=10, heads=16, kv_heads=4, head_size=64)
+SMALL = Decoder(1e9, layers=10, heads=16, kv_heads=4, head_size=64)
 # NVIDIA L4 in hardware.csv: 121 TFLOPS bf16, 300 GB/s, 24 GiB. All of it used, no overhead: the paper roofline.
-SERVER = LlmServer(SMALL, "NVIDIA L4", compute_efficiency=1.0, bandwidth_efficiency=1.0, overhead_s=0.0)
-
-
-def test_the_memory_for_keys_and_values_is_what_the_weights_leave():
-    """24 GiB * 0.9 - 2 GB of weights, at 2 * 10 layers * 4 heads * 64 * 2 bytes a token."""
-    assert SERVER.kv_tokens == math.floor((24 * 2**30 * 0.9 - 2e9) / 10_240)
+IDEAL = Efficiency(compute=1.0, bandwidth=1.0, overhead_s=0.0)
+SHEET = DecoderSheet(SMALL, "NVIDIA L4", efficiency=IDEAL)
+SERVER = LlmServer(SHEET)
 
 
 def test_one_request_takes_the_roofline_by_hand():
@@ -47,12 +43,13 @@ def stepwise(arrivals, prompt, output, server):
     filled, made = dict.fromkeys(queue, 0), dict.fromkeys(queue, 0)
     first, last = np.full(len(arrivals), np.nan), np.full(len(arrivals), np.nan)
     while queue or inside:
-        while queue and arrivals[queue[0]] <= clock and len(inside) < server.largest_batch:
+        while queue and arrivals[queue[0]] <= clock and len(inside) < server.max_batch:
             need = prompt[queue[0]] + output[queue[0]]
-            if need <= server.kv_tokens and need + sum(prompt[i] + output[i] for i in inside) > server.kv_tokens:
+            reserved = sum(prompt[i] + output[i] for i in inside)
+            if need <= server.sheet.kv_tokens < need + reserved:
                 break
             i = queue.pop(0)
-            inside += [i] if need <= server.kv_tokens else []
+            inside += [i] if need <= server.sheet.kv_tokens else []
         if not inside:
             clock = max(clock, arrivals[queue[0]]) if queue else clock
             continue
@@ -86,13 +83,13 @@ def test_continuous_batching_does_what_a_stepwise_server_does(seed):
     prompt, output = rng.integers(1, 300, count), rng.integers(1, 40, count)
     prompt[5] = 5000 if seed % 2 else prompt[5]
     tight = (2e9 + 10_240 * rng.choice([700, 3000])) / (24 * 2**30)  # room for so many tokens
-    server = dataclasses.replace(SERVER, memory_share=tight, largest_batch=int(rng.choice([3, 64])),
-                                 token_budget=int(rng.choice([64, 512])), overhead_s=0.001)
+    server = LlmServer(dataclasses.replace(SHEET, efficiency=Efficiency(1.0, 1.0, tight, overhead_s=0.001)),
+                       max_batch=int(rng.choice([3, 64])), token_budget=int(rng.choice([64, 512])))
     run = serve_llm(arrivals, prompt, output, server)
     first, last = stepwise(arrivals, prompt, output, server)
     np.testing.assert_allclose(run.ttft_s, first - arrivals, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(run.latency_s, last - arrivals, rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(run.outcome == Outcome.DROPPED, prompt + output > server.kv_tokens)
+    np.testing.assert_array_equal(run.outcome == Outcome.DROPPED, prompt + output > server.sheet.kv_tokens)
     assert run.peak_kv <= 1
 
 
@@ -106,18 +103,23 @@ def test_two_replicas_are_two_servers_with_every_second_request():
 
 
 def test_per_token_time_of_a_known_model_on_a_known_device():
-    """Llama 3 8B on an H100: 16.06 GB of weights over 3,350 GB/s are 4.8 ms a token at best."""
-    server = LlmServer(LANGUAGE_MODELS["Llama 3 8B"], "NVIDIA H100 SXM", bandwidth_efficiency=1.0, overhead_s=0.0)
+    """Llama 3.1 8B on an H100: 16.06 GB of weights over 3,350 GB/s are 4.8 ms a token at best."""
+    server = LlmServer(DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM", efficiency=IDEAL))
     run = serve_llm([0.0], [10], [20], server)
     assert run.per_token_s[0] == pytest.approx(16.06 / 3350, rel=0.01)
 
 
+def test_the_simulator_takes_as_long_as_the_sheet_says():
+    """1,000 tokens of prompt in one step, then one step that reads them and the weights."""
+    sheet = DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")
+    run = serve_llm([0.0], [1000], [2], LlmServer(sheet))
+    assert run.ttft_s[0] == pytest.approx(sheet.prefill_s(1000), rel=1e-9)
+    assert run.per_token_s[0] == pytest.approx(sheet.decode_s(batch=1, context=1000), rel=1e-9)
+
+
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: LlmServer(LANGUAGE_MODELS["Llama 3 70B"], "NVIDIA L4"), "leave no room"),
-    (lambda: LlmServer(SMALL, "NVIDIA Z9"), "There is no device 'NVIDIA Z9'. Known: NVIDIA T4"),
-    (lambda: serve_llm([0.0], [1], [1], LlmServer(SMALL, "NVIDIA T4")), "no peak_bf16_tflops of NVIDIA T4"),
-    (lambda: LlmServer(SMALL, "NVIDIA L4", compute_efficiency=1.5), "fraction above 0"),
-    (lambda: LlmServer(SMALL, "NVIDIA L4", replicas=0), "replicas must be 1 or more"),
+    (lambda: LlmServer(DecoderSheet(DECODERS["Llama 3.1 70B"], "NVIDIA L4")), "leave no room"),
+    (lambda: LlmServer(SHEET, replicas=0), "replicas must be 1 or more"),
     (lambda: serve_llm([0.0], [0], [1], SERVER), "prompt_tokens must be whole numbers of 1 or more"),
     (lambda: serve_llm([0.0, 1.0], [1], [1, 1], SERVER), r"shape \(1,\) for 2 arrivals"),
     (lambda: serve_llm([1.0, 0.0], [1, 1], [1, 1], SERVER), "ascending"),

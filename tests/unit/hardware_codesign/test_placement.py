@@ -1,4 +1,4 @@
-"""Placement and language models on paper, against sums by hand."""
+"""Which machine to rent, against sums by hand."""
 
 import subprocess
 import sys
@@ -6,25 +6,25 @@ import sys
 import pandas as pd
 import pytest
 
-from helpers.hardware_codesign import (
-    DECODERS,
-    TimeModel,
-    busy_to_pay,
+from helpers.hardware_codesign.placement import (
+    MeasuredMachine,
+    break_even_utilization,
     hosted_prices,
-    place_on_offers,
+    rank_offers,
     token_costs,
 )
-from helpers.hardware_codesign.language_serving.decoders import decode_step_s, largest_batch, prefill_s
-from helpers.hardware_codesign.placement.rented_machines import Here
-from helpers.lab import InputError, offer
+from helpers.hardware_codesign.roofline.time_model import TimeModel
+from helpers.lab import DECODERS, InputError, offer
 
 WORK = pd.DataFrame({"length": [32], "linear": [680e6], "attention": [10e6], "activation_bytes": [20e6],
                      "weight_bytes": [45e6]})
-HERE = Here(TimeModel(0.001, 170e9, 50e9, WORK), cores=2, tokenize_s=1e-4, reached=0.5, error=0.1)
+
+
+HERE = MeasuredMachine(TimeModel(0.001, 170e9, 50e9, WORK), cores=2, tokenize_s=1e-4, reached=0.5, error=0.1)
 
 
 def test_a_cpu_costs_its_hours_at_the_measured_speed():
-    frame = place_on_offers(HERE, 32, 50.0).set_index("offer")
+    frame = rank_offers(HERE, 32, 50.0).set_index("offer")
     row, batch = frame.loc["AWS m6i.large"], frame.loc["AWS m6i.large", "batch"]
     seconds = 0.001 + batch * (680e6 / 170e9 + 10e6 / 50e9 + 1e-4 / 2)
     assert row["rows_per_s"] == pytest.approx(batch / seconds)
@@ -36,67 +36,49 @@ def test_a_cpu_costs_its_hours_at_the_measured_speed():
 
 
 def test_energy_is_known_only_where_power_is():
-    frame = place_on_offers(HERE, 32, 50.0).set_index("offer")
+    frame = rank_offers(HERE, 32, 50.0).set_index("offer")
     assert frame.loc["AWS m6i.large", "wh"] == pytest.approx(
         1e6 / frame.loc["AWS m6i.large", "rows_per_s"] / 3600 * 16.2 * 1.15)
     assert pd.isna(frame.loc["AWS m7i.large", "wh"])
 
 
 def test_an_accelerator_is_held_up_by_its_host_where_tokenizing_is_slower():
-    frame = place_on_offers(HERE, 32, 200.0).set_index("offer")
+    frame = rank_offers(HERE, 32, 200.0).set_index("offer")
     gpu = frame.loc["AWS g6.xlarge"]
     assert gpu["rows_per_s"] <= 4 / 1e-4 + 1e-6
-    slow = Here(HERE.times, 2, tokenize_s=1.0, reached=0.5, error=0.1)
-    held_up = place_on_offers(slow, 32, 200.0).set_index("offer").loc["AWS g6.xlarge"]
+    slow = MeasuredMachine(HERE.times, 2, tokenize_s=1.0, reached=0.5, error=0.1)
+    held_up = rank_offers(slow, 32, 200.0).set_index("offer").loc["AWS g6.xlarge"]
     assert (held_up["limit"], held_up["rows_per_s"]) == ("the host's tokenizing", pytest.approx(4.0))
 
 
 def test_a_target_below_a_single_text_leaves_the_cpus_out():
-    frame = place_on_offers(HERE, 32, 5.0)
+    frame = rank_offers(HERE, 32, 5.0)
     assert (frame["device"] != "").all()
     assert (frame["p95_ms"] <= 5.0).all()
     with pytest.raises(InputError, match="No CPU offer"):
-        busy_to_pay(frame)
+        break_even_utilization(frame)
     with pytest.raises(InputError, match="positive target"):
-        place_on_offers(HERE, 32, 0.0)
+        rank_offers(HERE, 32, 0.0)
 
 
 def test_a_busier_accelerator_than_break_even_costs_less():
-    frame = place_on_offers(HERE, 32, 100.0)
+    frame = rank_offers(HERE, 32, 100.0)
     cheapest = frame[frame["device"] == ""].iloc[0]
-    for row in busy_to_pay(frame).itertuples():
+    for row in break_even_utilization(frame).itertuples():
         gpu = frame.set_index("offer").loc[row.offer]
-        assert row.busy == pytest.approx(row.rows_per_s / gpu["rows_per_s"])
+        assert row.utilization == pytest.approx(row.rows_per_s / gpu["rows_per_s"])
         machines = row.rows_per_s / cheapest["rows_per_s"]
         assert machines * offer(cheapest["offer"]).on_demand_usd_hour <= offer(row.offer).on_demand_usd_hour
 
 
 def test_longer_texts_and_tighter_targets_cost_no_less():
     def usd(length: int, target: float) -> float:
-        return place_on_offers(HERE, length, target).set_index("offer").loc["AWS m6i.large", "usd"]
+        return rank_offers(HERE, length, target).set_index("offer").loc["AWS m6i.large", "usd"]
 
     assert usd(64, 100.0) > usd(32, 100.0) >= usd(32, 1000.0)
 
 
 LLAMA = DECODERS["Llama 3.1 8B"]
-
-
-def test_decoding_alone_is_reading_the_weights():
-    assert decode_step_s(LLAMA, "NVIDIA H100 SXM", 1, 0, 16) == pytest.approx(2 * 8.03e9 / (0.8 * 3350e9))
-    assert decode_step_s(LLAMA, "NVIDIA H100 SXM", 1, 0, 4) == pytest.approx(0.5 * 8.03e9 / (0.8 * 3350e9))
-
-
-def test_reading_a_prompt_is_two_operations_a_weight_and_token():
-    flops = 2 * 8.03e9 * 1000 + 2 * 32 * 32 * 128 * 1000**2
-    assert prefill_s(LLAMA, "NVIDIA H100 SXM", 1000) == pytest.approx(flops / (0.6 * 989e12))
-
-
-def test_keys_and_values_fill_the_memory_beside_the_weights():
-    """8 key-value heads of 128 in 32 layers, keys and values of 2 bytes: 131,072 bytes a token."""
-    room = 0.9 * 24 * 2**30 - 2 * 8.03e9
-    assert LLAMA.kv_bytes == 131_072
-    assert largest_batch(LLAMA, "NVIDIA L4", 2000) == int(room // (2000 * 131_072))
-    assert largest_batch(DECODERS["Llama 3.1 70B"], "NVIDIA L4", 1) == 0
 
 
 def test_fewer_bits_cost_less_and_what_does_not_fit_is_left_out():
@@ -118,7 +100,8 @@ def test_hosted_prices_are_mixed_by_tokens():
 
 
 def test_a_page_plans_without_torch():
-    code = ("from helpers.hardware_codesign import Here, judged, place_on_offers, recorded_ceilings, roof_points, "
-            "token_costs; import sys; print('torch' in sys.modules)")
+    code = ("from helpers.hardware_codesign import MeasuredMachine, fit_and_validate, rank_offers, recorded_peaks, "
+            "roofline_points, token_costs; import helpers.hardware_codesign.options; "
+            "import sys; print('torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lab import InputError, break_even, cost, offer, offers
+from helpers.lab import InputError, api_prices, break_even, cost, offer, offers
 from helpers.lab.money.costs import Offer
 
-FACTS = Path(__file__).parents[2] / "helpers" / "facts"
+FACTS = Path(__file__).parents[4] / "helpers" / "facts"
 RENTED = Offer("AWS test", "us-east-1", 4, None, 0.36, None, 100.0, "2026-01-01", "https://example.org/price", "")
 
 
@@ -64,7 +64,7 @@ def test_a_change_that_saves_nothing_never_breaks_even(new_measurement, throughp
 
 
 def test_an_unknown_offer_is_answered_with_those_there_are():
-    with pytest.raises(InputError, match="There is no offer 'AWS moon'") as caught:
+    with pytest.raises(InputError, match="Unknown offer 'AWS moon'") as caught:
         offer("AWS moon")
     assert "AWS m6i.large" in str(caught.value)
 
@@ -88,6 +88,14 @@ def test_every_offer_can_be_costed(new_measurement):
     assert len(offers()) >= 10
     for one in offers().values():
         assert cost(new_measurement(), one).usd > 0, one.name
+
+
+def test_an_api_bills_what_is_read_and_what_is_written():
+    """A fifth of a dollar a million tokens read, 1.25 dollars a million written."""
+    price = api_prices()["OpenAI gpt-5.4-nano"]
+    assert price.usd(1000, 250) == pytest.approx((1000 * 0.2 + 250 * 1.25) / 1e6)
+    assert {row["model"] for row in rows_of("apis") if row["input_usd_per_million_tokens"]} == {
+        one.model for one in api_prices().values()}
 
 
 @pytest.mark.parametrize(("name", "price"), [
