@@ -25,7 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "adapters.tenant_sizes": ["tenant_bytes"],
     "convolutions.convolution_kinds": ["DESIGNS", "separable_ratio", "explain_separable"],
     "convolutions.layers": ["conv_block", "counted_macs", "convolution_times"],
-    "convolutions.image_models": ["train_images", "load_image_model"],
+    "convolutions.image_models": ["train_images"],
     "convolutions.image_runs": ["compare_designs"],
     "attention.attention_kinds": ["ATTENTIONS", "Shape", "attention_macs", "cache_bytes", "working_bytes"],
     "attention.kernels": ["attend"],

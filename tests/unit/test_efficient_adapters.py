@@ -20,7 +20,7 @@ from helpers.efficient_architectures import (
 )
 from helpers.efficient_architectures.adapters.tuning import train_as
 from helpers.efficient_architectures.right_sizing.frozen import pretrained
-from helpers.lab import InputError, load
+from helpers.lab import InputError, compare, load
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.training.heads import set_head
@@ -93,6 +93,24 @@ def test_merged_into_the_weights_it_answers_the_same_and_saves_as_a_plain_model(
     np.testing.assert_allclose(merged.predict(texts), tuned[kind].model.predict(texts), atol=1e-4)
     merged.save(tmp_path)
     np.testing.assert_array_equal(load(tmp_path).predict(texts), merged.predict(texts))
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_every_kind_predicts_the_same_after_a_reload(kind, tuned, tiny_task, tmp_path):
+    model, texts = tuned[kind].model, tiny_task.test["text"][:]
+    model.save(tmp_path / "once")
+    again = load(tmp_path / "once")
+    assert (type(again), again.card) == (type(model), model.card)
+    np.testing.assert_array_equal(again.predict(texts), model.predict(texts))
+    again.save(tmp_path / "twice")
+    np.testing.assert_array_equal(load(tmp_path / "twice").predict(texts), model.predict(texts))
+
+
+def test_adapted_models_stand_side_by_side_in_a_comparison(tuned, tiny_task):
+    models = [tuned[kind].model for kind in ("full", "lora", "ia3", "bottleneck")]
+    frame = compare(models, tiny_task, rows=16, rounds=2, energy=False).frame()
+    assert list(frame["model"]) == [model.card.name for model in models]
+    assert (frame["peak_mb"] > 0).all()
 
 
 def test_bottlenecks_cannot_be_merged(tuned, tiny_task):

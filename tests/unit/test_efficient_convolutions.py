@@ -9,11 +9,10 @@ from helpers.efficient_architectures import (
     convolution_times,
     counted_macs,
     explain_separable,
-    load_image_model,
     separable_ratio,
     train_images,
 )
-from helpers.lab import InputError, load_task
+from helpers.lab import InputError, compare, load, load_task
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,21 @@ def test_a_network_learns_digits(design, digits):
 def test_a_network_predicts_the_same_after_a_reload(design, digits, tmp_path):
     model, images = train_images(digits, design, width=0.5, epochs=1), digits.test["image"][:]
     model.save(tmp_path)
-    np.testing.assert_array_equal(load_image_model(tmp_path).predict(images), model.predict(images))
+    np.testing.assert_array_equal(load(tmp_path).predict(images), model.predict(images))
+
+
+def test_networks_stand_side_by_side_in_a_comparison(digits):
+    models = [train_images(digits, design, width=0.5, epochs=1) for design in ("standard", "separable")]
+    frame = compare(models, digits, rows=16, rounds=2, energy=False).frame()
+    assert list(frame["model"]) == [model.card.name for model in models]
+    assert (frame["artefact_mb"] > 0).all()
+
+
+def test_a_damaged_network_is_refused_in_a_sentence(digits, tmp_path):
+    train_images(digits, "standard", width=0.5, epochs=0).save(tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match=r"damaged or incomplete .*\.$"):
+        load(tmp_path)
 
 
 def test_width_and_resolution_multiply_the_work(digits):
@@ -75,7 +88,6 @@ def test_width_and_resolution_multiply_the_work(digits):
     lambda: convolution_times(rounds=0),
     lambda: train_images(load_task("digits"), "round"),
     lambda: train_images(load_task("digits"), "standard", resolution=4),
-    lambda: load_image_model("nowhere"),
 ])
 def test_what_cannot_be_used_is_said_in_a_sentence(wrong):
     with pytest.raises(InputError, match=r"\.$"):

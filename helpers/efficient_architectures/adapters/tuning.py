@@ -2,20 +2,25 @@
 
 import copy
 import dataclasses
+import json
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from peft import IA3Config, LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
 
 from helpers.efficient_architectures.adapter_kinds import KINDS, require_kind
 from helpers.efficient_architectures.adapters.bottlenecks import add_bottlenecks, norms
-from helpers.efficient_architectures.right_sizing.frozen import as_model, pretrained
+from helpers.efficient_architectures.right_sizing.frozen import as_model, card_of, pretrained
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.models.model import Card
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_parameters
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import fine_tune
@@ -28,6 +33,38 @@ from helpers.lab.training.weights import MINILM
 LORA_SITES = ["query", "value"]
 IA3_SITES = r".*attention\.self\.(key|value)|.*layer\.\d+\.output\.dense"
 IA3_FEED_FORWARD = r".*layer\.\d+\.output\.dense"
+
+
+ADDED = ("ia3", "lora", "bottleneck")  # kinds that put layers of their own into the encoder
+
+
+class AdaptedModel(TorchTextModel):
+    """A text classifier whose encoder has an adapter's layers in it; saved with what rebuilds them.
+
+    Args:
+        kind: one of ADDED; rank: see tune.
+    """
+
+    runtime = "adapters"
+
+    def __init__(self, card: Card, encoder: TextEncoder, module: MeanPoolClassifier, kind: str, rank: int) -> None:
+        super().__init__(card, encoder, module)
+        self.kind, self.rank = kind, rank
+
+    def _save_artefact(self, path: Path) -> None:
+        super()._save_artefact(path)
+        (path / "adapter.json").write_text(json.dumps({"kind": self.kind, "rank": self.rank}), encoding="utf-8")
+
+    @classmethod
+    def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
+        adapter, config = (json.loads((path / name).read_text(encoding="utf-8"))
+                           for name in ("adapter.json", "config.json"))
+        config.pop("head")  # always the mean's
+        body = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
+        module = MeanPoolClassifier(body, card.classes)
+        freeze_all_but(module, **adapter)
+        module.load_state_dict(load_file(path / "weights.safetensors"))
+        return cls(card, encoder, module, **adapter)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +140,9 @@ def train_as(module: MeanPoolClassifier, reader: TextEncoder, task: Task, kind: 
     head = count_parameters(module.classifier)
     trainable = sum(tensor.numel() for tensor in delta.values()) - head
     ranked = kind in ("lora", "bottleneck")
-    model = as_model(f"MiniLM-L6, {kind}{f' rank {rank}' if ranked else ''}", task, module, reader, began,
-                     adapter=kind, trained=trainable, seed=seed, **({"rank": rank} if ranked else {}))
+    card = card_of(f"MiniLM-L6, {kind}{f' rank {rank}' if ranked else ''}", task, module, reader, began, adapter=kind,
+                   trained=trainable, seed=seed, **({"rank": rank} if ranked else {}))
+    model = AdaptedModel(card, reader, module, kind, rank) if kind in ADDED else TorchTextModel(card, reader, module)
     return Tuned(model, kind, rank, delta, trainable, head, train_s, memory)
 
 

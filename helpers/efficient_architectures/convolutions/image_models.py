@@ -1,11 +1,10 @@
 """Small image classifiers on the handwritten digits: built, trained, saved."""
 
-import json
 import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -81,9 +80,9 @@ def _resized(images: Tensor, resolution: int) -> Tensor:
 
 
 class ImageModel:
-    """A network on (n, side, side) images as a Model."""
+    """A network on (n, side, side) images as a Model. Its card's settings name the design, width and resolution."""
 
-    runtime = "pytorch images"
+    runtime = "images"
 
     def __init__(self, card: Card, module: nn.Module) -> None:
         self.card, self.module = card, module.eval()
@@ -101,25 +100,13 @@ class ImageModel:
         save_file({name: tensor.contiguous() for name, tensor in self.module.state_dict().items()},
                   path / "weights.safetensors")
 
-
-def load_image_model(path: Path) -> ImageModel:
-    """The model that `ImageModel.save` wrote.
-
-    Raises:
-        InputError: the folder holds no such model.
-    """
-    try:
-        facts = json.loads((Path(path) / "model.json").read_text(encoding="utf-8"))
-        runtime, card = facts.pop("runtime"), Card(**facts)
-        made = {name: card.settings[name] for name in ("design", "width", "resolution")}
-        module = build_net(**made, classes=card.classes)
-        module.load_state_dict(load_file(Path(path) / "weights.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"The folder '{Path(path).name}' holds no readable image model "
-                         f"({type(error).__name__}).") from None
-    if runtime != ImageModel.runtime:
-        raise InputError(f"The folder '{Path(path).name}' holds a model of {runtime}, not of images.")
-    return ImageModel(card, module)
+    @classmethod
+    def load(cls, path: Path, card: Card, max_tokens: int | None = None) -> Self:
+        """Read what `save` wrote; images have no tokens."""
+        module = build_net(**{name: card.settings[name] for name in ("design", "width", "resolution")},
+                           classes=card.classes)
+        module.load_state_dict(load_file(path / "weights.safetensors"))
+        return cls(card, module)
 
 
 def as_tensor(images: Sequence[Any]) -> Tensor:
@@ -161,7 +148,7 @@ def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int
     images, labels = as_tensor(task.train["image"][:]), torch.tensor(task.train["label"][:])
     _fit(module, images, labels, epochs, seed, progress)
     card = Card(f"{design}, width {width:g}, {resolution} pixels", len(task.labels), STRATEGY,
-                {"runtime": "pytorch images", "design": design, "width": width, "resolution": resolution,
+                {"runtime": "pytorch", "design": design, "width": width, "resolution": resolution,
                  "epochs": epochs, "seed": seed}, count_parameters(module),
                 counted_macs(module, images.shape[1:]), time.perf_counter() - began)
     return ImageModel(card, module)

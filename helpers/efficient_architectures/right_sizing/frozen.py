@@ -59,9 +59,14 @@ def short_name(encoder: str | Path) -> str:
     return "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
 
 
+def card_of(name: str, task: Task, module: MeanPoolClassifier, reader: TextEncoder, began: float,
+            **settings: object) -> Card:
+    """The card of a trained module: parameters, multiplications, and the seconds since `began`."""
+    return Card(name, len(task.labels), STRATEGY, {"runtime": "pytorch", **settings}, count_parameters(module),
+                count_macs(module, mean_tokens(task, reader)), time.perf_counter() - began)
+
+
 def as_model(name: str, task: Task, module: MeanPoolClassifier, reader: TextEncoder, began: float,
              **settings: object) -> TorchTextModel:
-    """The module as a Model with its card: parameters, multiplications, and the seconds since `began`."""
-    card = Card(name, len(task.labels), STRATEGY, {"runtime": "pytorch", **settings},
-                count_parameters(module), count_macs(module, mean_tokens(task, reader)), time.perf_counter() - began)
-    return TorchTextModel(card, reader, module)
+    """The module as a Model with its card, see card_of."""
+    return TorchTextModel(card_of(name, task, module, reader, began, **settings), reader, module)
