@@ -34,6 +34,11 @@ def find_weights(name: str | Path = MINILM) -> Path:
     return _complete(_from_cache(str(name)) or _from_hub(str(name)))
 
 
+def short_name(encoder: str | Path) -> str:
+    """What an encoder is called in tables."""
+    return "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
+
+
 def _from_cache(name: str) -> Path | None:
     try:
         folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED))
