@@ -231,7 +231,7 @@ def attention_rows(task: Task, effort: Effort) -> list[Row]:
     shape, rows = Shape(heads=4, kv_heads=2, head_dim=32, window=128), []
     times = attention_times(effort.lengths, ATTENTIONS[1:], shape, rounds=2 * effort.timing["rounds"])
     longest = effort.lengths[len(effort.lengths) // 2 - 1]
-    for found in fit_exponents(times, shortest=longest).itertuples():
+    for found in fit_exponents(times, min_length=longest).itertuples():
         expected = 1 if found.kind in ("sliding window", "linear") else 2
         rows.append(at_most(f"attention, {found.kind}: exponent of time, from {longest} tokens on, off {expected} by",
                             abs(found.exponent - expected), 0.25, "", abs(found.low - expected),

@@ -13,13 +13,13 @@ from helpers.efficient_architectures import (
     fit_temperature,
     follow,
     hard_rows,
-    most_frequent,
     resampled,
     rows_needed,
     surest_within,
     under_drift,
     with_typos,
 )
+from helpers.efficient_architectures.right_sizing.rungs import most_frequent
 from helpers.lab import InputError, load, tfidf_baseline
 
 

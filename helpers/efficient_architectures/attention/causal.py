@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers.efficient_architectures.attention.attention_kinds import Shape, require_kind
 from helpers.efficient_architectures.attention.kernels import attend
+from helpers.efficient_architectures.options import Shape, require_attention
 from helpers.lab.errors import InputError
 from helpers.lab.progress import Progress, silent
 
@@ -34,7 +34,7 @@ class _Layer(nn.Module):
 
     def __init__(self, kind: str, shape: Shape) -> None:
         super().__init__()
-        width, own = shape.heads * shape.head_dim, shape.keys_of(kind) * shape.head_dim
+        width, own = shape.heads * shape.head_dim, shape.kv_heads_of(kind) * shape.head_dim
         self.kind, self.shape = kind, shape
         self.query, self.key, self.value = (nn.Linear(width, size) for size in (width, own, own))
         self.out = nn.Linear(width, width)
@@ -79,7 +79,7 @@ def train_language_model(kind: str, texts: Sequence[str], *, shape: Shape | None
         InputError: an unknown kind, or texts too short for ten pieces of that length.
         Cancelled: `progress` was told to end; asked at each step.
     """
-    require_kind(kind)
+    require_attention(kind)
     shape = shape or Shape(heads=4, kv_heads=2, head_dim=32, window=32)
     stream = np.frombuffer("\n".join(texts).encode(), np.uint8)
     if len(stream) < 10 * (length + 1):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from helpers.efficient_architectures.names import STRATEGY
+from helpers.efficient_architectures.options import STRATEGY
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.cascade import CascadeModel, confidence

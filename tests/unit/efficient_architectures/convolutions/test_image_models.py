@@ -1,49 +1,17 @@
-"""Convolutions: multiplications counted against the closed form, trained on digits, saved and read again."""
+"""Networks on digits: trained, saved and read again, compared."""
 
 import numpy as np
 import pytest
 
-from helpers.efficient_architectures import (
-    DESIGNS,
-    conv_block,
-    convolution_times,
-    counted_macs,
-    explain_separable,
-    separable_ratio,
-    train_images,
-)
-from helpers.lab import InputError, compare, load, load_task
+from helpers.efficient_architectures import compare_designs, train_images
+from helpers.efficient_architectures.options import CONFIGURED, DESIGNS
+from helpers.lab import Cancelled, InputError, compare, load, load_task
+from helpers.lab.progress import Progress
 
 
 @pytest.fixture(scope="module")
 def digits():
     return load_task("digits").take(train=400, test=150)
-
-
-@pytest.mark.parametrize(("c_in", "c_out", "kernel", "size"), [(3, 8, 3, 8), (16, 64, 5, 12), (64, 64, 3, 7)])
-def test_separable_over_standard_is_the_closed_form(c_in, c_out, kernel, size):
-    standard, separable = (counted_macs(conv_block(design, c_in, c_out, kernel), (c_in, size, size))
-                           for design in ("standard", "separable"))
-    assert standard == size**2 * kernel**2 * c_in * c_out
-    assert separable / standard == pytest.approx(1 / c_out + 1 / kernel**2, rel=1e-12)
-    assert separable_ratio(c_out, kernel) == pytest.approx(1 / c_out + 1 / kernel**2, rel=1e-12)
-
-
-def test_an_inverted_residual_has_the_multiplications_of_its_three_convolutions():
-    wide, pixels = 8 * 4, 6 * 6
-    expected = pixels * (8 * wide + 9 * wide + wide * 8)
-    assert counted_macs(conv_block("inverted residual", 8, 8), (8, 6, 6)) == expected
-    squeezed = counted_macs(conv_block("inverted residual, squeeze-excite", 8, 8), (8, 6, 6))
-    assert squeezed == expected + 2 * wide * (wide // 4)
-
-
-def test_times_and_their_explanation_are_of_one_run():
-    times = convolution_times(8, 8, size=8, batch=2, rounds=3)
-    assert list(times["part"]) == ["standard", "separable", "depthwise half", "pointwise half"]
-    rows = times.set_index("part")
-    assert rows.macs["depthwise half"] + rows.macs["pointwise half"] == rows.macs["separable"]
-    assert (times["low"] <= times["seconds"]).all()
-    assert f"{rows.macs['standard'] / rows.macs['separable']:.1f} times fewer" in explain_separable(times)
 
 
 @pytest.mark.parametrize("design", ["separable", "ResNet"])
@@ -53,7 +21,7 @@ def test_a_network_learns_digits(design, digits):
     assert right.mean() > 0.6  # one in ten by chance
 
 
-@pytest.mark.parametrize("design", ["inverted residual, squeeze-excite", "MobileNetV2", "ResNet"])
+@pytest.mark.parametrize("design", [*DESIGNS, *CONFIGURED])
 def test_a_network_predicts_the_same_after_a_reload(design, digits, tmp_path):
     model, images = train_images(digits, design, width=0.5, epochs=1), digits.test["image"][:]
     model.save(tmp_path)
@@ -81,13 +49,29 @@ def test_width_and_resolution_multiply_the_work(digits):
     assert 3.9 < large / plain < 4.01  # four times the pixels
 
 
+def test_designs_are_compared_in_one_table_a_row_each(digits):
+    nets, fractions = [("standard", 0.5, 8), ("separable", 0.5, 8)], []
+    table = compare_designs(digits, nets, epochs=1, rounds=2,
+                            progress=Progress(lambda fraction, message: fractions.append(fraction)))
+    assert table[["design", "width", "resolution"]].apply(tuple, axis=1).tolist() == nets
+    assert table["macs"][1] < table["macs"][0]
+    assert (table["ms_low"] <= table["ms"]).all()
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
+def test_cancel_stops_the_training_of_a_network(digits):
+    messages = []
+    progress = Progress(lambda fraction, message: messages.append(message), lambda: len(messages) == 2)
+    with pytest.raises(Cancelled):
+        train_images(digits, "standard", width=0.5, epochs=3, progress=progress)
+    assert len(messages) == 2
+
+
 @pytest.mark.parametrize("wrong", [
-    lambda: conv_block("round", 3, 3),
-    lambda: conv_block("standard", 3, 3, kernel=2),
-    lambda: separable_ratio(0, 3),
-    lambda: convolution_times(rounds=0),
     lambda: train_images(load_task("digits"), "round"),
     lambda: train_images(load_task("digits"), "standard", resolution=4),
+    lambda: compare_designs(load_task("digits"), []),
 ])
 def test_what_cannot_be_used_is_said_in_a_sentence(wrong):
     with pytest.raises(InputError, match=r"\.$"):
