@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval
 
 DRAWS = 1000  # of the bootstrap
 
@@ -21,7 +22,8 @@ def fit_exponents(times: pd.DataFrame, min_length: int = 0) -> pd.DataFrame:
             bend the curve there.
 
     Returns:
-        One row a kind: kind, exponent, low, high (95 %; the bootstrap draws rounds at each length).
+        One row a kind: kind, exponent, low, high (95 %; the bootstrap draws whole rounds, so that
+        what slowed all lengths of a round stays together).
 
     Raises:
         InputError: fewer than two lengths remain.
@@ -33,15 +35,13 @@ def fit_exponents(times: pd.DataFrame, min_length: int = 0) -> pd.DataFrame:
     used = times[times["length"] >= min_length]
     if used["length"].nunique() < 2:
         raise InputError(f"An exponent needs two lengths of {min_length} tokens or more.")
-    rng = np.random.default_rng(0)
     rows = []
     for kind, group in used.groupby("kind", sort=False):
         seconds = group.pivot(index="round", columns="length", values="seconds")
         logs = np.log(seconds.columns.to_numpy(float))
         values = seconds.to_numpy()  # (rounds, lengths)
-        drawn = [np.median(values[rng.integers(0, len(values), values.shape), np.arange(values.shape[1])], axis=0)
-                 for _ in range(DRAWS)]
-        low, high = np.quantile([_slope(logs, medians) for medians in drawn], [0.025, 0.975])
+        medians = bootstrap_draws(np.median, values, draws=DRAWS)  # (lengths, draws)
+        low, high = percentile_interval([_slope(logs, drawn) for drawn in medians.T])
         rows.append({"kind": kind, "exponent": _slope(logs, np.median(values, axis=0)), "low": float(low),
                      "high": float(high)})
     return pd.DataFrame(rows)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from helpers.efficient_architectures.adapters.tuning import Tuned, train_as, with_fitted_head
 from helpers.efficient_architectures.options import RANKED
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.models.torch import count_parameters
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
@@ -77,7 +77,6 @@ def paired_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for way in dict.fromkeys(runs["way"]):
         points = 100 * (wide[way] - wide["full"]).dropna()
-        half = stats.t.ppf(0.975, len(points) - 1) * stats.sem(points) if len(points) > 1 else float("nan")
-        rows.append({"way": way, "points": float(points.mean()), "low": float(points.mean() - half),
-                     "high": float(points.mean() + half), "seeds": len(points)})
+        mean, low, high = map(float, mean_interval(points))
+        rows.append({"way": way, "points": mean, "low": low, "high": high, "seeds": len(points)})
     return pd.DataFrame(rows)

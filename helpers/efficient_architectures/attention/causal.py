@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from helpers.efficient_architectures.attention.kernels import attend
 from helpers.efficient_architectures.options import Shape, require_attention
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.progress import Progress, silent
 
 BYTES = 256  # the vocabulary: a text's UTF-8 bytes
@@ -92,9 +93,7 @@ def train_language_model(kind: str, texts: Sequence[str], *, shape: Shape | None
     _train(model, stream[:cut], length, steps, seed, progress)
     train_s = time.perf_counter() - began
     losses = _losses(model, stream[cut:], length)
-    spread = 1.96 * losses.std(ddof=1) / np.sqrt(len(losses)) if len(losses) > 1 else float("nan")
-    mean = float(losses.mean())
-    return Trained(kind, mean, float(mean - spread), float(mean + spread),
+    return Trained(kind, *map(float, mean_interval(losses)),
                    sum(weight.numel() for weight in model.parameters()), train_s)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from helpers.efficient_architectures.cascades.thresholds import follow
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_draws
 from helpers.lab.models.cascade import confidence
 
 NEIGHBOURS = {"a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo",
@@ -72,10 +73,11 @@ def resampled(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequenc
     """In what share of resamplings of the rows the cascade keeps `keep` of the last stage's accuracy."""
     if times < 1:
         raise InputError(f"At least one resampling is needed, not {times}.")
-    rng = np.random.default_rng(seed)
-    held = 0
-    for _ in range(times):
-        rows = rng.integers(0, len(labels), len(labels))
-        found = follow([stage[rows] for stage in stages], np.asarray(labels)[rows], seconds, threshold)
-        held += found.accuracy >= keep * found.last_accuracy
-    return held / times
+    labels = np.asarray(labels)
+
+    def held(draws: np.ndarray, axis: int) -> list[bool]:
+        runs = [follow([stage[rows] for stage in stages], labels[rows], seconds, threshold)
+                for rows in draws.astype(int)]
+        return [run.accuracy >= keep * run.last_accuracy for run in runs]
+
+    return float(bootstrap_draws(held, np.arange(len(labels)), draws=times, seed=seed).mean())

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from helpers.efficient_architectures.convolutions.layers import conv_block, counted_macs, median_interval
+from helpers.efficient_architectures.convolutions.layers import conv_block, counted_macs
 from helpers.efficient_architectures.options import CONFIGURED, DESIGNS, STRATEGY
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.intervals import wilson
+from helpers.lab.measuring.intervals import bootstrap_interval, wilson
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Card, save_card
 from helpers.lab.models.torch import count_parameters
@@ -206,7 +206,7 @@ def compare_designs(task: Task, nets: Sequence[tuple[str, float, int]], *, epoch
     for model in models:
         right = int((model.predict(images).argmax(axis=1) == labels).sum())
         low, high = wilson(right, len(labels))
-        median_s, low_s, high_s = median_interval(times[model.card.name])
+        median_s, low_s, high_s = bootstrap_interval(np.median, times[model.card.name])
         settings = model.card.settings
         rows.append({"name": model.card.name, "design": settings["design"], "width": settings["width"],
                      "resolution": settings["resolution"], "accuracy": right / len(labels), "low": low, "high": high,

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization.language_model.causal import LanguageModel
 
@@ -27,29 +28,25 @@ class Surprise:
     @property
     def perplexity(self) -> float:
         """exp of the mean over all tokens: the number of equally likely tokens that would surprise as much."""
-        return float(np.exp(self.nats.sum() / self.tokens.sum()))
+        return float(_perplexity(self.nats, self.tokens))
 
     def interval(self, seed: int = 0) -> tuple[float, float]:
-        """95 % of the perplexities of texts drawn anew."""
-        drawn = self._drawn(seed)
-        low, high = np.quantile(np.exp(self.nats[drawn].sum(1) / self.tokens[drawn].sum(1)), [0.025, 0.975])
-        return float(low), float(high)
+        """The perplexity's 95 % interval over texts (bootstrap)."""
+        return bootstrap_interval(_perplexity, self.nats, self.tokens, seed=seed)[1:]
 
     def ratio(self, reference: "Surprise", seed: int = 0) -> tuple[float, float, float]:
-        """Perplexity over the reference's on the same texts, and 95 % of the ratios of texts drawn anew."""
+        """(perplexity over the reference's on the same texts, low, high), 95 % over texts (bootstrap)."""
         if not np.array_equal(self.tokens, reference.tokens):
             raise InputError("Two perplexities are compared on the same tokens; these are not.")
-        drawn = self._drawn(seed)
-        more = self.nats - reference.nats
-        low, high = np.quantile(np.exp(more[drawn].sum(1) / self.tokens[drawn].sum(1)), [0.025, 0.975])
-        return float(np.exp(more.sum() / self.tokens.sum())), float(low), float(high)
+        return bootstrap_interval(_perplexity, self.nats - reference.nats, self.tokens, seed=seed)
 
     def bits_per_byte(self, texts: Sequence[str]) -> float:
         """Compares models whatever their tokens are (for texts that the context did not cut)."""
         return float(self.nats.sum() / np.log(2) / sum(len(text.encode()) for text in texts))
 
-    def _drawn(self, seed: int) -> np.ndarray:
-        return np.random.default_rng(seed).integers(0, len(self.nats), (1000, len(self.nats)))
+
+def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.exp(nats.sum(axis) / tokens.sum(axis))
 
 
 @torch.inference_mode()

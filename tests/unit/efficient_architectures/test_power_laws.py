@@ -20,6 +20,14 @@ def test_exponents_of_made_up_times_are_found_again():
         assert found.exponent[kind] == pytest.approx(power, abs=0.02)
 
 
+def test_what_slows_all_lengths_of_a_round_leaves_the_exponent_certain():
+    slow = np.exp(np.random.default_rng(0).normal(0, 0.5, 9))
+    found = fit_exponents(pd.DataFrame([{"kind": "full", "length": length, "round": number,
+                                         "seconds": 1e-9 * length**2 * slow[number]}
+                                        for length in (256, 512, 1024) for number in range(9)]))
+    assert (found.low[0], found.high[0]) == pytest.approx((2.0, 2.0))
+
+
 def test_a_law_is_found_again_and_a_budget_names_the_best():
     costs = np.geomspace(1e3, 1e7, 9)
     law = fit_error_law(costs, 0.03 + 4.0 * costs**-0.4)
