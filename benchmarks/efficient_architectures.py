@@ -40,7 +40,7 @@ from helpers.efficient_architectures import (
     separable_ratio,
     switch_times,
     tenant_tasks,
-    train_language_model,
+    train_with_attention,
     tune,
     working_bytes,
 )
@@ -245,7 +245,7 @@ def attention_rows(task: Task, effort: Effort) -> list[Row]:
         rows.append(at_most(f"{kind}: memory allocated at 1,024 tokens, off the formula by",
                             abs(peak_working_bytes(kind, 1024, shape) / paper - 1), 0.05, ""))
     for kind in ATTENTIONS[1:]:
-        trained = train_language_model(kind, task.train["text"][:], steps=effort.language_steps, length=128)
+        trained = train_with_attention(kind, task.train["text"][:], steps=effort.language_steps, length=128)
         rows.append(shown(f"{kind}: held-out loss of a small language model", trained.loss, "nats a byte", trained.low,
                           trained.high))
     return rows

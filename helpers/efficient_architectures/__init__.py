@@ -29,6 +29,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "attention.kernels": ["attend"],
     "attention.scaling": ["attention_times", "cache_table", "peak_working_bytes"],
     "attention.exponents": ["fit_exponents"],
-    "attention.causal": ["train_language_model"],
+    "attention.causal": ["train_with_attention"],
     "convolutions.size_budget": ["fit_error_law", "best_for_budget"],
 })

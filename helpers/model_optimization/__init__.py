@@ -15,8 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "distillation.distilling": ["distill", "distill_with_control"],
     "distillation.static_student": ["distill_static"],
     "distillation.linear_student": ["distill_linear"],
-    "language_model.causal": ["train_language_model", "load_language_model", "LanguageModel"],
-    "language_model.perplexity": ["surprise"],
     "language_model.weight_bits": ["quantize_language_model", "bits_against_perplexity"],
     "language_model.kv_cache": ["cache_in_8_bits"],
     "pipelines.steps": ["build"],

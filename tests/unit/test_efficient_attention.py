@@ -19,7 +19,7 @@ from helpers.efficient_architectures import (
     fit_error_law,
     fit_exponents,
     peak_working_bytes,
-    train_language_model,
+    train_with_attention,
     working_bytes,
 )
 from helpers.lab import InputError
@@ -115,7 +115,7 @@ def test_a_language_model_learns_what_stands_within_its_window():
     """After 'ab' comes c or d by turns: whoever sees one byte is left with ln 2 in two of seven places."""
     texts, losses = ["abcabd " * 400], {}
     for window in (1, 16):
-        losses[window] = train_language_model("sliding window", texts, shape=Shape(2, 1, 16, window), layers=1,
+        losses[window] = train_with_attention("sliding window", texts, shape=Shape(2, 1, 16, window), layers=1,
                                               length=32, steps=250).loss
     assert losses[1] > 0.95 * 2 / 7 * math.log(2)
     assert losses[16] < 0.8 * 2 / 7 * math.log(2)
@@ -139,7 +139,7 @@ def test_a_law_is_found_again_and_a_budget_names_the_best():
     lambda: Shape(heads=3, kv_heads=2),
     lambda: attention_times([], rounds=3),
     lambda: fit_exponents(pd.DataFrame({"kind": ["full"], "length": [8], "round": [0], "seconds": [1.0]})),
-    lambda: train_language_model("full", ["short"]),
+    lambda: train_with_attention("full", ["short"]),
     lambda: fit_error_law([1, 1, 1], [0.1, 0.1, 0.1]),
     lambda: working_bytes("linear", 64, SMALL),
     lambda: best_for_budget(pd.DataFrame({"accuracy": [1.0]}), 3),
