@@ -65,8 +65,8 @@ class LanguageModel:
             InputError: a model with an attention function of its own, which a file cannot hold.
         """
         if any(hasattr(part, "given_attention") for part in self.module.modules()):
-            raise InputError(f"'{self.name}' was trained with an attention function, which cannot be saved: only models "
-                             "with the usual attention can be.")
+            raise InputError(f"'{self.name}' was trained with an attention function, which cannot be saved. Train it "
+                             "without attention= to save it.")
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         facts = {"name": self.name, "start": self.start, "context": self.context}
