@@ -12,6 +12,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model, load, save_card
 from helpers.lab.models.thresholds import answering, confidence, rows_needed, threshold_by_errors, threshold_by_loss
+from helpers.lab.paths import write_atomically
 
 
 class CascadeModel:
@@ -42,7 +43,7 @@ class CascadeModel:
         path = save_card(path, self.runtime, self.card)
         self.first.save(path / "first")
         self.second.save(path / "second")
-        (path / "threshold.json").write_text(json.dumps(self.threshold), encoding="utf-8")
+        write_atomically(path / "threshold.json", json.dumps(self.threshold))
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None) -> Self:
