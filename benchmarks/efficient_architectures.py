@@ -24,7 +24,6 @@ from helpers.efficient_architectures import (
     cache_table,
     calibrate,
     cheapest_within,
-    choose_threshold,
     compare_adapters,
     conv_block,
     convolution_times,
@@ -39,10 +38,9 @@ from helpers.efficient_architectures import (
     peak_working_bytes,
     resident_growth,
     separable_ratio,
-    surest_within,
     switch_times,
     tenant_tasks,
-    train_language_model,
+    train_with_attention,
     tune,
     working_bytes,
 )
@@ -50,6 +48,7 @@ from helpers.efficient_architectures.adapters.tuning import Tuned
 from helpers.lab import Measurement, Task, baseline, compare, load_task
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.models.model import Model
+from helpers.lab.models.thresholds import threshold_by_cost, threshold_by_loss
 from helpers.lab.progress import printed
 from helpers.model_optimization import distill, quantize
 
@@ -125,9 +124,9 @@ def _cascade(name: str, task: Task, stages: tuple[Model, ...], seconds: list[flo
     held_out, test = ([stage.predict(split["text"][:]) for stage in stages] for split in (task.validation, task.test))
     labels, truth = (np.asarray(split["label"][:]) for split in (task.validation, task.test))
     rules: dict[str, Rule] = {
-        f"loses at most {LOSE_AT_MOST:g} point": lambda found, right: choose_threshold(found, right, LOSE_AT_MOST,
-                                                                                      "net").threshold,
-        f"spends at most {SPEND:.0%}": lambda found, _: surest_within(found, seconds, SPEND)}
+        f"loses at most {LOSE_AT_MOST:g} point": lambda found, right: threshold_by_loss(found, right, LOSE_AT_MOST,
+                                                                                       "net"),
+        f"spends at most {SPEND:.0%}": lambda found, _: threshold_by_cost(found, seconds, SPEND)}
     rows = []
     for rule, choose in rules.items():
         found = follow(test, truth, seconds, choose(held_out, labels))
@@ -246,7 +245,7 @@ def attention_rows(task: Task, effort: Effort) -> list[Row]:
         rows.append(at_most(f"{kind}: memory allocated at 1,024 tokens, off the formula by",
                             abs(peak_working_bytes(kind, 1024, shape) / paper - 1), 0.05, ""))
     for kind in ATTENTIONS[1:]:
-        trained = train_language_model(kind, task.train["text"][:], steps=effort.language_steps, length=128)
+        trained = train_with_attention(kind, task.train["text"][:], steps=effort.language_steps, length=128)
         rows.append(shown(f"{kind}: held-out loss of a small language model", trained.loss, "nats a byte", trained.low,
                           trained.high))
     return rows

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from helpers.lab.data.task import Task
 from helpers.lab.models.model import Card, save_card
+from helpers.lab.paths import write_atomically
 
 
 class SklearnModel:
@@ -39,8 +40,8 @@ class SklearnModel:
         """Write vocabulary, weights and card into the folder `path`."""
         path = save_card(path, self.runtime, self.card)
         vectorizer, classifier = self.pipeline[0], self.pipeline[-1]
-        (path / "vocabulary.json").write_text(
-            json.dumps({word: int(index) for word, index in vectorizer.vocabulary_.items()}), encoding="utf-8")
+        write_atomically(path / "vocabulary.json",
+                         json.dumps({word: int(index) for word, index in vectorizer.vocabulary_.items()}))
         np.savez(path / "weights.npz", idf=vectorizer.idf_, coef=classifier.coef_, intercept=classifier.intercept_,
                  classes=classifier.classes_, words=vectorizer.ngram_range[1])
 

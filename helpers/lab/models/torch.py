@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from helpers.lab.exporting.packing import pack, unpack
 from helpers.lab.models.model import Card, TextModel
+from helpers.lab.paths import write_atomically
 from helpers.lab.training.tokenizer import TextEncoder
 
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
@@ -94,7 +95,7 @@ class TorchTextModel(TextModel):
 
     def _save_artefact(self, path: Path) -> None:
         config = {"head": self.module.head, **self.module.config.to_dict()}
-        (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        write_atomically(path / "config.json", json.dumps(config))
         weights = {name: tensor.contiguous() for name, tensor in self.module.state_dict().items()
                    if not name.endswith(".position_ids")}
         for name, weight in self.packed.items():

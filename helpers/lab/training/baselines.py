@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from helpers.lab.cache import kept
+from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card
@@ -54,7 +54,7 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     epochs = epochs if epochs is not None else min(8.0, max(1.0, ROWS_TO_SEE / len(task.train)))
     parts = [task.digest, str(encoder), epochs, seed, RECIPE]
     folder = cache("baselines", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24])
-    return kept(folder, lambda: _make(task, encoder, epochs, seed, progress))
+    return cached(folder, lambda: _make(task, encoder, epochs, seed, progress))
 
 
 def _make(task: Task, encoder: str | Path, epochs: float, seed: int, progress: Progress) -> TorchTextModel:

@@ -1,10 +1,11 @@
 """A small causal language model with its tokenizer: trained here in minutes, or any of the Hub by name."""
 
+import itertools
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,18 +13,30 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, LlamaConfig
 from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.packing import PackedWeight, pack, unpack
 from helpers.lab.models.torch import device
 from helpers.lab.progress import Progress, silent
+from helpers.lab.training.fine_tuning import train
 from helpers.lab.training.weights import find_weights
 
 START = "<|start|>"
-LONGEST_CONTEXT = 512  # tokens of one text, unless the model's own context is shorter
-SMALLEST_VOCABULARY = 257  # each byte, and the start
+MAX_CONTEXT = 512  # tokens of one text, unless the model's own context is shorter
+MIN_VOCABULARY = 257  # each byte, and the start
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]  # causal: queries, keys, values -> values mixed
+
+
+def _given_attention(layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any,
+                     **__: Any) -> tuple[Tensor, None]:
+    """What transformers calls in place of its own attention; its result has the heads behind the tokens."""
+    return layer.given_attention(query, key, value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("given", _given_attention)
 
 
 class LanguageModel:
@@ -42,11 +55,18 @@ class LanguageModel:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text after the start, at most `context` in all."""
-        found = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [[self.start, *encoding.ids][:self.context] for encoding in found]
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [[self.start, *encoding.ids][:self.context] for encoding in encodings]
 
     def save(self, path: Path) -> None:
-        """Write everything that `load` needs for the same logits into the folder `path`."""
+        """Write everything that `load` needs for the same logits into the folder `path`.
+
+        Raises:
+            InputError: a model with an attention function of its own, which a file cannot hold.
+        """
+        if any(hasattr(part, "given_attention") for part in self.module.modules()):
+            raise InputError(f"'{self.name}' was trained with an attention function, which cannot be saved. Train it "
+                             "without attention= to save it.")
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         facts = {"name": self.name, "start": self.start, "context": self.context}
@@ -87,12 +107,12 @@ class LanguageModel:
 def stored_once(module: nn.Module) -> dict[str, Tensor]:
     """The state dict without the second name of a matrix that two layers share."""
     seen: set[int] = set()
-    found = {}
+    tensors = {}
     for name, tensor in module.state_dict().items():
         if tensor.data_ptr() not in seen:
-            found[name] = tensor.contiguous()
+            tensors[name] = tensor.contiguous()
         seen.add(tensor.data_ptr())
-    return found
+    return tensors
 
 
 def linear_only(module: nn.Module) -> nn.Module:
@@ -120,46 +140,64 @@ def load_language_model(name: str | Path) -> LanguageModel:
     module = linear_only(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
     starts = (config.bos_token_id, config.eos_token_id, 0)
     start = next(token for token in starts if isinstance(token, int))
-    context = min(LONGEST_CONTEXT, getattr(config, "max_position_embeddings", None) or LONGEST_CONTEXT)
+    context = min(MAX_CONTEXT, getattr(config, "max_position_embeddings", None) or MAX_CONTEXT)
     return LanguageModel(Path(name).name, Tokenizer.from_file(str(folder / "tokenizer.json")), module, start, context)
 
 
 def train_language_model(texts: Sequence[str], *, vocabulary: int = 4096, layers: int = 4, width: int = 192,
-                         heads: int = 6, context: int = 128, epochs: float = 1.0, batch: int = 16,
+                         heads: int = 6, kv_heads: int | None = None, attention: Attention | None = None,
+                         context: int = 128, epochs: float = 1.0, steps: int | None = None, batch: int = 16,
                          learning_rate: float = 3e-3, seed: int = 0, progress: Progress = silent) -> LanguageModel:
     """A small Llama with a byte-pair tokenizer of its own, both trained on these texts.
 
-    With the defaults 2.6 million parameters; one pass over the 12,000 training rows of `docstrings`
+    With the defaults 2.6 million parameters; one epoch over the 12,000 training rows of `docstrings`
     takes some minutes on two cores.
 
     Args:
-        vocabulary: tokens at most (fewer where the texts have fewer pairs to merge), at least 257.
+        vocabulary: tokens at most (fewer where the texts have fewer pairs to merge), at least 257: each
+            byte and the start.
         width, heads: of the residual stream, and how many attention heads share it.
+        kv_heads: heads of keys and values, a divisor of `heads`; by default as many.
+        attention: causal attention to use instead of the usual one, from queries (n, heads, length, d),
+            keys and values (n, kv_heads, length, d). A model with one cannot be saved.
         context: tokens of a training row; the texts follow one another in it, each after a start.
-        epochs: passes over all tokens; a fraction stops part-way.
+        epochs: over all tokens; a fraction stops part-way.
+        steps: optimizer steps, instead of epochs.
 
     Raises:
-        InputError: too little text for one batch, or sizes that do not fit each other.
-        Cancelled: `progress` was told to end; asked at each step.
+        InputError: too little text for one row, or sizes that do not fit each other.
+        Cancelled: the caller of `progress` wants an end; asked at each step.
+
+    >>> from helpers.lab.language.causal import train_language_model
+    >>> model = train_language_model(["a b c d " * 40], vocabulary=257, layers=1, width=8, heads=1, context=16)
+    >>> model.encode(["ab"])
+    [[0, 65, 66]]
     """
-    if vocabulary < SMALLEST_VOCABULARY or width % (2 * heads) or min(layers, heads, context, batch) < 1 or epochs <= 0:
-        raise InputError(f"A language model needs {SMALLEST_VOCABULARY} tokens or more, a width that is an even "
-                         "multiple of its heads, and at least one layer, head, row and step.")
+    kv_heads = heads if kv_heads is None else kv_heads
+    if (vocabulary < MIN_VOCABULARY or min(layers, heads, kv_heads, context, batch) < 1 or width % (2 * heads)
+            or heads % kv_heads or epochs <= 0 or (steps is not None and steps < 1)):
+        raise InputError(f"A language model needs {MIN_VOCABULARY} tokens or more, a width that is an even multiple of "
+                         "its heads, heads that are a multiple of the key-value heads, and at least one layer, head, "
+                         "row and step.")
     torch.manual_seed(seed)
     tokenizer = byte_pairs(texts, vocabulary)
     inner = max(32, 8 * width // 3 // 32 * 32)  # three matrices take what two of 4 * width would (Shazeer, 2002.05202)
     config = LlamaConfig(vocab_size=tokenizer.get_vocab_size(), hidden_size=width, intermediate_size=inner,
-                         num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=heads,
-                         max_position_embeddings=LONGEST_CONTEXT, tie_word_embeddings=True, bos_token_id=0,
+                         num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
+                         max_position_embeddings=MAX_CONTEXT, tie_word_embeddings=True, bos_token_id=0,
                          eos_token_id=0, pad_token_id=None)
-    module = AutoModelForCausalLM.from_config(config)
-    model = LanguageModel(f"Llama of {layers} layers, width {width}", tokenizer, module, 0, LONGEST_CONTEXT)
+    module = AutoModelForCausalLM.from_config(config, attn_implementation="given" if attention else None)
+    if attention:
+        for layer in module.model.layers:
+            layer.self_attn.given_attention = attention
+    model = LanguageModel(f"Llama of {layers} layers, width {width}", tokenizer, module, 0, MAX_CONTEXT)
     stream = np.concatenate([np.asarray(ids, np.int64) for ids in model.encode(texts)] or [np.empty(0, np.int64)])
     rows = len(stream) // context
     if rows < 1:
         raise InputError(f"The texts have {len(stream)} tokens; at least {context} are needed to train on.")
-    _train(model.module, stream[:rows * context].reshape(rows, context), epochs, min(batch, rows), learning_rate, seed,
-           progress)
+    batch = min(batch, rows)
+    _train(model.module, stream[:rows * context].reshape(rows, context), batch,
+           steps or max(1, round(epochs * (rows // batch))), learning_rate, seed, progress)
     return model
 
 
@@ -174,29 +212,26 @@ def byte_pairs(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def _train(module: nn.Module, rows: np.ndarray, epochs: float, batch: int, learning_rate: float, seed: int,
+def _train(module: nn.Module, rows: np.ndarray, batch: int, steps: int, learning_rate: float, seed: int,
            progress: Progress) -> None:
     """AdamW with a warm-up and a cosine to a tenth, on (n, context) token ids."""
-    rng = random.Random(seed)
-    steps = max(1, round(epochs * (len(rows) // batch)))
     optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.05, betas=(0.9, 0.95))
     warm = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
         (step + 1) / warm, 0.55 + 0.45 * np.cos(np.pi * min(1.0, step / steps))))
-    target, order = next(module.parameters()).device, []
-    module.train()
-    for step in range(steps):
-        progress.check()
-        if len(order) < batch:
-            order = rng.sample(range(len(rows)), len(rows))
-        part, order = order[:batch], order[batch:]
-        ids = torch.from_numpy(rows[part]).to(target)
-        optimizer.zero_grad()
-        logits = module(ids).logits[:, :-1]
-        loss = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        progress((step + 1) / steps, f"training the language model: step {step + 1} of {steps}")
-    module.eval()
+    target = next(module.parameters()).device
+
+    def loss_of(part: list[int]) -> Tensor:
+        ids = torch.from_numpy(rows[part]).to(target)                   # (batch, context)
+        logits = module(ids).logits[:, :-1]                             # (batch, context - 1, vocabulary)
+        return functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+    train(module, _batches(len(rows), batch, random.Random(seed)), loss_of, optimizer, steps=steps, schedule=schedule,
+          progress=progress, say="training the language model")
+
+
+def _batches(rows: int, batch: int, rng: random.Random) -> Iterator[list[int]]:
+    """Row numbers, shuffled anew for each epoch; what does not fill a batch is left out of it."""
+    for _ in itertools.count():
+        order = rng.sample(range(rows), rows)
+        yield from (order[start:start + batch] for start in range(0, rows - batch + 1, batch))

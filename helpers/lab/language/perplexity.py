@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional
 
 from helpers.lab.errors import InputError
+from helpers.lab.language.causal import LanguageModel
 from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.training.tokenizer import pad
-from helpers.model_optimization.language_model.causal import LanguageModel
 
 
 @dataclasses.dataclass(frozen=True)
-class Surprise:
+class NegativeLogLikelihood:
     """What a model did not know of each text.
 
     nats: (texts,) float64, the negative log-likelihood of the text's tokens after the start.
@@ -27,22 +27,18 @@ class Surprise:
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean over all tokens: the number of equally likely tokens that would surprise as much."""
+        """exp of the mean over all tokens: as uncertain as among so many equally likely tokens."""
         return float(_perplexity(self.nats, self.tokens))
 
     def interval(self, seed: int = 0) -> tuple[float, float]:
         """The perplexity's 95 % interval over texts (bootstrap)."""
         return bootstrap_interval(_perplexity, self.nats, self.tokens, seed=seed)[1:]
 
-    def ratio(self, reference: "Surprise", seed: int = 0) -> tuple[float, float, float]:
+    def ratio(self, reference: "NegativeLogLikelihood", seed: int = 0) -> tuple[float, float, float]:
         """(perplexity over the reference's on the same texts, low, high), 95 % over texts (bootstrap)."""
         if not np.array_equal(self.tokens, reference.tokens):
             raise InputError("Two perplexities are compared on the same tokens; these are not.")
         return bootstrap_interval(_perplexity, self.nats - reference.nats, self.tokens, seed=seed)
-
-    def bits_per_byte(self, texts: Sequence[str]) -> float:
-        """Compares models whatever their tokens are (for texts that the context did not cut)."""
-        return float(self.nats.sum() / np.log(2) / sum(len(text.encode()) for text in texts))
 
 
 def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -50,9 +46,9 @@ def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndar
 
 
 @torch.inference_mode()
-def surprise(model: LanguageModel, texts: Sequence[str], *, cache: Callable[[], Any] | None = None,
-             batch: int = 8) -> Surprise:
-    """The model's surprise at each text.
+def negative_log_likelihood(model: LanguageModel, texts: Sequence[str], *, cache: Callable[[], Any] | None = None,
+                            batch: int = 8) -> NegativeLogLikelihood:
+    """The negative log-likelihood of each text under the model.
 
     Args:
         cache: makes a key-value cache; attention then reads keys and values as the cache gives them back.
@@ -70,8 +66,8 @@ def surprise(model: LanguageModel, texts: Sequence[str], *, cache: Callable[[], 
         part = order[start:start + batch]
         ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
         # Rows are padded on the right: what comes later changes nothing before it.
-        kept = {"past_key_values": cache(), "use_cache": True} if cache else {"use_cache": False}
-        logits = model.module(ids, **kept).logits[:, :-1].float()
-        lost = functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        nats[part] = (lost.double() * mask[:, 1:]).sum(1).cpu().numpy()
-    return Surprise(nats, np.array([len(row) - 1 for row in rows]))
+        caching = {"past_key_values": cache(), "use_cache": True} if cache else {"use_cache": False}
+        logits = model.module(ids, **caching).logits[:, :-1].float()
+        losses = functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        nats[part] = (losses.double() * mask[:, 1:]).sum(1).cpu().numpy()
+    return NegativeLogLikelihood(nats, np.array([len(row) - 1 for row in rows]))
