@@ -77,7 +77,7 @@ def tenant_bytes(model_bytes: int, delta_bytes: float, tenants: Sequence[int]) -
 # Convolutions
 
 DESIGNS = ("standard", "separable", "inverted residual", "inverted residual, squeeze-excite")
-CONFIGURED = ("MobileNetV2", "ResNet")  # transformers' own, cut to size
+CONFIGURED = ("MobileNetV2", "ResNet")  # networks of transformers, cut to size
 
 
 def separable_ratio(c_out: int, kernel: int) -> float:

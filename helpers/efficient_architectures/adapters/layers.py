@@ -89,7 +89,10 @@ class TenantLora(nn.Module):
 
 
 class TenantBottleneck(nn.Module):
-    """The base layer, then each row's own bottleneck: (N, rank, width), (N, rank), (N, width, rank) and (N, width)."""
+    """The base layer, then the bottleneck of each row's tenant.
+
+    Weights: down (N, rank, width) and its bias (N, rank), up (N, width, rank) and its bias (N, width).
+    """
 
     def __init__(self, base: nn.Linear, weights: Sequence[Tensor], owners: RowOwners) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ IA3_SITES = r".*attention\.self\.(key|value)|.*layer\.\d+\.output\.dense"
 IA3_FEED_FORWARD = r".*layer\.\d+\.output\.dense"
 
 
-ADDED = ("ia3", "lora", "bottleneck")  # kinds that put layers of their own into the encoder
+ADDED = ("ia3", "lora", "bottleneck")  # kinds that add layers to the encoder
 
 
 class AdaptedModel(TorchTextModel):

@@ -27,7 +27,7 @@ def attend(kind: str, query: Tensor, key: Tensor, value: Tensor, window: int = 1
     require_attention(kind)
     if (query.ndim != 4 or key.shape != value.shape or query.shape[1] % key.shape[1]
             or (query.shape[0], *query.shape[2:]) != (key.shape[0], *key.shape[2:])):
-        raise InputError(f"Attention needs (n, heads, length, d) three times, heads a multiple of the keys' own; "
+        raise InputError(f"Attention needs (n, heads, length, d) three times, heads a multiple of those of the keys; "
                          f"given: {tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}.")
     if kind == "sliding window":
         return sliding_window(query, *_as_many(query, key, value), window)
@@ -66,9 +66,9 @@ def sliding_window(query: Tensor, key: Tensor, value: Tensor, window: int) -> Te
     padded = [functional.pad(part, (0, 0, 0, blocks * window - length)).reshape(n * heads, blocks, window, width)
               for part in (query, key, value)]
     previous_and_own = [torch.cat([functional.pad(part, (0, 0, 0, 0, 1, 0))[:, :-1], part], 2) for part in padded[1:]]
-    own = torch.arange(window)[:, None]
+    position = torch.arange(window)[:, None]
     other = torch.arange(2 * window)[None]
-    near = (other > own) & (other <= own + window)
+    near = (other > position) & (other <= position + window)
     mask = near.expand(blocks, -1, -1).clone()
     mask[0] &= other >= window  # nothing comes before the first block
     mixed = functional.scaled_dot_product_attention(padded[0], *previous_and_own, attn_mask=mask[None])  # 4-D: fused

@@ -49,7 +49,7 @@ def zero_shot(task: Task, encoder: str | Path = MINILM) -> TorchTextModel:
 def static_embeddings(task: Task, encoder: str | Path = MINILM, *, progress: Progress = silent) -> StaticModel:
     """The mean of a text's token vectors and a logistic regression on it: no encoder runs.
 
-    The vectors are the encoder's own input table, in which frequent tokens are scaled down by their
+    The vectors are the encoder's input table, in which frequent tokens are scaled down by their
     counts in the training texts. (Passing each token through the encoder, as model2vec does, took 40 s
     and gained 1.6 points on `tickets`' validation rows.) A linear head of a mean of vectors is the
     mean of the head of each vector, so what is stored is one score for each token and class.

@@ -22,7 +22,7 @@ def hosted_prices() -> dict[str, dict[str, str]]:
 
 def hosted_llm(task: Task, names: Sequence[str] | None = None, *, answers: Sequence[str] | None = None,
                prompt: str = PROMPT) -> pd.DataFrame:
-    """Dollars per million messages of hosted models, from the tokens of the task's own test texts.
+    """Dollars per million messages of hosted models, from the tokens of the task's test texts.
 
     Args:
         names: 'VENDOR MODEL' as in hosted_prices(); by default all of them.

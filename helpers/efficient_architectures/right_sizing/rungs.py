@@ -31,7 +31,7 @@ def ladder(task: Task, steps: Sequence[str] = STEPS, *, encoder: str | Path = MI
     Args:
         steps: some of STEPS, in the order wanted.
         encoder: of all steps that have one: MiniLM-L6, or a folder, or a name on the Hub.
-        epochs: of fine-tuning; by default `baseline`'s own.
+        epochs: of fine-tuning; by default as many as `baseline` takes.
 
     Raises:
         InputError: an unknown step, a task of images, or weights that cannot be found.

@@ -26,12 +26,12 @@ from helpers.lab.training.weights import MINILM, find_weights, short_name
 logging.disable_progress_bar()
 
 RECIPE = 1  # raise it when the recipe changes: cached models of the old one are left alone
-ROWS_TO_SEE = 6_000  # training rows over all epochs: what fits in three minutes on two cores
+TRAINING_ROWS = 6_000  # training rows over all epochs: what fits in three minutes on two cores
 
 
 def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None = None, seed: int = 0,
              progress: Progress = silent) -> TorchTextModel:
-    """MiniLM-L6 (or another encoder) fine-tuned on the task; from the cache when it was made before.
+    """MiniLM-L6 (or another encoder) fine-tuned on the task; from the cache if it was trained before.
 
     The linear layer is first fitted on the frozen encoder's means, then everything is trained
     (linear probing before fine-tuning; Kumar et al., arXiv 2202.10054): far fewer steps suffice.
@@ -51,7 +51,7 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     """
     if task.input != "text":
         raise InputError(f"The baseline reads text; the task '{task.name}' has images.")
-    epochs = epochs if epochs is not None else min(8.0, max(1.0, ROWS_TO_SEE / len(task.train)))
+    epochs = epochs if epochs is not None else min(8.0, max(1.0, TRAINING_ROWS / len(task.train)))
     parts = [task.digest, str(encoder), epochs, seed, RECIPE]
     folder = cache("baselines", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24])
     return cached(folder, lambda: _make(task, encoder, epochs, seed, progress))
@@ -86,7 +86,7 @@ def load_pretrained(name: str | Path, task: Task) -> TorchTextModel:
     """A text classifier that was trained elsewhere: a local folder, or a name on the Hugging Face Hub.
 
     Raises:
-        InputError: not found, no classifier's head, or one of other labels than the task's.
+        InputError: not found, without a classifier's head, or with other labels than the task.
     """
     folder = find_weights(name)
     config = AutoConfig.from_pretrained(folder)
@@ -104,12 +104,12 @@ def load_pretrained(name: str | Path, task: Task) -> TorchTextModel:
 
 
 def _label_order(config, task: Task, name: str) -> list[int]:
-    named = {str(label): index for index, label in config.id2label.items()}
-    if config.num_labels != len(task.labels) or set(named) != set(task.labels):
-        missing = [label for label in task.labels if label not in named]
+    index_of = {str(label): index for index, label in config.id2label.items()}
+    if config.num_labels != len(task.labels) or set(index_of) != set(task.labels):
+        missing = [label for label in task.labels if label not in index_of]
         raise InputError(f"The model '{name}' knows {config.num_labels} labels, the task '{task.name}' has "
                          f"{len(task.labels)}; it does not know, for one, '{(missing or task.labels)[0]}'.")
-    return [named[label] for label in task.labels]
+    return [index_of[label] for label in task.labels]
 
 
 def _reorder_head(module: torch.nn.Module, order: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""A linear head on an encoder that is not trained: where fine-tuning starts, and a model of its own."""
+"""A linear head on a frozen encoder: where fine-tuning starts, and already a model."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where pretrained weights are found, and whether they are the right ones."""
+"""Find pretrained weights, and check that they are the published ones."""
 
 import hashlib
 import importlib.util
@@ -24,7 +24,7 @@ def find_weights(name: str | Path = MINILM) -> Path:
             be MINILM_SHA256.
 
     Raises:
-        InputError: not found (and no network), or MiniLM with another digest.
+        InputError: not on this machine and no network, or MiniLM with another digest.
     """
     if Path(name).is_dir():
         return _complete(Path(name))
