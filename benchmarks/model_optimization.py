@@ -73,7 +73,7 @@ def prune_step(share: float, effort: Effort) -> Step:
 
 def first_step(effort: Effort) -> Step:
     """A linear student in front, which answers what it is sure of."""
-    return {"step": "cascade", "first": "linear", "augmented": effort.augmented, "lose_at_most": 1.5,
+    return {"step": "cascade", "first": "linear", "augmented": effort.augmented, "max_errors": 1.5,
             "name": "behind a linear student"}
 
 
@@ -146,7 +146,7 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
     apart from each other less well.
     """
     began = time.perf_counter()
-    found = search(base, task, pipelines_of(effort), lose_at_most=1.0, give_up_at=4.0, progress=printed,
+    found = search(base, task, pipelines_of(effort), max_accuracy_loss=1.0, give_up_at=4.0, progress=printed,
                    rows=effort.timing["rows"], rounds=5)
     took = time.perf_counter() - began
     print(f"given up: {[(len(verdict.steps), round(verdict.accuracy, 3)) for verdict in found.given_up]}")

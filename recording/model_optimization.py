@@ -7,7 +7,16 @@ from pathlib import Path
 
 import helpers
 from benchmarks.model_optimization import INT8, Effort, distil_step, first_step, prune_step
-from helpers.lab import Comparison, Task, baseline, compare, load_task, write_recorded, write_table
+from helpers.lab import (
+    Comparison,
+    Task,
+    baseline,
+    compare,
+    load_task,
+    train_language_model,
+    write_recorded,
+    write_table,
+)
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import printed
@@ -19,7 +28,6 @@ from helpers.model_optimization import (
     distill_static,
     distill_with_control,
     prune,
-    train_language_model,
 )
 from helpers.model_optimization.pipelines.steps import Step
 

@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "training.baselines": ["baseline", "load_pretrained"],
     "models.sklearn": ["tfidf_baseline"],
     "exporting.graph": ["export"],
+    "language.causal": ["load_language_model", "train_language_model"],
+    "language.perplexity": ["negative_log_likelihood"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.costs": ["cost", "offer", "offers", "break_even", "api_prices"],
     "measuring.ledger": ["Ledger"],

@@ -1,4 +1,4 @@
-"""Steps after one another: cascades, what each step adds, and a search that repeats nothing."""
+"""Steps after one another: what each step adds, and a search that repeats nothing."""
 
 import dataclasses
 import math
@@ -9,13 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import make_tiny_model
 
-from helpers.lab import Cancelled, InputError, Ledger, Model, load, tfidf_baseline
+from helpers.lab import Cancelled, InputError, Ledger
 from helpers.lab.measuring.comparison import Comparison
-from helpers.lab.models.cascade import CascadeModel
 from helpers.lab.progress import Progress
-from helpers.model_optimization import Stack, build, cascade, prune, quantize, search, stack
+from helpers.model_optimization import Stack, build, prune, quantize, search, stack
 from helpers.model_optimization.pipelines import steps as pipelines_module
-from helpers.model_optimization.pipelines.first_stage import choose_threshold
 from helpers.model_optimization.pipelines.searching import pareto
 from helpers.model_optimization.pipelines.steps import folder_of, name_of, start_of
 
@@ -26,94 +24,6 @@ DISTIL = {"step": "distill", "layers": 1, "augmented": 0, "epochs": 0.5}
 
 def texts_of(task):
     return task.test["text"][:]
-
-
-# Cascades
-
-def accuracy_at(threshold, first, second, labels) -> tuple[float, float]:
-    """Accuracy and share escalated, row by row."""
-    right = escalated = 0
-    for row, label in enumerate(labels):
-        shifted = np.exp(first[row] - first[row].max())
-        sure = (shifted / shifted.sum()).max() >= threshold
-        right += (first if sure else second)[row].argmax() == label
-        escalated += not sure
-    return right / len(labels), escalated / len(labels)
-
-
-def wrong_at(threshold, first, labels) -> int:
-    """Rows that the first stage answers, and wrongly, row by row."""
-    return sum(np.exp(one).max() / np.exp(one).sum() >= threshold and one.argmax() != label
-               for one, label in zip(first, labels, strict=True))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1000), st.sampled_from([0.0, 2.5, 10.0]), st.sampled_from([1.0, 20.0]))
-def test_the_threshold_is_the_best_of_all_by_brute_force(seed, lose_at_most, rounding):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, 40)
-    first, second = (np.round(rng.normal(size=(40, 3)) * rounding) / rounding + skill * np.eye(3)[labels]
-                     for skill in (1.0, 2.5))  # rounding makes rows of equal confidence
-    found = choose_threshold(first, second, labels, lose_at_most)
-    assert accuracy_at(found.value, first, second, labels) == (
-        pytest.approx(found.accuracy), pytest.approx(found.escalated))
-    assert found.accuracy >= accuracy_at(2.0, first, second, labels)[0] - lose_at_most / 100 - 1e-9
-    tried = [2.0, *np.unique(np.exp(first).max(1) / np.exp(first).sum(1)) - 1e-9]
-    within = [accuracy_at(threshold, first, second, labels)[1] for threshold in tried
-              if wrong_at(threshold, first, labels) <= lose_at_most / 100 * len(labels) + 1e-9]
-    assert found.escalated == pytest.approx(min(within))
-
-
-def test_a_first_stage_is_not_trusted_because_the_second_is_no_better():
-    """Neither knows the second row: answering it costs nothing here, and yet it counts."""
-    labels = np.array([0, 0, 0, 0])
-    first = np.log([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])  # sure and right, wrong, right, right
-    second = np.log([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.9, 0.1]])
-    assert choose_threshold(first, second, labels).escalated == 0.75
-    assert choose_threshold(first, second, labels, 25.0).escalated == 0.0
-
-
-@pytest.fixture(scope="module")
-def two_stages(tiny_model, tiny_task):
-    """TF-IDF before a model with random weights, answering what TF-IDF is sure of."""
-    return cascade(tfidf_baseline(tiny_task), tiny_model, dataclasses.replace(tiny_task, test=None), lose_at_most=0.0)
-
-
-def test_each_stage_answers_its_own_rows(two_stages, tiny_task):
-    texts, stages = texts_of(tiny_task), (two_stages.first, two_stages.second)
-    first, second = (stage.predict(texts) for stage in stages)
-    probabilities = np.exp(first).max(axis=1)
-    threshold = float(np.median(probabilities))
-    found = CascadeModel(two_stages.card, *stages, threshold).predict(texts)
-    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, rtol=1e-4)
-    for row in range(len(texts)):
-        answering = first if probabilities[row] >= threshold else second
-        assert found[row].argmax() == answering[row].argmax()
-        if probabilities[row] >= threshold:
-            np.testing.assert_allclose(found[row], first[row], atol=1e-4)
-
-
-def test_a_cascade_answers_the_same_after_a_reload(two_stages, tiny_task, tmp_path):
-    two_stages.save(tmp_path)
-    np.testing.assert_array_equal(load(tmp_path).predict(texts_of(tiny_task)), two_stages.predict(texts_of(tiny_task)))
-    assert load(tmp_path).card == two_stages.card
-    assert isinstance(two_stages, Model)
-    assert two_stages.predict([]).shape == (0, 3)
-
-
-def test_a_cascade_says_what_it_costs_on_average(two_stages, tiny_model):
-    card, first = two_stages.card, two_stages.first.card
-    assert card.parameters == first.parameters + tiny_model.card.parameters
-    assert card.macs == round(first.parameters + card.settings["escalated"] * tiny_model.card.macs)
-    assert 0 <= card.settings["escalated"] < 0.5  # random weights are seldom asked where TF-IDF is better
-
-
-def test_stages_of_other_classes_are_refused(two_stages, tiny_model, tiny_task):
-    other = make_tiny_model(dataclasses.replace(tiny_task, labels=("a", "b")))
-    with pytest.raises(InputError, match="The stages know 2 and 3 classes"):
-        cascade(other, tiny_model, tiny_task)
-    with pytest.raises(InputError, match=r"cannot be negative \(-1\)"):
-        cascade(two_stages.first, tiny_model, tiny_task, lose_at_most=-1)
 
 
 # Building
@@ -194,7 +104,7 @@ def test_a_cancelled_pipeline_keeps_its_finished_steps(tiny_model, tiny_task, fr
     ([{"step": "prune", "colour": 1}], r"The step 'prune colour=1' cannot be done: .*'colour'"),
     ([{"step": "cascade"}, CUT], r"Only a PyTorch model can be pruned; 'cascade' runs in cascade. Do this step before"),
     ([{"step": "cascade", "first": "tfidf", "words": 2}], r"The step .* cannot be done: .*'words'"),
-    ([{"step": "cascade", "first": "oracle"}], r"no first stage 'oracle'. Known: tfidf, linear, static\."),
+    ([{"step": "cascade", "first": "oracle"}], r"Unknown first stage 'oracle'. Choose one of: tfidf, linear, static\."),
 ])
 def test_what_cannot_be_built_is_refused_in_a_sentence(tiny_model, tiny_task, fresh_home, steps, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -284,7 +194,7 @@ def test_a_search_looks_at_validation_rows_only_and_repeats_nothing(tiny_model, 
     sound = trained(tiny_model, tiny_task)
     # the mean length of the test texts is all that is asked of them
     blind = dataclasses.replace(tiny_task, test=tiny_task.test.remove_columns("label"))
-    options = {"lose_at_most": 100.0, "give_up_at": 30.0, "rows": 6, "rounds": 2}
+    options = {"max_accuracy_loss": 100.0, "give_up_at": 30.0, "rows": 6, "rounds": 2}
     found = search(sound, blind, pipelines, **options)
     assert {m.model for m in found.measurements} == {name_of(steps) for steps in pipelines[:2]}
     assert {m.task for m in found.measurements} == {"tiny (validation)"}
@@ -331,7 +241,7 @@ def test_a_search_killed_after_the_building_measures_only(tiny_model, tiny_task,
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    options = {"lose_at_most": 100.0, "give_up_at": 100.0, "rows": 4, "rounds": 2}
+    options = {"max_accuracy_loss": 100.0, "give_up_at": 100.0, "rows": 4, "rounds": 2}
     with monkeypatch.context() as patch:
         patch.setattr("helpers.lab.measuring.comparison.compare", killed)
         with pytest.raises(KeyboardInterrupt):

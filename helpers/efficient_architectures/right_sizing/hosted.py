@@ -17,7 +17,7 @@ PROMPT = "Classify the message. Answer with one of these labels and nothing else
 
 def hosted_llm(task: Task, names: Sequence[str] | None = None, *, answers: Sequence[str] | None = None,
                prompt: str = PROMPT) -> pd.DataFrame:
-    """Dollars per million messages of hosted models, from the tokens of the task's own test texts.
+    """Dollars per million messages of hosted models, from the tokens of the task's test texts.
 
     Args:
         names: 'VENDOR MODEL' as in `api_prices`; by default all of them.

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from helpers.model_optimization.language_model.causal import LanguageModel
-from helpers.model_optimization.language_model.perplexity import surprise
+from helpers.lab.language.causal import LanguageModel
+from helpers.lab.language.perplexity import negative_log_likelihood
 
 _LARGEST = 127  # of an int8 code, the same on both sides
 
@@ -73,7 +73,7 @@ def cache_in_8_bits(model: LanguageModel, texts: Sequence[str]) -> pd.DataFrame:
     """
     rows, reference = [], None
     for name, kind in (("float32", lambda: DynamicCache()), ("int8", int8_cache)):
-        own = surprise(model, texts, cache=kind)
+        own = negative_log_likelihood(model, texts, cache=kind)
         reference = reference or own
         low, high = own.interval()
         ratio = own.ratio(reference)

@@ -17,12 +17,12 @@ from torchao.quantization.quantize_.workflows.intx.intx_choose_qparams_algorithm
 
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.packing import PackedWeight
+from helpers.lab.language.causal import LanguageModel
+from helpers.lab.language.perplexity import NegativeLogLikelihood, negative_log_likelihood
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import folder_bytes
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.language_model.causal import LanguageModel
-from helpers.model_optimization.language_model.perplexity import Surprise, surprise
 from helpers.model_optimization.quantization.weight_only import require_numbers, weight_config
 
 FEW_BITS = (8, 6, 4, 3, 2)
@@ -93,13 +93,13 @@ def bits_against_perplexity(model: LanguageModel, texts: Sequence[str], *, bits:
         Cancelled: `progress` was told to end; asked before each setting.
     """
     grid = [(number, search) for number in bits for search in scale_search]
-    reference = surprise(model, texts)
+    reference = negative_log_likelihood(model, texts)
     rows = [_row(model, reference, reference, 32, group_size, False)]
     held = [model.module]
     for index, (number, search) in enumerate(grid):
         progress(0.7 * index / len(grid), f"{number} bits")
         few = quantize_language_model(model, number, group_size=group_size, scale_search=search)
-        rows.append(_row(few, surprise(few, texts), reference, number, group_size, search))
+        rows.append(_row(few, negative_log_likelihood(few, texts), reference, number, group_size, search))
         held.append(coded(model, number, group_size=group_size, scale_search=search))
     progress(0.7, "timing in turns")
     with timing_turn(progress):
@@ -131,7 +131,7 @@ def _names(module: nn.Module, group_size: int) -> list[str]:
             if isinstance(layer, _LAYERS) and layer.weight.shape[1] % group_size == 0]
 
 
-def _row(model: LanguageModel, own: Surprise, reference: Surprise, bits: int, group_size: int,
+def _row(model: LanguageModel, own: NegativeLogLikelihood, reference: NegativeLogLikelihood, bits: int, group_size: int,
          search: bool) -> dict[str, Any]:
     """What is known of one setting before it is timed."""
     with tempfile.TemporaryDirectory() as folder:

@@ -48,7 +48,7 @@ class Found:
     given_up: tuple[Verdict, ...]
 
 
-def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]], *, lose_at_most: float = 1.0,
+def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]], *, max_accuracy_loss: float = 1.0,
            give_up_at: float = 3.0, ledger: Ledger | None = None, engine: str = "local", rows: int = 96,
            rounds: int = 5, progress: Progress = silent) -> Found:
     """Build and measure the pipelines on the validation rows; the Pareto set under 'lose at most so many points'.
@@ -58,7 +58,7 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
     the ledger, so a search that was killed takes up where it was.
 
     Args:
-        lose_at_most: percentage points of the first model's accuracy.
+        max_accuracy_loss: percentage points of the first model's accuracy.
         ledger: where records are looked up and put; by default the user's.
         engine: of `sweep`, for the building. On a cluster HELPERS_HOME must be a folder that all
             machines share. Timing is done here, one at a time.
@@ -86,12 +86,12 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
         known |= {m.settings["pipeline"]: m for m in result.measurements[1:]}
     progress(1.0, "done")
     done = [known[name] for steps in pipelines if (name := folder_of(start, steps).name) in known]
-    return Found(reference, tuple(done), pareto(done, lose_at_most), tuple(given_up))
+    return Found(reference, tuple(done), pareto(done, max_accuracy_loss), tuple(given_up))
 
 
-def pareto(measurements: Sequence[Measurement], lose_at_most: float) -> tuple[Measurement, ...]:
-    """Those within the points to lose that no other one beats in both accuracy and speed-up, fastest first."""
-    allowed = [m for m in measurements if -m.accuracy_delta <= lose_at_most / 100 + 1e-9]
+def pareto(measurements: Sequence[Measurement], max_accuracy_loss: float) -> tuple[Measurement, ...]:
+    """Those within so many points that no other one beats in both accuracy and speed-up, fastest first."""
+    allowed = [m for m in measurements if -m.accuracy_delta <= max_accuracy_loss / 100 + 1e-9]
     best = [m for m in allowed if not any(
         other.accuracy_delta >= m.accuracy_delta and other.speedup >= m.speedup
         and (other.accuracy_delta, other.speedup) != (m.accuracy_delta, m.speedup) for other in allowed)]

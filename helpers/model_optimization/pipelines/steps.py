@@ -16,6 +16,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import export
 from helpers.lab.measuring.measurement import code_version
+from helpers.lab.models.cascade import build_cascade
 from helpers.lab.models.model import Model
 from helpers.lab.models.sklearn import tfidf_baseline
 from helpers.lab.models.torch import TorchTextModel, weights_digest
@@ -24,7 +25,6 @@ from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.distilling import STRATEGY, distill
 from helpers.model_optimization.distillation.linear_student import distill_linear
 from helpers.model_optimization.distillation.static_student import distill_static
-from helpers.model_optimization.pipelines.first_stage import cascade
 from helpers.model_optimization.pruning.encoder_parts import require_torch
 from helpers.model_optimization.pruning.methods import prune
 from helpers.model_optimization.quantization.schemes import quantize
@@ -45,21 +45,20 @@ def _prune(model: Model, context: Context, teacher: bool = False, **settings: An
     return prune(model, context.task, **settings, teacher=context.base if teacher else None, progress=context.progress)
 
 
-def _cascade(model: Model, context: Context, first: str = "tfidf", lose_at_most: float = 0.0,
-             **settings: Any) -> Model:
+def _cascade(model: Model, context: Context, first: str = "tfidf", max_errors: float = 0.0, **settings: Any) -> Model:
     if first == "tfidf":
         stage = tfidf_baseline(context.task, **settings)
-    elif first in _TAUGHT:
-        stage = _TAUGHT[first](context.base, context.task, **settings, progress=context.progress)
+    elif first in _STUDENTS:
+        stage = _STUDENTS[first](context.base, context.task, **settings, progress=context.progress)
     else:
-        raise InputError(f"There is no first stage '{first}'. Known: tfidf, {', '.join(_TAUGHT)}.")
-    return cascade(stage, model, context.task, lose_at_most=lose_at_most)
+        raise InputError(f"Unknown first stage '{first}'. Choose one of: tfidf, {', '.join(_STUDENTS)}.")
+    return build_cascade([stage, model], context.task, strategy=STRATEGY, max_errors=max_errors)
 
 
-_TAUGHT = {"linear": distill_linear, "static": distill_static}  # first stages taught by the pipeline's first model
+_STUDENTS = {"linear": distill_linear, "static": distill_static}  # first stages that learn from the first model
 
 # step -> (model so far, context, settings) -> model. `prune` takes teacher=True for the pipeline's first model;
-# `cascade` takes first="tfidf", "linear" or "static", lose_at_most, and the settings of that first stage.
+# `cascade` takes first="tfidf", "linear" or "static", max_errors, and the settings of that first stage.
 STEPS: dict[str, Callable[..., Model]] = {
     "distill": lambda model, context, **settings: distill(model, context.task, **settings, progress=context.progress),
     "prune": _prune,
