@@ -33,10 +33,10 @@ from helpers.model_optimization.pipelines.steps import Step
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 EFFORT = Effort.of(quick=False)
-STUDENT, CUT = distil_step(3, EFFORT), prune_step(0.65, EFFORT)  # the one model that its rule chose
+STUDENT, PRUNED = distil_step(3, EFFORT), prune_step(0.65, EFFORT)  # the one model that its rule chose
 FIRST = first_step(EFFORT)
-STEPS = (STUDENT, CUT, INT8, FIRST)
-OTHER_ORDER = (CUT, STUDENT, INT8, FIRST)
+STEPS = (STUDENT, PRUNED, INT8, FIRST)
+OTHER_ORDER = (PRUNED, STUDENT, INT8, FIRST)
 
 
 def record() -> None:
@@ -50,7 +50,7 @@ def record() -> None:
 
 
 def record_pruning(base: TorchTextModel, task: Task) -> None:
-    """Zeros on dense kernels, parts cut at once by either importance, and the cut of the pipeline, recovered."""
+    """Zeros on dense kernels, parts pruned at once by either importance, and the pruning of the pipeline, recovered."""
     models = [
         base,
         prune(base, task, "magnitude", 0.5),
@@ -58,7 +58,7 @@ def record_pruning(base: TorchTextModel, task: Task) -> None:
         *(prune(base, task, "structured", share) for share in (0.25, 0.5, 0.75)),
         prune(base, task, "structured", 0.5, importance="magnitude"),
         prune(base, task, "layers", 0.5),
-        build(base, task, [CUT]),
+        build(base, task, [PRUNED]),
     ]
     _write("pruning", models, task)
 

@@ -19,8 +19,8 @@ from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
 from helpers.lab.training.baselines import mean_tokens
 from helpers.lab.training.fine_tuning import fine_tune
-from helpers.model_optimization.distillation.static_student import principal_components, token_vectors
-from helpers.model_optimization.pruning.encoder_parts import anatomy
+from helpers.model_optimization import anatomy
+from helpers.model_optimization.distillation.word_students import principal_components, token_vectors
 
 
 def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:
@@ -56,7 +56,7 @@ def default_optimizers(model: OnnxTextModel) -> OnnxTextModel:
 
 
 def torch_pruning_recipe(model: TorchTextModel, task: Task, epochs: float) -> TorchTextModel:
-    """Torch-Pruning's BERT example: L2 group importance, half of the columns and heads, then fine-tuning."""
+    """Torch-Pruning's BERT example: L2 group importance, half of the neurons and heads, then fine-tuning."""
     import torch_pruning
 
     began = time.perf_counter()
