@@ -1,13 +1,23 @@
-"""Intervals and metrics against published values, closed forms and simulation."""
+"""Intervals against published values, closed forms, SciPy and simulation."""
 
 import math
 
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
-from helpers.lab.measuring.intervals import mcnemar_p, paired_difference, ratio_of_medians, wilson
-from helpers.lab.measuring.metrics import quality
+from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import (
+    bootstrap_draws,
+    bootstrap_interval,
+    mcnemar_p,
+    mean_interval,
+    paired_difference,
+    paired_mean_interval,
+    percentile_interval,
+    ratio_of_medians,
+    wilson,
+)
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
 
@@ -132,24 +142,87 @@ def test_the_ratio_is_of_the_medians():
     assert ratio == 3.0
 
 
-# Metrics, worked out by hand
-
-def test_accuracy_and_macro_f1_by_hand():
-    """Answers 0 0 1 1 2, labels 0 1 1 1 0: F1 of class 0 is 1/2, of class 1 is 4/5, of class 2 is 0."""
-    logits = np.eye(3)[[0, 0, 1, 1, 2]]
-    scores = quality(logits, np.array([0, 1, 1, 1, 0]))
-    assert scores["accuracy"] == pytest.approx(3 / 5)
-    assert scores["macro_f1"] == pytest.approx((1 / 2 + 4 / 5 + 0) / 3)
+def test_a_means_interval_is_students():
+    # Mean 2, standard deviation 1, three values: t = 4.3027.
+    half = 4.3027 / 3**0.5
+    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - half, 2 + half), rel=1e-4)
 
 
-def test_calibration_error_by_hand():
-    """Two rows at confidence 0.9, both right: 0.2 too modest; two at 0.62, one right: 0.24 too bold."""
-    logits = np.log([[0.9, 0.1], [0.9, 0.1], [0.62, 0.38], [0.62, 0.38]])
-    scores = quality(logits, np.array([0, 0, 0, 1]))
-    assert scores["calibration_error"] == pytest.approx((0.2 + 0.24) / 4, abs=1e-6)
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_a_means_interval_is_the_one_of_scipys_t_test(confidence):
+    values = np.random.default_rng(0).normal(3, 2, 9)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(confidence)
+    assert mean_interval(values, confidence) == pytest.approx((values.mean(), expected.low, expected.high))
 
 
-def test_a_second_call_does_not_remember_the_first():
-    labels = np.array([0, 1])
-    assert quality(np.eye(2), labels)["accuracy"] == 1.0
-    assert quality(np.eye(2)[::-1], labels)["accuracy"] == 0.0
+def test_columns_have_the_intervals_that_they_have_alone():
+    values = np.random.default_rng(1).normal(size=(6, 3))
+    np.testing.assert_allclose(np.transpose(mean_interval(values)), [mean_interval(column) for column in values.T])
+
+
+def test_equal_repetitions_have_an_interval_of_no_width():
+    assert mean_interval([0.0, 0.0, 0.0]) == (0, 0, 0)
+
+
+def test_one_repetition_has_a_mean_and_no_bounds_and_none_is_refused():
+    mean, low, high = mean_interval([0.7])
+    assert mean == 0.7
+    assert math.isnan(low)
+    assert math.isnan(high)
+    with pytest.raises(InputError, match="at least one repetition"):
+        mean_interval([])
+
+
+@pytest.mark.parametrize("repetitions", [2, 3, 5])
+def test_a_means_interval_covers_the_truth_in_95_of_100_runs_however_few_the_repetitions(repetitions):
+    """1.96 standard errors would hold it in 70 to 88 of 100."""
+    runs = np.random.default_rng(2).normal(1.0, 0.3, (repetitions, 4000))
+    _, low, high = mean_interval(runs)
+    assert np.mean((low <= 1.0) & (high >= 1.0)) == pytest.approx(0.95, abs=0.015)
+
+
+def test_paired_means_are_those_of_the_differences():
+    reference, candidate = np.array([0.5, 0.7, 0.6]), np.array([0.6, 0.9, 0.7])
+    assert paired_mean_interval(reference, candidate) == mean_interval([0.6 - 0.5, 0.9 - 0.7, 0.7 - 0.6])
+
+
+def test_the_bootstrap_draws_whole_rows_of_all_paired_samples():
+    table = np.stack([np.arange(6.0), np.arange(6.0) + 10], axis=1)
+
+    def apart(one, other, axis):
+        assert one.shape == (2, 50, 6)  # columns, draws, rows
+        np.testing.assert_array_equal(one[1] - one[0], np.full((50, 6), 10))
+        np.testing.assert_array_equal(other, one + 20)
+        return one.mean(axis)
+
+    assert bootstrap_draws(apart, table, table + 20, draws=50).shape == (2, 50)
+
+
+def test_samples_that_are_not_paired_are_drawn_on_their_own():
+    def same(one, other, axis):
+        return (one == other).mean(axis)
+
+    rows = np.arange(8)
+    assert bootstrap_draws(same, rows, rows, draws=20).min() == 1
+    assert bootstrap_draws(same, rows, rows, draws=20, paired=False).max() < 1
+
+
+def test_bootstrapped_means_scatter_as_the_standard_error_says():
+    values = np.random.default_rng(3).normal(size=200)
+    draws = bootstrap_draws(np.mean, values)
+    assert draws.std() == pytest.approx(values.std() / math.sqrt(200), rel=0.05)
+    mean, low, high = bootstrap_interval(np.mean, values)
+    assert (mean, low, high) == (values.mean(), *percentile_interval(draws))
+    assert (low, high) == pytest.approx(mean_interval(values)[1:], abs=0.03)
+
+
+def test_draws_of_a_pair_are_those_of_all_samples_with_repeats():
+    """Of two values, both are the smaller one in a quarter of the draws: a minimum of 1 in three quarters."""
+    draws = bootstrap_draws(np.min, [1.0, 2.0])
+    assert set(draws) == {1.0, 2.0}
+    assert (draws == 1).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_single_row_is_every_draw():
+    assert bootstrap_interval(np.median, [3.0]) == (3.0, 3.0, 3.0)
+    np.testing.assert_array_equal(bootstrap_draws(np.mean, [[1.0, 2.0]], draws=2), [[1.0, 1.0], [2.0, 2.0]])
