@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "selection.active_learning": ["choose_next", "label_with", "compare_strategies", "against_random", "labels_to"],
     "selection.row_pruning": ["prune_rows", "prune_study", "prune_gains"],
     "selection.learning_curves": ["measure_curve", "fit_curve", "check_curve", "LearningCurve"],
-    "generation.augmentation": ["augment", "augmentation_study", "gains_over"],
+    "generation.augmentation": ["augmentation_study", "gains_over"],
     "generation.synthesis": ["synthesize", "synthesis_study", "nearest_real"],
     "generation.privacy": ["extraction_test"],
     "cleaning.reviews": ["Review", "replay"],

@@ -11,7 +11,6 @@ import pytest
 
 from helpers.data_efficiency import (
     Review,
-    augment,
     clean_file,
     clean_large,
     doubtful_rows,
@@ -21,7 +20,7 @@ from helpers.data_efficiency import (
     replay,
     synthesize,
 )
-from helpers.data_efficiency.generation.augmentation import fill_in, mixed
+from helpers.data_efficiency.generation.augmentation import mixed
 from helpers.data_efficiency.generation.synthesis import filtered, recombined
 from helpers.data_efficiency.generation.word_model import SHORTER, WordModel
 from helpers.data_efficiency.linear import Linear
@@ -29,24 +28,6 @@ from helpers.lab.errors import InputError
 
 TEXTS = ["where is my parcel now", "where is my order now", "i want my money back", "i want the refund back"]
 LABELS = [0, 0, 1, 1]
-
-
-@pytest.mark.parametrize("method", ["edits", "masked"])
-def test_changed_copies_keep_label_and_words(method):
-    made, labels = augment(TEXTS, LABELS, method, copies=3, seed=1)
-    assert labels.tolist() == np.repeat(LABELS, 3).tolist()
-    assert set(" ".join(made).split()) <= set(" ".join(TEXTS).split())
-    assert any(copy != TEXTS[i // 3] for i, copy in enumerate(made))
-    assert augment(TEXTS, LABELS, method, copies=3, seed=1)[0] == made, "the same seed, the same copies"
-
-
-def test_a_hidden_word_is_filled_in_from_both_neighbours():
-    from helpers.data_efficiency.generation.augmentation import _between
-
-    seen = _between(["a red house", "a blue house", "a blue house", "one tree here"])
-    filled = {fill_in("a red house", seen, random.Random(seed)) for seed in range(40)}
-    assert "a blue house" in filled
-    assert "a tree house" not in filled
 
 
 def test_mixed_rows_lie_between_their_parents_and_so_do_their_labels():
@@ -265,7 +246,6 @@ def test_a_megabyte_of_text_goes_through(tmp_path):
 
 
 @pytest.mark.parametrize("make", [
-    lambda: augment(TEXTS, LABELS, "mixup"), lambda: augment(TEXTS, LABELS, "edits", copies=0),
     lambda: synthesize(TEXTS, LABELS, 0), lambda: synthesize(TEXTS, LABELS, 3, "magic"),
     lambda: synthesize(TEXTS, LABELS, 3, "nobody/such-a-model"), lambda: extraction_test(TEXTS, LABELS, samples=0),
     lambda: WordModel([], []), lambda: nearest_real(np.eye(2), np.empty((0, 2))), lambda: Review(["a"], []),

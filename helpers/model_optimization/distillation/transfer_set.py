@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers.lab.cache import cached
+from helpers.lab.data.augmentation import augment
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import LARGEST_BATCH, Model
@@ -54,44 +54,6 @@ def make_transfer_set(task: Task, transfer: Sequence[str], augmented: int, seed:
     texts = task.train["text"][:]
     extra = [*transfer, *augment(texts, augmented, seed)]
     return TransferSet([*texts, *extra], [*task.train["label"][:], *[-1] * len(extra)], **weights)
-
-
-def augment(texts: Sequence[str], copies: int, seed: int = 0) -> list[str]:
-    """`copies` altered versions of each text; none has a label to be trusted: a teacher gives its logits.
-
-    Each is altered in one way: words left out, neighbours swapped, a word taken from another text,
-    or its first half joined to another's second half (which gives the answers between the classes
-    that a student learns most from; compare TinyBERT's replaced words, arXiv 1909.10351).
-    """
-    if copies < 0:
-        raise InputError(f"The number of augmented copies cannot be negative ({copies}).")
-    rng = random.Random(seed)
-    words = [text.split() for text in texts]
-    words = [row for row in words if row]
-    return [" ".join(rng.choice(_CHANGES)(row, rng.choice(words), rng)) for _ in range(copies) for row in words]
-
-
-def _leave_out(row: list[str], _: list[str], rng: random.Random) -> list[str]:
-    return [word for word in row if rng.random() > 0.15] or row
-
-
-def _swap(row: list[str], _: list[str], rng: random.Random) -> list[str]:
-    if len(row) < 2:
-        return row
-    place = rng.randrange(len(row) - 1)
-    return [*row[:place], row[place + 1], row[place], *row[place + 2:]]
-
-
-def _borrow(row: list[str], other: list[str], rng: random.Random) -> list[str]:
-    place = rng.randrange(len(row))
-    return [*row[:place], rng.choice(other), *row[place + 1:]]
-
-
-def _join(row: list[str], other: list[str], _: random.Random) -> list[str]:
-    return row[:(len(row) + 1) // 2] + other[len(other) // 2:]
-
-
-_CHANGES = (_leave_out, _swap, _borrow, _join)
 
 
 def teacher_logits(teacher: Model, texts: Sequence[str], progress: Progress = silent) -> np.ndarray:

@@ -10,9 +10,9 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from helpers.lab import Cancelled, InputError, Model, load, tfidf_baseline
+from helpers.lab.data.augmentation import augment
 from helpers.lab.models.static import StaticModel
 from helpers.lab.progress import Progress
-from helpers.model_optimization.distillation.transfer_set import augment
 from helpers.model_optimization.distillation.word_students import (
     distill_linear,
     distill_static,
