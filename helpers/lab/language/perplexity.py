@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from helpers.lab.errors import InputError
 from helpers.lab.language.causal import LanguageModel
+from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.training.tokenizer import pad
 
 
@@ -27,25 +28,21 @@ class NegativeLogLikelihood:
     @property
     def perplexity(self) -> float:
         """exp of the mean over all tokens: as uncertain as among so many equally likely tokens."""
-        return float(np.exp(self.nats.sum() / self.tokens.sum()))
+        return float(_perplexity(self.nats, self.tokens))
 
     def interval(self, seed: int = 0) -> tuple[float, float]:
-        """95 % of the perplexities of resampled texts."""
-        rows = self._resampled(seed)
-        low, high = np.quantile(np.exp(self.nats[rows].sum(1) / self.tokens[rows].sum(1)), [0.025, 0.975])
-        return float(low), float(high)
+        """The perplexity's 95 % interval over texts (bootstrap)."""
+        return bootstrap_interval(_perplexity, self.nats, self.tokens, seed=seed)[1:]
 
     def ratio(self, reference: "NegativeLogLikelihood", seed: int = 0) -> tuple[float, float, float]:
-        """Perplexity over the reference's on the same texts, and 95 % of the ratios of resampled texts."""
+        """(perplexity over the reference's on the same texts, low, high), 95 % over texts (bootstrap)."""
         if not np.array_equal(self.tokens, reference.tokens):
             raise InputError("Two perplexities are compared on the same tokens; these are not.")
-        rows = self._resampled(seed)
-        more = self.nats - reference.nats
-        low, high = np.quantile(np.exp(more[rows].sum(1) / self.tokens[rows].sum(1)), [0.025, 0.975])
-        return float(np.exp(more.sum() / self.tokens.sum())), float(low), float(high)
+        return bootstrap_interval(_perplexity, self.nats - reference.nats, self.tokens, seed=seed)
 
-    def _resampled(self, seed: int) -> np.ndarray:
-        return np.random.default_rng(seed).integers(0, len(self.nats), (1000, len(self.nats)))
+
+def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.exp(nats.sum(axis) / tokens.sum(axis))
 
 
 @torch.inference_mode()

@@ -58,7 +58,7 @@ def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor, heads: int) ->
 
     A relation is softmax(X X' / sqrt(d)) over the real tokens, X being queries, keys or values
     (n, length, features) cut into `heads` of d features: MiniLM's value relation (Wang et al.,
-    arXiv 2002.10957), which with relation heads of its own lets widths and heads differ
+    arXiv 2002.10957), which with a separate number of relation heads lets widths and heads differ
     (arXiv 2012.15828).
     """
     wanted, given = (_log_relations(vectors, mask, heads) for vectors in (teacher, student))

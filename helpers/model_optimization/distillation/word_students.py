@@ -112,7 +112,7 @@ def distill_static(teacher: TorchTextModel, task: Task, *, dimensions: int = 128
 
 @torch.inference_mode()
 def token_vectors(teacher: TorchTextModel, progress: Progress = silent, batch: int = 512) -> np.ndarray:
-    """(vocabulary, width) float32: the teacher's embedding of each token as a text of its own."""
+    """(vocabulary, width) float32: the teacher's embedding of each token as a text by itself."""
     target = next(teacher.module.parameters()).device
     size = teacher.module.config.vocab_size
     before, after = _frame(teacher.encoder)

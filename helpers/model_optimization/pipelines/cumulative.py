@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Sequence
 
 import pandas as pd
@@ -12,7 +11,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.measuring.comparison import Comparison, compare
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_of, timing_turn
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.tokenizer import TextEncoder
@@ -129,10 +128,8 @@ def cumulative_gains(base: TorchTextModel, task: Task, steps: Sequence[Step], *,
 
 def _tokenizing_seconds(encoder: TextEncoder, texts: Sequence[str]) -> float:
     """Seconds per text; the best of five runs in batches of 64."""
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
+    def tokenize() -> None:
         for start in range(0, len(texts), 64):
             encoder.encode(texts[start:start + 64])
-        seconds.append(time.perf_counter() - began)
-    return min(seconds) / len(texts)
+
+    return min(seconds_of(tokenize) for _ in range(5)) / len(texts)

@@ -170,7 +170,7 @@ def _groups(pipelines: Sequence[tuple[Step, ...]]) -> list[Sequence[tuple[Step, 
 
 
 def _built(first: str, folder: str, task: Task, start: str, steps: tuple[Step, ...]) -> float:
-    """Build a model, in a process of its own, on what is built of it; its accuracy on the validation rows."""
+    """Build a model in another process, from the steps that are cached; its accuracy on the validation rows."""
     os.environ["HELPERS_HOME"] = folder
     model = build_from(start, Context(load(Path(first)), task), steps)
     return _quality(start, steps, lambda _: model, task)

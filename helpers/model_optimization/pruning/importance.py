@@ -46,7 +46,7 @@ def importance_of(module: nn.Module, kind: str, rows: Sequence[Sequence[int]], l
 
     Raises:
         InputError: another kind.
-        Cancelled: `progress` was told to end; asked between batches.
+        Cancelled: the caller of `progress` wants an end; asked between batches.
     """
     if kind not in IMPORTANCES:
         raise InputError(f"Unknown importance '{kind}'. Choose one of: {', '.join(IMPORTANCES)}.")
@@ -100,7 +100,7 @@ def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[in
 
 
 def _watch(parts: Anatomy) -> dict[str, Tensor]:
-    """Hooks that keep the activations of each pass, with their gradients."""
+    """Hooks that record the activations of each pass, with their gradients."""
     watched: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> None:

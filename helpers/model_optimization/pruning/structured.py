@@ -184,8 +184,9 @@ def keep_width(module: nn.Module, keep: Sequence[int]) -> nn.Module:
         table.weight = nn.Parameter(table.weight[:, chosen].detach().clone())
         table.embedding_dim = len(chosen)
     for layer in parts.layers:
-        own = layer.attention.self
-        own.query, own.key, own.value = (take_columns(linear, chosen) for linear in (own.query, own.key, own.value))
+        attention = layer.attention.self
+        for name in ("query", "key", "value"):
+            setattr(attention, name, take_columns(getattr(attention, name), chosen))
         layer.attention.output.dense = take_rows(layer.attention.output.dense, chosen)
         layer.intermediate.dense = take_columns(layer.intermediate.dense, chosen)
         layer.output.dense = take_rows(layer.output.dense, chosen)
