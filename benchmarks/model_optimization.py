@@ -96,7 +96,7 @@ def pipelines_of(effort: Effort) -> list[list[Step]]:
 def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
     """Structured pruning of more than half of the encoder; zeros, on the clock and in the artefact."""
     pruned = prune(base, task, "structured", 0.52, steps=3, epochs=effort.recovery, teacher=base, learning_rate=2e-4,
-                augmented=effort.augmented)
+                   augmented=effort.augmented)
     zeros, pattern = prune(base, task, "magnitude", 0.5), prune(base, task, "2:4")
     tokens = mean_tokens(task, base.encoder)
     fewer = anatomy(base.module).macs(tokens) / anatomy(pruned.module).macs(tokens)

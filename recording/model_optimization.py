@@ -1,4 +1,4 @@
-"""What notebook 1 opens on besides quantization: pruning, distillation, all of it together, a language model.
+"""What notebook 1 opens on: quantization, pruning, distillation, all of it together, a language model.
 
 python -m recording.model_optimization
 """
@@ -12,6 +12,7 @@ from helpers.lab import (
     Task,
     baseline,
     compare,
+    export,
     load_task,
     train_language_model,
     write_recorded,
@@ -28,6 +29,7 @@ from helpers.model_optimization import (
     distill_static,
     distill_with_control,
     prune,
+    quantize,
 )
 from helpers.model_optimization.pipelines.steps import Step
 
@@ -43,10 +45,31 @@ def record() -> None:
     """All parts, one after another."""
     task = load_task("tickets")
     base = baseline(task)
+    record_quantization(base, task)
     record_pruning(base, task)
     record_distillation(base, task)
     record_together(base, task)
     record_language()
+
+
+def record_quantization(base: TorchTextModel, task: Task) -> None:
+    """Fewer bits in each runtime, losing candidates included; energy and memory, too."""
+    models = [
+        base,
+        export(base, "onnxruntime"),
+        export(base, "onnxruntime", streams=2),
+        quantize(base, task, "dynamic-int8"),
+        quantize(base, task, "dynamic-int8", per_channel=False),
+        quantize(base, task, "dynamic-int8", reduce_range=True),
+        quantize(base, task, "dynamic-int8", streams=2),
+        quantize(base, task, "static-int8", streams=2),
+        quantize(base, task, "static-int8", "openvino", streams=2),
+        quantize(base, task, "bf16"),
+        *(quantize(base, task, "weight-only", bits=bits) for bits in (4, 2)),
+    ]
+    result = compare(models, task, rows=96, progress=printed)
+    write_recorded(FOLDER / "1_model_optimization.jsonl", list(result.measurements))
+    print(result.frame().round(3).to_string(index=False))
 
 
 def record_pruning(base: TorchTextModel, task: Task) -> None:
