@@ -15,7 +15,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.training.tokenizer import TextEncoder, pad
 
-LARGEST_BATCH = 64
+MAX_BATCH = 64
 # Rows of like length, so that little padding is multiplied: in runtimes whose calls cost little, MiniLM
 # in int8 answered 1.3 times as many texts a second as with whole batches, at the same latency.
 FEW_ROWS = 4
@@ -53,7 +53,11 @@ class Model(Protocol):
         """(n, classes) float32 logits of n raw inputs."""
 
     def save(self, path: Path) -> None:
-        """Write everything that `load(path)` needs for the same predictions."""
+        """Write everything that `load(path)` needs for the same predictions.
+
+        Raises:
+            InputError: a model that could not be loaded again; the sentence says what stands in the way.
+        """
 
 
 class TextModel:
@@ -65,7 +69,7 @@ class TextModel:
     """
 
     runtime: str
-    micro_batch = LARGEST_BATCH  # unless the settings say otherwise
+    micro_batch = MAX_BATCH  # unless the settings say otherwise
 
     def __init__(self, card: Card, encoder: TextEncoder) -> None:
         self.card = card
@@ -132,8 +136,8 @@ def save_card(path: Path, runtime: str, card: Card, **facts: Any) -> Path:
     """Make the folder `path` and write the file that `load` reads first; the folder."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    told = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
-    (path / "model.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    description = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
+    (path / "model.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
     return path
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import LARGEST_BATCH, Model
+from helpers.lab.models.model import MAX_BATCH, Model
 from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache, set_aside
 from helpers.lab.progress import Progress, silent
@@ -127,9 +127,9 @@ def _read(file: Path) -> np.ndarray | None:
 
 def _ask(teacher: Model, texts: Sequence[str], progress: Progress) -> np.ndarray:
     answers = []
-    for start in range(0, len(texts), 4 * LARGEST_BATCH):
+    for start in range(0, len(texts), 4 * MAX_BATCH):
         progress(start / len(texts), f"{teacher.card.name} answers text {start + 1:,} of {len(texts):,}")
-        answers.append(teacher.predict(texts[start:start + 4 * LARGEST_BATCH]))
+        answers.append(teacher.predict(texts[start:start + 4 * MAX_BATCH]))
     return np.concatenate(answers)
 
 
