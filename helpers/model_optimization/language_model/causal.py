@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.packing import PackedWeight, pack, unpack
+from helpers.lab.models.packing import PackedWeight, pack, unpack
 from helpers.lab.models.torch import device
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import find_weights

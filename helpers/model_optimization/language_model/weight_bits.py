@@ -16,10 +16,10 @@ from torchao.quantization import quantize_
 from torchao.quantization.quantize_.workflows.intx.intx_choose_qparams_algorithm import IntxChooseQParamsAlgorithm
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.packing import PackedWeight
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import folder_bytes
+from helpers.lab.models.packing import PackedWeight
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.language_model.causal import LanguageModel
 from helpers.model_optimization.language_model.perplexity import Surprise, surprise

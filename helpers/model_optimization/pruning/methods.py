@@ -13,7 +13,7 @@ from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
 from helpers.model_optimization.distillation.distilling import calibration, card_of, lesson_of
 from helpers.model_optimization.distillation.teaching import answers_of, teach
-from helpers.model_optimization.granularities import METHODS
+from helpers.model_optimization.options import METHODS
 from helpers.model_optimization.pruning.budget import best, keep_within, parts_of
 from helpers.model_optimization.pruning.encoder_parts import anatomy, require_torch
 from helpers.model_optimization.pruning.importance import IMPORTANCES, Importance, importance_of
