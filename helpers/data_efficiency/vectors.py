@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.paths import cache, set_aside
+from helpers.lab.paths import cache, quarantine
 from helpers.lab.training.weights import MINILM, find_weights
 
 KINDS = ("minilm", "lexical", "pixels")
@@ -94,7 +94,7 @@ def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
             try:
                 return np.load(path, mmap_mode="r")
             except (ValueError, EOFError, OSError):
-                aside = set_aside(path)
+                aside = quarantine(path)
                 warnings.warn(f"Cached vectors could not be read and were set aside as {aside.name}; they are "
                               "computed again.", stacklevel=4)
         unfinished = path.with_suffix(".unfinished.npy")

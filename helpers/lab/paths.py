@@ -1,18 +1,29 @@
-"""Where this project keeps what it makes on a user's machine."""
+"""Where this project writes on a user's machine, and how."""
 
+import contextlib
 import os
+import uuid
 from pathlib import Path
 
 import platformdirs
+
+from helpers.lab.errors import InputError
 
 
 def home() -> Path:
     """The folder for the ledger, cached models and harvested data.
 
     `HELPERS_HOME` overrides the platform's user data folder (tests and shared servers do).
+
+    Raises:
+        InputError: the folder cannot be created.
     """
     path = Path(os.environ.get("HELPERS_HOME") or platformdirs.user_data_path("compute-smarter"))
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {path} cannot be created ({error.strerror}). Set HELPERS_HOME to a folder that "
+                         "you may write to.") from error
     return path
 
 
@@ -23,10 +34,29 @@ def cache(*parts: str) -> Path:
     return path
 
 
-def set_aside(path: Path) -> Path:
+def quarantine(path: Path) -> Path:
     """Rename a damaged file or folder to a free `.damaged-N` name beside it and return that."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while (quarantined := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    path.rename(aside)
-    return aside
+    path.rename(quarantined)
+    return quarantined
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a small file whole or not at all; its folder is created, text is written as UTF-8.
+
+    Raises:
+        InputError: a full disk or a folder that cannot be written; what the file held before is unchanged.
+    """
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
+        unfinished.replace(path)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written ({error.strerror}). Free some disk space, or check who may "
+                         f"write to {path.parent}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ def made(monkeypatch, tiny_model, fresh_home):
 def entries(home) -> list:
     """Finished models in the cache."""
     return [path for path in (home / "cache" / "baselines").iterdir()
-            if path.is_dir() and not path.name.endswith(".unfinished")]
+            if path.is_dir() and not path.name.startswith(".")]
 
 
 def test_minilm_learns_the_task_and_a_second_call_comes_from_the_cache(tiny_task, fresh_home):
@@ -60,11 +60,11 @@ def test_other_data_epochs_or_seeds_are_other_models(tiny_task, made):
     lambda folder: (folder / "weights.safetensors").write_bytes(b"half"),
     lambda folder: (folder / "model.json").unlink(),
     lambda folder: (folder / "tokenizer.json").write_text("{")], ids=["weights", "description", "tokenizer"])
-def test_a_damaged_cached_model_is_set_aside_said_and_made_again(tiny_task, made, fresh_home, damage):
+def test_a_damaged_cached_model_is_quarantined_said_and_made_again(tiny_task, made, fresh_home, damage):
     before = baseline(tiny_task).predict(["a cat"])
     [folder] = entries(fresh_home)
     damage(folder)
-    with pytest.warns(UserWarning, match=r"set aside as .*damaged-1; it is made again"):
+    with pytest.warns(UserWarning, match=r"quarantined as .*damaged-1; it is made again"):
         again = baseline(tiny_task)
     assert len(made) == 2
     np.testing.assert_array_equal(again.predict(["a cat"]), before)

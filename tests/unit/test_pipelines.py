@@ -173,7 +173,7 @@ def test_a_damaged_kept_model_is_made_again(tiny_model, tiny_task, fresh_home, m
     build(tiny_model, tiny_task, [CUT])
     folder = folder_of(start_of(tiny_model, tiny_task), [CUT])
     (folder / "weights.safetensors").write_bytes(b"half")
-    with pytest.warns(UserWarning, match="set aside as .*damaged-1; it is made again"):
+    with pytest.warns(UserWarning, match="quarantined as .*damaged-1; it is made again"):
         build(tiny_model, tiny_task, [CUT])
     assert made == ["prune", "prune"]
 

@@ -14,7 +14,7 @@ import pandas as pd
 from filelock import FileLock
 
 from helpers.lab.errors import InputError
-from helpers.lab.paths import cache, set_aside
+from helpers.lab.paths import cache, quarantine
 
 DOMAINS = {
     "arrays": ("numpy", "scipy"),
@@ -61,7 +61,7 @@ def _cached(stored: Path) -> pd.DataFrame | None:
     try:
         return pd.read_parquet(stored)
     except (OSError, ValueError) as error:
-        aside = set_aside(stored)
+        aside = quarantine(stored)
         warnings.warn(f"The harvested docstrings could not be read ({type(error).__name__}) and were set aside as "
                       f"{aside.name}; they are harvested again.", stacklevel=3)
         return None

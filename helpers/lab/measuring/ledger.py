@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.paths import home, set_aside
+from helpers.lab.paths import home, quarantine
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS measurements (
@@ -112,7 +112,7 @@ class Ledger:
 
     def _start_anew(self) -> None:
         self.close()
-        aside = set_aside(self.path)
+        aside = quarantine(self.path)
         for suffix in ("-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
         warnings.warn(f"The ledger could not be read and was set aside as {aside.name}; a new one was begun.",

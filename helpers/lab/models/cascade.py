@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from helpers.lab.models.model import Card, Model, load, save_card
+from helpers.lab.paths import write_atomically
 
 
 class CascadeModel:
@@ -39,7 +40,7 @@ class CascadeModel:
         path = save_card(path, self.runtime, self.card)
         self.first.save(path / "first")
         self.second.save(path / "second")
-        (path / "threshold.json").write_text(json.dumps(self.threshold), encoding="utf-8")
+        write_atomically(path / "threshold.json", json.dumps(self.threshold))
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None) -> Self:

@@ -13,6 +13,7 @@ import numpy as np
 
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
+from helpers.lab.paths import write_atomically
 from helpers.lab.training.tokenizer import TextEncoder, pad
 
 MAX_BATCH = 64
@@ -136,8 +137,8 @@ def save_card(path: Path, runtime: str, card: Card, **facts: Any) -> Path:
     """Make the folder `path` and write the file that `load` reads first; the folder."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    description = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
-    (path / "model.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+    content = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
+    write_atomically(path / "model.json", json.dumps(content, indent=1))
     return path
 
 

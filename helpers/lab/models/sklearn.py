@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, save_card
+from helpers.lab.paths import write_atomically
 
 # The estimators that are saved and loaded, and where scikit-learn has them. A file can name no other.
 _ESTIMATORS = {
@@ -68,7 +69,7 @@ class SklearnModel:
         arrays: dict[str, np.ndarray] = {}
         state = _to_json(self.pipeline, arrays, self.card.name)
         path = save_card(path, self.runtime, self.card)
-        (path / "pipeline.json").write_text(json.dumps(state), encoding="utf-8")
+        write_atomically(path / "pipeline.json", json.dumps(state))
         np.savez(path / "weights.npz", **arrays)
 
     @classmethod

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from helpers.lab.cache import kept
+from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card
@@ -56,7 +56,7 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     parts = [task.digest, str(encoder), epochs, seed, RECIPE]
     folder = cache("baselines", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24])
     name = "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
-    return kept(folder, lambda: _make(task, name, find_weights(encoder), epochs, seed, progress))
+    return cached(folder, lambda: _make(task, name, find_weights(encoder), epochs, seed, progress))
 
 
 def _make(task: Task, name: str, weights: Path, epochs: float, seed: int, progress: Progress) -> TorchTextModel:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import MAX_BATCH, Model
 from helpers.lab.models.torch import TorchTextModel, weights_digest
-from helpers.lab.paths import cache, set_aside
+from helpers.lab.paths import cache, quarantine
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import BATCH, fine_tune
 from helpers.model_optimization.distillation.losses import hidden_loss, mixed_loss, relation_loss
@@ -119,7 +119,7 @@ def _read(file: Path) -> np.ndarray | None:
     try:
         return np.load(file)
     except (OSError, ValueError, EOFError):
-        aside = set_aside(file)
+        aside = quarantine(file)
         warnings.warn(f"A teacher's cached answers could not be read and were set aside as {aside.name}; the teacher "
                       "is asked again.", stacklevel=4)
         return None

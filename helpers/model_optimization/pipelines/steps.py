@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.lab.cache import kept
+from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import export
@@ -99,7 +99,7 @@ def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:
     model: Model = context.base
     for count in range(1, len(steps) + 1):
         folder = folder_of(start, steps[:count])
-        model = kept(folder, functools.partial(_made, model, context, steps[:count], folder.name))
+        model = cached(folder, functools.partial(_made, model, context, steps[:count], folder.name))
     return model
 
 
