@@ -1,4 +1,4 @@
-"""Whose turn it is to measure, and what is told about the machine."""
+"""Whose turn it is to measure, and what is timed in turns."""
 
 import contextlib
 import itertools
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lab.machine import describe, fingerprint, peak_resident_bytes
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab import Cancelled
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.progress import Progress
 
 TAKE_TURNS = """
@@ -147,40 +147,47 @@ def test_other_users_may_queue_in_the_same_folder(tmp_path):
         assert {path.stat().st_mode & 0o777 for path in (tmp_path / "queue").iterdir()} == {0o666}
 
 
-def test_the_fingerprint_names_neither_user_nor_host():
-    code = ("import getpass, os, platform, socket\n"
-            "os.environ |= {'USER': 'Zaphod', 'LOGNAME': 'Zaphod', 'HOME': '/home/Zaphod', 'HOSTNAME': 'Magrathea'}\n"
-            "platform.node = socket.gethostname = socket.getfqdn = lambda *a: 'Magrathea'\n"
-            "getpass.getuser = lambda: 'Zaphod'\n"
-            "real = platform.uname()\n"
-            "platform.uname = lambda: real._replace(node='Magrathea')\n"
-            "from helpers.lab import fingerprint\nprint(fingerprint())\nprint(os.environ['USER'], platform.node())")
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    facts, names = printed.strip().split("\n")
-    assert names == "Zaphod Magrathea"
-    assert "Zaphod" not in facts
-    assert "Magrathea" not in facts
-    assert os.uname().nodename not in facts or len(os.uname().nodename) < 4
+def recorded(log, *names):
+    return {name: lambda name=name: log.append(name) for name in names}
 
 
-def test_the_fingerprint_says_what_a_figure_depends_on():
-    facts = fingerprint()
-    assert re.fullmatch("[0-9a-f]{12}", facts["id"])
-    assert facts["cores"] == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert facts["python"] == "{}.{}.{}".format(*sys.version_info[:3])
-    assert {"torch", "onnxruntime", "openvino"} <= set(facts["libraries"])
-    assert facts["cpu"] in describe(facts)
+def test_each_round_runs_every_work_once_after_a_round_that_is_not_counted():
+    log = []
+    seconds = seconds_in_turns(recorded(log, "a", "b"), rounds=2)
+    assert log == ["a", "b"] * 3
+    assert {name: len(calls) for name, calls in seconds.items()} == {"a": 2, "b": 2}
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no CPU affinity")
-def test_cores_that_the_process_may_not_use_are_not_counted():
-    code = ("import os; from helpers.lab.machine import usable_cores\n"
-            "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); print(usable_cores())")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+def test_a_short_work_may_repeat_within_its_turn():
+    log = []
+    seconds = seconds_in_turns(recorded(log, "whole", "one"), rounds=2, warm_up=0, repeats={"one": 3})
+    assert log == ["whole", "one", "one", "one"] * 2
+    assert {name: len(calls) for name, calls in seconds.items()} == {"whole": 2, "one": 6}
 
 
-def test_peak_memory_counts_what_was_given_back():
-    before = peak_resident_bytes()
-    block = bytearray(os.urandom(1)) * 300_000_000
-    del block
-    assert peak_resident_bytes() >= max(before, 300_000_000)
+def test_a_seed_draws_another_order_for_each_round():
+    log, names = [], list("abcdefgh")
+    seconds_in_turns(recorded(log, *names), rounds=3, warm_up=0, seed=0)
+    rounds = [log[start:start + len(names)] for start in range(0, len(log), len(names))]
+    assert all(sorted(one) == names for one in rounds)
+    assert len(set(map(tuple, rounds))) == 3
+
+
+def test_a_slow_work_sits_out_the_rounds_beyond_its_patience():
+    seconds = seconds_in_turns({"slow": lambda: time.sleep(0.02), "quick": lambda: None}, rounds=5, patience_s=0.03)
+    assert {name: len(calls) for name, calls in seconds.items()} == {"slow": 2, "quick": 5}
+
+
+def test_the_clock_runs_during_the_work_alone():
+    seconds = seconds_in_turns({"short": lambda: None, "long": lambda: time.sleep(0.02)}, rounds=2, rest_s=0.01)
+    assert seconds["short"].max() < 0.01
+    assert seconds["long"].min() >= 0.02
+
+
+def test_turns_are_heard_and_end_when_their_caller_wants():
+    log, fractions = [], []
+    progress = Progress(lambda fraction, _: fractions.append(fraction), cancelled=lambda: len(log) == 3)
+    with pytest.raises(Cancelled):
+        seconds_in_turns(recorded(log, "a", "b"), rounds=3, progress=progress)
+    assert log == ["a", "b", "a"]
+    assert fractions == [0, 1 / 8, 2 / 8]
