@@ -22,6 +22,7 @@ from helpers.hardware_codesign import (
     graph_levels,
     grouped,
     make,
+    option,
     place,
     time_grid,
 )
@@ -29,7 +30,6 @@ from helpers.hardware_codesign.batching.batch_sizes import BATCHES, batch_times
 from helpers.hardware_codesign.batching.load_test import load_frame
 from helpers.hardware_codesign.roofline.peaks import recorded_ceilings
 from helpers.hardware_codesign.roofline.time_model import tokenize_seconds
-from helpers.hardware_codesign.runtimes.candidates import option
 from helpers.lab import Task, baseline, compare, load_task, write_recorded, write_table
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.peers.recipes import Recipe
 from helpers.lab.data.task import Task
-from helpers.lab.exporting.graph import write_onnx
+from helpers.lab.exporting.graph import onnx_graph
 from helpers.lab.models.model import Card
 from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
@@ -33,7 +33,7 @@ def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:
 
     with tempfile.TemporaryDirectory() as folder:
         plain, target = (Path(folder) / f"{name}.onnx" for name in ("plain", "int8"))
-        write_onnx(model, plain)
+        plain.write_bytes(onnx_graph(model))
         quantize_dynamic(plain, target, per_channel=True, weight_type=QuantType.QInt8,
                          op_types_to_quantize=["MatMul", "Attention", "LSTM", "Gather", "Transpose",
                                                "EmbedLayerNormalization"])

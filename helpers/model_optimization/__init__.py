@@ -5,8 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "quantization.schemes": ["quantize"],
     "options": ["METHODS", "SCHEMES"],
-    "quantization.weight_only": ["quantization_aware"],
-    "quantization.layer_sensitivity": ["sensitivity"],
+    "quantization.weight_only": ["quantization_aware", "sensitivity"],
     "quantization.int8_speed": ["explain_speed", "crossover", "operator_times", "paper_speedup", "int8_gain"],
     "quantization.saturating_products": ["saturation"],
     "pruning.methods": ["prune"],

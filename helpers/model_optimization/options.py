@@ -11,6 +11,8 @@ SCHEMES = {
     "weight-only": ("pytorch",),
 }
 
+BITS = (2, 3, 4, 5, 6, 7, 8)  # of weights that are stored in few bits
+
 # pruning method -> what `sparsity` is a share of
 METHODS = {
     "magnitude": "weights of the encoder's layers",

@@ -20,6 +20,7 @@ from helpers.hardware_codesign import (
     load_frame,
     make,
     open_loop,
+    option,
     padding_share,
     simulate_batcher,
 )
@@ -28,7 +29,6 @@ from helpers.hardware_codesign.batching.batcher_model import p95_of, service_tab
 from helpers.hardware_codesign.batching.layouts import Layout, usual_layouts
 from helpers.hardware_codesign.batching.load_test import times_of
 from helpers.hardware_codesign.batching.padding import PADS, packed_logits
-from helpers.hardware_codesign.runtimes.candidates import option
 from helpers.lab import InputError
 from helpers.lab.machine import usable_cores
 

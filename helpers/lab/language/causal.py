@@ -17,7 +17,7 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, L
 from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.packing import PackedWeight, pack, unpack
+from helpers.lab.models.packing import PackedWeight, pack, unpack
 from helpers.lab.models.torch import device
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import train

@@ -12,7 +12,7 @@ from helpers.lab.cache import cached
 from helpers.lab.data.augmentation import augment
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import LARGEST_BATCH, Model
+from helpers.lab.models.model import MAX_BATCH, Model
 from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
@@ -64,9 +64,9 @@ def teacher_logits(teacher: Model, texts: Sequence[str], progress: Progress = si
     """
     def computed() -> np.ndarray:
         parts = []
-        for start in range(0, len(texts), 4 * LARGEST_BATCH):
+        for start in range(0, len(texts), 4 * MAX_BATCH):
             progress(start / len(texts), f"{teacher.card.name} answers text {start + 1:,} of {len(texts):,}")
-            parts.append(teacher.predict(texts[start:start + 4 * LARGEST_BATCH]))
+            parts.append(teacher.predict(texts[start:start + 4 * MAX_BATCH]))
         return np.concatenate(parts)
 
     if not isinstance(teacher, TorchTextModel):

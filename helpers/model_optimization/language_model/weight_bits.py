@@ -16,12 +16,12 @@ from torchao.quantization import quantize_
 from torchao.quantization.quantize_.workflows.intx.intx_choose_qparams_algorithm import IntxChooseQParamsAlgorithm
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.packing import PackedWeight
 from helpers.lab.language.causal import LanguageModel
 from helpers.lab.language.perplexity import NegativeLogLikelihood, negative_log_likelihood
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import folder_bytes
+from helpers.lab.models.packing import PackedWeight
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.quantization.weight_only import require_numbers, weight_config
 
