@@ -43,7 +43,7 @@ environment: python
 	@install -D -m 644 helpers/app/etc/voila.py .venv/etc/jupyter/voila.py  # an editable install leaves it out
 	@install -D -m 644 helpers/app/etc/overrides.json .venv/share/jupyter/lab/settings/overrides.json  # no news pop-up
 	@echo "Compiling the simulator: half a minute."
-	@$(RUN) -m helpers.cloud_distributed.simulator.warm_up
+	@$(RUN) -m helpers.cloud_distributed
 	@mv $(DONE).next $(DONE)
 
 python:

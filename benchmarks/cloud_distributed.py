@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown
-from benchmarks.peers.queues import SimpyFleet, ciw_plain, simpy_plain
+from benchmarks.peers.queues import SimpyFleet, ciw_fcfs, simpy_fcfs
 from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
@@ -29,7 +29,7 @@ from helpers.cloud_distributed import (
 
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 SERVERS = 8
-PARTS = ("theory", "plain", "full", "page", "training")
+PARTS = ("theory", "fcfs", "full", "page", "training")
 CALIBRATED_ON, JUDGED_ON = 1024, (256, 384, 512, 768, 1280)  # widths of the layers
 
 
@@ -85,7 +85,7 @@ def theory_rows(quick: bool) -> list[Row]:
     return [*rows, at_most(f"closed forms missed by 1 % and by the interval, of {cases}", float(outside), 0, "")]
 
 
-def plain_rows(quick: bool) -> list[Row]:
+def fcfs_rows(quick: bool) -> list[Row]:
     """M/M/8 at 0.8, traffic and service times drawn in the timed part, as the peers draw theirs."""
     count, few = (2_000_000, 20_000) if quick else (10_000_000, 100_000)
     rate, mean_s = 0.8 * SERVERS, 1.0
@@ -101,10 +101,10 @@ def plain_rows(quick: bool) -> list[Row]:
     alone = rate_of(len(arrivals), lambda: simulate(arrivals, service, Fleet(SERVERS)), 5)
     rows = [at_least("M/M/8: requests per second on one core, drawing included", speed, 10e6, "1/s", low, high),
             shown("M/M/8: the same, given arrivals and service times", alone[0], "1/s", *alone[1:])]
-    for name, peer in (("SimPy", simpy_plain), ("Ciw", ciw_plain)):
-        found = rate_of(few, lambda peer=peer: peer(rate, mean_s, SERVERS, few, 1), 3)
-        rows += [shown(f"M/M/8: {name}", found[0], "1/s", *found[1:]),
-                 at_least(f"M/M/8: times {name}", speed / found[0], 300, "x", low / found[2], high / found[1])]
+    for name, peer in (("SimPy", simpy_fcfs), ("Ciw", ciw_fcfs)):
+        theirs = rate_of(few, lambda peer=peer: peer(rate, mean_s, SERVERS, few, 1), 3)
+        rows += [shown(f"M/M/8: {name}", theirs[0], "1/s", *theirs[1:]),
+                 at_least(f"M/M/8: times {name}", speed / theirs[0], 300, "x", low / theirs[2], high / theirs[1])]
     return rows
 
 
@@ -174,7 +174,7 @@ def training_rows(quick: bool) -> list[Row]:
 def main() -> None:
     """Compare, time, print."""
     options = arguments(__doc__, PARTS)
-    work = {"theory": theory_rows, "plain": plain_rows, "full": full_rows, "page": page_rows, "training": training_rows}
+    work = {"theory": theory_rows, "fcfs": fcfs_rows, "full": full_rows, "page": page_rows, "training": training_rows}
     finish([row for part in PARTS if part in options.only for row in work[part](options.quick)], options.json)
 
 

@@ -1,7 +1,6 @@
 """What takes long to compute, cached on disk."""
 
 import contextlib
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from filelock import FileLock
 
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Model, load
-from helpers.lab.paths import quarantine
+from helpers.lab.paths import quarantine, replacing
 
 Value = TypeVar("Value")
 
@@ -56,7 +55,8 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
                               f"{quarantined.name}; it is made again.", stacklevel=2)
         value = make()
         try:
-            _write(value, path, write)
+            with replacing(path, locked=True) as unfinished:
+                write(value, unfinished)
         except (InputError, OSError) as error:
             warnings.warn(f"The cache entry {path.name} could not be written and will be made again next time: "
                           f"{error}", stacklevel=2)
@@ -76,20 +76,3 @@ def _lock(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _write(value: Value, path: Path, write: Callable[[Value, Path], None]) -> None:
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    _remove(unfinished)  # of a process that was killed
-    try:
-        write(value, unfinished)
-        unfinished.replace(path)
-    finally:
-        _remove(unfinished)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -43,20 +45,42 @@ def quarantine(path: Path) -> Path:
     return quarantined
 
 
+@contextlib.contextmanager
+def replacing(path: Path, *, locked: bool = False) -> Iterator[Path]:
+    """Write a file or a folder whole or not at all: `with replacing(path) as unfinished: frame.to_csv(unfinished)`.
+
+    What is written to `unfinished`, a path beside `path` with the same suffix, is renamed to `path` at the end, or
+    removed after an exception.
+
+    Args:
+        locked: whoever writes `path` holds a lock, so that what a killed process left unfinished can be removed.
+    """
+    unfinished = path.with_name(f".unfinished-{'' if locked else uuid.uuid4().hex}-{path.name}")
+    _remove(unfinished)
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        _remove(unfinished)
+
+
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write a small file whole or not at all; its folder is created, text is written as UTF-8.
 
     Raises:
         InputError: a full disk or a folder that cannot be written; what the file held before is unchanged.
     """
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
     except OSError as error:
         raise InputError(f"{path.name} cannot be written ({error.strerror}). Free some disk space, or check who may "
                          f"write to {path.parent}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from helpers.cloud_distributed import LANGUAGE_MODELS, LanguageModel, LlmServer, Outcome, serve_llm
+from helpers.cloud_distributed import LANGUAGE_MODELS, LlmServer, serve_llm
+from helpers.cloud_distributed.language_serving.serving import LanguageModel
+from helpers.cloud_distributed.simulator.compiled import Outcome
 from helpers.lab import InputError
 
 SMALL = LanguageModel(1e9, layers=10, heads=16, kv_heads=4, head_size=64)

@@ -9,10 +9,10 @@ import numba
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_A_MONTH, Rate, ServerlessOffer
+from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH, Rate, ServerlessOffer
 from helpers.lab.errors import InputError
 
-MONTH_S = HOURS_A_MONTH * 3600
+MONTH_S = HOURS_PER_MONTH * 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,31 +31,14 @@ class Pool:
     start_s: np.ndarray
     end_s: np.ndarray
 
-    @property
-    def cold_starts(self) -> int:
-        """Instances that had to be started; at least one request waited for each."""
-        return len(self.start_s)
-
-    @property
-    def peak_instances(self) -> int:
-        """The most instances that ran at the same time."""
-        steps = np.concatenate([np.ones(len(self.start_s)), -np.ones(len(self.end_s))])
-        order = np.lexsort((steps, np.concatenate([self.start_s, self.end_s])))  # at one time, ends before starts
-        return int(np.cumsum(steps[order]).max())
-
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One line of a month's bill: what is used, what of it is free, and the dollars for the rest."""
+    """One line of a month's bill: the rate, how many units are used, and the dollars for those that are not free."""
 
-    name: str
+    rate: Rate
     quantity: float
-    unit: str
-    free: float
     usd: float
-    as_of: str
-    source_url: str
-    note: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,18 +54,6 @@ class ServerlessBill:
     def usd_month(self) -> float:
         """All items together."""
         return sum(item.usd for item in self.items)
-
-    def frame(self) -> pd.DataFrame:
-        """One row an item: name, quantity, unit, free, usd, as_of, source_url, note."""
-        return pd.DataFrame([dataclasses.asdict(item) for item in self.items])
-
-    def sentence(self) -> str:
-        """The finding, computed from the figures."""
-        p50, p99 = np.quantile(self.pool.latency_s, [0.5, 0.99])
-        more = " or more, as not all that is billed has a sourced price" if self.offer.is_lower_bound else ""
-        return (f"{self.offer.name}: {_usd(self.usd_month)} a month{more}; {self.pool.cold.mean():.2%} of the requests "
-                f"wait for a cold start ({self.pool.cold_starts:,} in {self.span_s / 3600:,.1f} h, at most "
-                f"{self.pool.peak_instances:,} instances at once); p50 {p50:.3g} s, p99 {p99:.3g} s.")
 
 
 def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, memory_gib: float = 2.0,
@@ -108,7 +79,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
     pool = run_pool(arrivals, service, cold_start_s, keep_warm_s, concurrency, max_instances, span_s)
     span_s = float(arrivals[-1]) if span_s is None else span_s
     seconds = billed_seconds(pool, np.asarray(service, float), offer, cold_start_s) * MONTH_S / span_s
-    items = [_item(rate, seconds * offer.units_a_second(rate, memory_gib, vcpus)) for rate in offer.time]
+    items = [_item(rate, seconds * offer.units_per_second(rate, memory_gib, vcpus)) for rate in offer.time]
     if offer.request:
         items.append(_item(offer.request, len(pool.latency_s) * MONTH_S / span_s))
     return ServerlessBill(offer, tuple(items), pool, span_s)
@@ -259,8 +230,7 @@ def _busy_stretches(instance, begin, finish, instances):
 
 
 def _item(rate: Rate, quantity: float) -> Item:
-    return Item(rate.item, quantity, rate.unit, min(rate.free_a_month, quantity),
-                max(0.0, quantity - rate.free_a_month) * rate.usd, rate.as_of, rate.source_url, rate.note)
+    return Item(rate, quantity, max(0.0, quantity - rate.free_per_month) * rate.usd)
 
 
 def _require_trace(arrivals: np.ndarray, service: np.ndarray, span_s: float | None) -> None:
@@ -273,7 +243,3 @@ def _require_trace(arrivals: np.ndarray, service: np.ndarray, span_s: float | No
         raise InputError("The arrivals are out of order: sort the requests by time.")
     if not (arrivals[-1] if span_s is None else span_s) > 0 or (span_s is not None and span_s < arrivals[-1]):
         raise InputError("The trace's length span_s must be above 0 and reach to the last arrival.")
-
-
-def _usd(amount: float) -> str:
-    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.2g}"

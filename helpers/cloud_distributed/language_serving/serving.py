@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from helpers.cloud_distributed.simulator.layout import Outcome
-from helpers.cloud_distributed.simulator.quantiles import quantiles
+from helpers.cloud_distributed.simulator.compiled import Outcome
+from helpers.cloud_distributed.simulator.runs import quantiles
 from helpers.lab.errors import InputError
 from helpers.lab.money.costs import read_facts
 

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from helpers.cloud_distributed.simulator.compiling import hot, part
-from helpers.cloud_distributed.simulator.layout import (
+from helpers.cloud_distributed.simulator.compiled import (
     ANSWERED,
     DRAINING,
     FAILED,
@@ -15,6 +14,8 @@ from helpers.cloud_distributed.simulator.layout import (
     SPOT,
     STARTING,
     heap_remove,
+    hot,
+    part,
     uniform,
 )
 

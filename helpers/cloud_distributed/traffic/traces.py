@@ -14,12 +14,12 @@ from helpers.cloud_distributed.traffic.generators import from_counts
 from helpers.lab.errors import InputError
 
 _EPOCH_UNITS = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))  # by the size of a present date's number
-_EARLIEST, _LATEST = pd.Timestamp("1990-01-01", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
+_MIN_TIME, _MAX_TIME = pd.Timestamp("1990-01-01", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
 _TIME_NAMES = r"^(timestamps?|times?|date_?time|date|ts|t|arrivals?|arrival_?time|arrived_?at)(_?(s|ms|us|ns|utc))?$"
 _COUNT_NAMES = r"^(values?|counts?|requests?|request_?count|invocations?|hits|n)$"
 _PROMPT_NAMES = r"^(context|prompt|input)_?(tokens?|length|len)$|^num_?prefill_?tokens$"
 _OUTPUT_NAMES = r"^(generated|output|completion|response)_?(tokens?|length|len)$|^num_?decode_?tokens$"
-_MOST_TOKENS = 10_000_000
+_MAX_TOKENS = 10_000_000
 _LONG_GAP = 20.0  # times the mean distance of requests, and a twentieth of the whole
 
 
@@ -71,7 +71,7 @@ def read_trace(path: str | Path, time: str | None = None, count: str | None = No
         counts = _whole(frame[count], path, count, most=1e9)[order]
         return Trace(_from_intervals(seconds, counts, path, notes, seed), start, None, None, tuple(notes))
     _note_silence(seconds, notes)
-    read = [_whole(frame[name], path, name, most=_MOST_TOKENS)[order] if name else None for name in tokens]
+    read = [_whole(frame[name], path, name, most=_MAX_TOKENS)[order] if name else None for name in tokens]
     return Trace(seconds, start, read[0], read[1], tuple(notes))
 
 
@@ -127,7 +127,7 @@ def _seconds(column: pd.Series, path: Path, notes: list[str]) -> tuple[np.ndarra
         moments = pd.Series(pd.to_datetime(column.astype(np.int64) if unit != "s" else numbers, unit=unit, utc=True))
     else:
         moments = _dates(column, path, notes)
-    wrong = (moments < _EARLIEST) | (moments > _LATEST)
+    wrong = (moments < _MIN_TIME) | (moments > _MAX_TIME)
     if wrong.any():
         raise InputError(f"{path.name} has the time {column[wrong].iloc[0]} in row {int(wrong.to_numpy().argmax()) + 1}"
                          ": before 1990 or after 2100. Correct it or remove the row.")

@@ -21,13 +21,7 @@ def read_rows(path: Path, text: str, label: str) -> pd.DataFrame:
         InputError: unreadable, no such column, empty values, repeated ids, one class only, a class
             with one row, or so many classes that the label looks like an id.
     """
-    if not path.is_file():
-        raise InputError(f"There is no file {path.name} in {path.parent.name or 'this folder'}.")
-    if path.suffix.lower() not in READABLE:
-        raise InputError(f"{path.name} is no {', '.join(READABLE[:-1])} or {READABLE[-1]} file.")
-    frame = _parse(path)
-    if frame.empty:
-        raise InputError(f"{path.name} has no rows.")
+    frame = read_frame(path)
     _require_columns(frame, path, text=text, label=label)
     _require_unique_ids(frame, path)
     rows = pd.DataFrame({"text": _filled(frame, text, path), "label": _filled(frame, label, path)})
@@ -35,6 +29,22 @@ def read_rows(path: Path, text: str, label: str) -> pd.DataFrame:
         raise InputError(f"{path.name} holds NUL bytes in column '{text}': it is damaged or not a text file.")
     rows["text"] = rows["text"].str.slice(0, LONGEST_TEXT)
     return rows
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """All rows and columns of a CSV, TSV, JSONL or Parquet file; the values of CSV and TSV as text.
+
+    Raises:
+        InputError: no such file, another format, unreadable, or without rows.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no file {path.name} in {path.parent.name or 'this folder'}.")
+    if path.suffix.lower() not in READABLE:
+        raise InputError(f"{path.name} is no {', '.join(READABLE[:-1])} or {READABLE[-1]} file.")
+    frame = _parse(path)
+    if frame.empty:
+        raise InputError(f"{path.name} has no rows.")
+    return frame
 
 
 def require_classes(labels: pd.Series, name: str) -> None:

@@ -88,7 +88,7 @@ def cost(measurement: Measurement, offer: Offer) -> Cost:
     hours = 1e6 / measurement.throughput_per_s / 3600
     wh, gco2e, sources = None, None, [f"{offer.source_url} ({offer.as_of})"]
     if offer.watts_full is not None:
-        grid = _grid(offer)
+        grid = grid_of(offer)
         wh = hours * share * offer.watts_full * float(grid["pue"])
         gco2e = wh / 1000 * float(grid["gco2e_per_kwh"])
         sources.append(f"{grid['carbon_source_url']} ({grid['year']})")
@@ -110,7 +110,8 @@ def break_even(reference: Measurement, candidate: Measurement, offer: Offer,
     return spent / saved
 
 
-def _grid(offer: Offer) -> dict[str, str]:
+def grid_of(offer: Offer) -> dict[str, str]:
+    """The row of helpers/facts/grid.csv for the region of the offer's provider."""
     region = DEFAULT_GRID[offer.name.split()[0]]
     return next(row for row in read_facts("grid") if row["region"] == region)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from helpers.lab import InputError
-from helpers.lab.paths import home, quarantine, write_atomically
+from helpers.lab.paths import home, quarantine, replacing, write_atomically
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):
@@ -45,3 +45,17 @@ def test_a_home_that_cannot_be_created_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("HELPERS_HOME", os.fspath(tmp_path / "file" / "home"))
     with pytest.raises(InputError, match=r"cannot be created .* Set HELPERS_HOME to a folder"):
         home()
+
+
+def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    def fail():
+        with replacing(tmp_path / "rows.csv") as unfinished:
+            assert unfinished.suffix == ".csv"
+            unfinished.mkdir()
+            (unfinished / "half").write_text("")
+            raise ZeroDivisionError
+
+    (tmp_path / "rows.csv").write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"rows.csv": "old"}

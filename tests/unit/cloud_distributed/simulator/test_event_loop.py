@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from helpers.cloud_distributed import (
     Fleet,
-    Outcome,
     Policy,
     ServiceTimes,
     concurrency_target,
@@ -19,6 +18,7 @@ from helpers.cloud_distributed import (
     simulate,
     target_utilisation,
 )
+from helpers.cloud_distributed.simulator.compiled import Outcome
 
 
 def queue_per_slot(signals, memory, parameters):

@@ -35,10 +35,18 @@ def test_what_cannot_be_read_or_written_is_refused_before_anything_starts(rows, 
             (rows, "o.csv", {"column": "id"}, "already has a column 'id'"),
             (rows, "o.csv", {"workers": 0}, "counted from 1"),
             (empty, "o.csv", {}, "empty.csv has no rows"),
-            (broken, "o.csv", {}, "broken.jsonl cannot be read as JSONL")]:
+            (broken, "o.csv", {}, "broken.jsonl line 1 is not JSON")]:
         with pytest.raises(InputError, match=message):
             predict_file(path, tmp_path / output, lengths, **settings)
     assert "ray" not in sys.modules or not sys.modules["ray"].is_initialized()
+
+
+def test_a_file_is_read_as_a_task_reads_it(tmp_path):
+    """pandas alone takes the first of three values under two names as an index, and all columns shift."""
+    path = tmp_path / "shifted.csv"
+    path.write_text("id,text\n1,hello, world\n")
+    with pytest.raises(InputError, match=r"more values than the header has columns\. Put texts that hold a comma"):
+        predict_file(path, tmp_path / "o.csv", lengths)
 
 
 def test_without_ray_the_reader_is_told_what_to_install(rows, tmp_path, monkeypatch):
@@ -81,4 +89,4 @@ def test_a_killed_worker_loses_and_doubles_nothing(rows, tmp_path):
     assert len(diary.read_text().split()) > 20  # the batch in hand was done again
     assert len(set(diary.read_text().split())) > 2  # by another worker or its replacement
     assert f"200 rows answered by {run.workers} workers" in run.sentence()
-    assert not list(tmp_path.glob(".*unfinished"))
+    assert not list(tmp_path.glob(".unfinished*"))

@@ -136,7 +136,7 @@ def test_a_full_database_is_said_and_writable_again_after(tmp_path, new_measurem
 def test_a_read_only_folder_is_said(start):
     printed, errors = start(READ_ONLY).communicate(timeout=60)
     assert "The ledger ledger.sqlite cannot be written" in printed, errors
-    assert "who may write in" in printed
+    assert "who may write to" in printed
 
 
 def damage_start(content: bytes) -> bytes:
@@ -152,7 +152,7 @@ def cut_in_half(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [damage_start, damage_middle, cut_in_half])
-def test_a_damaged_file_is_set_aside_said_and_begun_anew(tmp_path, new_measurement, damage):
+def test_a_damaged_file_is_quarantined_said_and_replaced_by_a_new_one(tmp_path, new_measurement, damage):
     path = tmp_path / "ledger.sqlite"
     ledger = Ledger(path)
     for number in range(50):
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_set_aside_said_and_begun_anew(tmp_path, new_measureme
     ledger.close()
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
-    with pytest.warns(UserWarning, match=r"set aside as ledger\.sqlite\.damaged-1; a new one was begun") as caught:
+    with pytest.warns(UserWarning, match=r"quarantined as ledger\.sqlite\.damaged-1; a new one was created") as caught:
         ledger = Ledger(path)
     assert caught[0].filename == __file__
     assert (tmp_path / "ledger.sqlite.damaged-1").read_bytes() == damaged
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_set_aside_said_and_begun_anew(tmp_path, new_measureme
 def test_a_second_damaged_file_does_not_overwrite_the_first(tmp_path):
     for content in (b"first" * 100, b"second" * 100):
         (tmp_path / "ledger.sqlite").write_bytes(content)
-        with pytest.warns(UserWarning, match="set aside"):
+        with pytest.warns(UserWarning, match="quarantined"):
             Ledger(tmp_path / "ledger.sqlite").close()
     assert (tmp_path / "ledger.sqlite.damaged-1").read_bytes() == b"first" * 100
     assert (tmp_path / "ledger.sqlite.damaged-2").read_bytes() == b"second" * 100

@@ -43,8 +43,8 @@ def test_a_setting_that_is_missing_is_named():
         sweep(lambda bits: bits, [{}])
 
 
-def test_an_unknown_engine_is_answered_with_those_there_are():
-    with pytest.raises(InputError, match=r"There is no engine 'slurm'. Known: local, ray\."):
+def test_an_unknown_engine_is_answered_with_the_known_ones():
+    with pytest.raises(InputError, match=r"Unknown engine 'slurm'\. Choose one of: local, ray\."):
         sweep(lambda a: a, {"a": [1]}, engine="slurm")
 
 

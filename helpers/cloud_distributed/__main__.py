@@ -1,9 +1,8 @@
-"""Compile the simulator before the first visitor needs it: python -m helpers.cloud_distributed.simulator.warm_up."""
+"""Compile the simulator before the first visitor needs it: python -m helpers.cloud_distributed."""
 
 from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
-    bursts,
     concurrency_target,
     poisson,
     predictive,
@@ -16,9 +15,8 @@ from helpers.cloud_distributed import (
 
 
 def main() -> None:
-    """Send a minute of traffic through each policy; numba keeps on disk what it compiles for that."""
+    """Send a minute of traffic through each policy; numba caches on disk what it compiles for that."""
     arrivals, service = poisson(2.0, 60.0), ServiceTimes({1: [0.1, 0.2]})
-    bursts(1.0, 3.0, 60.0)
     policies = [None, target_utilisation(), queue_length(), concurrency_target(), ray_serve(), schedule({0: 1}),
                 predictive(5.0)]
     for policy in policies:
