@@ -46,7 +46,7 @@ from helpers.efficient_architectures import (
 )
 from helpers.efficient_architectures.adapters.tuning import Tuned
 from helpers.lab import Measurement, Task, baseline, compare, load_task
-from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.measuring.intervals import bootstrap_draws, ratio_of_medians
 from helpers.lab.models.model import Model
 from helpers.lab.models.thresholds import threshold_by_cost, threshold_by_loss
 from helpers.lab.progress import printed
@@ -146,14 +146,17 @@ def _resampled(held_out: list[np.ndarray], labels: np.ndarray, test: list[np.nda
 
     Validation rows are drawn anew, a threshold is chosen on them, and the cascade answers test rows drawn anew.
     """
-    rng, kept, cheap = np.random.default_rng(0), 0, 0
-    for _ in range(times):
-        chosen, drawn = (rng.integers(0, len(rows), len(rows)) for rows in (labels, truth))
+    def outcome(chosen: np.ndarray, drawn: np.ndarray) -> tuple[bool, bool]:
         threshold = choose([stage[chosen] for stage in held_out], labels[chosen])
         found = follow([stage[drawn] for stage in test], truth[drawn], seconds, threshold)
-        kept += found.accuracy >= KEEP * found.last_accuracy
-        cheap += found.cost_share <= SPEND
-    return kept, cheap
+        return found.accuracy >= KEEP * found.last_accuracy, found.cost_share <= SPEND
+
+    def outcomes(chosen: np.ndarray, drawn: np.ndarray, axis: int) -> np.ndarray:
+        return np.transpose([outcome(*rows) for rows in zip(chosen.astype(int), drawn.astype(int), strict=True)])
+
+    kept, cheap = bootstrap_draws(outcomes, np.arange(len(labels)), np.arange(len(truth)), paired=False,
+                                  draws=times).sum(axis=1)
+    return int(kept), int(cheap)
 
 
 def adapter_rows(task: Task, effort: Effort) -> list[Row]:

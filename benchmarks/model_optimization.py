@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 from scipy.special import log_softmax
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
@@ -23,6 +22,7 @@ from benchmarks.peers.optimization import (
 )
 from benchmarks.peers.recipes import openvino_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
+from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import printed
@@ -128,13 +128,13 @@ def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[
         right = [float((model.predict(task.test["text"][:]).argmax(axis=1) == labels).mean()) for model in pair]
         gains.append(right[0] - right[1])
         print(f"seed {seed}: student {right[0]:.4f}, control {right[1]:.4f}", flush=True)
-    spread = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)  # paired: student and control share the seed
+    gain, low, high = mean_interval(100 * np.array(gains))  # paired: student and control share the seed
     chosen = build(base, task, [distil_step(2, effort)])
     share = anatomy(chosen.module).parameters() / anatomy(base.module).parameters()
     result = compared([base, chosen], task, effort)
     student, teacher = result.of(chosen), result.measurements[0]
-    return [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", 100 * float(np.mean(gains)),
-                  "points", 100 * float(np.mean(gains) - spread), 100 * float(np.mean(gains) + spread)),
+    return [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", float(gain), "points",
+                  float(low), float(high)),
             at_most("student: its encoder's parameters over the teacher's", share, 0.334, ""),
             at_least("student: share of the teacher's accuracy", share_of(student, teacher), 0.98, "",
                      share_low(student, teacher), share_high(student, teacher)),

@@ -25,7 +25,7 @@ def _no_worker_left():
 @pytest.fixture
 def panel(tmp_path):
     return ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), TEXTS, LABELS, FLAGS,
-                       usd_a_review=0.25)
+                       usd_per_review=0.25)
 
 
 def press(panel, name):
@@ -55,7 +55,7 @@ def test_each_decision_is_saved_shown_and_taken_back(panel, tmp_path):
 def test_a_panel_opened_anew_goes_on_where_it_stopped(panel, tmp_path):
     press(panel, "keep")
     again = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), TEXTS, LABELS, FLAGS,
-                        usd_a_review=0.25)
+                        usd_per_review=0.25)
     assert "broken again" in again._row.value
 
 
@@ -72,7 +72,7 @@ def test_a_file_takes_the_place_of_the_rows(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("text,label\nmine one,a\nmine two,b\n")
     panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / f"{len(texts)}.jsonl"), TEXTS, LABELS,
-                        FLAGS, usd_a_review=0.25, check=checked)
+                        FLAGS, usd_per_review=0.25, check=checked)
     panel._run.click()
     assert "Name a file" in panel._status.value
     panel._path.value = str(path)

@@ -48,15 +48,15 @@ class ReviewPanel(ipywidgets.VBox):
         open_log: (texts, labels) -> Log.
         texts, labels: the rows to begin with.
         flags: columns row, given, suggested, doubt; most doubtful first.
-        usd_a_review: what a look at a row costs.
+        usd_per_review: what a look at a row costs.
         check: `check(report, path)` runs in another process on a file that the reader names or uploads, and gives
             {"texts", "labels", "flags"} to go on with. Without it there is no place for a file.
     """
 
     def __init__(self, open_log: Callable[[Sequence[str], Sequence[str]], Log], texts: Sequence[str],
-                 labels: Sequence[str], flags: pd.DataFrame, *, usd_a_review: float,
+                 labels: Sequence[str], flags: pd.DataFrame, *, usd_per_review: float,
                  check: Callable[..., dict] | None = None) -> None:
-        self._open_log, self._usd = open_log, usd_a_review
+        self._open_log, self._usd = open_log, usd_per_review
         self._status, self._row = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))
         self._choice = ipywidgets.Dropdown(options=[], description="Label")
         self._buttons = {name: ipywidgets.Button(description=text, layout={"width": "auto"}) for name, text in

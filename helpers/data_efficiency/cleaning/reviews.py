@@ -22,7 +22,7 @@ class Review:
     Args:
         texts, labels: the rows that are reviewed.
         path: the log, a JSONL file; decisions in it are taken up again. By default a file under the user's data
-            folder that is named by the rows, so that a page opened anew goes on where it stopped.
+            folder that is named by the rows, so that a page that is opened again goes on where it stopped.
 
     Raises:
         InputError: the log belongs to other rows, or cannot be read.
@@ -40,7 +40,7 @@ class Review:
         _cut_torn_line(self.path)
         self._standing: list[dict] = []
         for entry in read_log(self.path):
-            self._require_own(entry)
+            self._require_matching(entry)
             _take(self._standing, entry)
 
     def decide(self, row: int, action: Action, label: str | None = None) -> None:
@@ -52,7 +52,7 @@ class Review:
         if not 0 <= row < len(self.texts):
             raise InputError(f"There is no row {row}; rows are 0 to {len(self.texts) - 1}.")
         if action not in ("keep", "relabel", "drop"):
-            raise InputError(f"There is no decision '{action}'. Known: keep, relabel, drop.")
+            raise InputError(f"Unknown decision '{action}'. Choose one of: keep, relabel, drop.")
         if (label is not None) != (action == "relabel"):
             raise InputError("A relabelling needs the new label, and only a relabelling has one.")
         entry = {"row": row, "action": action, "label": label, "was": self.labels[row],
@@ -77,7 +77,7 @@ class Review:
         rows = pd.DataFrame({"row": range(len(self.texts)), "text": self.texts, "label": self.labels})
         return apply_changes(rows, self._standing)
 
-    def _require_own(self, entry: dict) -> None:
+    def _require_matching(self, entry: dict) -> None:
         if "row" in entry and not (0 <= entry["row"] < len(self.texts)
                                    and entry["digest"] == digest_of(self.texts[entry["row"]])):
             raise InputError(f"The log {self.path.name} belongs to other rows (row {entry['row']} differs): "

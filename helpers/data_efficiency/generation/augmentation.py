@@ -6,15 +6,14 @@ import numpy as np
 import pandas as pd
 
 from helpers.data_efficiency.linear import fit, one_hot
-from helpers.data_efficiency.selection.active_learning import SEEDS
-from helpers.data_efficiency.selection.labelling_cost import Watch, paired_gains
+from helpers.data_efficiency.options import AUGMENTATIONS, SEEDS
+from helpers.data_efficiency.runs import Watch
 from helpers.data_efficiency.vectors import Features, embed
 from helpers.lab.data.augmentation import augment
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 
 MIX = 0.2  # both parameters of mixup's beta distribution
-METHODS = ("none", "edits", "masked", "mixup")
 
 
 def mixed(x: np.ndarray, targets: np.ndarray, copies: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +27,7 @@ def mixed(x: np.ndarray, targets: np.ndarray, copies: int = 2, seed: int = 0) ->
 
 
 def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48, 120, 360),
-                       methods: Sequence[str] = METHODS, seeds: int = SEEDS, copies: int = 2) -> pd.DataFrame:
+                       methods: Sequence[str] = AUGMENTATIONS, seeds: int = SEEDS, copies: int = 2) -> pd.DataFrame:
     """Accuracy with each method at several numbers of labelled rows; a seed means the same labelled rows for all.
 
     Words are learned from the labelled rows alone: what a method knows, it has from the same budget.
@@ -39,8 +38,8 @@ def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48,
     Raises:
         InputError: unknown method, or a budget that the training rows do not have.
     """
-    if wrong := [name for name in methods if name not in METHODS]:
-        raise InputError(f"There is no augmentation '{wrong[0]}'. Known: {', '.join(METHODS)}.")
+    if unknown := [name for name in methods if name not in AUGMENTATIONS]:
+        raise InputError(f"Unknown augmentation '{unknown[0]}'. Choose one of: {', '.join(AUGMENTATIONS)}.")
     if max(budgets) > len(data.train_y) or min(budgets) < 2:
         raise InputError(f"Budgets must be 2 to {len(data.train_y)} labels: so many training rows has {task.name}.")
     texts, rows = list(task.train["text"][:]), []
@@ -58,11 +57,6 @@ def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48,
     return pd.DataFrame(rows)
 
 
-def gains_over(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Columns method, labels, accuracy, low, high, gain, gain_low, gain_high: paired with `reference`, 95 %."""
-    return paired_gains(runs, "method", "labels", reference)
-
-
 def _enlarged(data: Features, texts: list[str], part: np.ndarray, method: str, copies: int,
               seed: int) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(data.train[part]), data.train_y[part]
@@ -75,5 +69,5 @@ def _enlarged(data: Features, texts: list[str], part: np.ndarray, method: str, c
         if data.kind != "minilm":
             raise InputError("Changed texts are embedded with MiniLM: use features(task, 'minilm').")
         altered = augment(texts, copies, seed, method)
-        more, more_targets = np.asarray(embed(altered, keep=False)), np.tile(targets, (copies, 1))
+        more, more_targets = np.asarray(embed(altered, use_cache=False)), np.tile(targets, (copies, 1))
     return np.concatenate([x, more]), np.concatenate([targets, more_targets])

@@ -10,6 +10,7 @@ import pandas as pd
 from helpers.efficient_architectures.adapters.tuning import Tuned, train_as, with_fitted_head
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.models.torch import count_parameters
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
@@ -66,15 +67,12 @@ def paired_over_seeds(runs: pd.DataFrame, reference: str = "full") -> pd.DataFra
     Raises:
         InputError: the reference is missing for a seed.
     """
-    from scipy import stats
-
     wide = runs.pivot(index="seed", columns="way", values="accuracy")
     if reference not in wide or wide[reference].isna().any():
         raise InputError(f"The way '{reference}' must have run with every seed to be compared with.")
     rows = []
     for way in dict.fromkeys(runs["way"]):
         points = 100 * (wide[way] - wide[reference]).dropna()
-        half = stats.t.ppf(0.975, len(points) - 1) * stats.sem(points) if len(points) > 1 else float("nan")
-        rows.append({"way": way, "points": float(points.mean()), "low": float(points.mean() - half),
-                     "high": float(points.mean() + half), "seeds": len(points)})
+        mean, low, high = mean_interval(points)
+        rows.append({"way": way, "points": float(mean), "low": float(low), "high": float(high), "seeds": len(points)})
     return pd.DataFrame(rows)

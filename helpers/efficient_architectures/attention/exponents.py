@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval
 
 
 def fit_exponents(times: pd.DataFrame, shortest: int = 0, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -15,7 +16,8 @@ def fit_exponents(times: pd.DataFrame, shortest: int = 0, draws: int = 1000, see
             bend the curve there.
 
     Returns:
-        One row a kind: kind, exponent, low, high (95 %; the bootstrap draws rounds at each length).
+        One row a kind: kind, exponent, low, high (95 %; the bootstrap draws whole rounds, so that
+        what slowed all lengths of a round stays together).
 
     Raises:
         InputError: fewer than two lengths remain.
@@ -23,15 +25,13 @@ def fit_exponents(times: pd.DataFrame, shortest: int = 0, draws: int = 1000, see
     used = times[times["length"] >= shortest]
     if used["length"].nunique() < 2:
         raise InputError(f"An exponent needs two lengths of {shortest} tokens or more.")
-    rng = np.random.default_rng(seed)
     rows = []
     for kind, group in used.groupby("kind", sort=False):
         seconds = group.pivot(index="round", columns="length", values="seconds")
         logs = np.log(seconds.columns.to_numpy(float))
         values = seconds.to_numpy()
-        drawn = [np.median(values[rng.integers(0, len(values), values.shape), np.arange(values.shape[1])], axis=0)
-                 for _ in range(draws)]
-        low, high = np.quantile([_slope(logs, medians) for medians in drawn], [0.025, 0.975])
+        medians = bootstrap_draws(np.median, values, draws=draws, seed=seed)  # (lengths, draws)
+        low, high = percentile_interval([_slope(logs, drawn) for drawn in medians.T])
         rows.append({"kind": kind, "exponent": _slope(logs, np.median(values, axis=0)), "low": float(low),
                      "high": float(high)})
     return pd.DataFrame(rows)

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from helpers.efficient_architectures.convolutions.image_models import ImageModel, train_images
-from helpers.efficient_architectures.convolutions.layers import median_interval
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.intervals import wilson
+from helpers.lab.measuring.intervals import bootstrap_interval, wilson
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.progress import Progress, silent
 
@@ -43,7 +42,7 @@ def compare_designs(task: Task, nets: Sequence[tuple[str, float, int]], *, epoch
     for model in models:
         right = int((model.predict(images).argmax(axis=1) == labels).sum())
         low, high = wilson(right, len(labels))
-        median, least, most = median_interval(times[model.card.name])
+        median, least, most = bootstrap_interval(np.median, times[model.card.name])
         settings = model.card.settings
         rows.append({"name": model.card.name, "design": settings["design"], "width": settings["width"],
                      "resolution": settings["resolution"], "accuracy": right / len(labels), "low": low, "high": high,

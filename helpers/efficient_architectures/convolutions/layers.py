@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.efficient_architectures.convolutions.convolution_kinds import DESIGNS
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 
 
@@ -118,7 +119,7 @@ def convolution_times(c_in: int = 64, c_out: int = 64, kernel: int = 3, size: in
         moved = 4 * (sum(weight.numel() for weight in module.parameters())
                      + batch * size**2 * (c_in + (c_in if name.startswith("depthwise") else c_out)))
         moved += 2 * 4 * batch * size**2 * c_in if name == "separable" else 0  # the image between the halves
-        median, low, high = median_interval(times[name])
+        median, low, high = bootstrap_interval(np.median, times[name])
         rows.append({"part": name, "macs": macs, "bytes": moved, "macs_per_byte": macs / moved, "seconds": median,
                      "low": low, "high": high, "gmacs_per_s": macs / median / 1e9})
     return pd.DataFrame(rows)
@@ -126,10 +127,3 @@ def convolution_times(c_in: int = 64, c_out: int = 64, kernel: int = 3, size: in
 
 def _run(module: nn.Module, images: Tensor) -> Callable[[], Tensor]:
     return lambda: module(images)
-
-
-def median_interval(seconds: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Median of (rounds,) seconds with its 95 % bootstrap interval."""
-    draws = np.random.default_rng(seed).choice(seconds, (1000, len(seconds)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return float(np.median(seconds)), float(low), float(high)

@@ -9,8 +9,8 @@ import pandas as pd
 from helpers.lab.errors import InputError
 
 READABLE = (".csv", ".tsv", ".jsonl", ".parquet")
-LONGEST_TEXT = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
-MOST_CLASSES = 1_000
+MAX_TEXT_LENGTH = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
+MAX_CLASSES = 1_000
 _SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
@@ -27,7 +27,7 @@ def read_rows(path: Path, text: str, label: str) -> pd.DataFrame:
     rows = pd.DataFrame({"text": _filled(frame, text, path), "label": _filled(frame, label, path)})
     if rows["text"].str.contains("\0", regex=False).any():
         raise InputError(f"{path.name} holds NUL bytes in column '{text}': it is damaged or not a text file.")
-    rows["text"] = rows["text"].str.slice(0, LONGEST_TEXT)
+    rows["text"] = rows["text"].str.slice(0, MAX_TEXT_LENGTH)
     return rows
 
 
@@ -52,9 +52,9 @@ def require_classes(labels: pd.Series, name: str) -> None:
     counts = labels.value_counts()
     if len(counts) < 2:
         raise InputError(f"{name} has one label only ('{counts.index[0]}'); two or more are needed to classify.")
-    if len(counts) > MOST_CLASSES:
+    if len(counts) > MAX_CLASSES:
         raise InputError(f"{name} has {len(counts):,} different labels for {len(labels):,} rows; "
-                         f"at most {MOST_CLASSES:,} are supported. Is the label column an id?")
+                         f"at most {MAX_CLASSES:,} are supported. Is the label column an id?")
     if counts.min() < 3:
         times = {1: "once", 2: "twice"}[int(counts.min())]
         raise InputError(f"{name} has the label '{counts.index[-1]}' only {times}; each label needs 3 rows "

@@ -1,83 +1,21 @@
-"""The data that comes with the installation."""
+"""Docstrings are parsed, masked, labelled by domain and split by file."""
 
 import subprocess
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer
 
-from helpers.lab import InputError, load_task, tfidf_baseline
+from helpers.lab import InputError, load_task
 from helpers.lab.data import docstrings
 from helpers.lab.data.docstrings import harvest
-
-
-@pytest.fixture(scope="module")
-def tickets():
-    return load_task("tickets")
-
-
-def splits(task):
-    return {"train": task.train, "validation": task.validation, "test": task.test}
-
-
-# tickets
-
-def test_tickets_are_2400_messages_in_24_intents_of_100(tickets):
-    labels = np.concatenate([split["label"][:] for split in splits(tickets).values()])
-    assert len(tickets.labels) == 24
-    assert np.bincount(labels).tolist() == [100] * 24
-
-
-def test_each_split_of_the_tickets_has_every_intent(tickets):
-    for name, split in splits(tickets).items():
-        assert set(split["label"]) == set(range(24)), name
-
-
-def test_no_ticket_is_written_twice(tickets):
-    texts = [" ".join(text.lower().split()) for split in splits(tickets).values() for text in split["text"]]
-    assert len(set(texts)) == len(texts)
-
-
-def test_no_near_duplicate_of_a_ticket_crosses_the_splits(tickets):
-    """Jaccard similarity of the sets of 5-character pieces, for all pairs."""
-    pieces = CountVectorizer(analyzer="char", ngram_range=(5, 5), binary=True, dtype=np.int32)
-    texts = {name: split["text"][:] for name, split in splits(tickets).items()}
-    pieces.fit([text for part in texts.values() for text in part])
-    sets = {name: pieces.transform(part) for name, part in texts.items()}
-    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        shared = (sets[one] @ sets[other].T).toarray()
-        union = sets[one].sum(axis=1) + sets[other].sum(axis=1).T - shared
-        near = np.argwhere(np.asarray(shared / np.maximum(union, 1)) >= 0.7)
-        assert [(texts[one][a], texts[other][b]) for a, b in near] == []
-
-
-def test_counting_words_solves_the_tickets_neither_badly_nor_well(tickets):
-    answers = tfidf_baseline(tickets).predict(tickets.test["text"][:]).argmax(axis=1)
-    assert 0.70 <= (answers == np.asarray(tickets.test["label"][:])).mean() <= 0.90
-
-
-# digits
-
-def test_digits_are_the_1797_images_of_8_by_8_from_scikit_learn():
-    digits = load_task("digits")
-    assert digits.input == "image"
-    assert [len(split) for split in splits(digits).values()] == [1212, 135, 450]  # a quarter, then a tenth
-    images = np.concatenate([np.asarray(split["image"][:]) for split in splits(digits).values()])
-    labels = np.concatenate([split["label"][:] for split in splits(digits).values()])
-    assert images.shape == (1797, 8, 8)
-    assert (images.min(), images.max()) == (0.0, 1.0)
-    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # UCI's counts
-
-
-# docstrings
 
 MODULE = '''"""About {name}, number {number}: numpy and scikit-learn are named here, to have something to mask."""
 from pathlib import Path
 Path(__file__).with_suffix(".ran").write_text("imported")
 {functions}
 '''
+
 FUNCTION = '''
 def f{n}():
     """{name} {number} {n}: a docstring that is long enough to be taken, since it goes on for a good while."""
@@ -137,11 +75,11 @@ def test_a_second_harvest_comes_from_the_cache(packages, monkeypatch):
     pd.testing.assert_frame_equal(harvest(), before.reset_index(drop=True), check_index_type=False)
 
 
-def test_a_damaged_cache_of_docstrings_is_set_aside_and_harvested_again(packages, fresh_home):
+def test_a_damaged_cache_of_docstrings_is_quarantined_and_harvested_again(packages, fresh_home):
     before = harvest()
     [stored] = fresh_home.rglob("*.parquet")
     stored.write_bytes(b"half a file")
-    with pytest.warns(UserWarning, match=r"set aside as .*damaged-1; they are harvested again"):
+    with pytest.warns(UserWarning, match=r"quarantined as .*damaged-1; it is made again"):
         again = harvest()
     pd.testing.assert_frame_equal(again, before)
     assert stored.with_name(f"{stored.name}.damaged-1").read_bytes() == b"half a file"
@@ -156,7 +94,7 @@ def test_too_few_installed_sources_are_said(packages, monkeypatch):
 @pytest.mark.slow
 def test_the_installed_packages_give_over_10000_docstrings_in_10_domains():
     task = load_task("docstrings")
-    assert sum(len(split) for split in splits(task).values()) > 10_000
+    assert sum(len(split) for split in (task.train, task.validation, task.test)) > 10_000
     assert len(task.labels) == 10
 
 

@@ -1,41 +1,127 @@
-"""A file of a million rows through cleaning, deduplication and selection, chunk by chunk, in a few gigabytes."""
+"""A user's file through all of it: in memory, with a log of every change, or a million rows chunk by chunk."""
 
 import csv
 import dataclasses
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from helpers.data_efficiency.cleaning.label_errors import flags_from
 from helpers.data_efficiency.cleaning.reports import repaired
-from helpers.data_efficiency.duplicates.finding import THRESHOLDS, band_keys, banding, bucket_pairs, groups_of
+from helpers.data_efficiency.cleaning.reviews import append, apply_changes, digest_of
+from helpers.data_efficiency.duplicates.finding import band_keys, banding, bucket_pairs, find_duplicates, groups_of
 from helpers.data_efficiency.duplicates.shingles import Packed, hashed, jaccard, likely, signatures
-from helpers.data_efficiency.linear import fold_of, one_hot, softmax
-from helpers.lab.data.files import LONGEST_TEXT
+from helpers.data_efficiency.linear import fold_of, one_hot, out_of_fold
+from helpers.data_efficiency.options import THRESHOLDS
+from helpers.data_efficiency.vectors import embed
+from helpers.lab.data.files import MAX_TEXT_LENGTH, read_rows, require_classes
 from helpers.lab.errors import InputError
 
-CHUNK = 20_000
-WIDTH = 256  # of the hashed vectors
+KINDS = ("minilm", "hashed")
+WIDTH = 1024  # of hashed vectors
 FOLDS = 5
+# Of large files
+CHUNK = 20_000
+LARGE_WIDTH = 256
 PENALTY = 1.0  # of the ridge regression
 SHARPNESS = 8.0  # its scores lie between 0 and 1; times this they make probabilities
 LINKS = 2  # rows of a bucket that a row is compared with: enough to connect its copies
 
 
+def clean_file(source: str | Path, target: str | Path, log: str | Path, *, text: str = "text", label: str = "label",
+               duplicates: str = "minhash", kind: str = "minilm", relabel_above: float | None = None) -> pd.DataFrame:
+    """Clean a file, and write what is left and a change log that `replay` can apply to the original again.
+
+    Args:
+        target: the cleaned file, CSV.
+        log: JSONL, one line a change: texts repaired (damaged encoding), duplicates dropped, labels changed.
+        duplicates: a method of `find_duplicates`. Of duplicates the first row stays; where they disagree on the
+            label all of them stay, for a person to decide.
+        kind: of the vectors for the label check: "minilm", or "hashed" letter triples, which need no model.
+        relabel_above: give rows whose doubt is above this the suggested label. By default none: doubtful
+            labels are listed, and a person decides.
+
+    Returns:
+        Doubtful labels as of `find_label_errors`, for the rows that are left (`row` is a row of the source).
+
+    Raises:
+        InputError: the file cannot be used, as `load_task` says, or the target is the source.
+    """
+    if kind not in KINDS:
+        raise InputError(f"Unknown vectors '{kind}'. Choose one of: {', '.join(KINDS)}.")
+    source, target, log = Path(source), Path(target), Path(log)
+    if source.resolve() in (target.resolve(), log.resolve()):
+        raise InputError("The cleaned file and the log need names of their own: the source is never overwritten.")
+    rows = read_rows(source, text, label)
+    require_classes(rows["label"], source.name)
+    rows = rows.assign(row=range(len(rows)))[["row", "text", "label"]]
+    entries = [_entry(row, "repair", text=better) for row in rows.itertuples()
+               if (better := repaired(row.text)) != row.text]
+    left = apply_changes(rows, entries)
+    entries += [_entry(rows.iloc[number], "drop") for number in _repeated(left, duplicates)]
+    left = apply_changes(rows, entries)
+    flags = _doubtful(left, kind)
+    if relabel_above is not None:
+        sure = flags[flags["doubt"] > relabel_above]
+        entries += [_entry(rows.iloc[one.row], "relabel", label=one.suggested) for one in sure.itertuples()]
+        left = apply_changes(rows, entries)
+    left[["text", "label"]].rename(columns={"text": text, "label": label}).to_csv(target, index=False)
+    log.write_text("", encoding="utf-8")
+    append(log, *entries)
+    return flags
+
+
+def doubtful_rows(source: str | Path, *, text: str = "text", label: str = "label", kind: str = "minilm") -> dict:
+    """What a review of a file begins with: {"texts", "labels", "flags"}; nothing is changed.
+
+    Raises:
+        InputError: as `clean_file`.
+    """
+    source = Path(source)
+    rows = read_rows(source, text, label)
+    require_classes(rows["label"], source.name)
+    return {"texts": rows["text"].tolist(), "labels": rows["label"].tolist(),
+            "flags": _doubtful(rows.assign(row=range(len(rows))), kind)}
+
+
+def _entry(row, action: str, label: str | None = None, **more: str) -> dict:
+    return {"row": int(row.row), "action": action, "label": label, "was": row.label, "digest": digest_of(row.text),
+            **more}
+
+
+def _repeated(left: pd.DataFrame, method: str) -> Sequence[int]:
+    """Rows to drop: all but the first of each group of duplicates that agree on the label."""
+    texts = left["text"].tolist()
+    pairs = find_duplicates(texts, "exact") if method == "exact" else pd.concat(
+        [find_duplicates(texts, "exact"), find_duplicates(texts, method)])
+    group = groups_of(pairs, len(left))
+    labels = left["label"].groupby(group).transform("nunique").to_numpy()
+    return left["row"].to_numpy()[(group != np.arange(len(left))) & (labels == 1)].tolist()
+
+
+def _doubtful(left: pd.DataFrame, kind: str) -> pd.DataFrame:
+    labels = sorted(left["label"].unique())
+    texts = left["text"].tolist()
+    x = np.asarray(embed(texts) if kind == "minilm" else hashed(Packed(texts), WIDTH))
+    y = np.searchsorted(np.array(labels, dtype=object), left["label"].to_numpy(object)).astype(np.int64)
+    flags = flags_from(out_of_fold(x, y, len(labels), folds=min(FOLDS, len(left))), y, labels)
+    return flags.assign(row=left["row"].to_numpy()[flags["row"].to_numpy(int)])
+
+
 @dataclasses.dataclass(frozen=True)
 class LargeResult:
-    """What became of the rows of a large file: row numbers of the source, and the labels' names."""
+    """What became of the rows of a large file; the arrays hold row numbers of the source."""
 
     rows: int
     repaired: np.ndarray
     duplicates: np.ndarray
     flags: pd.DataFrame
     selected: np.ndarray
-    labels: tuple[str, ...]
 
 
 def clean_large(source: str | Path, target: str | Path, *, text: str = "text", label: str = "label",
@@ -63,18 +149,17 @@ def clean_large(source: str | Path, target: str | Path, *, text: str = "text", l
             raise InputError(f"{Path(source).name} has one label only; two or more are needed.")
         packed = store.packed()
         copies = _copies(packed, y, threshold)
-        kept = np.flatnonzero(~copies)
+        unique = np.flatnonzero(~copies)
         vectors = _vectors(packed, Path(folder) / "vectors.npy")
-        probabilities = _judged(vectors, y, kept, len(names))
-        found = flags_from(probabilities, y[kept], list(names))
+        probabilities = _judged(vectors, y, unique, len(names))
+        flags = flags_from(probabilities, y[unique], list(names))
         top = np.partition(probabilities, -2, axis=1)
         margin = top[:, -1] - top[:, -2]
-        margin[found["row"].to_numpy(int)] = np.inf
-        selected = np.sort(kept[np.argsort(margin, kind="stable")[:select]])
-        found["row"] = kept[found["row"].to_numpy(int)]
+        margin[flags["row"].to_numpy(int)] = np.inf
+        selected = np.sort(unique[np.argsort(margin, kind="stable")[:select]])
+        flags["row"] = unique[flags["row"].to_numpy(int)]
         _write(Path(source), Path(target), text, label, copies)
-    return LargeResult(len(y), np.array(fixed, np.int64), np.flatnonzero(copies), found, selected,
-                       tuple(map(str, names)))
+    return LargeResult(len(y), np.array(fixed, np.int64), np.flatnonzero(copies), flags, selected)
 
 
 class _Store:
@@ -119,7 +204,7 @@ def _chunks(source: Path, text: str, label: str) -> Iterator[tuple[list[str], li
                 if not (value[0] or "").strip() or not (value[1] or "").strip():
                     raise InputError(f"{source.name} has nothing in row {number + at + 1}. Fill it in or remove it.")
             number += len(part)
-            yield [one[:LONGEST_TEXT] for one in texts], labels
+            yield [one[:MAX_TEXT_LENGTH] for one in texts], labels
 
 
 def _read(source: Path, text: str, label: str, store: _Store) -> tuple[list[int], list[str]]:
@@ -159,36 +244,36 @@ def _copies(packed: Packed, y: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _vectors(packed: Packed, path: Path) -> np.ndarray:
-    """(n, WIDTH) float16 on the disk."""
-    found = np.lib.format.open_memmap(path, "w+", np.float16, (len(packed), WIDTH))
+    """(n, LARGE_WIDTH) float16 on the disk."""
+    vectors = np.lib.format.open_memmap(path, "w+", np.float16, (len(packed), LARGE_WIDTH))
     for start in range(0, len(packed), CHUNK):
         part = Packed([])
         end = min(len(packed), start + CHUNK)
         part.content, part.starts = packed.content, packed.starts[start:end + 1]
-        found[start:end] = hashed(part, WIDTH)
-    return found
+        vectors[start:end] = hashed(part, LARGE_WIDTH)
+    return vectors
 
 
-def _judged(vectors: np.ndarray, y: np.ndarray, kept: np.ndarray, classes: int) -> np.ndarray:
-    """(kept, classes) out-of-fold probabilities of ridge regression on one-hot labels."""
-    fold = fold_of(y[kept], FOLDS, 0)
-    grams, products = np.zeros((FOLDS, WIDTH + 1, WIDTH + 1)), np.zeros((FOLDS, WIDTH + 1, classes))
-    for start in range(0, len(kept), CHUNK):
-        rows, where = _with_one(vectors[kept[start:start + CHUNK]]), fold[start:start + CHUNK]
-        targets = one_hot(y[kept[start:start + CHUNK]], classes)
+def _judged(vectors: np.ndarray, y: np.ndarray, rows_left: np.ndarray, classes: int) -> np.ndarray:
+    """(rows, classes) out-of-fold probabilities of ridge regression on one-hot labels."""
+    fold = fold_of(y[rows_left], FOLDS, 0)
+    grams, products = np.zeros((FOLDS, LARGE_WIDTH + 1, LARGE_WIDTH + 1)), np.zeros((FOLDS, LARGE_WIDTH + 1, classes))
+    for start in range(0, len(rows_left), CHUNK):
+        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
+        targets = one_hot(y[rows_left[start:start + CHUNK]], classes)
         for number in range(FOLDS):
-            own = rows[where == number]
-            grams[number] += own.T @ own
-            products[number] += own.T @ targets[where == number]
-    ridge = PENALTY * np.eye(WIDTH + 1)
+            part = rows[where == number]
+            grams[number] += part.T @ part
+            products[number] += part.T @ targets[where == number]
+    ridge = PENALTY * np.eye(LARGE_WIDTH + 1)
     weights = [np.linalg.solve(grams.sum(0) - grams[number] + ridge, products.sum(0) - products[number])
                for number in range(FOLDS)]
-    probabilities = np.empty((len(kept), classes), np.float32)
-    for start in range(0, len(kept), CHUNK):
-        rows, where = _with_one(vectors[kept[start:start + CHUNK]]), fold[start:start + CHUNK]
+    probabilities = np.empty((len(rows_left), classes), np.float32)
+    for start in range(0, len(rows_left), CHUNK):
+        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
         for number in range(FOLDS):
-            own = np.flatnonzero(where == number)
-            probabilities[start + own] = softmax(SHARPNESS * (rows[own] @ weights[number]))
+            within = np.flatnonzero(where == number)
+            probabilities[start + within] = softmax(SHARPNESS * (rows[within] @ weights[number]), axis=1)
     return probabilities
 
 

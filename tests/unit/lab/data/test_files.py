@@ -1,47 +1,23 @@
-"""Tasks from files: what is read is what was written, and bad input is refused in one sentence."""
+"""What is read from a file is what was written, and bad input is refused in one sentence."""
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tiny_tables import ROWS, all_rows, refusal, write_csv
 
-from helpers.lab import InputError, load_task
+from helpers.lab import load_task
 from helpers.lab.data.files import read_rows
-
-ROWS = [(f"{word} number {number}", label)
-        for label, word in (("fruit", "apple"), ("tool", "hammer")) for number in range(6)]
-
-
-def write_csv(path, rows, header=("text", "label"), delimiter=",", **options):
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter=delimiter, **options).writerows([header, *rows] if header else rows)
-    return path
 
 
 def write(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
-
-def refusal(path, **options) -> str:
-    with pytest.raises(InputError) as caught:
-        load_task(path, **options)
-    return str(caught.value)
-
-
-def all_rows(task):
-    return [(text, task.labels[label]) for split in (task.train, task.validation, task.test)
-            for text, label in zip(split["text"], split["label"], strict=True)]
-
-
-# What is read
 
 @pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("a.tsv", "\t"), ("a.csv", ";"), ("A.CSV", "\t")])
 def test_tables_are_read_whatever_their_separator(tmp_path, name, delimiter):
@@ -81,9 +57,9 @@ def test_numbers_as_labels_keep_their_spelling(tmp_path):
     rows = [(f"text {n}", label) for n in range(3) for label in ("007", "1.50")]
     assert load_task(write_csv(tmp_path / "a.csv", rows)).labels == ("007", "1.50")
 
-
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(
     lambda text: text.strip())
+
 SIGNS = 'say "hi", a;b\tc | \\ \n \r\n'
 
 
@@ -105,8 +81,6 @@ def test_any_table_is_read_back_as_it_was_written(tmp_path_factory, kind, rows):
     read = read_rows(path, "text", "label")
     assert list(zip(read["text"], read["label"], strict=True)) == rows
 
-
-# What is refused, with what is wrong and the cure
 
 def test_an_empty_file_is_named(tmp_path):
     assert refusal(write(tmp_path / "void.csv", "")) == "void.csv is empty."
@@ -238,51 +212,6 @@ def test_a_damaged_parquet_file_is_said_to_be_one(tmp_path):
     assert "a.parquet cannot be read as PARQUET" in refusal(write(tmp_path / "a.parquet", b"PAR1 and then nothing"))
 
 
-def test_a_test_label_that_training_never_shows_is_named(tmp_path):
-    train = write_csv(tmp_path / "train.csv", ROWS)
-    test = write_csv(tmp_path / "test.csv", [*ROWS[:2], ("a lion", "animal")])
-    message = refusal(train, test=test)
-    assert message == "test.csv has 1 labels that train.csv has not, such as 'animal'."
-
-
-def run_offline(code, tmp_path):
-    """In a new process, since the Hub's client reads its settings when it is imported."""
-    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "HELPERS_HOME": str(tmp_path / "home")}
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=os.environ | settings, check=True,
-                          capture_output=True, text=True).stdout
-
-
-def test_a_hub_name_without_a_network_gives_one_clear_sentence(tmp_path):
-    code = ("from helpers.lab import load_task, InputError\n"
-            "try: load_task('hub:someone/tickets')\nexcept InputError as error: print(error)")
-    message = run_offline(code, tmp_path)
-    assert "The data set 'someone/tickets' could not be loaded" in message
-    assert "Check the name and the network, or give a local file" in message
-    assert "Traceback" not in message
-
-
-def test_a_data_set_in_the_hubs_form_needs_a_train_split_and_known_labels(tmp_path):
-    """`datasets` reads a local folder just as it reads a repository of the Hub."""
-    for name, rows in {"good": ROWS, "strange": [*ROWS, ("a lion", "animal")]}.items():
-        (tmp_path / name).mkdir()
-        write_csv(tmp_path / name / "train.csv", ROWS)
-        write_csv(tmp_path / name / "test.csv", rows)
-    (tmp_path / "only").mkdir()
-    write_csv(tmp_path / "only" / "test.csv", ROWS)
-    code = (f"import os; os.chdir({str(tmp_path)!r})\nfrom helpers.lab import load_task, InputError\n"
-            "print(len(load_task('hub:./good').test))\n"
-            "for name, options in [('only', {}), ('strange', {}), ('good', {'label': 'kind'})]:\n"
-            "    try: load_task(f'hub:./{name}', **options)\n    except InputError as error: print(error)")
-    rows, only, strange, column = run_offline(code, tmp_path).strip().split("\n")
-    assert rows == "12"
-    assert "./only has no split 'train'. Its splits: test." in only
-    assert "1 labels" in strange
-    assert "'animal'" in strange
-    assert "./good has no column 'kind'. Its columns: text, label." in column
-
-
-# Long texts
-
 def test_a_text_of_a_megabyte_is_loaded_cut_and_answered(tmp_path, tiny_model):
     rows = [(f"{text} " + "word " * 200_000, label) for text, label in ROWS[:1]] + ROWS[1:]
     task = load_task(write_csv(tmp_path / "long.csv", rows))
@@ -294,70 +223,3 @@ def test_a_text_of_a_megabyte_is_loaded_cut_and_answered(tmp_path, tiny_model):
 def test_an_answer_does_not_depend_on_what_is_cut_off(tiny_model):
     long = "the old hammer " * 500
     np.testing.assert_array_equal(tiny_model.predict([long]), tiny_model.predict([long + "x" * 1_000_000]))
-
-
-# Splits
-
-def test_splits_share_no_row_and_lose_none(tiny_task):
-    assert len(tiny_task.train) + len(tiny_task.validation) + len(tiny_task.test) == 120
-    assert (len(tiny_task.test), len(tiny_task.validation)) == (30, 9)
-
-
-def test_each_split_has_the_labels_in_the_same_shares(tiny_task):
-    for split in (tiny_task.train, tiny_task.validation, tiny_task.test):
-        counts = np.bincount(split["label"][:], minlength=3)
-        assert counts.max() - counts.min() == 0
-
-
-def test_the_same_file_is_split_the_same_way(tmp_path):
-    path = write_csv(tmp_path / "a.csv", ROWS)
-    assert all_rows(load_task(path)) == all_rows(load_task(path))
-    assert all_rows(load_task(path, seed=1)) != all_rows(load_task(path))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(3, 12), min_size=2, max_size=12))
-@example([3] * 49)
-@example([3] * 40 + [200])
-def test_three_rows_a_label_always_suffice(tmp_path_factory, counts):
-    rows = [(f"text {label} {n}", f"label {label}") for label, count in enumerate(counts) for n in range(count)]
-    task = load_task(write_csv(tmp_path_factory.mktemp("counts") / "a.csv", rows))
-    assert sorted(all_rows(task)) == sorted(rows)
-    assert set(task.train["label"]) == set(range(len(counts)))
-
-
-def test_a_file_of_test_rows_is_the_test_split_as_it_stands(tmp_path):
-    test = [("pear number 1", "fruit"), ("saw number 1", "tool"), ("pear number 2", "fruit")]
-    task = load_task(write_csv(tmp_path / "a.csv", ROWS), test=write_csv(tmp_path / "b.csv", test))
-    assert list(task.test["text"]) == [text for text, _ in test]
-    assert [task.labels[label] for label in task.test["label"]] == [label for _, label in test]
-
-
-def test_equal_data_has_an_equal_digest_under_any_file_name(tmp_path):
-    first, second = (load_task(write_csv(tmp_path / name, ROWS)) for name in ("a.csv", "b.csv"))
-    assert first.digest == second.digest
-
-
-def test_the_digest_changes_with_one_letter(tmp_path):
-    changed = [("Apple number 0", "fruit"), *ROWS[1:]]
-    first, second = (load_task(write_csv(tmp_path / "a.csv", rows)) for rows in (ROWS, changed))
-    assert first.digest != second.digest
-
-
-def test_the_digest_changes_when_a_row_changes_sides(tiny_task):
-    import dataclasses
-
-    import datasets
-
-    moved = dataclasses.replace(
-        tiny_task, train=tiny_task.train.select(range(len(tiny_task.train) - 1)),
-        validation=datasets.concatenate_datasets([tiny_task.train.select([len(tiny_task.train) - 1]),
-                                                  tiny_task.validation]))
-    assert moved.digest != tiny_task.digest
-
-
-def test_taking_fewer_rows_leaves_the_other_splits_alone(tiny_task):
-    fewer = tiny_task.take(train=10)
-    assert len(fewer.train) == 10
-    assert set(fewer.train["text"]) <= set(tiny_task.train["text"])
-    assert list(fewer.test["text"]) == list(tiny_task.test["text"])
