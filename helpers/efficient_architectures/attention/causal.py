@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Sequence
 
-from helpers.efficient_architectures.attention.attention_kinds import Shape, require_kind
 from helpers.efficient_architectures.attention.kernels import attend
+from helpers.efficient_architectures.options import Shape, require_attention
 from helpers.lab.errors import InputError
 from helpers.lab.language.causal import MAX_CONTEXT, MIN_VOCABULARY, train_language_model
 from helpers.lab.language.perplexity import negative_log_likelihood
@@ -42,7 +42,7 @@ def train_with_attention(kind: str, texts: Sequence[str], *, shape: Shape | None
             ten pieces of that length.
         Cancelled: the caller of `progress` wants an end; asked at each step.
     """
-    require_kind(kind)
+    require_attention(kind)
     if not 1 <= length < MAX_CONTEXT:
         raise InputError(f"The model reads 1 to {MAX_CONTEXT - 1} characters at once, not {length}.")
     shape = shape or Shape(heads=4, kv_heads=2, head_dim=32, window=32)
@@ -55,8 +55,9 @@ def train_with_attention(kind: str, texts: Sequence[str], *, shape: Shape | None
     began = time.perf_counter()
     model = train_language_model(
         pieces[:-held_out], vocabulary=MIN_VOCABULARY, layers=layers, width=shape.heads * shape.head_dim,
-        heads=shape.heads, kv_heads=shape.keys_of(kind), attention=functools.partial(attend, kind, window=shape.window),
-        context=length + 1, steps=steps, progress=progress)
+        heads=shape.heads, kv_heads=shape.kv_heads_of(kind),
+        attention=functools.partial(attend, kind, window=shape.window), context=length + 1, steps=steps,
+        progress=progress)
     train_s = time.perf_counter() - began
     likelihood = negative_log_likelihood(model, pieces[-held_out:][:MAX_HELD_OUT])
     low, high = likelihood.interval()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_draws
 from helpers.lab.models.thresholds import answering, confidence, require_stages, threshold_by_loss
 
 RESAMPLINGS = 100
@@ -127,10 +128,11 @@ def under_drift(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Seque
 def resampled(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequence[float], threshold: float,
               keep: float = 0.99) -> float:
     """In what share of 100 resamplings of the rows the cascade keeps `keep` of the last stage's accuracy."""
-    rng = np.random.default_rng(0)
-    successes = 0
-    for _ in range(RESAMPLINGS):
-        rows = rng.integers(0, len(labels), len(labels))
-        outcome = follow([stage[rows] for stage in stages], np.asarray(labels)[rows], seconds, threshold)
-        successes += outcome.accuracy >= keep * outcome.last_accuracy
-    return successes / RESAMPLINGS
+    labels = np.asarray(labels)
+
+    def holds(draws: np.ndarray, axis: int) -> list[bool]:
+        outcomes = [follow([stage[rows] for stage in stages], labels[rows], seconds, threshold)
+                    for rows in draws.astype(int)]
+        return [outcome.accuracy >= keep * outcome.last_accuracy for outcome in outcomes]
+
+    return float(bootstrap_draws(holds, np.arange(len(labels)), draws=RESAMPLINGS).mean())

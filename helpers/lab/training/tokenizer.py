@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 MAX_TOKENS = 128
 # What BERT's splitter makes of printable ASCII: runs of letters and digits, and each other sign alone.
 _PLAIN_WORD = re.compile(r"[0-9a-z]+|[!-/:-@\[-`{-~]")
-_MOST_WORDS = 100_000  # remembered; a word is some 200 bytes
+_MAX_WORDS = 100_000  # remembered; a word is some 200 bytes
 
 
 class TextEncoder:
@@ -29,7 +29,7 @@ class TextEncoder:
         tokenizer.enable_truncation(max_tokens)
         # A megabyte of text would be tokenized whole and then cut; 64 characters a token are more
         # than any real text needs.
-        self._most_characters = 64 * max_tokens
+        self._max_characters = 64 * max_tokens
         frame = tokenizer.encode("").ids  # [CLS], [SEP]
         self._words = _WordTable(tokenizer, *frame) if len(frame) == 2 and _is_lower_case_bert(tokenizer) else None
 
@@ -44,7 +44,7 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, at most `max_tokens` each."""
-        cut = [text[:self._most_characters] for text in texts]
+        cut = [text[:self._max_characters] for text in texts]
         if self._words is None:
             return [encoding.ids for encoding in self._tokenizer.encode_batch(cut)]
         rows = [self._words.encode(text, self.max_tokens) if _is_plain(text) else None for text in cut]
@@ -66,14 +66,14 @@ class _WordTable:
         row, known = [self._before], self._ids
         for word in _PLAIN_WORD.findall(text.lower()):
             ids = known.get(word)
-            row += self._met(word) if ids is None else ids
+            row += self._add(word) if ids is None else ids
         del row[max_tokens - 1:]
         row.append(self._after)
         return row
 
-    def _met(self, word: str) -> list[int]:
+    def _add(self, word: str) -> list[int]:
         ids = self._tokenizer.encode(word, add_special_tokens=False).ids
-        if len(self._ids) < _MOST_WORDS:
+        if len(self._ids) < _MAX_WORDS:
             self._ids[word] = ids
         return ids
 
@@ -84,11 +84,12 @@ def _is_plain(text: str) -> bool:
 
 
 def _is_lower_case_bert(tokenizer: Tokenizer) -> bool:
-    told = json.loads(tokenizer.to_str())
-    normalizer, splitter = told.get("normalizer") or {}, told.get("pre_tokenizer") or {}
-    specials = [token["content"] for token in told.get("added_tokens", [])]
-    return (normalizer.get("type"), normalizer.get("lowercase"), splitter.get("type"), told["model"]["type"]) == (
-        "BertNormalizer", True, "BertPreTokenizer", "WordPiece") and all(text.startswith("[") for text in specials)
+    description = json.loads(tokenizer.to_str())
+    normalizer, splitter = description.get("normalizer") or {}, description.get("pre_tokenizer") or {}
+    specials = [token["content"] for token in description.get("added_tokens", [])]
+    parts = normalizer.get("type"), normalizer.get("lowercase"), splitter.get("type"), description["model"]["type"]
+    return (parts == ("BertNormalizer", True, "BertPreTokenizer", "WordPiece")
+            and all(text.startswith("[") for text in specials))
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ import pytest
 from scipy.special import log_softmax
 from tiny_models import make_tiny_model
 
-from helpers.efficient_architectures import calibrate, follow, most_frequent
+from helpers.efficient_architectures import calibrate, follow
+from helpers.efficient_architectures.right_sizing.rungs import most_frequent
 from helpers.lab import InputError, Model, load, tfidf_baseline
 from helpers.lab.models.cascade import CascadeModel, build_cascade
 

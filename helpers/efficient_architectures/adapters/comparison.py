@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.efficient_architectures.adapters.tuning import Tuned, train_as, with_fitted_head
+from helpers.efficient_architectures.options import RANKED
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import mean_interval
@@ -25,54 +26,57 @@ def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequ
 
     Returns:
         One row a way and seed: kind, rank (0 where there is none), way (a name), seed, accuracy, trained,
-        share (of all the encoder's numbers), head, delta_bytes, model_bytes, train_s, and the bytes of a
+        share (of all the encoder's parameters), head, delta_bytes, model_bytes, train_s, and the bytes of a
         training step: weights, gradients, optimizer, activations.
 
     Raises:
         InputError: an unknown kind, or no way.
-        Cancelled: `progress` was told to end.
+        Cancelled: the caller of `progress` wants an end.
     """
     if not ways or not seeds:
         raise InputError("Name at least one way to adapt the encoder and one seed.")
     labels, rows = np.asarray(task.test["label"][:]), []
-    start, reader = with_fitted_head(task, encoder, progress)
+    start, tokenizer = with_fitted_head(task, encoder, progress.part(0.0, 0.0))
     jobs = [(kind, rank, seed) for seed in seeds for kind, rank in ways]
     for number, (kind, rank, seed) in enumerate(jobs):
         progress(number / len(jobs), f"{kind}, rank {rank}, seed {seed}: training {number + 1} of {len(jobs)}")
-        tuned = train_as(copy.deepcopy(start), reader, task, kind, rank=rank, epochs=epochs, seed=seed,
-                         progress=progress)
+        tuned = train_as(copy.deepcopy(start), tokenizer, task, kind, rank=rank, epochs=epochs, seed=seed,
+                         progress=progress.part(number / len(jobs), (number + 1) / len(jobs)))
         right = tuned.model.predict(task.test["text"][:]).argmax(axis=1) == labels
-        ranked = kind in ("lora", "bottleneck")
-        plain = count_parameters(tuned.model.module) - (0 if kind in ("full", "probe", "bitfit") else _added(tuned))
-        rows.append({"kind": kind, "rank": rank if ranked else 0, "way": f"{kind} {rank}" if ranked else kind,
-                     "seed": seed, "accuracy": float(right.mean()), "trained": tuned.trainable,
-                     "share": tuned.trainable / (plain - tuned.head), "head": tuned.head,
-                     "delta_bytes": tuned.delta_bytes, "model_bytes": 4 * plain, "train_s": tuned.train_s,
+        published = count_parameters(tuned.model.module) - _added(tuned)
+        rows.append({"kind": kind, "rank": rank if kind in RANKED else 0,
+                     "way": f"{kind} {rank}" if kind in RANKED else kind, "seed": seed,
+                     "accuracy": float(right.mean()), "trained": tuned.trainable,
+                     "share": tuned.trainable / (published - tuned.head), "head": tuned.head,
+                     "delta_bytes": tuned.delta_bytes, "model_bytes": 4 * published, "train_s": tuned.train_s,
                      **tuned.memory})
     progress(1.0, "done")
     return pd.DataFrame(rows)
 
 
 def _added(tuned: Tuned) -> int:
-    """Numbers that the adapter put in beside the encoder's own."""
+    """Parameters that the adapter added to the encoder: none for the kinds without layers."""
     return sum(tensor.numel() for name, tensor in tuned.delta.items()
                if any(mark in name for mark in ("lora_", "ia3_", ".adapter.")))
 
 
-def paired_over_seeds(runs: pd.DataFrame, reference: str = "full") -> pd.DataFrame:
-    """Points of accuracy against the reference way of the same seed: way, points, low, high (95 %), seeds.
+def paired_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """Points of accuracy against full fine-tuning with the same seed: way, points, low, high (95 %), seeds.
 
     Student's t over seeds; with one seed there is no interval (NaN).
 
+    Args:
+        runs: of compare_adapters.
+
     Raises:
-        InputError: the reference is missing for a seed.
+        InputError: full fine-tuning is missing for a seed.
     """
     wide = runs.pivot(index="seed", columns="way", values="accuracy")
-    if reference not in wide or wide[reference].isna().any():
-        raise InputError(f"The way '{reference}' must have run with every seed to be compared with.")
+    if "full" not in wide or wide["full"].isna().any():
+        raise InputError("The way 'full' must have run with every seed to be compared with.")
     rows = []
     for way in dict.fromkeys(runs["way"]):
-        points = 100 * (wide[way] - wide[reference]).dropna()
-        mean, low, high = mean_interval(points)
-        rows.append({"way": way, "points": float(mean), "low": float(low), "high": float(high), "seeds": len(points)})
+        points = 100 * (wide[way] - wide["full"]).dropna()
+        mean, low, high = map(float, mean_interval(points))
+        rows.append({"way": way, "points": mean, "low": low, "high": high, "seeds": len(points)})
     return pd.DataFrame(rows)
