@@ -19,8 +19,10 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from transformers import BertConfig, BertModel
 
-from helpers.efficient_architectures import calibrate, linear_probe, most_frequent, static_embeddings, train_images
+from helpers.efficient_architectures import calibrate, train_images
 from helpers.efficient_architectures import tune as adapt
+from helpers.efficient_architectures.right_sizing.frozen import linear_probe, static_embeddings
+from helpers.efficient_architectures.right_sizing.rungs import most_frequent
 from helpers.hardware_codesign import make, option
 from helpers.hardware_codesign.batching.padding import with_rows_by
 from helpers.lab import InputError, Model, compare, export, load, load_task, tfidf_baseline
