@@ -147,8 +147,8 @@ def _resampled(held_out: list[np.ndarray], labels: np.ndarray, test: list[np.nda
     """
     def outcome(chosen: np.ndarray, drawn: np.ndarray) -> tuple[bool, bool]:
         threshold = choose([stage[chosen] for stage in held_out], labels[chosen])
-        found = follow([stage[drawn] for stage in test], truth[drawn], seconds, threshold)
-        return found.accuracy >= KEEP * found.last_accuracy, found.cost_share <= SPEND
+        result = follow([stage[drawn] for stage in test], truth[drawn], seconds, threshold)
+        return result.accuracy >= KEEP * result.last_accuracy, result.cost_share <= SPEND
 
     def outcomes(chosen: np.ndarray, drawn: np.ndarray, axis: int) -> np.ndarray:
         return np.transpose([outcome(*rows) for rows in zip(chosen.astype(int), drawn.astype(int), strict=True)])

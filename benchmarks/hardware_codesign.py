@@ -13,8 +13,10 @@ from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, 
 from benchmarks.peers.recipes import onnxruntime_recipe, openvino_recipe
 from helpers.hardware_codesign import (
     CANDIDATES,
+    TOLERANCE,
     agreement,
     batch_times,
+    check_shapes,
     compare_with_load,
     encoder_work,
     fit_and_validate,
@@ -24,7 +26,6 @@ from helpers.hardware_codesign import (
     time_grid,
     tune,
 )
-from helpers.hardware_codesign.runtimes.candidates import TOLERANCE, check_shapes
 from helpers.lab import InputError, Task, baseline, compare
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model

@@ -1,7 +1,7 @@
 """Models small enough to be trained in a unit test."""
 
-def make_tiny_model(task, seed: int = 0):
-    """A two-layer BERT with random weights, wide apart enough that its answers differ from row to row."""
+def make_tiny_model(task, seed: int = 0, places: int = 128):
+    """A two-layer BERT of `places` tokens with random weights, wide apart enough that its answers differ."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -12,11 +12,11 @@ def make_tiny_model(task, seed: int = 0):
 
     torch.manual_seed(seed)
     config = BertConfig(vocab_size=30522, hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
-                        intermediate_size=128, max_position_embeddings=128, initializer_range=0.15)
+                        intermediate_size=128, max_position_embeddings=places, initializer_range=0.15)
     module = MeanPoolClassifier(BertModel(config), len(task.labels)).eval()
     card = Card("tiny", len(task.labels), settings={"runtime": "pytorch"}, parameters=count_parameters(module),
                 macs=count_macs(module, 8))
-    return TorchTextModel(card, TextEncoder.load(find_weights() / "tokenizer.json"), module)
+    return TorchTextModel(card, TextEncoder.load(find_weights() / "tokenizer.json", places), module)
 
 
 def make_narrow_encoder(folder):

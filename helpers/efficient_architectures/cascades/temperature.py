@@ -57,19 +57,20 @@ def calibrate(model: Model, task: Task) -> Model:
 
 def _with_cooler_head(model: Model, card: Card, temperature: float) -> Model:
     """A copy whose last layer's weights and biases are divided by the temperature."""
-    if isinstance(model, SklearnModel):
+    if isinstance(model, SklearnModel) and hasattr(model.pipeline[-1], "coef_"):
         pipeline = copy.deepcopy(model.pipeline)
         pipeline[-1].coef_ = pipeline[-1].coef_ / temperature
         pipeline[-1].intercept_ = pipeline[-1].intercept_ / temperature
         return SklearnModel(card, pipeline)
     if isinstance(model, StaticModel):
-        cooler = {name: model.arrays[name] / temperature for name in ("out_weight", "out_bias")}
-        return StaticModel(card, model.encoder, model.arrays | cooler)
+        cooler = {name: model.weights[name] / temperature for name in ("out_weight", "out_bias")}
+        return StaticModel(card, model.encoder, model.weights | cooler)
     if isinstance(model, TorchTextModel) and isinstance(model.module, MeanPoolClassifier):
         module = copy.deepcopy(model.module)
         with torch.no_grad():
             module.classifier.weight.div_(temperature)
             module.classifier.bias.div_(temperature)
-        return TorchTextModel(card, model.encoder, module, model.packed)
+        packed = {name: weight for name, weight in model.packed.items() if name != "classifier"}  # is float now
+        return TorchTextModel(card, model.encoder, module, packed)
     raise InputError(f"No temperature can be put into '{model.card.name}': its last layer is not known here. "
                      "Calibrate it before it is exported to another runtime.")

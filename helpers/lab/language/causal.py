@@ -17,7 +17,7 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, L
 from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.packing import PackedWeight, pack, unpack
+from helpers.lab.models.packing import PackedWeight, pack, unpack
 from helpers.lab.models.torch import device
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import train
@@ -32,7 +32,7 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]  # causal: queries, keys,
 
 def _given_attention(layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any,
                      **__: Any) -> tuple[Tensor, None]:
-    """What transformers calls in place of its own attention; its result has the heads behind the tokens."""
+    """What transformers calls in place of its own attention; its result has the tokens before the heads."""
     return layer.given_attention(query, key, value).transpose(1, 2).contiguous(), None
 
 
@@ -62,7 +62,7 @@ class LanguageModel:
         """Write everything that `load` needs for the same logits into the folder `path`.
 
         Raises:
-            InputError: a model with an attention function of its own, which a file cannot hold.
+            InputError: a model with an attention function, which a file cannot hold.
         """
         if any(hasattr(part, "given_attention") for part in self.module.modules()):
             raise InputError(f"'{self.name}' was trained with an attention function, which cannot be saved. Train it "
@@ -148,7 +148,7 @@ def train_language_model(texts: Sequence[str], *, vocabulary: int = 4096, layers
                          heads: int = 6, kv_heads: int | None = None, attention: Attention | None = None,
                          context: int = 128, epochs: float = 1.0, steps: int | None = None, batch: int = 16,
                          learning_rate: float = 3e-3, seed: int = 0, progress: Progress = silent) -> LanguageModel:
-    """A small Llama with a byte-pair tokenizer of its own, both trained on these texts.
+    """A small Llama and its byte-pair tokenizer, both trained on these texts.
 
     With the defaults 2.6 million parameters; one epoch over the 12,000 training rows of `docstrings`
     takes some minutes on two cores.
@@ -231,7 +231,7 @@ def _train(module: nn.Module, rows: np.ndarray, batch: int, steps: int, learning
 
 
 def _batches(rows: int, batch: int, rng: random.Random) -> Iterator[list[int]]:
-    """Row numbers, shuffled anew for each epoch; what does not fill a batch is left out of it."""
+    """Row numbers, shuffled again for each epoch; what does not fill a batch is left out of it."""
     for _ in itertools.count():
         order = rng.sample(range(rows), rows)
         yield from (order[start:start + batch] for start in range(0, rows - batch + 1, batch))

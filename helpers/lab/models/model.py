@@ -16,7 +16,7 @@ from helpers.lab.machine import usable_cores
 from helpers.lab.paths import write_atomically
 from helpers.lab.training.tokenizer import TextEncoder, pad
 
-LARGEST_BATCH = 64
+MAX_BATCH = 64
 # Rows of like length, so that little padding is multiplied: in runtimes whose calls cost little, MiniLM
 # in int8 answered 1.3 times as many texts a second as with whole batches, at the same latency.
 FEW_ROWS = 4
@@ -54,7 +54,11 @@ class Model(Protocol):
         """(n, classes) float32 logits of n raw inputs."""
 
     def save(self, path: Path) -> None:
-        """Write everything that `load(path)` needs for the same predictions."""
+        """Write everything that `load(path)` needs for the same predictions.
+
+        Raises:
+            InputError: a model that could not be loaded again; the sentence says what stands in the way.
+        """
 
 
 class TextModel:
@@ -66,7 +70,7 @@ class TextModel:
     """
 
     runtime: str
-    micro_batch = LARGEST_BATCH  # unless the settings say otherwise
+    micro_batch = MAX_BATCH  # unless the settings say otherwise
 
     def __init__(self, card: Card, encoder: TextEncoder) -> None:
         self.card = card

@@ -1,13 +1,18 @@
-"""Where the parts of a BERT-like encoder are: its layers, their heads and feed-forward columns."""
+"""The parts of a BERT-like encoder: its layers, their heads and intermediate neurons, and the card of what is left."""
 
 import dataclasses
+import time
+from typing import Any
 
 from torch import nn
 from transformers import PretrainedConfig
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Model
-from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
+from helpers.lab.training.baselines import mean_tokens
+from helpers.model_optimization.options import STRATEGY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +32,12 @@ class Anatomy:
 
     @property
     def width(self) -> int:
-        """Numbers a token in the residual stream."""
+        """Values per token in the residual stream."""
         return self.embeddings.LayerNorm.normalized_shape[0]
 
     @property
     def head_size(self) -> int:
-        """Numbers a token in one attention head."""
+        """Values per token in one attention head."""
         return self.layers[0].attention.self.attention_head_size
 
     @property
@@ -41,8 +46,8 @@ class Anatomy:
         return [layer.attention.self.query.out_features // self.head_size for layer in self.layers]
 
     @property
-    def columns(self) -> list[int]:
-        """Feed-forward columns of each layer."""
+    def neurons(self) -> list[int]:
+        """Intermediate neurons of each layer's feed-forward part."""
         return [layer.intermediate.dense.out_features for layer in self.layers]
 
     @property
@@ -55,16 +60,20 @@ class Anatomy:
         """Multiply-accumulates of one head over a text: four projections, scores and their sums."""
         return tokens * (4 * self.width * self.head_size + 2 * tokens * self.head_size)
 
-    def column_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one feed-forward column over a text."""
+    def neuron_macs(self, tokens: int) -> int:
+        """Multiply-accumulates of one intermediate neuron over a text."""
         return tokens * 2 * self.width
 
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates of all layers over a text."""
-        return sum(self.heads) * self.head_macs(tokens) + sum(self.columns) * self.column_macs(tokens)
+        return sum(self.heads) * self.head_macs(tokens) + sum(self.neurons) * self.neuron_macs(tokens)
+
+    def sizes(self) -> dict[str, Any]:
+        """What the encoder is made of, for its record."""
+        return {"layers": len(self.layers), "heads": self.heads, "neurons": self.neurons, "width": self.width}
 
     def parameters(self) -> int:
-        """Numbers in the weights of all layers."""
+        """Values in the weights of all layers."""
         return sum(parameter.numel() for parameter in self.layers.parameters())
 
 
@@ -72,7 +81,7 @@ def anatomy(module: nn.Module) -> Anatomy:
     """The parts of a classifier's encoder.
 
     Raises:
-        InputError: it is built otherwise than BERT.
+        InputError: it is not built like BERT.
     """
     stacks = [part for part in module.modules() if _is_stack(part)]
     embeddings = [part for part in module.modules() if hasattr(part, "word_embeddings") and hasattr(part, "LayerNorm")]
@@ -96,8 +105,20 @@ def layer_weights(module: nn.Module) -> dict[str, nn.Linear]:
 
 def configs_of(module: nn.Module) -> list[PretrainedConfig]:
     """All configurations that the module's parts hold; most share one."""
-    found = {id(part.config): part.config for part in module.modules() if hasattr(part, "config")}
-    return list(found.values())
+    configs = {id(part.config): part.config for part in module.modules() if hasattr(part, "config")}
+    return list(configs.values())
+
+
+def card_of(module: nn.Module, source: TorchTextModel, task: Task, name: str, began: float, **settings: Any) -> Card:
+    """The card of a module made from `source`: its own sizes, parameters and multiply-accumulates.
+
+    Args:
+        began: `time.perf_counter()` when the making began.
+    """
+    card = source.card.derive(name, STRATEGY, time.perf_counter() - began, runtime="pytorch",
+                              sizes=anatomy(module).sizes(), **settings)
+    return dataclasses.replace(card, parameters=count_parameters(module),
+                               macs=count_macs(module, mean_tokens(task, source.encoder)))
 
 
 def require_torch(model: Model, verb: str) -> None:

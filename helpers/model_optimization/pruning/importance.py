@@ -3,8 +3,8 @@
 First-order (Taylor): a part's output times the loss's gradient there is, to first order, what the
 loss changes by when the part is taken away (Michel et al., arXiv 1905.10650, for heads). The score is
 its square, averaged over rows (Molchanov et al., arXiv 1906.10771): the Fisher information of a gate
-on the part, which adds up over parts. So heads and columns compare; with absolute values the sum over
-a block of columns exceeds a head's, whose 32 numbers partly cancel, and all heads would go first.
+on the part, which adds up over parts. So heads and neurons compare; with absolute values the sum over
+a block of neurons exceeds a head's, whose 32 numbers partly cancel, and all heads would go first.
 """
 
 import copy
@@ -16,24 +16,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
+from helpers.lab.training.tokenizer import TextEncoder, pad
 from helpers.model_optimization.pruning.encoder_parts import Anatomy, anatomy
 
 IMPORTANCES = ("taylor", "magnitude")
+CALIBRATION_ROWS = 256  # training rows that first-order importance is measured on
 
 
 @dataclasses.dataclass(frozen=True)
 class Importance:
-    """Non-negative scores; those of one kind, and by `taylor` those of heads and columns, compare across layers.
+    """Non-negative scores; those of one kind, and by `taylor` those of heads and neurons, compare across layers.
 
-    heads: for each layer (heads,) float64; columns: for each layer (columns,); layers: (layers,);
+    heads: for each layer (heads,) float64; neurons: for each layer (neurons,); layers: (layers,);
     width: (width,), the dimensions of the residual stream.
     """
 
     heads: list[np.ndarray]
-    columns: list[np.ndarray]
+    neurons: list[np.ndarray]
     layers: np.ndarray
     width: np.ndarray
 
@@ -44,10 +46,10 @@ def importance_of(module: nn.Module, kind: str, rows: Sequence[Sequence[int]], l
 
     Raises:
         InputError: another kind.
-        Cancelled: `progress` was told to end; asked between batches.
+        Cancelled: the caller of `progress` wants an end; asked between batches.
     """
     if kind not in IMPORTANCES:
-        raise InputError(f"There is no importance '{kind}'. Known: {', '.join(IMPORTANCES)}.")
+        raise InputError(f"Unknown importance '{kind}'. Choose one of: {', '.join(IMPORTANCES)}.")
     return taylor(module, rows, labels, progress) if kind == "taylor" else magnitude(module)
 
 
@@ -55,18 +57,18 @@ def importance_of(module: nn.Module, kind: str, rows: Sequence[Sequence[int]], l
 def magnitude(module: nn.Module) -> Importance:
     """Sums of squares of the weights that go when the part goes (no data needed)."""
     parts = anatomy(module)
-    heads, columns, layers = [], [], []
+    heads, neurons, layers = [], [], []
     width = parts.embeddings.word_embeddings.weight.square().sum(0)
     for layer in parts.layers:
         own, out = layer.attention.self, layer.attention.output.dense
         into, outof = layer.intermediate.dense, layer.output.dense
         rows = sum(linear.weight.square().sum(1) for linear in (own.query, own.key, own.value))
         heads.append(_numpy((rows + out.weight.square().sum(0)).reshape(-1, parts.head_size).sum(1)))
-        columns.append(_numpy(into.weight.square().sum(1) + outof.weight.square().sum(0)))
-        layers.append(heads[-1].sum() + columns[-1].sum())
+        neurons.append(_numpy(into.weight.square().sum(1) + outof.weight.square().sum(0)))
+        layers.append(heads[-1].sum() + neurons[-1].sum())
         width = width + sum(linear.weight.square().sum(0) for linear in (own.query, own.key, own.value, into))
         width = width + out.weight.square().sum(1) + outof.weight.square().sum(1)
-    return Importance(heads, columns, np.array(layers), _numpy(width))
+    return Importance(heads, neurons, np.array(layers), _numpy(width))
 
 
 def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[int],
@@ -76,8 +78,6 @@ def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[in
     Args:
         rows: token ids of each calibration text; labels: (n,) its class numbers.
     """
-    if not len(rows):
-        raise InputError("First-order importance needs at least one calibration row.")
     module = copy.deepcopy(module).eval().requires_grad_(True)
     parts = anatomy(module)
     watched = _watch(parts)
@@ -95,12 +95,12 @@ def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[in
         module.zero_grad()
     mean = {name: total.numpy() / len(rows) for name, total in sums.items()}
     count = range(len(parts.layers))
-    return Importance([mean[f"heads.{index}"] for index in count], [mean[f"columns.{index}"] for index in count],
+    return Importance([mean[f"heads.{index}"] for index in count], [mean[f"neurons.{index}"] for index in count],
                       np.array([float(mean[f"layers.{index}"]) for index in count]), mean["width"])
 
 
 def _watch(parts: Anatomy) -> dict[str, Tensor]:
-    """Hooks that keep the activations of each pass, with their gradients."""
+    """Hooks that record the activations of each pass, with their gradients."""
     watched: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> None:
@@ -110,7 +110,7 @@ def _watch(parts: Anatomy) -> dict[str, Tensor]:
     for index, layer in enumerate(parts.layers):
         layer.attention.output.dense.register_forward_pre_hook(
             lambda _, inputs, name=f"heads.{index}": keep(name, inputs[0]))
-        layer.output.dense.register_forward_pre_hook(lambda _, inputs, name=f"columns.{index}": keep(name, inputs[0]))
+        layer.output.dense.register_forward_pre_hook(lambda _, inputs, name=f"neurons.{index}": keep(name, inputs[0]))
     for index, norm in enumerate(parts.norms):
         norm.register_forward_hook(lambda _, __, output, name=f"norm.{index}": keep(name, output))
     return watched
@@ -123,8 +123,8 @@ def _scores(parts: Anatomy, watched: dict[str, Tensor]) -> dict[str, Tensor]:
         heads = watched[f"heads.{index}"]
         share = (heads * heads.grad).sum(1).reshape(len(heads), -1, parts.head_size).sum(2)
         scores[f"heads.{index}"] = share.square().sum(0)
-        columns = watched[f"columns.{index}"]
-        scores[f"columns.{index}"] = (columns * columns.grad).sum(1).square().sum(0)
+        neurons = watched[f"neurons.{index}"]
+        scores[f"neurons.{index}"] = (neurons * neurons.grad).sum(1).square().sum(0)
         before, after = watched[f"norm.{2 * index}"], watched[f"norm.{2 * index + 2}"]
         scores[f"layers.{index}"] = ((before - after) * after.grad).sum((1, 2)).square().sum()
     streams = [watched[f"norm.{index}"] for index in range(len(parts.norms))]
@@ -134,3 +134,14 @@ def _scores(parts: Anatomy, watched: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _numpy(values: Tensor) -> np.ndarray:
     return values.double().cpu().numpy()
+
+
+def calibration_rows(encoder: TextEncoder, task: Task, seed: int) -> tuple[list[list[int]], list[int]]:
+    """Token ids and labels of CALIBRATION_ROWS training rows. Test rows are never looked at."""
+    part = task.train.shuffle(seed=seed).select(range(min(CALIBRATION_ROWS, len(task.train))))
+    return encoder.encode(part["text"][:]), part["label"][:]
+
+
+def best(scores: np.ndarray, count: int) -> list[int]:
+    """The `count` highest scores' indices, ascending; of equal ones the first."""
+    return sorted(np.argsort(-scores, kind="stable")[:count].tolist())
