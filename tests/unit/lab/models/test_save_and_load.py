@@ -19,7 +19,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from transformers import BertConfig, BertModel
 
-from helpers.efficient_architectures import calibrate, linear_probe, most_frequent, static_embeddings, train_images
+from helpers.efficient_architectures import calibrate, ladder, train_images
 from helpers.efficient_architectures import tune as adapt
 from helpers.hardware_codesign import make, option
 from helpers.hardware_codesign.batching.padding import with_rows_by
@@ -69,10 +69,15 @@ def two_stages(base, task):
     return CascadeModel(Card("two stages", 3), first, quantize(base, task, "dynamic-int8"), threshold=0.6)
 
 
+def rung(task, step, encoder):
+    [model] = ladder(task, [step], encoder=encoder)
+    return model
+
+
 QUANTIZED = {f"quantize: {scheme}, {runtime}": lambda base, task, encoder, kind=(scheme, runtime): quantize(
     base, task, *kind, calibration_rows=8) for scheme, runtimes in SCHEMES.items() for runtime in runtimes}
 PRUNED = {f"prune: {method}": lambda base, task, encoder, method=method: prune(
-    base, task, method, 0.5 if method != "2:4" else None, calibration_rows=16) for method in METHODS}
+    base, task, method, 0.5 if method != "2:4" else None) for method in METHODS}
 CANDIDATES = {f"make: {one.name}": lambda base, task, encoder, one=one: make(base, one, task) for one in (
     option("pytorch", padding=64), option("pytorch", "bf16"), option("pytorch", "int8"),
     option("onnxruntime", micro_batch=64), option("onnxruntime", "int8", streams=2),
@@ -99,7 +104,7 @@ EVERY = {
     "quantization-aware": lambda base, task, encoder: quantization_aware(base, task, bits=3, epochs=0.4),
     "calibrated": lambda base, task, encoder: calibrate(base, task),
     "calibrated, packed": lambda base, task, encoder: calibrate(quantize(base, task, "weight-only", bits=4), task),
-    "calibrated, static": lambda base, task, encoder: calibrate(static_embeddings(task, encoder), task),
+    "calibrated, static": lambda base, task, encoder: calibrate(rung(task, "static", encoder), task),
     "calibrated, scikit-learn": lambda base, task, encoder: calibrate(tfidf_baseline(task), task),
     "distill": lambda base, task, encoder: distill(base, task, layers=1, augmented=0, epochs=0.4),
     "distill_static": lambda base, task, encoder: distill_static(base, task, dimensions=8, hidden=8, augmented=0,
@@ -108,8 +113,8 @@ EVERY = {
     "a cascade": lambda base, task, encoder: two_stages(base, task),
     "a cascade in a cascade": lambda base, task, encoder: CascadeModel(
         Card("three stages", 3), tfidf_baseline(task), two_stages(base, task), threshold=0.5),
-    "most frequent": lambda base, task, encoder: most_frequent(task),
-    "a probe": lambda base, task, encoder: linear_probe(task, encoder),
+    **{f"ladder: {step}": lambda base, task, encoder, step=step: rung(task, step, encoder) for step in (
+        "majority", "tfidf", "static", "zero-shot", "frozen", "contrastive")},
 }
 
 
