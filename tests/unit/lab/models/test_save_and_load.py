@@ -171,6 +171,8 @@ def injected(base):
     (lambda base, task: fitted(task, TfidfVectorizer(), DecisionTreeClassifier()), "holds a DecisionTreeClassifier"),
     (lambda base, task: fitted(task, TfidfVectorizer(), FunctionTransformer(), LogisticRegression()),
      "holds a FunctionTransformer"),
+    (lambda base, task: make(make(base, option("pytorch", "int8")), option("pytorch", padding=64)),
+     "it was made from 'PyTorch int8', which is stored in another way"),
     (lambda base, task: injected(base), "its configuration does not describe the weights 'encoder.*query"),
     (lambda base, task: TorchTextModel(base.card, base.encoder, torch.nn.Sequential(base.module)),
      "a Sequential is a module that `load` does not know how to build")])
