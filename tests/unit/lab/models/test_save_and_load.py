@@ -97,6 +97,9 @@ ADAPTED = {f"adapted: {kind}": lambda base, task, encoder, kind=kind: adapt(
     task, kind, rank=2, encoder=encoder, epochs=0.5).model for kind in ("bitfit", "ia3", "lora", "bottleneck")}
 EVERY = {
     **QUANTIZED, **PRUNED, **CANDIDATES, **SCIKIT, **ADAPTED,
+    "as it is": lambda base, task, encoder: base,
+    **{f"export: {runtime}": lambda base, task, encoder, runtime=runtime: export(base, runtime)
+       for runtime in ("onnxruntime", "openvino")},
     "export: ONNX Runtime in streams": lambda base, task, encoder: export(base, "onnxruntime", streams=2,
                                                                           micro_batch=3),
     "export: OpenVINO in streams": lambda base, task, encoder: export(base, "openvino", streams=2),
