@@ -17,13 +17,13 @@ MAX_LOST = 0.01  # of the reference's accuracy
 
 def candidates(base: TorchTextModel, task: Task, quick: bool) -> list[Model]:
     """Every int8 that is looked at, and the same runtimes in fp32, so that the bits' own share shows."""
-    made = [quantize(base, task, "dynamic-int8"), quantize(base, task, "dynamic-int8", streams=2),
-            export(base, "onnxruntime", streams=2), quantize(base, task, "static-int8", "openvino", streams=2)]
+    models = [quantize(base, task, "dynamic-int8"), quantize(base, task, "dynamic-int8", streams=2),
+              export(base, "onnxruntime", streams=2), quantize(base, task, "static-int8", "openvino", streams=2)]
     if not quick:
-        made += [quantize(base, task, "dynamic-int8", per_channel=False), export(base, "onnxruntime"),
-                 export(base, "openvino", streams=2), quantize(base, task, "dynamic-int8", micro_batch=64),
-                 quantize(base, task, "static-int8", streams=2)]
-    return made
+        models += [quantize(base, task, "dynamic-int8", per_channel=False), export(base, "onnxruntime"),
+                   export(base, "openvino", streams=2), quantize(base, task, "dynamic-int8", micro_batch=64),
+                   quantize(base, task, "static-int8", streams=2)]
+    return models
 
 
 def is_as_good(record: Measurement, reference: Measurement) -> bool:

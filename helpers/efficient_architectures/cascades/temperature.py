@@ -63,8 +63,8 @@ def _with_cooler_head(model: Model, card: Card, temperature: float) -> Model:
         pipeline[-1].intercept_ = pipeline[-1].intercept_ / temperature
         return SklearnModel(card, pipeline)
     if isinstance(model, StaticModel):
-        cooler = {name: model.weights[name] / temperature for name in ("out_weight", "out_bias")}
-        return StaticModel(card, model.encoder, model.weights | cooler)
+        cooler = {name: model.arrays[name] / temperature for name in ("out_weight", "out_bias")}
+        return StaticModel(card, model.encoder, model.arrays | cooler)
     if isinstance(model, TorchTextModel) and isinstance(model.module, MeanPoolClassifier):
         module = copy.deepcopy(model.module)
         with torch.no_grad():

@@ -1,10 +1,11 @@
 """Candidates measured side by side: what each costs to make, to start and to run; and the fastest that agrees."""
 
 import dataclasses
+import functools
 import itertools
+import math
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from helpers.hardware_codesign.runtimes.candidates import CANDIDATES, Candidate,
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
-from helpers.lab.measuring.comparison import in_fresh_process, sample_inputs
+from helpers.lab.measuring.comparison import in_fresh_process, one_by_one, predict_in_batches, sample_inputs
 from helpers.lab.measuring.intervals import ratio_of_medians
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
@@ -26,7 +27,7 @@ COLUMNS = ["name", "runtime", "precision", "rows_per_s", "speedup", "speedup_low
            "made_s", "cold_start_s", "peak_mb", "largest_difference", "same_answers", "worth_after", "note"]
 # Largest difference of a logit from PyTorch's in fp32, as a share of the logits' range.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.35}
-_PATIENCE_S = 15.0  # of timing a candidate, beyond its first round
+_PATIENCE_S = 15.0  # of timing a candidate, beyond its first two rounds
 
 
 def compare_runtimes(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] = CANDIDATES, *,
@@ -56,7 +57,7 @@ def compare_runtimes(base: TorchTextModel, task: Task, candidates: Sequence[Cand
     if not models:
         raise InputError(f"None of the {len(frame)} candidates works here. The first one: {frame['note'].iloc[0]}")
     texts = sample_inputs(task, rows)
-    whole, single = _time(models, texts, batch, rounds, progress)
+    whole, single = _time(models, texts, batch, rounds, progress.part(0.4, 0.8))
     _fill_speed(frame, whole, single, rows=len(texts))
     _fill_agreement(frame, models, base, texts)
     if cold:
@@ -94,26 +95,16 @@ def check_shapes(base: TorchTextModel, model: Model, shapes: Sequence[tuple[int,
 
 
 def _time(models: dict[str, Model], texts: list[str], batch: int, rounds: int,
-          progress: Progress) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds of each round over all texts, and of single texts; what is slow is left out of the later rounds."""
-    whole: dict[str, list[float]] = {name: [] for name in models}
-    single: dict[str, list[float]] = {name: [] for name in models}
-    shares = np.array_split(np.arange(len(texts)), rounds)
+          progress: Progress) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Seconds of each round over all texts, and of single texts; what is slow sits the later rounds out."""
+    works, repeats = {}, {}
+    for name, model in models.items():
+        works[name, "all texts"] = functools.partial(predict_in_batches, model, texts, batch)
+        works[name, "one text"] = one_by_one(model, texts)
+        repeats[name, "one text"] = math.ceil(len(texts) / rounds)
     with timing_turn(progress):
-        for number in range(rounds):
-            for place, (name, model) in enumerate(models.items()):
-                if sum(whole[name]) + sum(single[name]) > _PATIENCE_S:
-                    continue
-                progress(0.4 + 0.4 * (number + place / len(models)) / rounds, f"round {number + 1}: {name}")
-                whole[name].append(sum(_seconds(model, texts[at:at + batch]) for at in range(0, len(texts), batch)))
-                single[name] += [_seconds(model, [texts[row]]) for row in shares[number]]
-    return whole, single
-
-
-def _seconds(model: Model, texts: list[str]) -> float:
-    began = time.perf_counter()
-    model.predict(texts)
-    return time.perf_counter() - began
+        seconds = seconds_in_turns(works, rounds, warm_up=0, repeats=repeats, patience_s=_PATIENCE_S, progress=progress)
+    return tuple({name: seconds[name, what] for name in models} for what in ("all texts", "one text"))
 
 
 def _fill_speed(frame: pd.DataFrame, whole: dict, single: dict, rows: int) -> None:
@@ -122,7 +113,7 @@ def _fill_speed(frame: pd.DataFrame, whole: dict, single: dict, rows: int) -> No
         if name in whole:
             # A slow one had fewer rounds, the first ones: compared with the reference's in just these.
             ratio, low, high = ratio_of_medians(reference[:len(whole[name])], whole[name])
-            p50, p95 = np.percentile(np.array(single[name]) * 1000, [50, 95])
+            p50, p95 = np.percentile(single[name] * 1000, [50, 95])
             frame.loc[index, ["rows_per_s", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms"]] = [
                 rows / float(np.median(whole[name])), ratio, low, high, p50, p95]
             if len(whole[name]) < len(reference):

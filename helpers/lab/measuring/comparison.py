@@ -1,12 +1,15 @@
 """Several models on the same rows, in turns: quality, speed, size, memory, energy and money."""
 
 import dataclasses
+import functools
+import itertools
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians, wilson
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, key_of
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_in_turns, seconds_of, timing_turn
 from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes
 from helpers.lab.money import costs
 from helpers.lab.progress import Progress, silent
@@ -64,8 +67,8 @@ class _Candidate:
     model: Model
     logits: np.ndarray
     batch_size: int = 1
-    round_s: list[float] = dataclasses.field(default_factory=list)
-    single_s: list[float] = dataclasses.field(default_factory=list)
+    round_s: np.ndarray | None = None
+    single_s: np.ndarray | None = None
     power: Power | None = None
     artefact_bytes: int = 0
     peak_bytes: int | None = None
@@ -130,16 +133,23 @@ def _time(candidates: list[_Candidate], sample: list, rounds: int, progress: Pro
     for index, candidate in enumerate(candidates):
         progress(0.3 + 0.2 * index / len(candidates), f"finding the batch size of {candidate.model.card.name}")
         candidate.batch_size = _best_batch_size(candidate.model, sample, progress)
-    singles = np.array_split(np.arange(max(len(sample), 100)) % len(sample), rounds)
-    for number in range(rounds):
-        progress(0.5 + 0.4 * number / rounds, f"timing: round {number + 1} of {rounds}")
-        for candidate in candidates:
-            candidate.round_s.append(_seconds(candidate.model, sample, candidate.batch_size, progress))
-            for row in singles[number]:
-                progress.check()
-                began = time.perf_counter()
-                candidate.model.predict([sample[row]])
-                candidate.single_s.append(time.perf_counter() - began)
+    works, repeats = {}, {}
+    for candidate in candidates:
+        name = candidate.model.card.name
+        works[name, "all rows"] = functools.partial(predict_in_batches, candidate.model, sample, candidate.batch_size,
+                                                    progress)
+        works[name, "one row"] = one_by_one(candidate.model, sample)
+        repeats[name, "one row"] = math.ceil(max(len(sample), 100) / rounds)
+    seconds = seconds_in_turns(works, rounds, warm_up=0, repeats=repeats, progress=progress.part(0.5, 0.9))
+    for candidate in candidates:
+        name = candidate.model.card.name
+        candidate.round_s, candidate.single_s = seconds[name, "all rows"], seconds[name, "one row"]
+
+
+def one_by_one(model: Model, sample: list) -> Callable[[], object]:
+    """Each call predicts the next row alone; after the last the first comes again."""
+    rows = itertools.cycle(sample)
+    return lambda: model.predict([next(rows)])
 
 
 def _best_batch_size(model: Model, sample: list, progress: Progress) -> int:
@@ -148,16 +158,16 @@ def _best_batch_size(model: Model, sample: list, progress: Progress) -> int:
     model.predict(part)  # warm-up: memory is allocated, kernels are chosen
     seconds: dict[int, float] = {}
     for size in (size for size in BATCH_SIZES if size <= len(part)):
-        seconds[size] = min(_seconds(model, part, size, progress) for _ in range(2))
+        run = functools.partial(predict_in_batches, model, part, size, progress)
+        seconds[size] = min(seconds_of(run) for _ in range(2))
     return min(seconds, key=seconds.__getitem__)
 
 
-def _seconds(model: Model, sample: list, batch_size: int, progress: Progress) -> float:
-    began = time.perf_counter()
+def predict_in_batches(model: Model, sample: list, batch_size: int, progress: Progress = silent) -> None:
+    """Predict the inputs as they come, so many at a time; the answers are of no interest."""
     for start in range(0, len(sample), batch_size):
         progress.check()
         model.predict(sample[start:start + batch_size])
-    return time.perf_counter() - began
 
 
 def _power(candidate: _Candidate, sample: list, progress: Progress) -> Power:
@@ -209,7 +219,7 @@ def _record(candidate: _Candidate, reference: _Candidate, task: Task, rows: int)
     reference_right = reference.logits.argmax(axis=1) == labels
     delta = (0.0, 0.0, 0.0) if is_reference else paired_difference(reference_right, right)
     speedup = (1.0, 1.0, 1.0) if is_reference else ratio_of_medians(reference.round_s, candidate.round_s)
-    p50, p95, p99 = np.percentile(np.array(candidate.single_s) * 1000, [50, 95, 99])
+    p50, p95, p99 = np.percentile(candidate.single_s * 1000, [50, 95, 99])
     throughput = rows / float(np.median(candidate.round_s))
     low, high = wilson(int(right.sum()), len(right))
     scores = quality(candidate.logits, labels)

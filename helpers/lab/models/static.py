@@ -36,11 +36,6 @@ class StaticModel:
         self._table = self._vectors.astype(np.float32)
         self._layers = {name: np.ascontiguousarray(weights[name], np.float32) for name in WEIGHTS[1:]}
 
-    @property
-    def weights(self) -> dict[str, np.ndarray]:
-        """The arrays as they are saved: those of the constructor, `vectors` in 16 bits."""
-        return {"vectors": self._vectors, **self._layers}
-
     def predict(self, inputs: Sequence[str]) -> np.ndarray:
         """(n, classes) float32 logits of n texts."""
         if not len(inputs):
@@ -63,7 +58,12 @@ class StaticModel:
         """Write card, tokenizer and arrays into the folder `path`."""
         path = save_card(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens)
         self.encoder.save(path / "tokenizer.json")
-        np.savez(path / "weights.npz", **self.weights)
+        np.savez(path / "weights.npz", **self.arrays)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights by name, as they are saved: vectors in 16 bits, all else in 32."""
+        return {"vectors": self._vectors, **self._layers}
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int) -> Self:

@@ -150,6 +150,9 @@ class RemadeModel(TorchTextModel):
         return module
 
     def _save_artefact(self, path: Path, **facts: str) -> None:
+        if type(self._source) is not TorchTextModel:
+            raise InputError(f"'{self.card.name}' cannot be saved: it was made from '{self._source.card.name}', which "
+                             "is stored in another way. Make it from a plain PyTorch model.")
         self._source._save_artefact(path, form=self.form)
 
 

@@ -164,14 +164,14 @@ def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[i
         Cancelled: `progress` was told to end; asked between cells.
     """
     cells = [(batch, length) for batch in batches for length in tokens]
-    found = []
+    rows = []
     with timing_turn(progress):
         for number, (batch, length) in enumerate(cells):
             progress(number / len(cells), f"batch {batch}, {length} tokens")
             texts = ["the " * max(1, length - 2)] * batch  # one token a word, and the two at the ends
             seconds = np.array([[_once(model, texts) for model in (reference, candidate)] for _ in range(rounds + 1)])
-            found.append((batch, length, *ratio_of_medians(seconds[1:, 0], seconds[1:, 1])))
-    return pd.DataFrame(found, columns=["batch", "tokens", "speedup", "low", "high"])
+            rows.append((batch, length, *ratio_of_medians(seconds[1:, 0], seconds[1:, 1])))
+    return pd.DataFrame(rows, columns=["batch", "tokens", "speedup", "low", "high"])
 
 
 def _once(model: TextModel, texts: list[str]) -> float:

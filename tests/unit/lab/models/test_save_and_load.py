@@ -19,12 +19,9 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from transformers import BertConfig, BertModel
 
-from helpers.efficient_architectures import calibrate, train_images
+from helpers.efficient_architectures import calibrate, ladder, train_images
 from helpers.efficient_architectures import tune as adapt
-from helpers.efficient_architectures.right_sizing.frozen import linear_probe, static_embeddings
-from helpers.efficient_architectures.right_sizing.rungs import most_frequent
 from helpers.hardware_codesign import make, option
-from helpers.hardware_codesign.batching.padding import with_rows_by
 from helpers.lab import InputError, Model, compare, export, load, load_task, tfidf_baseline
 from helpers.lab.models.cascade import CascadeModel
 from helpers.lab.models.model import Card, folder_bytes
@@ -71,6 +68,11 @@ def two_stages(base, task):
     return CascadeModel(Card("two stages", 3), first, quantize(base, task, "dynamic-int8"), threshold=0.6)
 
 
+def rung(task, step, encoder):
+    [model] = ladder(task, [step], encoder=encoder)
+    return model
+
+
 QUANTIZED = {f"quantize: {scheme}, {runtime}": lambda base, task, encoder, kind=(scheme, runtime): quantize(
     base, task, *kind, calibration_rows=8) for scheme, runtimes in SCHEMES.items() for runtime in runtimes}
 PRUNED = {f"prune: {method}": lambda base, task, encoder, method=method: prune(
@@ -94,14 +96,16 @@ ADAPTED = {f"adapted: {kind}": lambda base, task, encoder, kind=kind: adapt(
     task, kind, rank=2, encoder=encoder, epochs=0.5).model for kind in ("bitfit", "ia3", "lora", "bottleneck")}
 EVERY = {
     **QUANTIZED, **PRUNED, **CANDIDATES, **SCIKIT, **ADAPTED,
+    "as it is": lambda base, task, encoder: base,
+    **{f"export: {runtime}": lambda base, task, encoder, runtime=runtime: export(base, runtime)
+       for runtime in ("onnxruntime", "openvino")},
     "export: ONNX Runtime in streams": lambda base, task, encoder: export(base, "onnxruntime", streams=2,
                                                                           micro_batch=3),
     "export: OpenVINO in streams": lambda base, task, encoder: export(base, "openvino", streams=2),
-    "rows by 4": lambda base, task, encoder: with_rows_by(base, 4),
     "quantization-aware": lambda base, task, encoder: quantization_aware(base, task, bits=3, epochs=0.4),
     "calibrated": lambda base, task, encoder: calibrate(base, task),
     "calibrated, packed": lambda base, task, encoder: calibrate(quantize(base, task, "weight-only", bits=4), task),
-    "calibrated, static": lambda base, task, encoder: calibrate(static_embeddings(task, encoder), task),
+    "calibrated, static": lambda base, task, encoder: calibrate(rung(task, "static", encoder), task),
     "calibrated, scikit-learn": lambda base, task, encoder: calibrate(tfidf_baseline(task), task),
     "distill": lambda base, task, encoder: distill(base, task, layers=1, augmented=0, epochs=0.4),
     "distill_static": lambda base, task, encoder: distill_static(base, task, dimensions=8, hidden=8, augmented=0,
@@ -110,8 +114,8 @@ EVERY = {
     "a cascade": lambda base, task, encoder: two_stages(base, task),
     "a cascade in a cascade": lambda base, task, encoder: CascadeModel(
         Card("three stages", 3), tfidf_baseline(task), two_stages(base, task), threshold=0.5),
-    "most frequent": lambda base, task, encoder: most_frequent(task),
-    "a probe": lambda base, task, encoder: linear_probe(task, encoder),
+    **{f"ladder: {step}": lambda base, task, encoder, step=step: rung(task, step, encoder) for step in (
+        "majority", "tfidf", "static", "zero-shot", "frozen", "contrastive")},
 }
 
 
@@ -168,6 +172,8 @@ def injected(base):
     (lambda base, task: fitted(task, TfidfVectorizer(), DecisionTreeClassifier()), "holds a DecisionTreeClassifier"),
     (lambda base, task: fitted(task, TfidfVectorizer(), FunctionTransformer(), LogisticRegression()),
      "holds a FunctionTransformer"),
+    (lambda base, task: make(make(base, option("pytorch", "int8")), option("pytorch", padding=64)),
+     "it was made from 'PyTorch int8', which is stored in another way"),
     (lambda base, task: injected(base), "its configuration does not describe the weights 'encoder.*query"),
     (lambda base, task: TorchTextModel(base.card, base.encoder, torch.nn.Sequential(base.module)),
      "a Sequential is a module that `load` does not know how to build")])
