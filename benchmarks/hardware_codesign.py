@@ -27,11 +27,11 @@ from helpers.hardware_codesign import (
     tune,
 )
 from helpers.lab import InputError, Task, baseline, compare
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import printed
-from helpers.lab.training.tokenizer import TextEncoder
 from helpers.lab.training.weights import find_weights
 
 PADDED = option("pytorch", padding=128)

@@ -41,7 +41,7 @@ class Classifier:
     def __init__(self, folder: str, texts: list[str]) -> None:
         import onnxruntime
 
-        from helpers.lab.training.tokenizer import TextEncoder
+        from helpers.lab.data.tokenizer import TextEncoder
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # one core for each of two replicas
@@ -60,7 +60,7 @@ class Classifier:
         return await asyncio.get_running_loop().run_in_executor(self._server, self._work, number)
 
     def _work(self, number: int) -> float:
-        from helpers.lab.training.tokenizer import pad
+        from helpers.lab.data.tokenizer import pad
 
         began = time.perf_counter()
         start = first_text(number, len(self._texts))

@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "panels.exploring": ["Explore"],
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
     "jobs.job": ["progress", "run"],
-    "export.records": ["recorded", "recorded_table", "as_csv"],
+    "records": ["recorded", "recorded_table", "as_csv"],
     "charts.accuracy_cost": ["chart", "speedups", "speedup_spec"],
     "charts.plots": ["lines", "bars", "dots", "lines_spec", "bars_spec", "dots_spec"],
     "charts.series": ["replicas_over_time", "latency_over_time", "dollars_a_month", "break_even_chart",

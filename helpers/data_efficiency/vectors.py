@@ -123,8 +123,8 @@ def _encoder() -> tuple[Any, Any]:
     from transformers import AutoModel
     from transformers.utils import logging
 
+    from helpers.lab.data.tokenizer import TextEncoder
     from helpers.lab.models.torch import MeanPoolClassifier, device
-    from helpers.lab.training.tokenizer import TextEncoder
 
     logging.disable_progress_bar()
     weights = find_weights(MINILM)

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "adapters.comparison": ["compare_adapters", "paired_over_seeds"],
     "adapters.tenants": ["TenantBank", "tenant_tasks", "switch_times", "mixed_overhead", "resident_growth"],
     "convolutions.layers": ["conv_block", "counted_macs", "convolution_times"],
-    "convolutions.image_models": ["compare_designs", "train_images"],
+    "convolutions.image_models": ["compare_designs"],
     "attention.scaling": ["attention_times", "cache_table", "peak_working_bytes"],
     "attention.causal": ["train_with_attention"],
     "power_laws": ["best_for_budget", "fit_error_law", "fit_exponents"],

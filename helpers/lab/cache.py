@@ -9,19 +9,13 @@ from typing import TypeVar
 from filelock import FileLock
 
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Model, load
 from helpers.lab.paths import quarantine, replacing
 
 Value = TypeVar("Value")
 
 
-def save(model: Model, path: Path) -> None:
-    """Save a model into a folder: what `cached` writes by default."""
-    model.save(path)
-
-
-def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Value] = load,
-           write: Callable[[Value, Path], None] = save) -> Value:
+def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Value],
+           write: Callable[[Value, Path], None]) -> Value:
     """The value in the cache entry `path`; where there is none, `make()` computes it and the entry is written.
 
     An entry appears whole or not at all: it is written beside its place, then renamed. A second process that
@@ -32,8 +26,8 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
     Args:
         path: the entry, a file or a folder; part of its name tells what it was made from, so it is never stale.
         make: computes the value; what it raises (`Cancelled` too) leaves no entry.
-        read: the value of an entry; any exception means that the entry is damaged. By default a model's `load`.
-        write: writes a value to the path that it is given, which has the suffix of `path`. By default `model.save`.
+        read: the value of an entry; any exception means that the entry is damaged.
+        write: writes a value to the path that it is given, which has the suffix of `path`.
 
     >>> import json, tempfile
     >>> from pathlib import Path

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "quantization.int8_speed": ["explain_speed", "crossover", "operator_times", "paper_speedup", "int8_gain"],
     "quantization.saturating_products": ["saturation"],
     "pruning.methods": ["prune"],
-    "pruning.encoder_parts": ["anatomy"],
+    "encoder.parts": ["anatomy"],
     "pruning.unstructured": ["compressed_bytes"],
     "distillation.distilling": ["distill", "distill_with_control"],
     "distillation.word_students": ["distill_static"],

@@ -7,7 +7,7 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from helpers.app.charts import parts
-from helpers.app.export.records import listed
+from helpers.app.records import listed
 from helpers.app.text.figures import change, interval, short_finding, short_names, two
 from helpers.lab.measuring.measurement import Measurement
 

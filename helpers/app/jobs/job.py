@@ -12,8 +12,8 @@ import ipywidgets
 import traitlets
 from IPython.display import display
 
-from helpers.app.export.records import listed, replaced
 from helpers.app.jobs.processes import Gone, Worker
+from helpers.app.records import listed, replaced
 from helpers.app.text.figures import seconds
 from helpers.app.text.problems import logged, sentence
 from helpers.lab.errors import InputError

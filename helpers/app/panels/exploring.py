@@ -10,10 +10,10 @@ import ipywidgets
 
 from helpers.app.charts.vega import Chart, spec_of
 from helpers.app.export.html_report import figure, page, settings_html
-from helpers.app.export.records import rows_csv, rows_json, rows_of
 from helpers.app.export.scripts import explore_script
 from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.frame import PanelFrame, Status, beside, take_away
+from helpers.app.records import rows_csv, rows_json, rows_of
 from helpers.app.text.problems import guarded
 from helpers.app.text.words import verdict_html
 

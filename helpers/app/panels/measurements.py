@@ -8,12 +8,12 @@ import traitlets
 
 from helpers.app.charts.accuracy_cost import cost_spec, speedup_spec
 from helpers.app.export.html_report import records_page
-from helpers.app.export.records import as_csv, as_json, listed, replaced
 from helpers.app.export.scripts import panel_script
 from helpers.app.jobs.job import BUSY, Job
 from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.exploring import shown_in_place
 from helpers.app.panels.frame import JobButtons, PanelFrame, Status, beside, take_away
+from helpers.app.records import as_csv, as_json, listed, replaced
 from helpers.app.text.figures import finding
 from helpers.app.text.problems import guarded
 from helpers.app.text.tables import table_html

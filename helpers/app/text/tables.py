@@ -6,7 +6,7 @@ from typing import Any
 
 from IPython.display import HTML
 
-from helpers.app.export.records import listed
+from helpers.app.records import listed
 from helpers.app.text.figures import NAMED, NONE, interval, signed, two
 from helpers.app.text.words import shown
 from helpers.lab import machine

@@ -8,7 +8,7 @@ from typing import Any
 
 from IPython.display import HTML
 
-from helpers.app.export.records import listed
+from helpers.app.records import listed
 from helpers.app.text.figures import best, count, finding, ratio, signed, two
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.costs import DEFAULT_OFFER, break_even, offer

@@ -16,11 +16,11 @@ from torch import Tensor
 from helpers.efficient_architectures.adapters.layers import RowOwners, add_tenants
 from helpers.efficient_architectures.adapters.tuning import Tuned, merge
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import load
 from helpers.lab.training.heads import pretrained
-from helpers.lab.training.tokenizer import pad
 from helpers.lab.training.weights import MINILM
 
 BATCH = 32

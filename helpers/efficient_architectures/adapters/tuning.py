@@ -19,6 +19,7 @@ from helpers.efficient_architectures.adapters.layers import LORA_SCALE, add_bott
 from helpers.efficient_architectures.options import LEARNING_RATES, RANKED, STRATEGY, require_adapter
 from helpers.efficient_architectures.right_sizing.frozen import as_model
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder, pad
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_parameters
@@ -26,7 +27,6 @@ from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import card_of
 from helpers.lab.training.fine_tuning import BATCH, fine_tune
 from helpers.lab.training.heads import fit_linear_head, pretrained
-from helpers.lab.training.tokenizer import TextEncoder, pad
 from helpers.lab.training.weights import MINILM
 
 # Query and value alone: all matrices, with dropout, took twice the time and 4.5 times the parameters, and came no

@@ -145,7 +145,7 @@ def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int
         InputError: not a task of images; see build_net.
         Cancelled: the caller of `progress` wants an end; it is asked at each step.
 
-    >>> from helpers.efficient_architectures import train_images
+    >>> from helpers.efficient_architectures.convolutions.image_models import train_images
     >>> from helpers.lab import load_task
     >>> model = train_images(load_task("digits"), "separable", width=0.5, epochs=1)
     >>> model.predict(load_task("digits").test["image"][:5]).shape

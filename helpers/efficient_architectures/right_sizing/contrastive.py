@@ -9,12 +9,12 @@ import torch
 
 from helpers.efficient_architectures.right_sizing.frozen import as_model
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.models.torch import TorchTextModel, device
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import train
 from helpers.lab.training.heads import fit_linear_head, pretrained
-from helpers.lab.training.tokenizer import pad
 from helpers.lab.training.weights import MINILM, find_weights, short_name
 
 BATCH = 16  # pairs

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import wilson
 from helpers.lab.money.costs import api_prices
-from helpers.lab.training.tokenizer import TextEncoder
 from helpers.lab.training.weights import find_weights
 
 PROMPT = "Classify the message. Answer with one of these labels and nothing else: {labels}.\n\nMessage: {text}\nLabel:"

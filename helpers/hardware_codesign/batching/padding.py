@@ -10,13 +10,13 @@ import torch
 from helpers.hardware_codesign.options import PADDINGS, Padding
 from helpers.hardware_codesign.roofline.peaks import torch_threads
 from helpers.hardware_codesign.roofline.time_model import encoder_work
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.facts import Peaks
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
 
 
 def plan_batches(lengths: Sequence[int], batch: int, padding: Padding = "longest",

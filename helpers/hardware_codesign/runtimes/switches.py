@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from helpers.hardware_codesign.roofline.peaks import torch_threads
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import onnx_graph
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.tokenizer import pad
 
 _LEVELS = {"none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
            "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,

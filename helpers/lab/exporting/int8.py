@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import onnx_graph, openvino_graph
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.tokenizer import pad
 
 CALIBRATIONS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}  # as ONNX Runtime calls them
 CALIBRATION_ROWS = 128

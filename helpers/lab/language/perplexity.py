@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.language.causal import LanguageModel
 from helpers.lab.measuring.intervals import bootstrap_interval
-from helpers.lab.training.tokenizer import pad
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,16 +5,17 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from helpers.lab.cache import cached
+from helpers.lab.data.tokenizer import TextEncoder, pad
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.paths import write_atomically
-from helpers.lab.training.tokenizer import TextEncoder, pad
 
 MAX_BATCH = 64
 # Rows of like length, so that little padding is multiplied: in runtimes whose calls cost little, MiniLM
@@ -163,6 +164,11 @@ def load(path: Path) -> Model:
     except Exception as error:  # damage shows in many ways: safetensors, JSON, shapes, each runtime's own errors
         raise InputError(f"The model in '{path.name}' is damaged or incomplete ({type(error).__name__}). "
                          "Save it again, or remove the folder.") from error
+
+
+def cached_model(folder: Path, make: Callable[[], Model]) -> Model:
+    """The model of a cache folder; where there is none, `make()` gives it and it is saved there: see `cached`."""
+    return cached(folder, make, read=load, write=lambda model, path: model.save(path))
 
 
 def _class_of(runtime: str) -> type[Model]:

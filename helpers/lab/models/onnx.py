@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 import onnxruntime
 
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import FEW_ROWS, Card, TextModel
-from helpers.lab.training.tokenizer import TextEncoder
 
 # Left out: the fused sum and layer norm goes through a row number by number on the CPU (1.32), some eight times slower
 # than the two operators that it replaces; in a small int8 model that was two fifths of the time.

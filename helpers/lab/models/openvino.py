@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 import openvino
 
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import FEW_ROWS, Card, TextModel
-from helpers.lab.training.tokenizer import TextEncoder
 
 HINTS = ("latency", "throughput")
 

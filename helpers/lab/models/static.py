@@ -7,9 +7,9 @@ from typing import Self
 
 import numpy as np
 
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, save_card
-from helpers.lab.training.tokenizer import TextEncoder
 
 WEIGHTS = ("vectors", "hidden_weight", "hidden_bias", "out_weight", "out_bias")
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, TextModel
 from helpers.lab.models.packing import pack, unpack
 from helpers.lab.paths import write_atomically
-from helpers.lab.training.tokenizer import TextEncoder
 
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
 for _name in ("torchao", "torch.utils._pytree"):

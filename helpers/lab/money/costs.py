@@ -2,10 +2,13 @@
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
-from helpers.lab.measuring.measurement import Measurement
+
+if TYPE_CHECKING:
+    from helpers.lab.measuring.measurement import Measurement
 
 DEFAULT_OFFER = "AWS m6i.large"  # 2 vCPUs, and one of the few with both a price and power figures
 DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
@@ -63,7 +66,7 @@ class ApiPrice:
 def api_prices() -> dict[str, ApiPrice]:
     """The hosted models of helpers/facts/apis.csv that are sold by the token, by 'VENDOR MODEL'.
 
-    >>> from helpers.lab import api_prices
+    >>> from helpers.lab.money.costs import api_prices
     >>> round(api_prices()["OpenAI gpt-4o-mini"].usd(input_tokens=1e6, output_tokens=1e6), 2)
     0.75
     """
@@ -106,7 +109,7 @@ def offer(name: str) -> Offer:
         raise InputError(f"Unknown offer '{name}'. Choose one of: {', '.join(offers())}.") from None
 
 
-def cost(measurement: Measurement, offer: Offer) -> Cost:
+def cost(measurement: "Measurement", offer: Offer) -> Cost:
     """What a million of these predictions cost on a rented machine.
 
     The measured throughput used `measurement.threads` cores; the same share of the offer's vCPUs
@@ -124,7 +127,7 @@ def cost(measurement: Measurement, offer: Offer) -> Cost:
     return Cost(hours * share * offer.on_demand_usd_hour, wh, gco2e, offer, share, tuple(sources))
 
 
-def break_even(reference: Measurement, candidate: Measurement, offer: Offer,
+def break_even(reference: "Measurement", candidate: "Measurement", offer: Offer,
                hours_of_work: float = 0.0, usd_per_hour_of_work: float = 0.0) -> float | None:
     """After how many predictions the candidate has repaid the compute and the hours that made it.
 

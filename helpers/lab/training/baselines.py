@@ -11,16 +11,15 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import MAX_TOKENS, TextEncoder
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card
+from helpers.lab.models.model import Card, cached_model
 from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.heads import fit_linear_head, pretrained
-from helpers.lab.training.tokenizer import MAX_TOKENS, TextEncoder
 from helpers.lab.training.weights import MINILM, find_weights, short_name
 
 logging.disable_progress_bar()
@@ -54,7 +53,7 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     epochs = epochs if epochs is not None else min(8.0, max(1.0, TRAINING_ROWS / len(task.train)))
     parts = [task.digest, str(encoder), epochs, seed, RECIPE]
     folder = cache("baselines", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24])
-    return cached(folder, lambda: _make(task, encoder, epochs, seed, progress))
+    return cached_model(folder, lambda: _make(task, encoder, epochs, seed, progress))
 
 
 def _make(task: Task, encoder: str | Path, epochs: float, seed: int, progress: Progress) -> TorchTextModel:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
 
 BATCH = 32
 

@@ -8,9 +8,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel
 
+from helpers.lab.data.tokenizer import TextEncoder, pad
 from helpers.lab.models.torch import MeanPoolClassifier, device
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import TextEncoder, pad
 from helpers.lab.training.weights import MINILM, find_weights
 
 EMBEDDING_BATCH = 32

@@ -14,9 +14,9 @@ from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.training import steps_in, train_student
 from helpers.model_optimization.distillation.transfer_set import TransferSet, make_transfer_set, teacher_logits
-from helpers.model_optimization.pruning.encoder_parts import Anatomy, anatomy, card_of, configs_of, require_torch
-from helpers.model_optimization.pruning.importance import Importance, best, calibration_rows, importance_of, magnitude
-from helpers.model_optimization.pruning.structured import keep_heads, keep_layers, keep_neurons, keep_width
+from helpers.model_optimization.encoder.importance import Importance, best, calibration_rows, importance_of, magnitude
+from helpers.model_optimization.encoder.parts import Anatomy, anatomy, card_of, configs_of, require_torch
+from helpers.model_optimization.encoder.structured import keep_heads, keep_layers, keep_neurons, keep_width
 
 INITIALISATIONS = ("copied", "fresh")
 

@@ -13,7 +13,7 @@ from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import BATCH, fine_tune
 from helpers.model_optimization.distillation.transfer_set import TransferSet
-from helpers.model_optimization.pruning.encoder_parts import anatomy
+from helpers.model_optimization.encoder.parts import anatomy
 
 MAX_RELATION_HEADS = 12
 

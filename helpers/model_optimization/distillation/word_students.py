@@ -10,17 +10,17 @@ from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model
 from helpers.lab.models.sklearn import SklearnModel, word_vectorizer
 from helpers.lab.models.static import StaticModel
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization.distillation.training import train_student
 from helpers.model_optimization.distillation.transfer_set import make_transfer_set, teacher_logits
+from helpers.model_optimization.encoder.parts import require_torch
 from helpers.model_optimization.options import STRATEGY
-from helpers.model_optimization.pruning.encoder_parts import require_torch
 
 MAX_WORDS = 2  # in a row, that count as one feature of the linear student
 RIDGE = 1.0  # the penalty on the linear student's squared weights

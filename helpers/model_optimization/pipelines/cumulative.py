@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.comparison import Comparison, compare
 from helpers.lab.measuring.ledger import Ledger
@@ -14,7 +15,6 @@ from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.measuring.timing import seconds_of, timing_turn
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization.pipelines.steps import Step, build, label, name_of
 
 

@@ -13,7 +13,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.machine import fingerprint, usable_cores
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.models.model import Model, load
+from helpers.lab.models.model import Model, cached_model, load
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.paths import cache, home
 from helpers.lab.progress import Progress, silent
@@ -77,7 +77,7 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
     fresh = [steps for steps in pipelines if folder_of(start, steps).name not in known]
     first = cache("pipelines", f"{start}.first")  # where the other processes find the first model
     if not first.exists():
-        cached(first, lambda: base)
+        cached_model(first, lambda: base)
     building = _Building(first, task, start, reference - give_up_at / 100, engine)
     given_up = building.all(fresh, progress.part(0.0, 0.7))
     left = [steps for steps in fresh if all(one.steps is not steps for one in given_up)]

@@ -11,21 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import export
 from helpers.lab.measuring.measurement import code_version
 from helpers.lab.models.cascade import build_cascade
-from helpers.lab.models.model import Model
+from helpers.lab.models.model import Model, cached_model
 from helpers.lab.models.sklearn import tfidf_baseline
 from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.distilling import distill
 from helpers.model_optimization.distillation.word_students import distill_linear, distill_static
+from helpers.model_optimization.encoder.parts import require_torch
 from helpers.model_optimization.options import STRATEGY
-from helpers.model_optimization.pruning.encoder_parts import require_torch
 from helpers.model_optimization.pruning.methods import prune
 from helpers.model_optimization.quantization.schemes import quantize
 
@@ -103,7 +102,7 @@ def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:
     model: Model = context.base
     for count in range(1, len(steps) + 1):
         folder = folder_of(start, steps[:count])
-        model = cached(folder, functools.partial(_do_last, model, context, steps[:count], folder.name))
+        model = cached_model(folder, functools.partial(_do_last, model, context, steps[:count], folder.name))
     return model
 
 

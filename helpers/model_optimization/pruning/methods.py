@@ -13,9 +13,7 @@ from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
 from helpers.model_optimization.distillation.training import train_student
 from helpers.model_optimization.distillation.transfer_set import make_transfer_set, teacher_logits
-from helpers.model_optimization.options import METHODS
-from helpers.model_optimization.pruning.encoder_parts import anatomy, card_of, require_torch
-from helpers.model_optimization.pruning.importance import (
+from helpers.model_optimization.encoder.importance import (
     CALIBRATION_ROWS,
     IMPORTANCES,
     Importance,
@@ -23,7 +21,8 @@ from helpers.model_optimization.pruning.importance import (
     calibration_rows,
     importance_of,
 )
-from helpers.model_optimization.pruning.structured import (
+from helpers.model_optimization.encoder.parts import anatomy, card_of, require_torch
+from helpers.model_optimization.encoder.structured import (
     keep_heads,
     keep_layers,
     keep_neurons,
@@ -31,6 +30,7 @@ from helpers.model_optimization.pruning.structured import (
     keep_within,
     parts_of,
 )
+from helpers.model_optimization.options import METHODS
 from helpers.model_optimization.pruning.unstructured import (
     SCOPES,
     cubic,

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Model
-from helpers.model_optimization.pruning.encoder_parts import layer_weights
+from helpers.model_optimization.encoder.parts import layer_weights
 
 SCOPES = ("global", "layer")
 CODECS: dict[str, Callable[[bytes], bytes]] = {

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.machine import instruction_sets
 from helpers.lab.measuring.comparison import compare
@@ -22,7 +23,6 @@ from helpers.lab.models.model import TextModel
 from helpers.lab.models.onnx import OnnxTextModel, session
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
 
 # 8-bit multiply-accumulates an instruction slot over fp32 ones, from the instructions' definitions:
 # VNNI and dot product do four where FMA does one; without them AVX2 needs VPMADDUBSW, VPMADDWD and

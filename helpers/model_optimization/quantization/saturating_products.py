@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.measuring.intervals import paired_difference
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
 
 KERNELS = {  # name -> (largest weight code, clips at 16 bits)
     "8-bit weights, VNNI": (127, False),

@@ -12,12 +12,12 @@ from torchao.quantization import IntxWeightOnlyConfig, PerGroup, quantize_
 from torchao.quantization.qat import QATConfig
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.models.packing import PackedWeight
 from helpers.lab.models.torch import TorchTextModel, linear_layers
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import fine_tune
-from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization.options import BITS
 
 _LAYERS = (nn.Linear, nn.Embedding)

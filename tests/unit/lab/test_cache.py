@@ -12,6 +12,7 @@ import pytest
 
 from helpers.lab import Cancelled
 from helpers.lab.cache import cached
+from helpers.lab.models.model import cached_model
 
 
 def read(path):
@@ -35,8 +36,8 @@ def test_a_second_call_reads_the_entry(tmp_path):
 
 
 def test_a_model_is_saved_and_loaded_by_default(tmp_path, tiny_model):
-    cached(tmp_path / "model", lambda: tiny_model)
-    again = cached(tmp_path / "model", lambda: pytest.fail("made twice"))
+    cached_model(tmp_path / "model", lambda: tiny_model)
+    again = cached_model(tmp_path / "model", lambda: pytest.fail("made twice"))
     np.testing.assert_array_equal(again.predict(["a cat"]), tiny_model.predict(["a cat"]))
 
 
@@ -93,6 +94,7 @@ KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
 from helpers.lab.cache import cached
+from helpers.lab.models.model import cached_model
 
 def write(value, path):
     path.mkdir()
@@ -107,7 +109,7 @@ def test_a_process_killed_while_it_writes_leaves_nothing_in_the_next_entry(tmp_p
     done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "model")], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "model").exists()
-    cached(tmp_path / "model", lambda: tiny_model)
+    cached_model(tmp_path / "model", lambda: tiny_model)
     assert not (tmp_path / "model" / "stale").exists()
     assert names(tmp_path) == {"model"}
 

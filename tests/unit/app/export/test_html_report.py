@@ -10,7 +10,7 @@ from app_helpers import record
 
 from helpers.app.charts.accuracy_cost import cost_spec, speedup_spec
 from helpers.app.export.html_report import figure, records_page
-from helpers.app.export.records import rows_csv, rows_json, rows_of
+from helpers.app.records import rows_csv, rows_json, rows_of
 
 MARKUP = "<script>alert(1)</script>"
 MACHINE = {"cpu": "some CPU", "instruction_sets": ["AVX2"], "cores": 2, "memory_gib": 8.0, "gpu": None,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from helpers.efficient_architectures import compare_designs, train_images
+from helpers.efficient_architectures import compare_designs
+from helpers.efficient_architectures.convolutions.image_models import train_images
 from helpers.efficient_architectures.options import CONFIGURED, DESIGNS
 from helpers.lab import Cancelled, InputError, compare, load, load_task
 from helpers.lab.progress import Progress

@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.models.onnx import session
-from helpers.lab.training.tokenizer import pad
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="it is fast on a GPU")

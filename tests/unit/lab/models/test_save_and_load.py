@@ -19,8 +19,9 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from transformers import BertConfig, BertModel
 
-from helpers.efficient_architectures import calibrate, ladder, train_images
+from helpers.efficient_architectures import calibrate, ladder
 from helpers.efficient_architectures import tune as adapt
+from helpers.efficient_architectures.convolutions.image_models import train_images
 from helpers.hardware_codesign import make, option
 from helpers.lab import InputError, Model, compare, export, load, load_task, tfidf_baseline
 from helpers.lab.models.cascade import CascadeModel

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lab import InputError, api_prices, break_even, cost, offer, offers
-from helpers.lab.money.costs import Offer
+from helpers.lab import InputError, break_even, cost, offer, offers
+from helpers.lab.money.costs import Offer, api_prices
 
 FACTS = Path(__file__).parents[4] / "helpers" / "facts"
 RENTED = Offer("AWS test", "us-east-1", 4, None, 0.36, None, 100.0, "2026-01-01", "https://example.org/price", "")

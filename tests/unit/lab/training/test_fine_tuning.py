@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from helpers.lab import Cancelled
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.progress import Progress
 from helpers.lab.training.fine_tuning import fine_tune, length_batches, train
-from helpers.lab.training.tokenizer import pad
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from helpers.lab import Cancelled
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.progress import Progress
 from helpers.lab.training.heads import embed_rows, fit_head, fit_linear_head, pretrained
-from helpers.lab.training.tokenizer import pad
 
 
 def test_a_fitted_head_gives_the_logistic_regressions_probabilities():

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from helpers.lab import InputError
-from helpers.lab.training.tokenizer import pad
+from helpers.lab.data.tokenizer import pad
 from helpers.model_optimization import distill
 from helpers.model_optimization.distillation.training import (
     _Pair,

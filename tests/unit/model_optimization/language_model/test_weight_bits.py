@@ -6,8 +6,8 @@ from letter_models import letter_model, letters, randomly_wide
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from helpers.lab import Cancelled, InputError, load_language_model
-from helpers.lab.language.causal import LanguageModel
+from helpers.lab import Cancelled, InputError
+from helpers.lab.language.causal import LanguageModel, load_language_model
 from helpers.lab.progress import Progress
 from helpers.model_optimization import bits_against_perplexity
 from helpers.model_optimization.language_model.weight_bits import coded, quantize_language_model, tokens_of

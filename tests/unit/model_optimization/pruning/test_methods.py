@@ -11,11 +11,11 @@ from tiny_texts import trained as make_trained
 from torch.nn import functional
 
 from helpers.lab import Cancelled, InputError, compare, export, load, tfidf_baseline
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
 from helpers.lab.progress import Progress
-from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import METHODS, anatomy, prune, quantize
-from helpers.model_optimization.pruning.encoder_parts import layer_weights
+from helpers.model_optimization.encoder.parts import layer_weights
 
 STRUCTURED = ["structured", "heads", "neurons", "layers", "width"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from helpers.lab import InputError
 from helpers.lab.models.model import folder_bytes
 from helpers.model_optimization import compressed_bytes, prune
-from helpers.model_optimization.pruning.encoder_parts import layer_weights
+from helpers.model_optimization.encoder.parts import layer_weights
 from helpers.model_optimization.pruning.unstructured import cubic, magnitude_masks, pattern_masks
 
 

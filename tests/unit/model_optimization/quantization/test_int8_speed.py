@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from helpers.lab import Cancelled, InputError, export
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Card, TextModel
 from helpers.lab.progress import Progress
-from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization import crossover, explain_speed, operator_times, paper_speedup, quantize
 from helpers.model_optimization.quantization.int8_speed import INT8_GAIN, _kind, int8_gain
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.lab import Cancelled, InputError, load
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.models.torch import TorchTextModel, linear_layers
 from helpers.lab.progress import Progress
 from helpers.lab.training.fine_tuning import fine_tune
-from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import quantization_aware, quantize, sensitivity
 from helpers.model_optimization.options import BITS
 from helpers.model_optimization.quantization.weight_only import quantize_weights

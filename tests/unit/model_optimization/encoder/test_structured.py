@@ -12,11 +12,11 @@ from tiny_texts import texts_of
 from torch import nn
 
 from helpers.lab import InputError
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.tokenizer import pad
 from helpers.model_optimization import anatomy, prune
-from helpers.model_optimization.pruning.importance import best, magnitude
-from helpers.model_optimization.pruning.structured import (
+from helpers.model_optimization.encoder.importance import best, magnitude
+from helpers.model_optimization.encoder.structured import (
     Part,
     keep_heads,
     keep_layers,

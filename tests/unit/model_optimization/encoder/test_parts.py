@@ -6,7 +6,7 @@ from tiny_models import make_tiny_model
 from helpers.lab import InputError
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_macs
 from helpers.model_optimization import anatomy, prune
-from helpers.model_optimization.pruning.structured import keep_heads, keep_neurons
+from helpers.model_optimization.encoder.structured import keep_heads, keep_neurons
 
 
 def test_macs_of_the_layers_are_those_counted_while_it_runs(tiny_model):

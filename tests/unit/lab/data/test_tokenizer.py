@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.lab.training.tokenizer import TextEncoder, pad
+from helpers.lab.data.tokenizer import TextEncoder, pad
 
 
 def test_padding_is_zeros_on_the_right():

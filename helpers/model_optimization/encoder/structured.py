@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from helpers.lab.errors import InputError
 from helpers.lab.models.torch import MeanPoolClassifier
-from helpers.model_optimization.pruning.encoder_parts import Anatomy, anatomy, configs_of
-from helpers.model_optimization.pruning.importance import Importance
+from helpers.model_optimization.encoder.importance import Importance
+from helpers.model_optimization.encoder.parts import Anatomy, anatomy, configs_of
 
 BLOCK = 8  # neurons that go together: a multiple that vector instructions and int8 kernels like
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder, pad
 from helpers.lab.errors import InputError
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import TextEncoder, pad
-from helpers.model_optimization.pruning.encoder_parts import Anatomy, anatomy
+from helpers.model_optimization.encoder.parts import Anatomy, anatomy
 
 IMPORTANCES = ("taylor", "magnitude")
 CALIBRATION_ROWS = 256  # training rows that first-order importance is measured on

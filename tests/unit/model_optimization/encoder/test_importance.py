@@ -8,10 +8,10 @@ import torch
 from tiny_texts import rows_and_labels
 from torch.nn import functional
 
-from helpers.lab.training.tokenizer import pad
+from helpers.lab.data.tokenizer import pad
 from helpers.model_optimization import anatomy
-from helpers.model_optimization.pruning.importance import magnitude, taylor
-from helpers.model_optimization.pruning.structured import keep_heads
+from helpers.model_optimization.encoder.importance import magnitude, taylor
+from helpers.model_optimization.encoder.structured import keep_heads
 
 HEAD = 16  # numbers in a head of the tiny model: 2 layers, 4 heads, 128 neurons, width 64
 

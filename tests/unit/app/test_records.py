@@ -7,7 +7,7 @@ import json
 import pytest
 from app_helpers import record
 
-from helpers.app.export.records import as_csv, as_json, listed, recorded, replaced
+from helpers.app.records import as_csv, as_json, listed, recorded, replaced
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, write_recorded
 
