@@ -8,16 +8,8 @@ import pandas as pd
 import pytest
 
 from helpers.cloud_distributed import replicate
-from helpers.efficient_architectures import fit_exponents, train_language_model
-from helpers.efficient_architectures.attention import causal
+from helpers.efficient_architectures import fit_exponents
 from helpers.lab.measuring.intervals import mean_interval
-
-
-def test_a_language_models_loss_has_students_interval_over_its_few_pieces(monkeypatch):
-    losses = np.array([1.0, 2.0, 3.0])
-    monkeypatch.setattr(causal, "_losses", lambda *_: losses)
-    trained = train_language_model("full", ["some words " * 60], layers=1, length=32, steps=1)
-    assert (trained.loss, trained.low, trained.high) == pytest.approx(mean_interval(losses))
 
 
 def test_what_slows_all_lengths_of_a_round_leaves_the_exponent_certain():

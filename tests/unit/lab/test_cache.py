@@ -94,14 +94,13 @@ KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
 from helpers.lab.cache import cached
-from helpers.lab.models.model import cached_model
 
 def write(value, path):
     path.mkdir()
     (path / "stale").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
 
-cached(Path(sys.argv[1]), lambda: 1, write=write)
+cached(Path(sys.argv[1]), lambda: 1, read=Path.read_text, write=write)
 """
 
 

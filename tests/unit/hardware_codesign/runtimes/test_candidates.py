@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from helpers.hardware_codesign import TOLERANCE, Candidate, agreement, check_shapes, make, option
+from helpers.hardware_codesign import TOLERANCE, agreement, check_shapes, make, option
+from helpers.hardware_codesign.runtimes.candidates import Candidate
 from helpers.lab import InputError, load
 from helpers.lab.models.openvino import OpenVinoTextModel
 
