@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown
-from benchmarks.peers.queues import SimpyFleet, ciw_plain, simpy_plain
+from benchmarks.peers.queues import SimpyFleet, ciw_fcfs, simpy_fcfs
 from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
@@ -26,10 +25,11 @@ from helpers.cloud_distributed import (
     target_utilisation,
     train_distributed,
 )
+from helpers.lab.measuring.intervals import mean_interval
 
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 SERVERS = 8
-PARTS = ("theory", "plain", "full", "page", "training")
+PARTS = ("theory", "fcfs", "full", "page", "training")
 CALIBRATED_ON, JUDGED_ON = 1024, (256, 384, 512, 768, 1280)  # widths of the layers
 
 
@@ -75,17 +75,17 @@ def theory_rows(quick: bool) -> list[Row]:
                 arrivals = poisson(fleet.replicas * load, count / (fleet.replicas * load), seed)
                 run = simulate(arrivals, service(len(arrivals), seed), fleet)
                 waits.append(float(np.nanmean(run.wait_s[len(arrivals) // 10:])))
-            half = stats.t.ppf(1 - 0.025 / 5 / len(LOADS), runs - 1) * np.std(waits, ddof=1) / math.sqrt(runs)
-            off = abs(float(np.mean(waits)) - expected)
+            mean, low, high = mean_interval(waits, 1 - 0.05 / 5 / len(LOADS))
+            off = abs(float(mean) - expected)
             worst[name] = max(worst.get(name, 0.0), off / expected)
-            outside += bool(off > max(0.01 * expected, half))
+            outside += off > 0.01 * expected and not low <= expected <= high
             cases += 1
     rows = [shown(f"{name}: largest distance from the closed form, loads {LOADS[0]} to {LOADS[-1]}", far, "of it")
             for name, far in worst.items()]
     return [*rows, at_most(f"closed forms missed by 1 % and by the interval, of {cases}", float(outside), 0, "")]
 
 
-def plain_rows(quick: bool) -> list[Row]:
+def fcfs_rows(quick: bool) -> list[Row]:
     """M/M/8 at 0.8, traffic and service times drawn in the timed part, as the peers draw theirs."""
     count, few = (2_000_000, 20_000) if quick else (10_000_000, 100_000)
     rate, mean_s = 0.8 * SERVERS, 1.0
@@ -101,10 +101,10 @@ def plain_rows(quick: bool) -> list[Row]:
     alone = rate_of(len(arrivals), lambda: simulate(arrivals, service, Fleet(SERVERS)), 5)
     rows = [at_least("M/M/8: requests per second on one core, drawing included", speed, 10e6, "1/s", low, high),
             shown("M/M/8: the same, given arrivals and service times", alone[0], "1/s", *alone[1:])]
-    for name, peer in (("SimPy", simpy_plain), ("Ciw", ciw_plain)):
-        found = rate_of(few, lambda peer=peer: peer(rate, mean_s, SERVERS, few, 1), 3)
-        rows += [shown(f"M/M/8: {name}", found[0], "1/s", *found[1:]),
-                 at_least(f"M/M/8: times {name}", speed / found[0], 300, "x", low / found[2], high / found[1])]
+    for name, peer in (("SimPy", simpy_fcfs), ("Ciw", ciw_fcfs)):
+        theirs = rate_of(few, lambda peer=peer: peer(rate, mean_s, SERVERS, few, 1), 3)
+        rows += [shown(f"M/M/8: {name}", theirs[0], "1/s", *theirs[1:]),
+                 at_least(f"M/M/8: times {name}", speed / theirs[0], 300, "x", low / theirs[2], high / theirs[1])]
     return rows
 
 
@@ -174,7 +174,7 @@ def training_rows(quick: bool) -> list[Row]:
 def main() -> None:
     """Compare, time, print."""
     options = arguments(__doc__, PARTS)
-    work = {"theory": theory_rows, "plain": plain_rows, "full": full_rows, "page": page_rows, "training": training_rows}
+    work = {"theory": theory_rows, "fcfs": fcfs_rows, "full": full_rows, "page": page_rows, "training": training_rows}
     finish([row for part in PARTS if part in options.only for row in work[part](options.quick)], options.json)
 
 

@@ -16,7 +16,10 @@ import pandas as pd
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
 from helpers.data_efficiency import (
+    STRATEGIES,
     Features,
+    Packed,
+    Pool,
     check_curve,
     clean_large,
     compare_strategies,
@@ -24,19 +27,18 @@ from helpers.data_efficiency import (
     duplicate_quality,
     features,
     find_duplicates,
+    fit,
+    hashed,
     inject_duplicates,
     labels_to,
     measure_curve,
+    recombined,
     review_curve,
+    typos,
 )
-from helpers.data_efficiency.duplicates.near_duplicates import typos
-from helpers.data_efficiency.duplicates.shingles import Packed, hashed
-from helpers.data_efficiency.generation.synthesis import recombined
-from helpers.data_efficiency.linear import fit
-from helpers.data_efficiency.selection.labelling_cost import interval
-from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool
 from helpers.lab import InputError, Task, load_task
 from helpers.lab.machine import peak_resident_bytes
+from helpers.lab.measuring.intervals import mean_interval
 
 ODD_FILES = {  # what design.md calls bad input, as bytes
     "empty.csv": b"", "one_class.csv": b"text,label\n" + b"some words,a\n" * 9, "no_column.csv": b"body,label\nx,a\n",
@@ -56,7 +58,7 @@ def noise_rows(data: Features, seeds: int) -> list[Row]:
         lasts = pd.DataFrame([curve[curve["order"] == "doubt"].iloc[-1] for curve in curves])
         back = (lasts["accuracy"] - lasts["dirty"]).sum() / max(1e-9, (lasts["clean"] - lasts["dirty"]).sum())
         for name, target in (("precision", 0.6), ("recall", 0.7)):
-            mean, low, high = interval(firsts[name])
+            mean, low, high = mean_interval(firsts[name])
             said = f"{kind} noise of 10 %: {name} of the flags"
             rows.append(at_least(said, mean, target, "", low, high) if kind == "uniform" else shown(
                 said, mean, "", low, high))
@@ -96,13 +98,13 @@ def datasketch_pairs(texts: list[str]) -> int:
     """The example of its documentation: words, 128 permutations, an index at its default threshold of 0.9."""
     from datasketch import MinHash, MinHashLSH
 
-    index, found = MinHashLSH(), 0
+    index, pairs = MinHashLSH(), 0
     for number, text in enumerate(texts):
         signature = MinHash()
         signature.update_batch([word.encode() for word in text.lower().split()])
-        found += len(index.query(signature))
+        pairs += len(index.query(signature))
         index.insert(number, signature)
-    return found
+    return pairs
 
 
 def semhash_pairs(texts: list[str], vectors: np.ndarray) -> int:
@@ -192,12 +194,12 @@ def large_rows(count: int) -> list[Row]:
                 last = recombined(*rng.choices(by_label[label], k=2)), task.labels[wrong]
                 writer.writerow(last)
         began = time.perf_counter()
-        found = clean_large(source, Path(folder) / "clean.csv", threshold=0.65)  # rows share halves
+        cleaned = clean_large(source, Path(folder) / "clean.csv", threshold=0.65)  # rows share halves
         minutes = (time.perf_counter() - began) / 60
     return [at_most(f"{count:,} rows cleaned, deduplicated and selected from", minutes, 20.0, "min"),
             at_most(f"{count:,} rows: most memory of this process", peak_resident_bytes() / 1e9, 4.0, "GB"),
-            shown(f"{count:,} rows: duplicates found, of the copies put in", len(found.duplicates) / copies, "x"),
-            shown(f"{count:,} rows: doubtful labels", float(len(found.flags)), "rows")]
+            shown(f"{count:,} rows: duplicates found, of the copies put in", len(cleaned.duplicates) / copies, "x"),
+            shown(f"{count:,} rows: doubtful labels", float(len(cleaned.flags)), "rows")]
 
 
 def odd_rows() -> list[Row]:

@@ -24,7 +24,6 @@ from helpers.efficient_architectures import (
     cache_table,
     calibrate,
     cheapest_within,
-    choose_threshold,
     compare_adapters,
     conv_block,
     convolution_times,
@@ -39,24 +38,24 @@ from helpers.efficient_architectures import (
     peak_working_bytes,
     resident_growth,
     separable_ratio,
-    surest_within,
     switch_times,
     tenant_tasks,
-    train_language_model,
+    train_with_attention,
     tune,
     working_bytes,
 )
 from helpers.efficient_architectures.adapters.tuning import Tuned
 from helpers.lab import Measurement, Task, baseline, compare, load_task
-from helpers.lab.measuring.intervals import ratio_of_medians
+from helpers.lab.measuring.intervals import bootstrap_draws, ratio_of_medians
 from helpers.lab.models.model import Model
+from helpers.lab.models.thresholds import threshold_by_cost, threshold_by_loss
 from helpers.lab.progress import printed
 from helpers.model_optimization import distill, quantize
 
 PARTS = ("ladder", "other ladders", "cascade", "adapters", "tenants", "convolutions", "attention")
 STEPS = ("majority", "tfidf", "static", "zero-shot", "frozen")
 KEEP = 0.99  # of the large model's accuracy
-LOSE_AT_MOST = 1.0  # points: what 99 % of an accuracy near 100 % allow
+MAX_LOST = 1.0  # points: what 99 % of an accuracy near 100 % allow
 SPEND = 0.30  # of the large model's cost
 
 Rule = Callable[[list[np.ndarray], np.ndarray], float]  # logits of each stage and labels -> threshold
@@ -95,7 +94,7 @@ def ladder_rows(task: Task, effort: Effort) -> tuple[list[Row], list[Model], lis
                   100 * cheapest.accuracy_delta, "points", 100 * cheapest.accuracy_delta_low,
                   100 * cheapest.accuracy_delta_high)]
     if large.joules and cheapest.joules:
-        rows.append(shown(f"{task.name}: energy of the fine-tuned MiniLM over its own (an estimate)",
+        rows.append(shown(f"{task.name}: energy of the fine-tuned MiniLM over it (an estimate)",
                           large.joules / cheapest.joules, "x"))
         tfidf = records[2]
         rows.append(shown(f"{task.name}: the same over TF-IDF's, at {100 * tfidf.accuracy_delta:+.1f} points",
@@ -125,36 +124,38 @@ def _cascade(name: str, task: Task, stages: tuple[Model, ...], seconds: list[flo
     held_out, test = ([stage.predict(split["text"][:]) for stage in stages] for split in (task.validation, task.test))
     labels, truth = (np.asarray(split["label"][:]) for split in (task.validation, task.test))
     rules: dict[str, Rule] = {
-        f"loses at most {LOSE_AT_MOST:g} point": lambda found, right: choose_threshold(found, right, LOSE_AT_MOST,
-                                                                                      "net").threshold,
-        f"spends at most {SPEND:.0%}": lambda found, _: surest_within(found, seconds, SPEND)}
+        f"loses at most {MAX_LOST:g} point": lambda logits, right: threshold_by_loss(logits, right, MAX_LOST, "net"),
+        f"spends at most {SPEND:.0%}": lambda logits, _: threshold_by_cost(logits, seconds, SPEND)}
     rows = []
     for rule, choose in rules.items():
-        found = follow(test, truth, seconds, choose(held_out, labels))
-        kept, cheap = _resampled(held_out, labels, test, truth, seconds, choose)
-        told = f"cascade {name}, {rule}"
-        rows += [at_least(f"{told}: share of the large model's accuracy", found.accuracy / found.last_accuracy, KEEP,
-                          ""),
-                 at_most(f"{told}: share of its cost", found.cost_share, SPEND, ""),
-                 at_least(f"{told}: quality kept on test rows, of 100 resamplings", kept, 95, ""),
-                 shown(f"{told}: cost within {SPEND:.0%}, of the same", cheap, "")]
+        outcome = follow(test, truth, seconds, choose(held_out, labels))
+        accurate, cheap = _resampled(held_out, labels, test, truth, seconds, choose)
+        label = f"cascade {name}, {rule}"
+        rows += [at_least(f"{label}: share of the large model's accuracy", outcome.accuracy / outcome.last_accuracy,
+                          KEEP, ""),
+                 at_most(f"{label}: share of its cost", outcome.cost_share, SPEND, ""),
+                 at_least(f"{label}: accuracy kept on test rows, of 100 resamplings", accurate, 95, ""),
+                 shown(f"{label}: cost within {SPEND:.0%}, of the same", cheap, "")]
     return rows
 
 
 def _resampled(held_out: list[np.ndarray], labels: np.ndarray, test: list[np.ndarray], truth: np.ndarray,
                seconds: list[float], choose: Rule, times: int = 100) -> tuple[int, int]:
-    """How often the quality was kept, and how often the cost stayed within what may be spent.
+    """How often the accuracy was kept, and how often the cost stayed within the budget.
 
-    Validation rows are drawn anew, a threshold is chosen on them, and the cascade answers test rows drawn anew.
+    Validation rows are resampled, a threshold is chosen on them, and the cascade answers resampled test rows.
     """
-    rng, kept, cheap = np.random.default_rng(0), 0, 0
-    for _ in range(times):
-        chosen, drawn = (rng.integers(0, len(rows), len(rows)) for rows in (labels, truth))
+    def outcome(chosen: np.ndarray, drawn: np.ndarray) -> tuple[bool, bool]:
         threshold = choose([stage[chosen] for stage in held_out], labels[chosen])
-        found = follow([stage[drawn] for stage in test], truth[drawn], seconds, threshold)
-        kept += found.accuracy >= KEEP * found.last_accuracy
-        cheap += found.cost_share <= SPEND
-    return kept, cheap
+        result = follow([stage[drawn] for stage in test], truth[drawn], seconds, threshold)
+        return result.accuracy >= KEEP * result.last_accuracy, result.cost_share <= SPEND
+
+    def outcomes(chosen: np.ndarray, drawn: np.ndarray, axis: int) -> np.ndarray:
+        return np.transpose([outcome(*rows) for rows in zip(chosen.astype(int), drawn.astype(int), strict=True)])
+
+    accurate, cheap = bootstrap_draws(outcomes, np.arange(len(labels)), np.arange(len(truth)), paired=False,
+                                  draws=times).sum(axis=1)
+    return int(accurate), int(cheap)
 
 
 def adapter_rows(task: Task, effort: Effort) -> list[Row]:
@@ -181,9 +182,9 @@ def tenant_rows(task: Task, effort: Effort) -> list[Row]:
     texts = task.test["text"][:4 * len(bank)]
     owners = [row % len(bank) for row in range(len(texts))]
     mixed, gap, same = bank.predict(texts, owners), 0.0, True
-    for tenant, own in enumerate(tuned):
+    for tenant, adapted in enumerate(tuned):
         rows = [row for row, owner in enumerate(owners) if owner == tenant]
-        alone = own.model.predict([texts[row] for row in rows])
+        alone = adapted.model.predict([texts[row] for row in rows])
         gap = max(gap, float(np.abs(mixed[rows] - alone).max()))
         same &= bool((mixed[rows].argmax(axis=1) == alone.argmax(axis=1)).all())
     return [at_most(f"{len(bank)} tenants in memory over one model", bank.bytes / one_model, 2.0, "x"),
@@ -194,15 +195,15 @@ def tenant_rows(task: Task, effort: Effort) -> list[Row]:
 
 def _serving_rows(bank: TenantBank, tuned: list[Tuned], task: Task, texts: list[str]) -> list[Row]:
     """What was really loaded, how long a switch takes, and what mixing costs."""
-    held = 5
+    count = 5
     _, adapters = resident_growth(lambda: TenantBank(tuned), 1)
-    _, models = resident_growth(lambda: merge(tuned[0], task), held)
+    _, models = resident_growth(lambda: merge(tuned[0], task), count)
     with tempfile.TemporaryDirectory() as folder:
         switches = switch_times(tuned[0], task, Path(folder)).set_index("way")
     plain, mixed = mixed_overhead(bank, merge(tuned[0], task).predict, texts)
     slower, low, high = ratio_of_medians(mixed, plain)
     return [shown(f"{len(bank)} tenants on one base: the process grew by", adapters / 1e6, "MB"),
-            shown(f"one whole model, mean of {held} loaded: the process grew by", models / held / 1e6, "MB"),
+            shown(f"one whole model, mean of {count} loaded: the process grew by", models / count / 1e6, "MB"),
             *(shown(f"switch of tenants, {way}", 1e3 * row["seconds"], "ms") for way, row in switches.iterrows()),
             shown("mixed tenants: time over a plain model's", slower, "x", low, high)]
 
@@ -231,22 +232,22 @@ def attention_rows(task: Task, effort: Effort) -> list[Row]:
     shape, rows = Shape(heads=4, kv_heads=2, head_dim=32, window=128), []
     times = attention_times(effort.lengths, ATTENTIONS[1:], shape, rounds=2 * effort.timing["rounds"])
     longest = effort.lengths[len(effort.lengths) // 2 - 1]
-    for found in fit_exponents(times, shortest=longest).itertuples():
-        expected = 1 if found.kind in ("sliding window", "linear") else 2
-        rows.append(at_most(f"attention, {found.kind}: exponent of time, from {longest} tokens on, off {expected} by",
-                            abs(found.exponent - expected), 0.25, "", abs(found.low - expected),
-                            abs(found.high - expected)))
-        rows.append(shown("  the exponent", found.exponent, "", found.low, found.high))
+    for fit in fit_exponents(times, min_length=longest).itertuples():
+        expected = 1 if fit.kind in ("sliding window", "linear") else 2
+        rows.append(at_most(f"attention, {fit.kind}: exponent of time, from {longest} tokens on, off {expected} by",
+                            abs(fit.exponent - expected), 0.25, "", abs(fit.low - expected),
+                            abs(fit.high - expected)))
+        rows.append(shown("  the exponent", fit.exponent, "", fit.low, fit.high))
     cached = cache_table([512], shape).dropna()
-    for found in cached.itertuples():
-        rows.append(at_most(f"{found.kind}: keys and values held by transformers, off the formula by",
-                            abs(found.measured_bytes / found.paper_bytes - 1), 0.05, ""))
+    for row in cached.itertuples():
+        rows.append(at_most(f"{row.kind}: keys and values cached by transformers, off the formula by",
+                            abs(row.measured_bytes / row.paper_bytes - 1), 0.05, ""))
     for kind in ATTENTIONS[:4]:
         paper = working_bytes(kind, 1024, shape, torch.get_num_threads())
         rows.append(at_most(f"{kind}: memory allocated at 1,024 tokens, off the formula by",
                             abs(peak_working_bytes(kind, 1024, shape) / paper - 1), 0.05, ""))
     for kind in ATTENTIONS[1:]:
-        trained = train_language_model(kind, task.train["text"][:], steps=effort.language_steps, length=128)
+        trained = train_with_attention(kind, task.train["text"][:], steps=effort.language_steps, length=128)
         rows.append(shown(f"{kind}: held-out loss of a small language model", trained.loss, "nats a byte", trained.low,
                           trained.high))
     return rows

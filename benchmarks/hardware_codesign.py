@@ -13,24 +13,25 @@ from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, 
 from benchmarks.peers.recipes import onnxruntime_recipe, openvino_recipe
 from helpers.hardware_codesign import (
     CANDIDATES,
+    TOLERANCE,
     agreement,
     batch_times,
+    check_shapes,
+    compare_with_load,
     encoder_work,
-    judged,
-    load_frame,
+    fit_and_validate,
     make,
     option,
     settings_grid,
     time_grid,
     tune,
 )
-from helpers.hardware_codesign.runtimes.candidates import TOLERANCE, check_shapes
 from helpers.lab import InputError, Task, baseline, compare
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import printed
-from helpers.lab.training.tokenizer import TextEncoder
 from helpers.lab.training.weights import find_weights
 
 PADDED = option("pytorch", padding=128)
@@ -42,7 +43,7 @@ DOCUMENTED = (option("onnxruntime", micro_batch=64), option("openvino", hint="la
 class Effort:
     """How much is measured: all of it, or a look."""
 
-    largest: int
+    max_tokens: int
     rounds: int
     rows_together: tuple[int, ...]
     runtimes: tuple[str, ...]
@@ -66,18 +67,18 @@ def prediction_rows(base: TorchTextModel, effort: Effort) -> list[Row]:
     models = {one.name: make(base, one) for one in (option("pytorch"), option("onnxruntime"),
                                                     option("onnxruntime", "int8"))}
     grid = time_grid({name: model._logits for name, model in models.items()}, (1, 2, 4, 8, 16, 32, 64),
-                     (16, 32, 64, 128, 256), rounds=effort.rounds, largest=effort.largest)
-    work, told = encoder_work(base.module, (16, 64, 256)), []
+                     (16, 32, 64, 128, 256), rounds=effort.rounds, max_tokens=effort.max_tokens)
+    work, validated = encoder_work(base.module, (16, 64, 256)), []
     rows = []
     for name, points in grid.groupby("name", sort=False):
-        fit, all_points = judged(points, work)
+        fit, all_points = fit_and_validate(points, work)
         unseen = all_points[~all_points["fitted"]]
-        told.append(unseen)
+        validated.append(unseen)
         median = 100 * unseen["error"].abs().median()
         rows.append(shown(f"{name}: median error of {len(unseen)} predicted times", median, "%"))
         print(f"{name}: {1000 * fit.fixed:.2f} ms a call, layers {fit.linear_rate / 1e9:.0f} GFLOP/s, attention "
               f"{fit.attention_rate / 1e9:.0f} GFLOP/s")
-    errors = 100 * pd.concat(told)["error"].abs()
+    errors = 100 * pd.concat(validated)["error"].abs()
     return [at_most("predicted against measured time, points not fitted: median error", errors.median(), 15, "%"),
             at_most("predicted against measured time: 90th percentile of the error", errors.quantile(0.9), 30, "%"),
             *rows]
@@ -100,24 +101,24 @@ def chosen_rows(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[
                           "usd_per_million"]].round(3).to_string(index=False))
     rows = []
     for precision, target, others in (("fp32", 3.0, [base, *documented]), ("int8", 4.0, recipes)):
-        own = result.of(chosen[precision])
+        record = result.of(chosen[precision])
         fastest = max((result.of(other) for other in others), key=lambda record: record.speedup)
-        rows += [at_least(f"chosen in {precision} ({own.model}) over PyTorch padded to 128", own.speedup, target, "x",
-                          own.speedup_low, own.speedup_high),
+        rows += [at_least(f"chosen in {precision} ({record.model}) over PyTorch padded to 128", record.speedup, target,
+                          "x", record.speedup_low, record.speedup_high),
                  at_least(f"chosen in {precision} over the fastest documented settings ({fastest.model})",
-                          own.speedup / fastest.speedup, 0.95, "x")]
+                          record.speedup / fastest.speedup, 0.95, "x")]
     return rows, chosen["int8"]
 
 
 def load_rows(model: Model, texts: list[str], effort: Effort) -> list[Row]:
-    """The batcher under open-loop load at the highest rate that the model of it calls bearable."""
+    """The batcher under open-loop load at the highest rate that its simulation calls sustainable."""
     times = batch_times(model, texts, calls=12 if effort.timing["rounds"] < 5 else 40)
-    frame = load_frame(model, texts, times, effort.targets_ms, seconds=effort.seconds)
+    frame = compare_with_load(model, texts, times, effort.targets_ms, seconds=effort.seconds)
     print(frame.round(1).to_string(index=False))
     rows = []
     for one in frame.itertuples():
         if not one.rate:
-            rows.append(shown(f"target {one.target_ms:.0f} ms: cannot be held, says the model", None, ""))
+            rows.append(shown(f"target {one.target_ms:.0f} ms: cannot be met, says the model", None, ""))
             continue
         rows += [at_most(f"target {one.target_ms:.0f} ms: p95 under {one.rate:.0f} texts a second", one.p95_ms,
                          one.target_ms, "ms"),

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 from scipy.special import log_softmax
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
@@ -23,17 +22,25 @@ from benchmarks.peers.optimization import (
 )
 from benchmarks.peers.recipes import openvino_recipe
 from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
+from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import printed
 from helpers.lab.training.baselines import mean_tokens
-from helpers.model_optimization import build, compressed_bytes, distill_with_control, prune, search, stack
-from helpers.model_optimization.pipelines.searching import Found
+from helpers.model_optimization import (
+    anatomy,
+    build,
+    compressed_bytes,
+    cumulative_gains,
+    distill_with_control,
+    prune,
+    search,
+)
+from helpers.model_optimization.pipelines.searching import SearchResult
 from helpers.model_optimization.pipelines.steps import Step
-from helpers.model_optimization.pruning.encoder_parts import anatomy
 
 ONE_MODEL, TWO_STAGES = 15, 40  # times cheaper than PyTorch fp32 eager
-PARTS = ("pruning", "distillation", "stack")
+PARTS = ("pruning", "distillation", "combined")
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
         "name": "int8"}
 
@@ -55,7 +62,7 @@ class Effort:
         """A look, or what the figures are claimed from."""
         if quick:
             return cls(2, (2,), (0.5,), 3.0, 3, 2.0, {"rows": 48, "rounds": 3})
-        # Many copies and few passes: for as many steps, students came nearer to the teacher on held-out training rows.
+        # Many copies and few epochs: for as many steps, students came nearer to the teacher on held-out training rows.
         return cls(5, (3, 2, 1), (0.65, 0.75), 2.0, 14, 2.0, {"rows": 192, "rounds": 9})
 
 
@@ -66,45 +73,45 @@ def distil_step(depth: int, effort: Effort) -> Step:
 
 
 def prune_step(share: float, effort: Effort) -> Step:
-    """Heads and columns cut on one budget, recovered with the first model as the teacher."""
+    """Heads and neurons pruned under one budget, recovered with the first model as the teacher."""
     return {"step": "prune", "method": "structured", "sparsity": share, "steps": 3, "epochs": effort.recovery,
-            "teacher": True, "augmented": effort.augmented, "learning_rate": 3e-4, "name": f"{share:.0%} cut"}
+            "teacher": True, "augmented": effort.augmented, "learning_rate": 3e-4, "name": f"{share:.0%} pruned"}
 
 
 def first_step(effort: Effort) -> Step:
     """A linear student in front, which answers what it is sure of."""
-    return {"step": "cascade", "first": "linear", "augmented": effort.augmented, "lose_at_most": 1.5,
-            "name": "behind a linear student"}
+    return {"step": "cascade", "first": "linear", "augmented": effort.augmented, "max_errors": 1.5,
+            "name": "with a linear first stage"}
 
 
 def pipelines_of(effort: Effort) -> list[list[Step]]:
-    """What the search tries: depth, then cut, then int8; and each behind a first stage."""
-    found = []
+    """What the search tries: depth, then pruning, then int8; and each with a first stage."""
+    pipelines = []
     for depth in effort.depths:
         start = [distil_step(depth, effort)]
-        found += [[*start, INT8], *([*start, prune_step(share, effort), INT8] for share in effort.shares)]
-    return [*found, *([*steps, first_step(effort)] for steps in found)]
+        pipelines += [[*start, INT8], *([*start, prune_step(share, effort), INT8] for share in effort.shares)]
+    return [*pipelines, *([*steps, first_step(effort)] for steps in pipelines)]
 
 
 def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
     """Structured pruning of more than half of the encoder; zeros, on the clock and in the artefact."""
-    cut = prune(base, task, "structured", 0.52, steps=3, epochs=effort.recovery, teacher=base, learning_rate=2e-4,
-                augmented=effort.augmented)
+    pruned = prune(base, task, "structured", 0.52, steps=3, epochs=effort.recovery, teacher=base, learning_rate=2e-4,
+                   augmented=effort.augmented)
     zeros, pattern = prune(base, task, "magnitude", 0.5), prune(base, task, "2:4")
     tokens = mean_tokens(task, base.encoder)
-    fewer = anatomy(base.module).macs(tokens) / anatomy(cut.module).macs(tokens)
+    fewer = anatomy(base.module).macs(tokens) / anatomy(pruned.module).macs(tokens)
     with tempfile.TemporaryDirectory() as folder:
-        cut.save(Path(folder))
+        pruned.save(Path(folder))
         texts = task.test["text"][:64]
-        same = bool(np.array_equal(load(Path(folder)).predict(texts), cut.predict(texts)))
+        same = bool(np.array_equal(load(Path(folder)).predict(texts), pruned.predict(texts)))
     dense = compressed_bytes(base)
-    result = compared([base, cut, zeros, pattern], task, effort)
-    pruned = result.of(cut)
+    result = compared([base, pruned, zeros, pattern], task, effort)
+    record = result.of(pruned)
     return [at_least("structured pruning: encoder MACs of the baseline over its own", fewer, 2.0, "x"),
-            at_least("structured pruning: throughput, PyTorch fp32", pruned.speedup, 1.6, "x", pruned.speedup_low,
-                     pruned.speedup_high),
-            at_least("structured pruning: accuracy against the baseline", 100 * pruned.accuracy_delta, -1, "points",
-                     100 * pruned.accuracy_delta_low, 100 * pruned.accuracy_delta_high),
+            at_least("structured pruning: throughput, PyTorch fp32", record.speedup, 1.6, "x", record.speedup_low,
+                     record.speedup_high),
+            at_least("structured pruning: accuracy against the baseline", 100 * record.accuracy_delta, -1, "points",
+                     100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high),
             at_least("structured pruning: same logits after save and load (1: yes)", float(same), 1, ""),
             shown("half of the weights zero: artefact, compressed, over the baseline's",
                   compressed_bytes(zeros) / dense, ""),
@@ -121,20 +128,20 @@ def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[
         right = [float((model.predict(task.test["text"][:]).argmax(axis=1) == labels).mean()) for model in pair]
         gains.append(right[0] - right[1])
         print(f"seed {seed}: student {right[0]:.4f}, control {right[1]:.4f}", flush=True)
-    spread = stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)  # paired: student and control share the seed
+    gain, low, high = mean_interval(100 * np.array(gains))  # paired: student and control share the seed
     chosen = build(base, task, [distil_step(2, effort)])
     share = anatomy(chosen.module).parameters() / anatomy(base.module).parameters()
     result = compared([base, chosen], task, effort)
-    taught, teacher = result.of(chosen), result.measurements[0]
-    return [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", 100 * float(np.mean(gains)),
-                  "points", 100 * float(np.mean(gains) - spread), 100 * float(np.mean(gains) + spread)),
+    student, teacher = result.of(chosen), result.measurements[0]
+    return [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", float(gain), "points",
+                  float(low), float(high)),
             at_most("student: its encoder's parameters over the teacher's", share, 0.334, ""),
-            at_least("student: share of the teacher's accuracy", kept(taught, teacher), 0.98, "",
-                     kept_low(taught, teacher), kept_high(taught, teacher)),
+            at_least("student: share of the teacher's accuracy", share_of(student, teacher), 0.98, "",
+                     share_low(student, teacher), share_high(student, teacher)),
             faster(result, chosen, "throughput, PyTorch fp32")]
 
 
-def kept(record: Measurement, reference: Measurement) -> float:
+def share_of(record: Measurement, reference: Measurement) -> float:
     """Share of the reference's accuracy."""
     return record.accuracy / reference.accuracy
 
@@ -146,10 +153,10 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
     apart from each other less well.
     """
     began = time.perf_counter()
-    found = search(base, task, pipelines_of(effort), lose_at_most=1.0, give_up_at=4.0, progress=printed,
+    found = search(base, task, pipelines_of(effort), max_accuracy_loss=1.0, give_up_at=4.0, progress=printed,
                    rows=effort.timing["rows"], rounds=5)
     took = time.perf_counter() - began
-    print(f"given up: {[(len(verdict.steps), round(verdict.accuracy, 3)) for verdict in found.given_up]}")
+    print(f"given up: {[(len(abandoned.steps), round(abandoned.accuracy, 3)) for abandoned in found.given_up]}")
     texts = task.validation["text"][:]
     first = log_softmax(base.predict(texts), axis=1)
     distances = {m.model: divergence(first, log_softmax(build(base, task, m.settings["steps"]).predict(texts), axis=1))
@@ -162,21 +169,21 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
     return [at_most("search over pipelines, finished ones from the ledger: minutes", took / 60, 30, "min")], chosen
 
 
-def nearest(found: Found, distances: Mapping[str, float], staged: bool, cheaper: float) -> list[Step]:
+def nearest(found: SearchResult, distances: Mapping[str, float], staged: bool, cheaper: float) -> list[Step]:
     """Of the pipelines that are so many times cheaper, the nearest to the first model; without one, the cheapest.
 
     Where all of a kind were given up on the way, the most accurate of these: its figures show how far short it falls.
     """
     mine = [m for m in found.measurements if is_staged(m.settings["steps"]) == staged]
     if not mine:
-        given_up = [verdict for verdict in found.given_up if is_staged(verdict.steps) == staged]
-        return list(max(given_up, key=lambda verdict: verdict.accuracy).steps)
+        given_up = [abandoned for abandoned in found.given_up if is_staged(abandoned.steps) == staged]
+        return list(max(given_up, key=lambda abandoned: abandoned.accuracy).steps)
     cheap = [m for m in mine if m.speedup >= cheaper] or [max(mine, key=lambda m: m.speedup)]
     return min(cheap, key=lambda m: distances[m.model]).settings["steps"]
 
 
 def is_staged(steps: Sequence[Step]) -> bool:
-    """Whether a first stage is in front."""
+    """Whether the pipeline ends with a first stage put before the model."""
     return steps[-1]["step"] == "cascade"
 
 
@@ -185,30 +192,30 @@ def divergence(first: np.ndarray, other: np.ndarray) -> float:
     return float((np.exp(first) * (first - other)).sum(axis=1).mean())
 
 
-def kept_low(record: Measurement, reference: Measurement) -> float:
+def share_low(record: Measurement, reference: Measurement) -> float:
     """Lower end of the share, from the paired interval."""
     return 1 + record.accuracy_delta_low / reference.accuracy
 
 
-def kept_high(record: Measurement, reference: Measurement) -> float:
+def share_high(record: Measurement, reference: Measurement) -> float:
     """Upper end of the share, from the paired interval."""
     return 1 + record.accuracy_delta_high / reference.accuracy
 
 
-def stack_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
+def combined_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
     """The search, the two headlines, the peers in the same run, and what each step adds."""
     rows, steps = chosen_steps(base, task, effort)
     single, staged = (build(base, task, chain) for chain in steps)
     peers = [default_optimizers(single), sentence_transformers_recipe(base), openvino_recipe(base, task),
              torch_pruning_recipe(base, task, effort.recovery), model2vec_recipe(base, task)]
     result = compared([base, single, staged, *peers], task, effort)
-    waterfall = stack(base, task, steps[1], **effort.timing)
-    print(waterfall.waterfall().round(3).to_string(index=False))
-    print(waterfall.explanation())
+    gains = cumulative_gains(base, task, steps[1], **effort.timing)
+    print(gains.waterfall().round(3).to_string(index=False))
+    print(gains.explanation())
     return [*headline_rows(result, single.card.name, staged.card.name), *peer_rows(result, peers, staged), *rows,
-            shown("whole stack: measured", waterfall.combined, "x"),
-            shown("whole stack: product of the single gains", waterfall.product, "x"),
-            shown("whole stack: on paper, tokenizing left as it is", waterfall.paper, "x")]
+            shown("all steps together: measured", gains.combined, "x"),
+            shown("all steps together: product of the single gains", gains.product, "x"),
+            shown("all steps together: on paper, tokenizing left as it is", gains.paper, "x")]
 
 
 def headline_rows(result: Comparison, single: str, staged: str) -> list[Row]:
@@ -221,8 +228,8 @@ def headline_rows(result: Comparison, single: str, staged: str) -> list[Row]:
         rows += [at_least(f"{words} ({name}): $ of fp32 eager over its own",
                           reference.usd_per_million / record.usd_per_million, cheaper, "x", record.speedup_low,
                           record.speedup_high),
-                 at_least(f"{words}: share of the baseline's accuracy", kept(record, reference), quality, "",
-                          kept_low(record, reference), kept_high(record, reference))]
+                 at_least(f"{words}: share of the baseline's accuracy", share_of(record, reference), quality, "",
+                          share_low(record, reference), share_high(record, reference))]
     return rows
 
 
@@ -232,8 +239,8 @@ def peer_rows(result: Comparison, peers: Sequence[Model], staged: Model) -> list
     for model in peers:
         record, reference = result.of(model), result.measurements[0]
         rows += [faster(result, model, "throughput"),
-                 shown(f"{model.card.name}: share of the baseline's accuracy", kept(record, reference), "",
-                       kept_low(record, reference), kept_high(record, reference)),
+                 shown(f"{model.card.name}: share of the baseline's accuracy", share_of(record, reference), "",
+                       share_low(record, reference), share_high(record, reference)),
                  at_least(f"ours with a first stage over {model.card.name}: throughput",
                           result.of(staged).speedup / record.speedup, 1.0, "x")]
     return rows
@@ -255,12 +262,12 @@ def faster(result: Comparison, model: Model, what: str) -> Row:
 
 
 def main() -> None:
-    """Prune, distil, search, stack, compare with the peers, print."""
+    """Prune, distil, search, combine, compare with the peers, print."""
     options = arguments(__doc__, PARTS)
     task, effort = task_of(options), Effort.of(options.quick)
     base = baseline(task)
     print(f"{task.name}: {len(task.train):,} training and {len(task.test):,} test rows, {len(task.labels)} labels")
-    work = {"pruning": pruning_rows, "distillation": distillation_rows, "stack": stack_rows}
+    work = {"pruning": pruning_rows, "distillation": distillation_rows, "combined": combined_rows}
     finish([row for part in PARTS if part in options.only for row in work[part](base, task, effort)], options.json)
 
 

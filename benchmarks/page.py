@@ -4,7 +4,6 @@ python -m benchmarks.page [--quick] [--json FILE]
 """
 
 import contextlib
-import shutil
 import socket
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ import nbformat
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from benchmarks.common import Row, arguments, at_most, finish, shown
+from helpers import doctor
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "1_model_optimization.ipynb"
 CLOUD = NOTEBOOK.with_name("5_cloud_distributed.ipynb")
@@ -52,7 +52,7 @@ def endless(report):
 
 app.Panel(endless, {}, [])
 """]
-# One key press on the slider, until the chart shows that it is drawn anew.
+# One key press on the slider, until the chart shows that it is drawn again.
 ANSWER_MS = """([key, wanted]) => new Promise(done => {
     const since = performance.now();
     const panel = document.querySelector(".app-panel:has(.app-chart)");
@@ -63,7 +63,7 @@ ANSWER_MS = """([key, wanted]) => new Promise(done => {
     }).observe(panel, {subtree: true, childList: true, characterData: true});
     panel.querySelector(".noUi-handle").dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
 })"""
-# A choice in the first panel, until the last of its charts is drawn anew; half a second without another ends the look.
+# A choice in the first panel, until the last of its charts is drawn again; half a second without another ends the look.
 CHOICE_MS = """([label, value]) => new Promise(done => {
     const panel = document.querySelector(".app-panel:has(.app-chart)");
     const box = [...panel.querySelectorAll(".widget-dropdown")].find(one => one.textContent.startsWith(label));
@@ -111,9 +111,8 @@ def serving(*module_and_options: str) -> Iterator[str]:
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser that is installed, else Playwright's."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=doctor.chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -180,7 +179,7 @@ def answers_ms(page: Page, steps: int) -> tuple[list[float], list[float]]:
 
 def simulated_hour_row(browser: Browser) -> Row:
     """Notebook 5's panel under each policy: an hour of traffic, simulated four times for the interval."""
-    with serving("helpers.app.server.voila", "--pool=0") as address:
+    with serving("helpers.app.server", "--pool=0") as address:
         page = browser.new_page()
         page.goto(f"{address}voila/render/{CLOUD.name}")
         page.wait_for_selector(CHART, timeout=60_000)
@@ -211,7 +210,7 @@ def opened_rows(browser: Browser, times: int) -> list[Row]:
     path = f"voila/render/{NOTEBOOK.name}"
     rows = []
     for pool, name, target in ((1, "chart on screen, kernel preheated", 2.0), (0, "chart on screen, cold", 4.0)):
-        with serving("helpers.app.server.voila", f"--pool={pool}") as address:
+        with serving("helpers.app.server", f"--pool={pool}") as address:
             first, again, traffic = opening_s(browser, address + path, times, rest_s=12.0 if pool else 2.0)
         rows += [at_most(f"{name}, first visit", statistics.median(first), target, "s", min(first), max(first)),
                  at_most(f"{name}, next visit", statistics.median(again), target, "s", min(again), max(again))]
@@ -226,7 +225,7 @@ def answered_rows(browser: Browser, steps: int) -> list[Row]:
         cells = [nbformat.v4.new_code_cell(source.strip()) for source in CELLS]
         spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=spec), Path(folder) / "answers.ipynb")
-        with serving("helpers.app.server.voila", "--pool=0", f"--notebooks={folder}") as address:
+        with serving("helpers.app.server", "--pool=0", f"--notebooks={folder}") as address:
             page = browser.new_page()
             page.goto(f"{address}voila/render/answers.ipynb")
             page.wait_for_selector(CHART)
@@ -250,9 +249,9 @@ def _in_lab(browser: Browser, address: str, look: Callable[[Page], float]) -> fl
                            "?.connectionStatus === 'connected'", timeout=60_000)
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_selector(CHART, timeout=60_000)
-    found = look(page)
+    result = look(page)
     page.close()
-    return found
+    return result
 
 
 def _wait_for(address: str, seconds: float = 60) -> None:

@@ -12,23 +12,23 @@ from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.model_optimization import quantize
 
-MOST_LOST = 0.01  # of the reference's accuracy
+MAX_LOST = 0.01  # of the reference's accuracy
 
 
 def candidates(base: TorchTextModel, task: Task, quick: bool) -> list[Model]:
     """Every int8 that is looked at, and the same runtimes in fp32, so that the bits' own share shows."""
-    made = [quantize(base, task, "dynamic-int8"), quantize(base, task, "dynamic-int8", streams=2),
-            export(base, "onnxruntime", streams=2), quantize(base, task, "static-int8", "openvino", streams=2)]
+    models = [quantize(base, task, "dynamic-int8"), quantize(base, task, "dynamic-int8", streams=2),
+              export(base, "onnxruntime", streams=2), quantize(base, task, "static-int8", "openvino", streams=2)]
     if not quick:
-        made += [quantize(base, task, "dynamic-int8", per_channel=False), export(base, "onnxruntime"),
-                 export(base, "openvino", streams=2), quantize(base, task, "dynamic-int8", micro_batch=64),
-                 quantize(base, task, "static-int8", streams=2)]
-    return made
+        models += [quantize(base, task, "dynamic-int8", per_channel=False), export(base, "onnxruntime"),
+                   export(base, "openvino", streams=2), quantize(base, task, "dynamic-int8", micro_batch=64),
+                   quantize(base, task, "static-int8", streams=2)]
+    return models
 
 
 def is_as_good(record: Measurement, reference: Measurement) -> bool:
     """At most one percent of the reference's accuracy lost."""
-    return -record.accuracy_delta <= MOST_LOST * reference.accuracy
+    return -record.accuracy_delta <= MAX_LOST * reference.accuracy
 
 
 def rows_of(result: Comparison, recipes: list[str], base_s: tuple[float, float]) -> tuple[list[Row], Measurement]:
@@ -41,12 +41,12 @@ def rows_of(result: Comparison, recipes: list[str], base_s: tuple[float, float])
     rows = [
         at_least("dynamic int8: throughput over PyTorch fp32 eager", dynamic.speedup, 2.0, "x", dynamic.speedup_low,
                  dynamic.speedup_high),
-        at_most("dynamic int8: accuracy lost, relative", lost, MOST_LOST, "",
+        at_most("dynamic int8: accuracy lost, relative", lost, MAX_LOST, "",
                 -dynamic.accuracy_delta_high / reference.accuracy, -dynamic.accuracy_delta_low / reference.accuracy),
         at_most("dynamic int8: artefact over fp32's", dynamic.artefact_bytes / reference.artefact_bytes, 0.28, ""),
         at_least(f"best int8 at the same quality ({best.model})", best.speedup if good else 0.0, 3.0, "x",
                  best.speedup_low, best.speedup_high),
-        at_most("best int8: accuracy lost, relative", -best.accuracy_delta / reference.accuracy, MOST_LOST, "",
+        at_most("best int8: accuracy lost, relative", -best.accuracy_delta / reference.accuracy, MAX_LOST, "",
                 -best.accuracy_delta_high / reference.accuracy, -best.accuracy_delta_low / reference.accuracy),
         shown("baseline: seconds to train (0: it was cached)", base_s[0], "s"),
         at_most("baseline: seconds from the cache", base_s[1], 2.0, "s"),

@@ -41,7 +41,7 @@ class Classifier:
     def __init__(self, folder: str, texts: list[str]) -> None:
         import onnxruntime
 
-        from helpers.lab.training.tokenizer import TextEncoder
+        from helpers.lab.data.tokenizer import TextEncoder
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # one core for each of two replicas
@@ -60,7 +60,7 @@ class Classifier:
         return await asyncio.get_running_loop().run_in_executor(self._server, self._work, number)
 
     def _work(self, number: int) -> float:
-        from helpers.lab.training.tokenizer import pad
+        from helpers.lab.data.tokenizer import pad
 
         began = time.perf_counter()
         start = first_text(number, len(self._texts))
@@ -112,14 +112,14 @@ def deployed(folder: Path, texts: list[str], **options: Any) -> Any:
     """A handle to the deployment, ready."""
     from ray import serve
 
-    made = serve.deployment(Classifier).options(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.5},
-                                                **options)
-    return serve.run(made.bind(str(folder), texts))
+    deployment = serve.deployment(Classifier).options(
+        max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.5}, **options)
+    return serve.run(deployment.bind(str(folder), texts))
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibrated:
-    """What one load told: seconds of work by the messages' beginning, of so many texts, and what routing adds."""
+    """What one load test measured: seconds of work by the messages' beginning, of so many texts, and of routing."""
 
     work: dict[int, np.ndarray]
     texts: int
@@ -145,31 +145,31 @@ class Calibrated:
 
 
 def fixed_rows(handle: Any, texts: int, seconds: float) -> tuple[list[Row], Calibrated]:
-    """Three loads on one replica, measured and simulated; what the first one told."""
+    """Three loads on one replica, measured and simulated; the calibration from the first one."""
     mean_s = float(np.mean(asyncio.run(_serve(handle, poisson(2.0, 15.0, seed=9))).work_s))
-    rows, known = [], None
+    rows, calibration = [], None
     for load in LOADS:
         served = asyncio.run(_serve(handle, poisson(load / mean_s, seconds, seed=int(100 * load))))
-        judged, known = known is not None, known or Calibrated.of(served, texts)
-        rows += _compared(f"one replica, {load:.0%} busy{'' if judged else ' (calibrates)'}", served, Fleet(1), known,
-                          judged=judged)
-    return rows, known
+        judged, calibration = calibration is not None, calibration or Calibrated.of(served, texts)
+        rows += _compared(f"one replica, {load:.0%} busy{'' if judged else ' (calibrates)'}", served, Fleet(1),
+                          calibration, judged=judged)
+    return rows, calibration
 
 
-def scaled_rows(handle: Any, known: Calibrated, seconds: float) -> list[Row]:
+def scaled_rows(handle: Any, calibration: Calibrated, seconds: float) -> list[Row]:
     """A quiet time, a rush for two replicas, and a quiet time, autoscaled by Ray Serve's own policy."""
-    parts = [poisson(load / known.mean_s, seconds, seed=seed) + seed * seconds
+    parts = [poisson(load / calibration.mean_s, seconds, seed=seed) + seed * seconds
              for seed, load in enumerate((0.4, 1.2, 0.4))]
     served = asyncio.run(_serve(handle, np.concatenate(parts)))
     fleet = Fleet(1, ray_serve(**AUTOSCALING), startup_s=_startup_s(served, seconds), max_replicas=2,
                   sample_s=POLLED_S)
-    path = simulate(served.arrivals, known.drawn(len(served.arrivals)), fleet).frame()
+    path = simulate(served.arrivals, calibration.drawn(len(served.arrivals)), fleet).frame()
     simulated = np.interp(served.replicas[:, 0], path["t_s"], path["ready"])
     for at in np.linspace(0, len(served.replicas) - 1, 13).astype(int):
         second, ready = served.replicas[at]
         print(f"  {second:5.0f} s: {ready:.0f} replicas, simulated {simulated[at]:.0f}")
     same = float(np.mean(np.round(simulated) == served.replicas[:, 1]))
-    return [*_compared("autoscaled, a rush", served, fleet, known, judged=True),
+    return [*_compared("autoscaled, a rush", served, fleet, calibration, judged=True),
             shown("autoscaled: share of the time with as many replicas as simulated", same, "")]
 
 
@@ -179,14 +179,14 @@ def _startup_s(served: Served, seconds: float) -> float:
     return max(0.0, float(up[0]) - seconds - AUTOSCALING["upscale_delay_s"]) if len(up) else 0.0
 
 
-def _compared(name: str, served: Served, fleet: Fleet, known: Calibrated, *, judged: bool) -> list[Row]:
+def _compared(name: str, served: Served, fleet: Fleet, calibration: Calibrated, *, judged: bool) -> list[Row]:
     """p50 and p95 with the calibrated work, and with the work that the requests of this load took."""
-    drawn = known.drawn(len(served.arrivals))
+    drawn = calibration.drawn(len(served.arrivals))
     rows = [shown(f"{name}: work of its requests over the calibrated", float(served.work_s.sum() / drawn.sum()), "x")]
     for work, whose in ((drawn, ""), (served.work_s, ", with the work they took")):
-        told = simulate(served.arrivals, work, fleet).latency_s + known.routing_s
+        latency_s = simulate(served.arrivals, work, fleet).latency_s + calibration.routing_s
         for level in (0.5, 0.95):
-            real, simulated = np.quantile(served.latency_s, level), np.nanquantile(told, level)
+            real, simulated = np.quantile(served.latency_s, level), np.nanquantile(latency_s, level)
             text = (f"{name}: p{100 * level:.0f} {1e3 * real:.0f} ms measured, {1e3 * simulated:.0f} simulated{whose}, "
                     "off by")
             off = 100 * abs(simulated / real - 1)
@@ -206,15 +206,15 @@ def main() -> None:
     ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model")
-        rows, known = fixed_rows(deployed(Path(folder) / "model", texts, num_replicas=1), len(texts), seconds)
+        rows, calibration = fixed_rows(deployed(Path(folder) / "model", texts, num_replicas=1), len(texts), seconds)
         serve.delete("default")
         handle = deployed(Path(folder) / "model", texts, autoscaling_config={
             **AUTOSCALING, "min_replicas": 1, "max_replicas": 2, "metrics_interval_s": 1.0})
-        rows += scaled_rows(handle, known, seconds / 2)
+        rows += scaled_rows(handle, calibration, seconds / 2)
     serve.shutdown()
     ray.shutdown()
-    finish([*rows, shown("work of a request, mean", 1e3 * known.mean_s, "ms"),
-            shown("what routing adds", 1e3 * known.routing_s, "ms")], options.json)
+    finish([*rows, shown("work of a request, mean", 1e3 * calibration.mean_s, "ms"),
+            shown("what routing adds", 1e3 * calibration.routing_s, "ms")], options.json)
 
 
 if __name__ == "__main__":

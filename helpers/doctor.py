@@ -21,8 +21,8 @@ from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.paths import home
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # absent where the package is installed as a wheel
-NEEDED_GB = 3.0  # of free memory: a page's kernel, a measurement, and room for the system
-NEEDED_DISK_GB = 1.0
+MIN_FREE_GB = 3.0  # of free memory: a page's kernel, a measurement, and room for the system
+MIN_DISK_GB = 1.0
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -32,12 +32,12 @@ class Check:
 
     name: str
     ok: bool
-    found: str
+    details: str
     cure: str = ""
 
     def line(self) -> str:
         """As it is printed."""
-        return f"[{'ok' if self.ok else 'fail'}] {self.name}: {self.found}{'' if self.ok else f' -> {self.cure}'}"
+        return f"[{'ok' if self.ok else 'fail'}] {self.name}: {self.details}{'' if self.ok else f' -> {self.cure}'}"
 
 
 def packages(requirements: Path = REQUIREMENTS) -> Check:
@@ -81,8 +81,8 @@ def cores() -> Check:
 def memory() -> Check:
     """What is free now, not what is built in."""
     free, total = (value / 1e9 for value in (psutil.virtual_memory().available, psutil.virtual_memory().total))
-    return Check("memory", free >= NEEDED_GB, f"{free:.1f} of {total:.1f} GB free",
-                 f"end other programs or kernels until {NEEDED_GB:g} GB are free")
+    return Check("memory", free >= MIN_FREE_GB, f"{free:.1f} of {total:.1f} GB free",
+                 f"end other programs or kernels until {MIN_FREE_GB:g} GB are free")
 
 
 def gpu() -> Check:
@@ -104,8 +104,8 @@ def weights() -> Check:
 
 
 def ledger() -> Check:
-    """Whether results can be kept, by opening a transaction that writes nothing."""
-    cure = f"free {NEEDED_DISK_GB:g} GB, or set HELPERS_HOME to a folder that you may write in"
+    """Whether results can be saved, by opening a transaction that writes nothing."""
+    cure = f"free {MIN_DISK_GB:g} GB, or set HELPERS_HOME to a folder that you may write in"
     try:
         free = shutil.disk_usage(home()).free / 1e9
         connection = sqlite3.connect(Ledger().path, isolation_level=None)
@@ -114,14 +114,18 @@ def ledger() -> Check:
         connection.close()
     except (InputError, OSError, sqlite3.Error) as error:
         return Check("ledger", False, f"cannot be written ({type(error).__name__})", cure)
-    return Check("ledger", free >= NEEDED_DISK_GB, f"can be written, {free:.0f} GB free", cure)
+    return Check("ledger", free >= MIN_DISK_GB, f"can be written, {free:.0f} GB free", cure)
+
+
+def chromium() -> str | None:
+    """The path of the browser that tests, pictures and benchmarks drive."""
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
 
 
 def browser() -> Check:
     """A Chromium for the tests and pictures, or any browser for the pages."""
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-    if found:
-        return Check("browser", True, Path(found).name)
+    if path := chromium():
+        return Check("browser", True, Path(path).name)
     try:
         return Check("browser", True, f"{webbrowser.get().name}; the browser tests need Chromium")
     except webbrowser.Error:
@@ -132,14 +136,14 @@ CHECKS: tuple[Callable[[], Check], ...] = (packages, instruction_sets, cores, me
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what was found; 1 when something is missing."""
+    """Print the checks; 1 when something is missing."""
     parser = argparse.ArgumentParser(prog="python -m helpers.doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="for programs")
     as_json = parser.parse_args(arguments).json
-    found = [check() for check in CHECKS]
-    print(json.dumps([dataclasses.asdict(check) for check in found]) if as_json
-          else "\n".join(check.line() for check in found))
-    return 0 if all(check.ok for check in found) else 1
+    results = [check() for check in CHECKS]
+    print(json.dumps([dataclasses.asdict(check) for check in results]) if as_json
+          else "\n".join(check.line() for check in results))
+    return 0 if all(check.ok for check in results) else 1
 
 
 if __name__ == "__main__":

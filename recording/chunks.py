@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.page import CHART, chromium, serving
-from helpers.app.server.chunks import LIST, places
+from helpers.app.server.handlers import CHUNKS, places
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # Address on the server -> where Jupyter's data folders have it.
@@ -18,24 +18,24 @@ def listed(address: str) -> str | None:
     for pattern, name in FOLDERS.items():
         if match := re.fullmatch(pattern, urlsplit(address).path):
             names = (name.format(match[1]), f"voila/{name.format(match[1])}")
-            return next((found for found in names if places(found)), None)
+            return next((name for name in names if places(name)), None)
     return None
 
 
 def main() -> None:
     """Open each page once, without the list, and write down what came."""
-    LIST.write_text("")
-    found: dict[str, None] = {}
-    with serving("helpers.app.server.voila", "--pool=0") as address, chromium() as browser:
+    CHUNKS.write_text("")
+    loaded: dict[str, None] = {}
+    with serving("helpers.app.server", "--pool=0") as address, chromium() as browser:
         for notebook in NOTEBOOKS:
             page = browser.new_page()
-            page.on("request", lambda request: found.update({name: None} if (name := listed(request.url)) else {}))
+            page.on("request", lambda request: loaded.update({name: None} if (name := listed(request.url)) else {}))
             page.goto(f"{address}voila/render/{notebook.name}")
             page.wait_for_selector(CHART, timeout=120_000)
             page.wait_for_timeout(2_000)
             page.close()
-    LIST.write_text("".join(f"{name}\n" for name in found))
-    print(f"{len(found)} parts, {sum(places(name)[0].stat().st_size for name in found) / 1e6:.1f} MB")
+    CHUNKS.write_text("".join(f"{name}\n" for name in loaded))
+    print(f"{len(loaded)} parts, {sum(places(name)[0].stat().st_size for name in loaded) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

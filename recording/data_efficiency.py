@@ -6,7 +6,6 @@ import pandas as pd
 
 import helpers
 from helpers.data_efficiency import (
-    against_random,
     augmentation_study,
     check_curve,
     compare_strategies,
@@ -18,11 +17,10 @@ from helpers.data_efficiency import (
     find_duplicates,
     find_label_errors,
     fit_curve,
-    gains_over,
     inject_duplicates,
     labels_to,
     measure_curve,
-    prune_gains,
+    paired_gains,
     prune_study,
     review_curve,
     review_worth,
@@ -36,15 +34,15 @@ KIND = {"tickets": "minilm", "docstrings": "lexical", "digits": "pixels"}
 
 
 def write(name: str, frame: pd.DataFrame) -> None:
-    """Keep a table and show its head."""
+    """Write a table and show its head."""
     write_table(FOLDER / f"4_data_efficiency_{name}.json", frame)
     print(f"\n{name}\n{frame.head(12).round(3).to_string(index=False)}", flush=True)
 
 
 def record_cleaning(task: Task) -> None:
     """Flags on the data as they are, with their texts; and what reviewing is worth where labels were corrupted."""
-    found = find_label_errors(task)
-    write("flags", found.assign(text=[task.train["text"][row] for row in found["row"].tolist()]))
+    flags = find_label_errors(task)
+    write("flags", flags.assign(text=[task.train["text"][row] for row in flags["row"].tolist()]))
     data, worth, quality = features(task), [], []
     for kind in ("uniform", "confusable"):
         curves = pd.concat([review_curve(data, 0.1, kind, seed) for seed in range(SEEDS)])
@@ -61,12 +59,12 @@ def record_selection(name: str, task: Task, budget: int) -> None:
     """All strategies against random, and all scores for pruning."""
     data = features(task, KIND[name])
     runs = compare_strategies(data, budget, budget // 12, seeds=SEEDS)
-    write(f"selection_{name}", against_random(runs))
+    write(f"selection_{name}", paired_gains(runs))
     full = measure_curve(data, [len(data.train_y)], seeds=1)["accuracy"].iloc[0]
     needed = [labels_to(runs, share * full).assign(share=share, accuracy=share * full)
               for share in (0.8, 0.85, 0.9, 0.95)]
     write(f"labels_{name}", pd.concat(needed))
-    write(f"pruning_{name}", prune_gains(prune_study(data, seeds=SEEDS)))
+    write(f"pruning_{name}", paired_gains(prune_study(data, seeds=SEEDS), "method", "keep"))
 
 
 def record_curves() -> None:
@@ -83,7 +81,7 @@ def record_curves() -> None:
 
 
 def record_duplicates(tasks: dict[str, Task]) -> None:
-    """How much is said twice, and how much of what was put in is found."""
+    """How much is duplicated, and how many of the injected copies are found."""
     shares, quality = [], []
     for name, task in tasks.items():
         train, test = list(task.train["text"][:]), list(task.test["text"][:])
@@ -93,8 +91,8 @@ def record_duplicates(tasks: dict[str, Task]) -> None:
                            "test_in_train": crossing["row"].nunique() / len(test)})
         for kind in ("typos", "reorder", "paraphrase"):
             texts, sources = inject_duplicates(train, kind)
-            found = duplicate_quality(find_duplicates(texts), len(train), sources)
-            quality.append({"task": name, "kind": kind, **found})
+            figures = duplicate_quality(find_duplicates(texts), len(train), sources)
+            quality.append({"task": name, "kind": kind, **figures})
     write("duplicates", pd.DataFrame(shares))
     effects = [duplicate_effect(task, features(task, KIND[name])).assign(task=name) for name, task in tasks.items()]
     write("duplicate_effect", pd.concat(effects))
@@ -105,11 +103,11 @@ def record_making(task: Task) -> None:
     """Augmentation and synthesis against the real rows alone, and what a generator gives away."""
     data = features(task)
     runs = augmentation_study(task, data, (48, 120, 240), seeds=SEEDS, copies=1)
-    write("augmentation", gains_over(runs, "none"))
+    write("augmentation", paired_gains(runs, "method", reference="none"))
     parts = []
     for method in ("words", "recombine"):
         runs = synthesis_study(task, data, 120, method, (0.5, 1.0), seeds=3)
-        table = gains_over(runs.rename(columns={"mix": "method"}).assign(labels=120), "real only")
+        table = paired_gains(runs.rename(columns={"mix": "method"}).assign(labels=120), "method", reference="real only")
         parts.append(table.assign(generator=method, kept=runs["kept"].mean(), similarity=runs["similarity"].mean()))
     write("synthesis", pd.concat(parts))
     texts, labels = list(task.train["text"][:]), list(task.train["label"][:])

@@ -75,11 +75,11 @@ def record_cascade(task: Task, models: list[Model], measured: list[Measurement])
         held_out, test = ([stage.predict(split["text"][:]) for stage in stages]
                           for split in (task.validation, task.test))
         labels, truth = (np.asarray(split["label"][:]) for split in (task.validation, task.test))
-        told = {"stages": ", then ".join(steps)}
-        curves.append(curve(test, truth, seconds).assign(**told))
-        chosen.append(guarantees(held_out, labels, test, truth, seconds).assign(**told))
+        label = {"stages": ", then ".join(steps)}
+        curves.append(curve(test, truth, seconds).assign(**label))
+        chosen.append(guarantees(held_out, labels, test, truth, seconds).assign(**label))
         threshold = chosen[-1]["threshold"].iloc[1]
-        drifts.append(under_drift(test, truth, seconds, threshold, hard_rows(test)).assign(**told))
+        drifts.append(under_drift(test, truth, seconds, threshold, hard_rows(test)).assign(**label))
     for part, frames in (("cascade", curves), ("guarantees", chosen), ("drift", drifts)):
         write(part, pd.concat(frames, ignore_index=True))
 

@@ -12,25 +12,26 @@ import torch
 
 import helpers
 from helpers.hardware_codesign import (
-    Ceilings,
-    ceilings_by_threads,
+    BATCHES,
+    batch_times,
     compare_layouts,
     compare_padding,
     compare_runtimes,
     compare_switches,
+    compare_with_load,
     encoder_work,
     graph_levels,
-    grouped,
+    group_layers,
+    layer_roofline,
     make,
-    place,
+    option,
+    peaks_by_threads,
+    recorded_peaks,
     time_grid,
+    tokenize_seconds,
 )
-from helpers.hardware_codesign.batching.batch_sizes import BATCHES, batch_times
-from helpers.hardware_codesign.batching.load_test import load_frame
-from helpers.hardware_codesign.roofline.peaks import recorded_ceilings
-from helpers.hardware_codesign.roofline.time_model import tokenize_seconds
-from helpers.hardware_codesign.runtimes.candidates import option
 from helpers.lab import Task, baseline, compare, load_task, write_recorded, write_table
+from helpers.lab.facts import Peaks
 from helpers.lab.machine import usable_cores
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
@@ -53,21 +54,21 @@ def calls_of(models: dict[str, Model]) -> dict[str, Callable[[np.ndarray, np.nda
     return {name: model._logits for name, model in models.items()}
 
 
-def record_roofline(base: TorchTextModel, task: Task) -> Ceilings:
-    """Ceilings by threads, the model's layers under them, and times over batch and length."""
-    ceilings = recorded_ceilings(keep("ceilings", ceilings_by_threads()))
-    placed = []
+def record_roofline(base: TorchTextModel, task: Task) -> Peaks:
+    """Peaks by threads, the model's layers under their roofline, and times over batch and length."""
+    peaks = recorded_peaks(keep("peaks", peaks_by_threads()))
+    layers = []
     for batch, length in ((1, 16), (8, 64), (16, 256)):
         ids = torch.randint(1, 1000, (batch, length))
-        rows = grouped(place(base.module, (ids, torch.ones_like(ids)), ceilings, rounds=5), ceilings)
-        placed.append(rows.assign(batch=batch, length=length))
-    keep("layers", pd.concat(placed))
+        rows = group_layers(layer_roofline(base.module, (ids, torch.ones_like(ids)), peaks, rounds=5), peaks)
+        layers.append(rows.assign(batch=batch, length=length))
+    keep("layers", pd.concat(layers))
     work = encoder_work(base.module, (16, 64, 256))
     keep("work", work.assign(tokenize_s=tokenize_seconds(base, task.validation["text"][:])))
     shown = (option("pytorch"), option("onnxruntime"), option("onnxruntime", "int8"))
     models = {one.name: make(base, one) for one in shown}
-    keep("times", time_grid(calls_of(models), BATCHES, (16, 32, 64, 128, 256), rounds=2, largest=4096))
-    return ceilings
+    keep("times", time_grid(calls_of(models), BATCHES, (16, 32, 64, 128, 256), rounds=2, max_tokens=4096))
+    return peaks
 
 
 def record_runtimes(base: TorchTextModel, task: Task, texts: list[str]) -> None:
@@ -77,15 +78,15 @@ def record_runtimes(base: TorchTextModel, task: Task, texts: list[str]) -> None:
     keep("switches", compare_switches(base, rounds=4))
 
 
-def record_batching(base: TorchTextModel, task: Task, texts: list[str], ceilings: Ceilings) -> None:
+def record_batching(base: TorchTextModel, task: Task, texts: list[str], peaks: Peaks) -> None:
     """Padding, batch size, processes and threads, and the batcher under load."""
-    keep("padding", compare_padding(base, texts[:64], ceilings, rounds=3))
+    keep("padding", compare_padding(base, texts[:64], peaks, rounds=3))
     quick = make(base, BEST, task)
     times = {base.card.name: batch_times(base, texts, calls=4), quick.card.name: batch_times(quick, texts, calls=10)}
     keep("batches", pd.DataFrame([{"model": name, "batch": batch, "seconds": float(one)}
-                                  for name, own in times.items() for batch, seconds in own.items()
+                                  for name, by_batch in times.items() for batch, seconds in by_batch.items()
                                   for one in seconds]))
-    keep("load", load_frame(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=20))
+    keep("load", compare_with_load(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=20))
     keep("layouts", compare_layouts(make(base, option("onnxruntime", "int8"), task), texts[:64], seconds=1))
 
 
@@ -103,8 +104,8 @@ def record() -> None:
     task = load_task("tickets")
     base = baseline(task)
     texts = task.test["text"][:]
-    ceilings = record_roofline(base, task)
-    record_batching(base, task, texts, ceilings)
+    peaks = record_roofline(base, task)
+    record_batching(base, task, texts, peaks)
     record_runtimes(base, task, texts)
     record_measurements(base, task)
 

@@ -1,4 +1,4 @@
-"""What notebook 1 opens on besides quantization: pruning, distillation, all of it together, a language model.
+"""What notebook 1 opens on: quantization, pruning, distillation, all of it together, a language model.
 
 python -m recording.model_optimization
 """
@@ -7,7 +7,17 @@ from pathlib import Path
 
 import helpers
 from benchmarks.model_optimization import INT8, Effort, distil_step, first_step, prune_step
-from helpers.lab import Comparison, Task, baseline, compare, load_task, write_recorded, write_table
+from helpers.lab import (
+    Comparison,
+    Task,
+    baseline,
+    compare,
+    export,
+    load_task,
+    train_language_model,
+    write_recorded,
+    write_table,
+)
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import printed
@@ -19,30 +29,51 @@ from helpers.model_optimization import (
     distill_static,
     distill_with_control,
     prune,
-    train_language_model,
+    quantize,
 )
 from helpers.model_optimization.pipelines.steps import Step
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 EFFORT = Effort.of(quick=False)
-STUDENT, CUT = distil_step(3, EFFORT), prune_step(0.65, EFFORT)  # the one model that its rule chose
+STUDENT, PRUNED = distil_step(3, EFFORT), prune_step(0.65, EFFORT)  # the one model that its rule chose
 FIRST = first_step(EFFORT)
-STEPS = (STUDENT, CUT, INT8, FIRST)
-OTHER_ORDER = (CUT, STUDENT, INT8, FIRST)
+STEPS = (STUDENT, PRUNED, INT8, FIRST)
+OTHER_ORDER = (PRUNED, STUDENT, INT8, FIRST)
 
 
 def record() -> None:
     """All parts, one after another."""
     task = load_task("tickets")
     base = baseline(task)
+    record_quantization(base, task)
     record_pruning(base, task)
     record_distillation(base, task)
     record_together(base, task)
     record_language()
 
 
+def record_quantization(base: TorchTextModel, task: Task) -> None:
+    """Fewer bits in each runtime, losing candidates included; energy and memory, too."""
+    models = [
+        base,
+        export(base, "onnxruntime"),
+        export(base, "onnxruntime", streams=2),
+        quantize(base, task, "dynamic-int8"),
+        quantize(base, task, "dynamic-int8", per_channel=False),
+        quantize(base, task, "dynamic-int8", reduce_range=True),
+        quantize(base, task, "dynamic-int8", streams=2),
+        quantize(base, task, "static-int8", streams=2),
+        quantize(base, task, "static-int8", "openvino", streams=2),
+        quantize(base, task, "bf16"),
+        *(quantize(base, task, "weight-only", bits=bits) for bits in (4, 2)),
+    ]
+    result = compare(models, task, rows=96, progress=printed)
+    write_recorded(FOLDER / "1_model_optimization.jsonl", list(result.measurements))
+    print(result.frame().round(3).to_string(index=False))
+
+
 def record_pruning(base: TorchTextModel, task: Task) -> None:
-    """Zeros on dense kernels, parts cut at once by either importance, and the cut of the pipeline, recovered."""
+    """Zeros on dense kernels, parts pruned at once by either importance, and the pruning of the pipeline, recovered."""
     models = [
         base,
         prune(base, task, "magnitude", 0.5),
@@ -50,7 +81,7 @@ def record_pruning(base: TorchTextModel, task: Task) -> None:
         *(prune(base, task, "structured", share) for share in (0.25, 0.5, 0.75)),
         prune(base, task, "structured", 0.5, importance="magnitude"),
         prune(base, task, "layers", 0.5),
-        build(base, task, [CUT]),
+        build(base, task, [PRUNED]),
     ]
     _write("pruning", models, task)
 

@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--look", type=Path, help="folder for pictures to look at; the README's are not made then")
     look = parser.parse_args().look
-    with serving("helpers.app.server.voila", "--pool=0") as address, chromium() as browser:
+    with serving("helpers.app.server", "--pool=0") as address, chromium() as browser:
         paths = {notebook.stem: f"voila/render/{notebook.name}" for notebook in sorted(NOTEBOOKS.glob("*.ipynb"))}
         if look:
             look_at(browser, address, {"landing": "", **paths}, look)

@@ -13,14 +13,14 @@ import torch
 
 from benchmarks.peers.recipes import Recipe
 from helpers.lab.data.task import Task
-from helpers.lab.exporting.graph import write_onnx
+from helpers.lab.exporting.graph import onnx_graph
 from helpers.lab.models.model import Card
 from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
 from helpers.lab.training.baselines import mean_tokens
 from helpers.lab.training.fine_tuning import fine_tune
-from helpers.model_optimization.distillation.static_student import principal_components, token_vectors
-from helpers.model_optimization.pruning.encoder_parts import anatomy
+from helpers.model_optimization import anatomy
+from helpers.model_optimization.distillation.word_students import principal_components, token_vectors
 
 
 def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:
@@ -33,7 +33,7 @@ def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:
 
     with tempfile.TemporaryDirectory() as folder:
         plain, target = (Path(folder) / f"{name}.onnx" for name in ("plain", "int8"))
-        write_onnx(model, plain)
+        plain.write_bytes(onnx_graph(model))
         quantize_dynamic(plain, target, per_channel=True, weight_type=QuantType.QInt8,
                          op_types_to_quantize=["MatMul", "Attention", "LSTM", "Gather", "Transpose",
                                                "EmbedLayerNormalization"])
@@ -48,15 +48,15 @@ def default_optimizers(model: OnnxTextModel) -> OnnxTextModel:
     import onnxruntime
 
     card = dataclasses.replace(model.card, name=f"{model.card.name}, ONNX Runtime's own fusions")
-    made = OnnxTextModel(card, model.encoder, model.graph)
+    peer = OnnxTextModel(card, model.encoder, model.graph)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = made.threads_per_stream
-    made.session = onnxruntime.InferenceSession(str(made.graph), options, providers=["CPUExecutionProvider"])
-    return made
+    options.intra_op_num_threads = peer.threads_per_stream
+    peer.session = onnxruntime.InferenceSession(str(peer.graph), options, providers=["CPUExecutionProvider"])
+    return peer
 
 
 def torch_pruning_recipe(model: TorchTextModel, task: Task, epochs: float) -> TorchTextModel:
-    """Torch-Pruning's BERT example: L2 group importance, half of the columns and heads, then fine-tuning."""
+    """Torch-Pruning's BERT example: L2 group importance, half of the neurons and heads, then fine-tuning."""
     import torch_pruning
 
     began = time.perf_counter()
@@ -64,7 +64,7 @@ def torch_pruning_recipe(model: TorchTextModel, task: Task, epochs: float) -> To
     module.encoder.set_attn_implementation("eager")
     structure = anatomy(module)
     heads = {linear: count for layer, count in zip(structure.layers, structure.heads, strict=True)
-             for own in [layer.attention.self] for linear in (own.query, own.key, own.value)}
+             for attention in [layer.attention.self] for linear in (attention.query, attention.key, attention.value)}
     inputs = tuple(torch.ones(1, 8, dtype=torch.int64) for _ in range(2))
     keep = [module.classifier, *(part for layer in structure.layers for part in (layer.attention.output.dense,
                                                                                  layer.output.dense))]
@@ -73,8 +73,9 @@ def torch_pruning_recipe(model: TorchTextModel, task: Task, epochs: float) -> To
         num_heads=heads, prune_num_heads=True, prune_head_dims=False, head_pruning_ratio=0.5, ignored_layers=keep)
     pruner.step()
     for layer in structure.layers:
-        own = layer.attention.self
-        own.num_attention_heads, own.all_head_size = pruner.num_heads[own.query], own.query.out_features
+        attention = layer.attention.self
+        attention.num_attention_heads = pruner.num_heads[attention.query]
+        attention.all_head_size = attention.query.out_features
     module.encoder.set_attn_implementation("sdpa")
     fine_tune(module, model.encoder.encode(task.train["text"][:]), task.train["label"][:], epochs=epochs,
               learning_rate=1e-4)
@@ -107,8 +108,8 @@ class Model2VecPeer:
 def model2vec_recipe(model: TorchTextModel, task: Task) -> Model2VecPeer:
     """Its documents' way: token vectors, 256 principal components, SIF weights by rank, a classifier fitted on top.
 
-    Its `distill` needs an older transformers; the vectors are those of the same teacher, made as it
-    makes them, and its own classes train and answer.
+    Its `distill` needs an older transformers; the vectors are those of the same teacher, computed as it
+    computes them, and its own classes train and answer.
     """
     from model2vec import StaticModel
     from model2vec.train import StaticModelForClassification

@@ -12,7 +12,7 @@ import simpy
 from helpers.cloud_distributed import Fleet
 
 
-def simpy_plain(rate: float, mean_s: float, servers: int, count: int, seed: int) -> float:
+def simpy_fcfs(rate: float, mean_s: float, servers: int, count: int, seed: int) -> float:
     """M/M/c as in SimPy's 'Bank renege' example: a resource, a process for each customer. Returns the mean wait."""
     env, rng, waits = simpy.Environment(), random.Random(seed), []
     counter = simpy.Resource(env, capacity=servers)
@@ -34,7 +34,7 @@ def simpy_plain(rate: float, mean_s: float, servers: int, count: int, seed: int)
     return float(np.mean(waits))
 
 
-def ciw_plain(rate: float, mean_s: float, servers: int, count: int, seed: int) -> float:
+def ciw_fcfs(rate: float, mean_s: float, servers: int, count: int, seed: int) -> float:
     """M/M/c as in Ciw's first tutorial. Returns the mean wait."""
     ciw.seed(seed)
     network = ciw.create_network(arrival_distributions=[ciw.dists.Exponential(rate=rate)],

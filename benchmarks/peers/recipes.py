@@ -1,5 +1,6 @@
 """Each runtime's own documented way to an int8 model, as a peer: no setting of ours."""
 
+import io
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -9,10 +10,10 @@ import numpy as np
 import torch
 
 from helpers.lab.data.task import Task
-from helpers.lab.exporting.graph import openvino_graph, write_onnx
+from helpers.lab.exporting.graph import onnx_graph, openvino_graph
+from helpers.lab.exporting.int8 import calibration_inputs
 from helpers.lab.models.model import TextModel
 from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.tokenizer import pad
 
 
 class Recipe(TextModel):
@@ -40,7 +41,7 @@ def onnxruntime_recipe(model: TorchTextModel) -> Recipe:
 
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, target = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
-        write_onnx(model, plain)
+        plain.write_bytes(onnx_graph(model))
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantize_dynamic(prepared, target)
         artefact = target.read_bytes()
@@ -57,9 +58,8 @@ def openvino_recipe(model: TorchTextModel, task: Task) -> Recipe:
     import openvino
 
     nncf.set_log_level(logging.ERROR)
-    texts = task.train.shuffle(seed=0).select(range(min(300, len(task.train))))["text"][:]
-    rows = [dict(zip(("input_ids", "attention_mask"), pad([ids]), strict=True)) for ids in model.encoder.encode(texts)]
-    graph = nncf.quantize(openvino_graph(model), nncf.Dataset(rows), model_type=nncf.ModelType.TRANSFORMER)
+    rows = nncf.Dataset(calibration_inputs(model, task, 300))
+    graph = nncf.quantize(openvino_graph(model), rows, model_type=nncf.ModelType.TRANSFORMER)
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(graph, Path(folder) / "model.xml")
         artefact = b"".join(path.read_bytes() for path in sorted(Path(folder).iterdir()))
@@ -78,7 +78,6 @@ def pytorch_recipe(model: TorchTextModel) -> Recipe:
     def run(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return module(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
 
-    with tempfile.NamedTemporaryFile() as file:
-        torch.save(module.state_dict(), file.name)
-        artefact = Path(file.name).read_bytes()
-    return Recipe("PyTorch's recipe", model, run, artefact)
+    artefact = io.BytesIO()
+    torch.save(module.state_dict(), artefact)
+    return Recipe("PyTorch's recipe", model, run, artefact.getvalue())

@@ -13,18 +13,17 @@ import lazy_loader
 sys.modules.setdefault("rfc3987_syntax", None)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "text.words": ["guess", "verdict", "check", "headline"],
+    "text.words": ["verdict", "check", "headline", "tiles"],
+    "text.figures": ["change", "cheaper", "finding"],
     "text.tables": ["table"],
-    "jobs.progress_bar": ["progress"],
-    "charts.accuracy_cost": ["chart", "speedups"],
-    "charts.vega": ["svg", "Chart"],
+    "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],
     "panels.exploring": ["Explore"],
-    "jobs.job": ["Job"],
-    "export.records": ["recorded", "recorded_table", "as_csv"],
-    "panels.findings": ["finding"],
-    "jobs.running": ["run"],
-    "charts.series": ["tiles", "replicas_over_time", "latency_over_time", "dollars_a_month", "break_even_chart",
-                      "scaling_chart"],
-    "charts.plots": ["lines", "bars", "dots"],
+    "panels.labelling": ["ReviewPanel", "LabelPanel"],
+    "jobs.job": ["progress", "run"],
+    "records": ["recorded", "recorded_table", "as_csv"],
+    "charts.accuracy_cost": ["chart", "speedups", "speedup_spec"],
+    "charts.plots": ["lines", "bars", "dots", "lines_spec", "bars_spec", "dots_spec"],
+    "charts.series": ["replicas_over_time", "latency_over_time", "dollars_a_month", "break_even_chart",
+                      "scaling_chart", "replicas_spec", "latency_spec"],
 })

@@ -11,19 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.files import read_frame
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
+from helpers.lab.paths import replacing
+from helpers.lab.sweeping import ray_cluster
 
-_READERS = {".csv": functools.partial(pd.read_csv, dtype=str, keep_default_na=False),
-            ".tsv": functools.partial(pd.read_csv, dtype=str, keep_default_na=False, sep="\t"),
-            ".jsonl": functools.partial(pd.read_json, lines=True, dtype=False, convert_dates=False),
-            ".parquet": pd.read_parquet}
 _WRITERS = {".csv": functools.partial(pd.DataFrame.to_csv, index=False),
             ".tsv": functools.partial(pd.DataFrame.to_csv, index=False, sep="\t"),
             ".jsonl": functools.partial(pd.DataFrame.to_json, orient="records", lines=True, force_ascii=False),
             ".parquet": pd.DataFrame.to_parquet}
-
-
 _FAILED = "The prediction failed on a batch: "
 
 
@@ -45,7 +42,7 @@ class FileRun:
 def predict_file(path: str | Path, output: str | Path, make_predict: Callable[[], Callable[[Sequence[str]], Any]], *,
                  text: str = "text", column: str = "prediction", batch_size: int = 64,
                  workers: int | None = None) -> FileRun:
-    """Answer each row of a file once, on several worker processes, and write the file anew with a column more.
+    """Answer each row of a file once, on several worker processes, and write the file again with one more column.
 
     Args:
         path, output: CSV, TSV, JSONL or Parquet, by suffix. The output holds all rows and columns of the input, in
@@ -55,6 +52,14 @@ def predict_file(path: str | Path, output: str | Path, make_predict: Callable[[]
         batch_size: texts a call; also what is done again if a worker dies.
         workers: processes with one CPU each (default: this machine's cores).
 
+    >>> from helpers.cloud_distributed import predict_file
+    >>> from helpers.lab import tfidf_baseline, load_task
+    >>> def make_predict():
+    ...     model = tfidf_baseline(load_task("tickets"))
+    ...     return lambda texts: model.predict(texts).argmax(axis=1)
+    >>> predict_file("messages.csv", "answers.csv", make_predict).rows  # doctest: +SKIP
+    720
+
     A worker that dies is replaced and its batch given to another one. Rows carry their number: that each came back
     exactly once is checked before anything is written.
 
@@ -63,7 +68,10 @@ def predict_file(path: str | Path, output: str | Path, make_predict: Callable[[]
         RuntimeError: rows were lost or doubled after all; nothing was written.
     """
     path, output = Path(path), Path(output)
-    frame = _read(path, text)
+    frame = read_frame(path)
+    if text not in frame:
+        raise InputError(f"{path.name} has no column '{text}'. Its columns: {', '.join(map(str, frame.columns))}. "
+                         "Name the right one with text=.")
     if output.suffix.lower() not in _WRITERS:
         raise InputError(f"{output.name} is no {', '.join(_WRITERS)} file: name the output with one of these suffixes.")
     if column in frame:
@@ -73,42 +81,33 @@ def predict_file(path: str | Path, output: str | Path, make_predict: Callable[[]
         raise InputError(f"batch_size and workers are counted from 1; got {batch_size} and {workers}.")
     started = time.monotonic()
     frame[column] = _answers(frame[text].astype(str).to_numpy(object), make_predict, batch_size, workers)
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    _WRITERS[output.suffix.lower()](frame, unfinished)
-    unfinished.replace(output)
+    with replacing(output) as unfinished:
+        _WRITERS[output.suffix.lower()](frame, unfinished)
     return FileRun(output, len(frame), workers, time.monotonic() - started)
 
 
 def _answers(texts: np.ndarray, make_predict: Callable, batch_size: int, workers: int) -> list[Any]:
     """(n,) answers in the order of the texts."""
-    ray = _ray()
-    started = not ray.is_initialized()
-    if started:
-        ray.init(include_dashboard=False, log_to_driver=False)  # RAY_ADDRESS, where set, is honoured
-    context = ray.data.DataContext.get_current()
-    bars, context.enable_progress_bars = context.enable_progress_bars, False
-    try:
-        answers: list[Any] = [None] * len(texts)
-        times = np.zeros(len(texts), int)
-        for row, answer in _stream(ray, texts, make_predict, batch_size, workers):
-            answers[row] = answer
-            times[row] += 1
-    except ray.exceptions.RayError as error:
-        told = re.search(f"{_FAILED}.*", str(error))  # Ray wraps it in traces and advice
-        raise InputError(told[0] if told else f"Ray gave up: {str(error).strip().splitlines()[0]}") from error
-    finally:
-        context.enable_progress_bars = bars
-        if started:
-            ray.shutdown()
+    answers: list[Any] = [None] * len(texts)
+    times = np.zeros(len(texts), int)
+    with ray_cluster() as ray:
+        try:
+            for row, answer in _stream(texts, make_predict, batch_size, workers):
+                answers[row] = answer
+                times[row] += 1
+        except ray.exceptions.RayError as error:
+            reason = re.search(f"{_FAILED}.*", str(error))  # Ray wraps it in traces and advice
+            raise InputError(reason[0] if reason else f"Ray gave up: {str(error).strip().splitlines()[0]}") from error
     if (times != 1).any():
         raise RuntimeError(f"{int((times == 0).sum())} rows were lost and {int((times > 1).sum())} came back more than "
                            "once. Nothing was written.")
     return answers
 
 
-def _stream(ray: Any, texts: np.ndarray, make_predict: Callable, batch_size: int,
-            workers: int) -> Iterator[tuple[int, Any]]:
+def _stream(texts: np.ndarray, make_predict: Callable, batch_size: int, workers: int) -> Iterator[tuple[int, Any]]:
     """Row numbers and answers as they come, in no order."""
+    import ray.data
+
     failed = _FAILED
 
     class Worker:  # defined here, so that it is sent as code: a cluster need not have this package
@@ -128,34 +127,12 @@ def _stream(ray: Any, texts: np.ndarray, make_predict: Callable, batch_size: int
     # One block a batch: what a dead worker had in hand, and no more, is done again.
     blocks = [pd.DataFrame({"row": np.arange(first, min(first + batch_size, len(texts))),
                             "text": texts[first:first + batch_size]}) for first in range(0, len(texts), batch_size)]
-    answered = ray.data.from_pandas(blocks).map_batches(
-        Worker, batch_size=batch_size, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=workers))
-    for batch in answered.iter_batches(batch_size=None, batch_format="numpy"):
-        yield from zip(batch["row"].tolist(), batch["answer"].tolist(), strict=True)
-
-
-def _ray() -> Any:
+    context = ray.data.DataContext.get_current()
+    bars, context.enable_progress_bars = context.enable_progress_bars, False
     try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise InputError("Batch inference needs Ray, which is not installed: pip install ray==2.60.0.") from None
-    return ray
-
-
-def _read(path: Path, text: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"There is no file {path.name} in {path.parent.name or 'this folder'}.")
-    if path.suffix.lower() not in _READERS:
-        raise InputError(f"{path.name} is no {', '.join(_READERS)} file.")
-    try:
-        frame = _READERS[path.suffix.lower()](path)
-    except (OSError, ValueError) as error:  # pandas' parser errors and bad encodings are ValueErrors
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"{path.name} cannot be read as {path.suffix[1:].upper()}: {reason}.") from None
-    if frame.empty:
-        raise InputError(f"{path.name} has no rows.")
-    if text not in frame:
-        raise InputError(f"{path.name} has no column '{text}'. Its columns: {', '.join(map(str, frame.columns))}. "
-                         "Name the right one with text=.")
-    return frame
+        answered = ray.data.from_pandas(blocks).map_batches(
+            Worker, batch_size=batch_size, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=workers))
+        for batch in answered.iter_batches(batch_size=None, batch_format="numpy"):
+            yield from zip(batch["row"].tolist(), batch["answer"].tolist(), strict=True)
+    finally:
+        context.enable_progress_bars = bars

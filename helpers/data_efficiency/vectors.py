@@ -1,30 +1,31 @@
-"""Rows as vectors, computed once and kept on disk: what makes the experiments of this strategy cheap."""
+"""Rows as vectors, computed once and cached on disk: what makes the experiments of this strategy cheap."""
 
 import dataclasses
 import functools
 import hashlib
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
+from helpers.data_efficiency.options import FEATURES
+from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.paths import cache, set_aside
+from helpers.lab.paths import cache
 from helpers.lab.training.weights import MINILM, find_weights
 
-KINDS = ("minilm", "lexical", "pixels")
 LEXICAL_WIDTH = 256
-BATCH = 32
 _VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """A task as arrays: (n, d) float32 rows of length 1, memory-mapped, and (n,) int64 labels, for each split."""
+    """A task as arrays: for each split (n, d) float32 rows of length 1 and (n,) int64 labels.
+
+    Rows that come from the cache are memory-mapped.
+    """
 
     task: str
     labels: tuple[str, ...]
@@ -46,36 +47,40 @@ def features(task: Task, kind: str = "minilm") -> Features:
 
     Raises:
         InputError: unknown kind, or one that does not fit the task.
+
+    >>> from helpers.data_efficiency import features
+    >>> from helpers.lab import load_task
+    >>> features(load_task("digits"), "pixels").train.shape
+    (1212, 64)
     """
-    if kind not in KINDS or (task.input == "image") != (kind == "pixels"):
+    if kind not in FEATURES or (task.input == "image") != (kind == "pixels"):
         fitting = ["pixels"] if task.input == "image" else ["minilm", "lexical"]
         raise InputError(f"The task '{task.name}' cannot be turned into features of the kind '{kind}'. "
                          f"For it there are: {', '.join(fitting)}.")
     splits = {"train": task.train, "validation": task.validation, "test": task.test}
     inputs = {name: split[task.input][:] for name, split in splits.items()}
-    key = f"{task.digest}-{kind}-{_VERSION}"
     if kind == "minilm":
-        made = {name: embed(rows) for name, rows in inputs.items()}
+        x = {name: embed(rows) for name, rows in inputs.items()}
     elif kind == "lexical":
-        made = _kept_together(key, inputs, lambda: _lexical(inputs))
+        x = _cached_arrays(f"{task.digest}-{kind}-{_VERSION}", lambda: _lexical(inputs))
     else:
-        made = {name: unit(np.asarray(rows, np.float32).reshape(len(rows), -1)) for name, rows in inputs.items()}
+        x = {name: unit(np.asarray(rows, np.float32).reshape(len(rows), -1)) for name, rows in inputs.items()}
     y = {name: np.asarray(split["label"][:], np.int64) for name, split in splits.items()}
-    return Features(task.name, task.labels, kind, made["train"], y["train"], made["validation"], y["validation"],
-                    made["test"], y["test"])
+    return Features(task.name, task.labels, kind, x["train"], y["train"], x["validation"], y["validation"], x["test"],
+                    y["test"])
 
 
-def embed(texts: Sequence[str], keep: bool = True) -> np.ndarray:
+def embed(texts: Sequence[str], use_cache: bool = True) -> np.ndarray:
     """(n, 384) float32: the frozen MiniLM's mean token vectors, of length 1.
 
     Args:
-        keep: write them to the disk, from where a second call with the same texts maps them; else compute them
+        use_cache: write them to the disk, from where a second call with the same texts maps them; else compute them
             here, for texts that come once and whose cost is counted.
     """
-    if not keep:
+    if not use_cache:
         return _minilm(texts)
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:24]
-    return _kept(cache("embeddings", f"minilm-{digest}-{_VERSION}.npy"), lambda: _minilm(texts))
+    return _cached_arrays(f"minilm-{digest}-{_VERSION}", lambda: {"rows": _minilm(texts)})["rows"]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -84,36 +89,17 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array of a file, which appears whole; a second process waits for the first one's.
+def _cached_arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays in the cache entry `name`, a folder with a file for each; read back, they are memory-mapped."""
+    def read(folder: Path) -> dict[str, np.ndarray]:
+        return {path.stem: np.load(path, mmap_mode="r") for path in folder.iterdir()}
 
-    A damaged file is set aside, said, and made again.
-    """
-    with FileLock(f"{path}.lock"):
-        if path.exists():
-            try:
-                return np.load(path, mmap_mode="r")
-            except (ValueError, EOFError, OSError):
-                aside = set_aside(path)
-                warnings.warn(f"Cached vectors could not be read and were set aside as {aside.name}; they are "
-                              "computed again.", stacklevel=4)
-        unfinished = path.with_suffix(".unfinished.npy")
-        np.save(unfinished, make())
-        unfinished.rename(path)
-    return np.load(path, mmap_mode="r")
+    def write(arrays: dict[str, np.ndarray], folder: Path) -> None:
+        folder.mkdir()
+        for key, array in arrays.items():
+            np.save(folder / f"{key}.npy", array)
 
-
-def _kept_together(key: str, inputs: dict[str, list[str]],
-                   make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays that are made at once and kept one file each."""
-    made: dict[str, np.ndarray] = {}
-
-    def part(name: str) -> np.ndarray:
-        if not made:
-            made.update(make())
-        return made[name]
-
-    return {name: _kept(cache("embeddings", f"{key}-{name}.npy"), lambda name=name: part(name)) for name in inputs}
+    return cached(cache("embeddings", name), make, read=read, write=write)
 
 
 def _lexical(inputs: dict[str, list[str]]) -> dict[str, np.ndarray]:
@@ -137,8 +123,8 @@ def _encoder() -> tuple[Any, Any]:
     from transformers import AutoModel
     from transformers.utils import logging
 
+    from helpers.lab.data.tokenizer import TextEncoder
     from helpers.lab.models.torch import MeanPoolClassifier, device
-    from helpers.lab.training.tokenizer import TextEncoder
 
     logging.disable_progress_bar()
     weights = find_weights(MINILM)
@@ -147,18 +133,7 @@ def _encoder() -> tuple[Any, Any]:
 
 
 def _minilm(texts: Sequence[str]) -> np.ndarray:
-    import torch
-
-    from helpers.lab.models.torch import device
-    from helpers.lab.training.tokenizer import pad
+    from helpers.lab.training.heads import embed_rows
 
     encoder, network = _encoder()
-    rows = encoder.encode(texts)
-    means = np.zeros((len(rows), network.config.hidden_size), np.float32)
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    with torch.inference_mode():
-        for start in range(0, len(order), BATCH):
-            part = order[start:start + BATCH]
-            ids, mask = (torch.from_numpy(array).to(device()) for array in pad([rows[row] for row in part]))
-            means[part] = network.embed(ids, mask).cpu().numpy()
-    return unit(means)
+    return unit(embed_rows(network, encoder.encode(texts)))

@@ -1,18 +1,31 @@
-"""Where this project keeps what it makes on a user's machine."""
+"""Where this project writes on a user's machine, and how."""
 
+import contextlib
 import os
+import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
+
+from helpers.lab.errors import InputError
 
 
 def home() -> Path:
     """The folder for the ledger, cached models and harvested data.
 
     `HELPERS_HOME` overrides the platform's user data folder (tests and shared servers do).
+
+    Raises:
+        InputError: the folder cannot be created.
     """
     path = Path(os.environ.get("HELPERS_HOME") or platformdirs.user_data_path("compute-smarter"))
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {path} cannot be created ({error.strerror}). Set HELPERS_HOME to a folder that "
+                         "you may write to.") from error
     return path
 
 
@@ -23,10 +36,51 @@ def cache(*parts: str) -> Path:
     return path
 
 
-def set_aside(path: Path) -> Path:
+def quarantine(path: Path) -> Path:
     """Rename a damaged file or folder to a free `.damaged-N` name beside it and return that."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while (quarantined := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    path.rename(aside)
-    return aside
+    path.rename(quarantined)
+    return quarantined
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, locked: bool = False) -> Iterator[Path]:
+    """Write a file or a folder whole or not at all: `with replacing(path) as unfinished: frame.to_csv(unfinished)`.
+
+    What is written to `unfinished`, a path beside `path` with the same suffix, is renamed to `path` at the end, or
+    removed after an exception.
+
+    Args:
+        locked: whoever writes `path` holds a lock, so that what a killed process left unfinished can be removed.
+    """
+    unfinished = path.with_name(f".unfinished-{'' if locked else uuid.uuid4().hex}-{path.name}")
+    _remove(unfinished)
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        _remove(unfinished)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a small file whole or not at all; its folder is created, text is written as UTF-8.
+
+    Raises:
+        InputError: a full disk or a folder that cannot be written; what the file held before is unchanged.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written ({error.strerror}). Free some disk space, or check who may "
+                         f"write to {path.parent}.") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

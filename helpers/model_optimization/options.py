@@ -1,4 +1,6 @@
-"""What can be quantized how. No torch is imported here, so that a page's controls can list it."""
+"""What can be done to a model here. No torch is imported, so that a page's controls can list it."""
+
+STRATEGY = "model optimization"
 
 # scheme -> the runtimes that have it, the first by default
 SCHEMES = {
@@ -7,4 +9,17 @@ SCHEMES = {
     "dynamic-int8": ("onnxruntime",),
     "static-int8": ("onnxruntime", "openvino"),
     "weight-only": ("pytorch",),
+}
+
+BITS = (2, 3, 4, 5, 6, 7, 8)  # of weights that are stored in few bits
+
+# pruning method -> what `sparsity` is a share of
+METHODS = {
+    "magnitude": "weights of the encoder's layers",
+    "2:4": "weights of the encoder's layers (any N:M; the share follows from it)",
+    "structured": "multiply-accumulates of the encoder's layers: heads and intermediate neurons, one budget",
+    "heads": "multiply-accumulates of the attention",
+    "neurons": "multiply-accumulates of the feed-forward parts",
+    "layers": "layers",
+    "width": "dimensions of the residual stream",
 }

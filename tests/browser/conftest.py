@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from servers import free_port, serving
 from watching import watched
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from helpers import doctor
+
+CHROMIUM = doctor.chromium()
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +52,7 @@ def start_voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     with contextlib.ExitStack() as stack:
         def started(folder: Path, *options: str) -> str:
             port = free_port()
-            command = ["-m", "helpers.app.server.voila", "--port", str(port), "--no-browser",
+            command = ["-m", "helpers.app.server", "--port", str(port), "--no-browser",
                        "--notebooks", str(folder)]
             log = tmp_path_factory.mktemp("voila") / "log"
             stack.enter_context(serving([*command, *options], log, port, tmp_path_factory.mktemp("home")))

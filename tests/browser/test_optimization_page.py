@@ -44,7 +44,7 @@ def open_part(page: Page, name: str) -> Locator:
     return panel
 
 
-def control(panel: Locator, name: str) -> Locator:
+def control(panel: Locator, name: str | re.Pattern) -> Locator:
     return panel.locator(".widget-dropdown", has_text=name).locator("select")
 
 
@@ -56,8 +56,8 @@ def test_the_first_sentence_is_about_everything_together(page):
 
 
 @pytest.mark.parametrize(("part", "shown", "setting"), [
-    ("Pruning", "weights zeroed", "What is cut"), ("Distillation", "not taught", "Temperature"),
-    ("Together", "behind a linear student", "Points of accuracy to lose at most")])
+    ("Pruning", "weights zeroed", "Granularity"), ("Distillation", "labels only", "Temperature"),
+    ("Together", "with a linear first stage", "Points of accuracy to lose at most")])
 def test_each_part_opens_on_recorded_results(page, part, shown, setting):
     panel = open_part(page, part)
     cells = panel.locator("tbody td:last-child")
@@ -93,17 +93,18 @@ def test_a_control_that_does_not_apply_says_why_and_cannot_be_moved(page):
     expect(control(quantization, "Worst layers kept in float")).to_be_disabled()
 
     pruning = open_part(page, "Pruning")
-    expect(control(pruning, "Share held")).to_be_disabled()
-    control(pruning, "What is cut").select_option("2:4")
-    expect(control(pruning, "Share cut").locator("option")).to_have_text([re.compile(r"half,\sby")])
-    expect(control(pruning, "Ranked by")).to_be_disabled()
+    expect(control(pruning, "Sparsity scope")).to_be_disabled()
+    control(pruning, "Granularity").select_option("2:4")
+    sparsity = control(pruning, re.compile(r"Sparsity(?!\sscope)"))
+    expect(sparsity.locator("option")).to_have_text([re.compile(r"half,\sby")])
+    expect(control(pruning, "Importance")).to_be_disabled()
 
 
 def test_pruning_is_measured_here(page):
     panel = open_part(page, "Pruning")
-    control(panel, "What is cut").select_option("layers")
-    control(panel, "passes over the training rows").select_option("0")
+    control(panel, "Granularity").select_option("layers")
+    control(panel, "Recovery: epochs").select_option("0")
     panel.get_by_role("button", name=MEASURE).click()
     expect(panel.locator(".app-status")).to_contain_text("Measured on this machine just now", timeout=240_000)
     expect(panel.locator("tbody tr", has_text="measured")).to_have_count(2)
-    expect(panel.locator("tbody tr", has_text="50% of layers cut")).to_have_count(1)
+    expect(panel.locator("tbody tr", has_text="50% of layers pruned")).to_have_count(1)

@@ -8,7 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imp
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, and tests run side by side
 
 import pytest
-from tiny_models import make_tiny_model
+from tiny_models import make_narrow_encoder, make_tiny_model
 
 WORDS = {
     "animals": ["cat", "dog", "horse", "sparrow", "whale", "beetle", "goat", "salmon"],
@@ -63,6 +63,12 @@ def tiny_task(tmp_path_factory):
 def tiny_model(tiny_task):
     """See make_tiny_model. Shared: tests leave it as it is."""
     return make_tiny_model(tiny_task)
+
+
+@pytest.fixture(scope="session")
+def narrow_encoder(tmp_path_factory):
+    """See make_narrow_encoder. Its name is 'narrow-encoder'."""
+    return make_narrow_encoder(tmp_path_factory.mktemp("encoder") / "narrow-encoder")
 
 
 @pytest.fixture(scope="session")

@@ -3,18 +3,18 @@
 import pytest
 
 from benchmarks.model_optimization import nearest
-from helpers.model_optimization.pipelines.searching import Found, Verdict
+from helpers.model_optimization.pipelines.searching import Abandoned, SearchResult
 
-ONE, SHORT, BEHIND = [{"step": "prune"}], [{"step": "distill"}], [{"step": "distill"}, {"step": "cascade"}]
+ONE, SHORT, STAGED = [{"step": "prune"}], [{"step": "distill"}], [{"step": "distill"}, {"step": "cascade"}]
 
 
 @pytest.fixture
-def found(new_measurement) -> Found:
+def found(new_measurement) -> SearchResult:
     """Two single models, 16 and 20 times cheaper, and two pipelines with a first stage that were given up."""
     records = (new_measurement(model="one", speedup=16.0, settings={"steps": ONE}),
                new_measurement(model="short", speedup=20.0, settings={"steps": SHORT}))
-    worse = Verdict(({"step": "prune"}, {"step": "cascade"}), 0.40, 1)
-    return Found(0.9, records, (), (worse, Verdict(tuple(BEHIND), 0.45, 1)))
+    worse = Abandoned(({"step": "prune"}, {"step": "cascade"}), 0.40, 1)
+    return SearchResult(0.9, records, (), (worse, Abandoned(tuple(STAGED), 0.45, 1)))
 
 
 @pytest.mark.parametrize(("cheaper", "steps"), [(15, ONE), (18, SHORT), (40, SHORT)])
@@ -23,4 +23,4 @@ def test_the_nearest_of_those_cheap_enough_else_the_cheapest(found, cheaper, ste
 
 
 def test_where_all_were_given_up_the_most_accurate_of_them_goes_to_the_test_rows(found):
-    assert nearest(found, {"one": 0.1, "short": 0.2}, staged=True, cheaper=40) == BEHIND
+    assert nearest(found, {"one": 0.1, "short": 0.2}, staged=True, cheaper=40) == STAGED

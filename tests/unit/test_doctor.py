@@ -37,15 +37,15 @@ def test_a_line_says_ok_or_the_cure():
 def test_wrong_and_missing_packages_are_named(tmp_path):
     file = tmp_path / "requirements.txt"
     file.write_text(f"# comment\npytest=={pytest.__version__}  # reason\nno-such-package==1.0\nruff==0.0.1\n-e .\n")
-    found = doctor.packages(file)
-    assert not found.ok
-    assert "no-such-package is missing" in found.found
-    assert "instead of 0.0.1" in found.found
-    assert "pytest" not in found.found
+    result = doctor.packages(file)
+    assert not result.ok
+    assert "no-such-package is missing" in result.details
+    assert "instead of 0.0.1" in result.details
+    assert "pytest" not in result.details
 
 
 def test_the_installed_packages_are_those_of_the_requirements():
-    assert doctor.packages().ok, doctor.packages().found
+    assert doctor.packages().ok, doctor.packages().details
 
 
 def test_presence_is_enough_where_there_are_no_pins(tmp_path):
@@ -55,9 +55,9 @@ def test_presence_is_enough_where_there_are_no_pins(tmp_path):
 def test_a_ledger_in_a_place_that_cannot_be_written_fails(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "file" / "below"))
-    found = doctor.ledger()
-    assert not found.ok
-    assert "HELPERS_HOME" in found.cure
+    result = doctor.ledger()
+    assert not result.ok
+    assert "HELPERS_HOME" in result.cure
 
 
 def test_the_ledger_is_left_as_it_was(clean_home):
@@ -76,7 +76,7 @@ def test_damaged_weights_fail(tmp_path, monkeypatch):
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(source / name, package)
     (package / "model.safetensors").write_bytes(b"damaged")
-    code = "from helpers import doctor; check = doctor.weights(); print(check.ok, check.found)"
+    code = "from helpers import doctor; check = doctor.weights(); print(check.ok, check.details)"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={
         **os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "HF_HOME": str(tmp_path / "hub")}).stdout
     assert said.startswith("False The MiniLM weights found have SHA-256")

@@ -1,6 +1,7 @@
 """Altair charts that draw with no network, share one Vega on a page, and follow its light or dark theme."""
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import anywidget
 import traitlets
 from altair.utils.schemapi import debug_mode
 
-from helpers.app.charts.bundle import FILE
+from helpers.app.charts import VEGA_BUNDLE
 
 _STATIC = Path(__file__).parents[1] / "static"
+SVG_WIDTH = 720  # pixels of a chart in a file
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 REFERENCE_GREY = "#888888"  # stands out equally from a white and from a dark page
-# Okabe and Ito's colours, told apart by the colour-blind; yellow and black are left out: one theme hides them.
+# Okabe and Ito's colours, which the colour-blind can tell apart; yellow and black are left out: one theme hides them.
 STRATEGY_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 
@@ -37,7 +39,7 @@ def theme(dark: bool = False) -> dict[str, Any]:
                    "layout": {"bottom": {"anchor": "start", "direction": "vertical", "margin": 8}}},
         "text": {"color": text, "fill": text, "font": FONT, "fontSize": 12},
         "rule": {"color": faint}, "tick": {"color": text}, "point": {"size": 150, "strokeWidth": 2},
-        "style": {"told": {"stroke": text}, "one": {"stroke": faint, "strokeWidth": 1}},
+        "style": {"expected": {"stroke": text}, "no-gain": {"stroke": faint, "strokeWidth": 1}},
         "range": {"category": list(STRATEGY_COLOURS)},
     }
 
@@ -52,13 +54,13 @@ class VegaRuntime(anywidget.AnyWidget):
 @functools.cache
 def runtime() -> VegaRuntime:
     """The one runtime of this kernel."""
-    return VegaRuntime(packed=FILE.read_bytes())
+    return VegaRuntime(packed=VEGA_BUNDLE.read_bytes())
 
 
 class Chart(anywidget.AnyWidget):
     """An Altair chart on the page. Give it another with `chart.show(new)`: the page keeps its place.
 
-    Not `alt.JupyterChart`: that one embeds each drawing anew, and waits for the kernel in between. This one keeps the
+    Not `alt.JupyterChart`: that one embeds each drawing again, and waits for the kernel in between. This one caches the
     drawings that were on the page, so that going back to a setting shows its chart at once.
     """
 
@@ -73,9 +75,9 @@ class Chart(anywidget.AnyWidget):
     _runtime = traitlets.Unicode().tag(sync=True)
     _themes = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, chart: alt.TopLevelMixin | Mapping[str, Any], **kwargs: Any):
+    def __init__(self, chart: alt.TopLevelMixin | Mapping[str, Any]):
         super().__init__(spec=spec_of(chart), _runtime="IPY_MODEL_" + runtime().model_id,
-                         _themes={"light": theme(), "dark": theme(dark=True)}, **kwargs)
+                         _themes={"light": theme(), "dark": theme(dark=True)})
         self.layout.width = "100%"
 
     def show(self, chart: alt.TopLevelMixin | Mapping[str, Any]) -> None:
@@ -92,15 +94,16 @@ def spec_of(chart: alt.TopLevelMixin | Mapping[str, Any]) -> dict[str, Any]:
     return dict(chart) if isinstance(chart, Mapping) else chart.to_dict(validate=False)
 
 
-def svg(chart: Chart | alt.TopLevelMixin, width: int = 720) -> str:
+def svg(chart: Chart | alt.TopLevelMixin) -> str:
     """The chart as SVG in the light theme, for a file that is sent on."""
     import vl_convert
 
     spec = chart.spec if isinstance(chart, Chart) else chart.to_dict()
     if spec.get("width") == "container":
-        spec = {**spec, "width": width}
-    return vl_convert.vegalite_to_svg(spec, vl_version=_minor(), config=theme())
+        spec = {**spec, "width": SVG_WIDTH}
+    return vl_convert.vegalite_to_svg(spec, vl_version=minor_version(), config=theme())
 
 
-def _minor() -> str:
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+def minor_version() -> str:
+    """Of the Vega-Lite that Altair writes for, such as 6.1."""
+    return re.match(r"v(\d+\.\d+)", alt.SCHEMA_VERSION)[1]

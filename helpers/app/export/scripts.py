@@ -76,8 +76,8 @@ class _Script:
             same = name == value.__name__
             self.imports.add(f"import {name}" if same else f"import {value.__name__} as {name}")
         elif isinstance(value, types.FunctionType) and value.__module__ == "__main__":
-            if (own := self.function(value)) != name:
-                self._parts[name] = f"{name} = {own}"
+            if (original := self.function(value)) != name:
+                self._parts[name] = f"{name} = {original}"
         elif importable(value):
             same = name == value.__name__
             self.imports.add(f"from {value.__module__} import {value.__name__}{'' if same else f' as {name}'}")

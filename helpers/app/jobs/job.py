@@ -1,31 +1,60 @@
-"""One long computation at a time, in another process: the page stays alive and Cancel always works."""
+"""Long computations: as a page's job in another process, in a cell with a bar, or in a script with lines."""
 
+import html
+import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
+import ipywidgets
 import traitlets
+from IPython.display import display
 
 from helpers.app.jobs.processes import Gone, Worker
+from helpers.app.records import listed, replaced
+from helpers.app.text.figures import seconds
 from helpers.app.text.problems import logged, sentence
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.progress import Progress
 
 STATES = ("idle", "waiting", "running", "cancelled", "failed", "done")
 BUSY = ("waiting", "running")
+EVERY_S = 0.1  # more messages than ten a second only slow the work down
 _turn = threading.Lock()  # one job at a time in this kernel
 _warm: list[Worker] = []  # the worker that the next job will use
 
 
+class TimeLeft:
+    """Seconds left, by how fast the work went since its first report; None while that is not known.
+
+    Waiting in the queue of the machine does not count: it says nothing about the speed.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def __call__(self, fraction: float | None) -> float | None:
+        """After this fraction of the work; None says that it waits."""
+        if fraction is None:
+            return None
+        now = time.monotonic()
+        if self._since is None:
+            self._since, self._first = now, fraction
+        passed, done = now - self._since, fraction - self._first
+        return passed / done * (1 - fraction) if done > 0.02 and passed > 0.5 else None
+
+
 class Job(traitlets.HasTraits):
-    """Runs `compute(report, **settings)` in a worker process and follows it by traits.
+    """Runs `compute(report, **settings)` in a worker process, one at a time, and follows it by traits.
 
     `report(fraction, message)` tells how far it is; a fraction of None means that it waits for
     its turn on the machine. `report.partial(result)` appends to `partials`. What compute returns
     becomes `result`. Observers are called from the thread that follows the worker.
 
-    The process is kept for the next job, since importing libraries takes longer than most jobs.
+    The process stays for the next job, since importing libraries takes longer than most jobs.
     It is ended, with all its children, by `cancel()` and at the kernel's exit.
     """
 
@@ -44,7 +73,6 @@ class Job(traitlets.HasTraits):
         self._ended = threading.Event()
         self._ended.set()
         self._change = threading.RLock()
-        self._since: float | None = None
 
     def start(self, **settings: Any) -> None:
         """Begin, and return at once.
@@ -61,7 +89,7 @@ class Job(traitlets.HasTraits):
             raise InputError("A measurement is already running in this session: wait for it or cancel it first.")
         try:
             self._ended.clear()
-            self._since = None
+            self._time_left = TimeLeft()
             with self.hold_trait_notifications():
                 self.progress, self.message, self.seconds_left = 0.0, "starting", None
                 self.partials, self.result, self.error = [], None, ""
@@ -116,8 +144,8 @@ class Job(traitlets.HasTraits):
             self._end("cancelled", message="cancelled")
         else:
             _warm.append(worker)
-            told, trace = content
-            self._end("failed", error=told if kind == "refused" else logged(told, trace))
+            what, trace = content
+            self._end("failed", error=what if kind == "refused" else logged(what, trace))
 
     def _report(self, fraction: float | None, message: str) -> None:
         with self.hold_trait_notifications():
@@ -127,11 +155,7 @@ class Job(traitlets.HasTraits):
                 return
             self.state = "running"
             self.progress = min(1.0, max(0.0, fraction))
-            now = time.monotonic()
-            if self._since is None:  # waiting in the queue says nothing about the speed
-                self._since, self._first = now, self.progress
-            gone, made = now - self._since, self.progress - self._first
-            self.seconds_left = gone / made * (1 - self.progress) if made > 0.02 and gone > 0.5 else None
+            self.seconds_left = self._time_left(self.progress)
 
     def _end(self, state: str, **traits: Any) -> None:
         self._worker = None
@@ -151,3 +175,57 @@ def _worker() -> Worker:
         if (worker := _warm.pop()).alive:
             return worker
     return Worker()
+
+
+def progress(label: str) -> Progress:
+    """Show a bar under the cell, and return what long functions report to; the kernel's stop button is the way out.
+
+    >>> from helpers import app
+    >>> report = app.progress("Simulating")  # doctest: +SKIP
+    >>> report(0.5, "hour 12 of 24")  # doctest: +SKIP
+    """
+    bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "min(100%, 480px)"})
+    text = ipywidgets.HTML(f"{html.escape(label)}: starting")
+    display(ipywidgets.VBox([bar, text]))
+    time_left, last = TimeLeft(), 0.0
+
+    def report(fraction: float | None, message: str) -> None:
+        nonlocal last
+        left, now = time_left(fraction), time.monotonic()
+        if now - last < EVERY_S and fraction != 1.0:
+            return
+        last = now
+        bar.value = fraction or 0.0
+        rest = f", about {seconds(left)} left" if left else ""
+        text.value = f"{html.escape(label)}: {html.escape(message)}{rest}"
+
+    return Progress(report)
+
+
+def run(compute: Callable[..., Any], **settings: Any) -> list[Measurement]:
+    """The records that `compute(report, **settings)` gives, partial ones included; the first is the reference.
+
+    It computes in this process, as a script does, with its progress on the terminal.
+    """
+    report = _Printed()
+    result = compute(report, **settings)
+    return replaced(report.partials, listed([] if result is None else result))
+
+
+class _Printed(Progress):
+    """The `report` of a computation that nobody watches on a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.partials: list[Measurement] = []
+        self._last = ""
+
+    def __call__(self, fraction: float | None, message: str = "") -> None:
+        if message != self._last:
+            done = "waiting" if fraction is None else f"{fraction:4.0%}"
+            print(f"{done} {message}", file=sys.stderr, flush=True)
+        self._last = message
+
+    def partial(self, result: Any) -> None:
+        """Collect one result; there is no page to show it on."""
+        self.partials = replaced(self.partials, listed(result))

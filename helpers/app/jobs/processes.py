@@ -1,4 +1,10 @@
-"""The process that computes for a page: started, spoken to over its pipes, and always ended."""
+"""The process that computes for a page: started, spoken to over its pipes, and always ended.
+
+Not a pool of loky, which is made for many short tasks whose results matter at their end: here one task reports how far
+it is and sends results while it runs, for which a pool would need a second channel, and a shared queue stays locked
+when its writer is killed. Cancel kills the one process in the midst of anything and says so at once, a kernel that is
+killed takes its process along even when that is deep in a library, and what ended it is reported in a sentence.
+"""
 
 import atexit
 import contextlib
@@ -17,7 +23,7 @@ from typing import Any, BinaryIO
 import psutil
 
 _LENGTH = struct.Struct(">Q")
-_LAST_WORDS = 8_000  # bytes of the worker's own output that go to the log when it dies
+_LAST_WORDS = 8_000  # bytes of the worker's output that go to the log when it dies
 _living: "weakref.WeakSet[Worker]" = weakref.WeakSet()
 
 
@@ -71,7 +77,7 @@ class Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))})
         self._writing = threading.Lock()
         _living.add(self)
-        self._send(pickle.dumps(sys.path))
+        self.send(pickle.dumps(sys.path))
 
     @property
     def pid(self) -> int:
@@ -83,9 +89,17 @@ class Worker:
         """Whether it can still be given work. One that was killed cannot, though it takes a moment to be gone."""
         return self in _living and self._process.poll() is None
 
-    def send(self, work: bytes) -> None:
-        """Give it a pickled (compute, settings)."""
-        self._send(work)
+    def send(self, content: bytes) -> None:
+        """Give it a pickled (compute, settings); the very first message is its path for imports.
+
+        Raises:
+            Gone: the process has ended.
+        """
+        try:
+            with self._writing:
+                write(self._process.stdin, content)
+        except OSError:
+            raise Gone(self._epitaph()) from None
 
     def receive(self) -> tuple[str, Any]:
         """The next (kind, content); blocks.
@@ -108,13 +122,6 @@ class Worker:
         size = self._said.seek(0, os.SEEK_END)
         self._said.seek(max(0, size - _LAST_WORDS))
         return self._said.read().decode(errors="replace")
-
-    def _send(self, content: bytes) -> None:
-        try:
-            with self._writing:
-                write(self._process.stdin, content)
-        except OSError:
-            raise Gone(self._epitaph()) from None
 
     def _epitaph(self) -> str:
         try:

@@ -16,7 +16,7 @@ from helpers.app.jobs.processes import kill_tree, read, write
 from helpers.lab.errors import Cancelled, InputError
 from helpers.lab.progress import Progress
 
-REPEAT_S = 0.1  # the same message is told again at most this often, with its new fraction
+REPEAT_S = 0.1  # the same message is sent again at most this often, with its new fraction
 
 
 class Report(Progress):
@@ -80,7 +80,7 @@ def _answer(work: bytes, tell: Callable[[str, Any], None]) -> None:
         tell("failed", ("There is not enough memory for these settings: choose smaller ones.",
                         traceback.format_exc()))
     except Exception:
-        tell("failed", ("The measurement stopped with an error that is not your doing.", traceback.format_exc()))
+        tell("failed", ("The measurement stopped with an error that is not your fault.", traceback.format_exc()))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,32 @@
-"""The controls of a panel: laid out alike, read as settings, kept in the page's address."""
+"""What a reader moves: the controls of a panel, which the page's address holds too, and the slider of a guess."""
 
+import html
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import anywidget
 import ipywidgets
+import traitlets
+from IPython.display import HTML, display
 
-from helpers.app.panels.page_widgets import UrlState
+from helpers.app.panels.frame import Names, source
+from helpers.app.text.figures import two
 from helpers.app.text.problems import guarded
+from helpers.app.text.words import style
+from helpers.lab.errors import InputError
 
-MOST_AT_ONCE = 6  # controls; what comes after them is opened with a button
-LONGEST_TEXT = 200  # characters of a text box that the address may carry
+MAX_AT_ONCE = 6  # controls; what comes after them is opened with a button
+MAX_TEXT = 200  # characters of a text box that the address may carry
 Controls = Mapping[str, ipywidgets.Widget]
+
+
+class UrlState(anywidget.AnyWidget):
+    """`query` is what the address held when the page opened; setting `push` writes those keys into it."""
+
+    _esm = source("url_state.js")
+    query = traitlets.Dict().tag(sync=True)
+    push = traitlets.Dict().tag(sync=True)
 
 
 class ControlBox(ipywidgets.VBox):
@@ -31,7 +46,7 @@ class ControlBox(ipywidgets.VBox):
         for control in self._controls.values():
             _lay_out(control)
         shown = list(self._controls.values())
-        super().__init__([*shown[:MOST_AT_ONCE], *_more(shown[MOST_AT_ONCE:]), self._url])
+        super().__init__([*shown[:MAX_AT_ONCE], *_more(shown[MAX_AT_ONCE:]), self._url])
         self.add_class("app-controls")
         self._changed = guarded(tell)(changed)
         for control in self._controls.values():
@@ -60,6 +75,43 @@ class ControlBox(ipywidgets.VBox):
                 control.value = value
 
 
+class Guess(traitlets.HasTraits):
+    """A participant's guess; `value` follows the slider."""
+
+    value = traitlets.Float()
+
+    def __init__(self, label: str, low: float, high: float):
+        super().__init__(value=(low + high) / 2)
+        self.label = label
+        self.slider = ipywidgets.FloatSlider(value=self.value, min=low, max=high, step=(high - low) / 100,
+                                             readout_format=".2g", layout={"width": "min(100%, 480px)"})
+        self.slider.description_allow_html = False
+        self.slider.tooltip = label
+        traitlets.link((self.slider, "value"), (self, "value"))
+        text = ipywidgets.HTML(f"<div class='app-status'>Your guess: {html.escape(label)}</div>")
+        self.widget = ipywidgets.VBox([text, self.slider, Names()])
+
+    def __repr__(self) -> str:
+        return f"Your guess of {self.label}: {two(self.value)}"
+
+
+def guess(label: str, low: float, high: float) -> Guess:
+    """Ask the participant before the result is shown; the slider appears at once.
+
+    Args:
+        label: what is to be guessed, as in 'speed-up after zeroing half of the weights'.
+        low, high: the ends of the slider, which stands in the middle at first.
+
+    Returns:
+        An object whose `value` is the guess. Hand it to a chart.
+    """
+    if not low < high:
+        raise InputError(f"A guess needs low < high, not {low} and {high}.")
+    slider = Guess(label, low, high)
+    display(HTML(style()), slider.widget)
+    return slider
+
+
 def as_text(control: ipywidgets.Widget) -> str | None:
     """The control's value for the address; None where it cannot be written there."""
     if hasattr(control, "_options_labels"):
@@ -72,7 +124,7 @@ def as_text(control: ipywidgets.Widget) -> str | None:
         return "1" if value else "0"
     if isinstance(value, (int, float)):
         return f"{value:g}" if isinstance(value, float) else str(value)
-    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else None
+    return value if isinstance(value, str) and len(value) <= MAX_TEXT else None
 
 
 def from_text(control: ipywidgets.Widget, text: str) -> Any:
@@ -82,7 +134,7 @@ def from_text(control: ipywidgets.Widget, text: str) -> Any:
     if isinstance(control.value, bool):
         return {"1": True, "0": False}.get(text)
     if isinstance(control.value, str):
-        return text if len(text) <= LONGEST_TEXT else None
+        return text if len(text) <= MAX_TEXT else None
     if isinstance(control.value, (int, float)):
         return _number(control, text)
     return None

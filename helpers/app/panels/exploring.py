@@ -10,21 +10,21 @@ import ipywidgets
 
 from helpers.app.charts.vega import Chart, spec_of
 from helpers.app.export.html_report import figure, page, settings_html
-from helpers.app.export.records import rows_csv, rows_json, rows_of
 from helpers.app.export.scripts import explore_script
 from helpers.app.panels.controls import ControlBox, Controls
-from helpers.app.panels.page_widgets import CopyCode, Download, Liveness, Names
+from helpers.app.panels.frame import PanelFrame, Status, beside, take_away
+from helpers.app.records import rows_csv, rows_json, rows_of
 from helpers.app.text.problems import guarded
-from helpers.app.text.words import status_html, verdict_html
+from helpers.app.text.words import verdict_html
 
-REMEMBERED = 256  # results kept; older ones are computed again
+MAX_CACHED = 256  # results; older ones are computed again
 
 
-class Explore(ipywidgets.VBox):
+class Explore(PanelFrame):
     """Controls on the left, what `draw` makes of `compute(**settings)` on the right.
 
     Args:
-        compute: pure function of the settings; results and drawings are remembered.
+        compute: pure function of the settings; results and drawings are cached.
         controls: setting name -> widget.
         draw: result -> what to show: a chart, a sentence, a widget, or a list of these.
         name: goes before the keys in the page's address.
@@ -38,19 +38,13 @@ class Explore(ipywidgets.VBox):
         self._wanted: dict[str, Any] | None = None
         self._working = False
         self._lock = threading.Lock()
-        self._status = ipywidgets.HTML()
-        self._results_box = ipywidgets.VBox(layout={"flex": "1 1 440px", "min_width": "0"})
-        self._results_box.add_class("app-results")
-        self._box = ControlBox(controls, self._changed, self._tell, name)
-        self._box.layout.flex = "0 1 280px"
-        row = ipywidgets.Box([self._box, self._results_box],
-                             layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
-        row.add_class("app-row")
+        self._status = Status()
+        self._show = guarded(self._status.fail)(self._show_settings)
+        self._results_box = ipywidgets.VBox()
+        self._box = ControlBox(controls, self._changed, self._status.fail, name)
         self._shown: tuple[dict[str, Any], Any] = ({}, None)  # the settings on the screen and their result
         self._show(self._box.settings())
-        super().__init__([row, self._status, self._take_away(name or "explored"), Names(), Liveness()],
-                         layout={"width": "100%"})
-        self.add_class("app-panel")
+        super().__init__([beside(self._box, self._results_box), self._status, self._take_away(name or "explored")])
 
     def _take_away(self, file: str) -> ipywidgets.Box:
         """Buttons: the report, the result as code, and as a table where it is one."""
@@ -58,10 +52,7 @@ class Explore(ipywidgets.VBox):
         if rows_of(self._shown[1]) is not None:
             files["CSV"] = (f"{file}.csv", "text/csv", lambda: rows_csv(rows_of(self._shown[1])))
             files["JSON"] = (f"{file}.json", "application/json", lambda: rows_json(rows_of(self._shown[1])))
-        code = CopyCode(lambda: explore_script(self._compute, self._shown[0]), self._tell)
-        box = ipywidgets.Box([Download(files, self._tell), code], layout={"flex_flow": "row wrap", "width": "100%"})
-        box.add_class("app-take-away")
-        return box
+        return take_away(files, lambda: explore_script(self._compute, self._shown[0]), self._status.fail)
 
     def _report(self, title: str) -> str:
         parts = self._results_box.children
@@ -75,11 +66,11 @@ class Explore(ipywidgets.VBox):
             if self._working:
                 return
             settings = self._wanted
-            remembered = _key(settings) in self._results
-            self._working = not remembered
-            if remembered:
+            cached = _key(settings) in self._results
+            self._working = not cached
+            if cached:
                 self._wanted = None
-        if remembered:
+        if cached:
             self._show(settings)  # at once: handing it to a thread would cost milliseconds
             return
         threading.Thread(target=self._work, daemon=True).start()
@@ -93,15 +84,12 @@ class Explore(ipywidgets.VBox):
                     return
             self._show(wanted)
 
-    def _show(self, settings: dict[str, Any]) -> None:
-        guarded(self._tell)(self._show_unguarded)(settings)
-
-    def _show_unguarded(self, settings: dict[str, Any]) -> None:
+    def _show_settings(self, settings: dict[str, Any]) -> None:
         key = _key(settings)
         if key not in self._results:
             result = self._compute(**settings)
             self._results[key] = result, _parts(self._draw(result))
-            if len(self._results) > REMEMBERED:
+            if len(self._results) > MAX_CACHED:
                 self._results.popitem(last=False)
         result, parts = self._results[key]
         self._shown = settings, result
@@ -109,10 +97,7 @@ class Explore(ipywidgets.VBox):
         new = [shown_in_place(part, old[i] if i < len(old) else None) for i, part in enumerate(parts)]
         if new != old:
             self._results_box.children = new
-        self._tell("")
-
-    def _tell(self, sentence: str) -> None:
-        self._status.value = status_html(sentence, error=bool(sentence))
+        self._status.say("")
 
 
 def _key(settings: dict[str, Any]) -> str:

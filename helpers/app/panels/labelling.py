@@ -1,74 +1,53 @@
-"""Panels for people who judge rows: review doubtful labels, or label what a strategy asks for."""
+"""Panels for annotators: review doubtful labels, or label the rows that a strategy asks for."""
 
 import html
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ipywidgets
 import pandas as pd
 
 from helpers.app.charts.plots import lines_spec
-from helpers.app.charts.vega import Chart
-from helpers.app.jobs.job import BUSY, Job
-from helpers.app.panels.page_widgets import Download, Liveness, Names
+from helpers.app.jobs.job import Job
+from helpers.app.panels.exploring import shown_in_place
+from helpers.app.panels.frame import Download, JobButtons, PanelFrame, Status, row
 from helpers.app.text.problems import guarded
-from helpers.app.text.words import status_html
 from helpers.lab.errors import InputError
 
-LONGEST_SHOWN = 1_200  # characters of a text
+MAX_SHOWN = 1_200  # characters of a text
+LABELS_PER_POINT = 5  # of the curve
 
 
-class Log(Protocol):
-    """What a review panel needs of a log of decisions (`helpers.data_efficiency.Review` is one)."""
-
-    texts: Sequence[str]
-    labels: Sequence[str]
-    path: Path
-
-    def decide(self, row: int, action: str, label: str | None = None) -> None:
-        """Save a decision."""
-
-    def undo(self) -> int | None:
-        """Take the last one back; its row."""
-
-    @property
-    def decisions(self) -> Mapping[int, dict]:
-        """Row -> what was decided."""
-
-    def cleaned(self) -> pd.DataFrame:
-        """What is left, with the decisions applied."""
-
-
-class ReviewPanel(ipywidgets.VBox):
+class ReviewPanel(PanelFrame):
     """Doubtful rows one by one: keep, relabel, drop, undo. Each decision is on the disk before the next is shown.
 
     Args:
-        open_log: (texts, labels) -> Log.
+        open_log: (texts, labels) -> the log of decisions on them, such as `helpers.data_efficiency.Review`: with texts,
+            path, decisions, decide(row, action, label), undo() and cleaned().
         texts, labels: the rows to begin with.
         flags: columns row, given, suggested, doubt; most doubtful first.
-        usd_a_review: what a look at a row costs.
+        usd_per_review: the cost of reviewing one row.
         check: `check(report, path)` runs in another process on a file that the reader names or uploads, and gives
             {"texts", "labels", "flags"} to go on with. Without it there is no place for a file.
     """
 
-    def __init__(self, open_log: Callable[[Sequence[str], Sequence[str]], Log], texts: Sequence[str],
-                 labels: Sequence[str], flags: pd.DataFrame, *, usd_a_review: float,
+    def __init__(self, open_log: Callable[[Sequence[str], Sequence[str]], Any], texts: Sequence[str],
+                 labels: Sequence[str], flags: pd.DataFrame, *, usd_per_review: float,
                  check: Callable[..., dict] | None = None) -> None:
-        self._open_log, self._usd = open_log, usd_a_review
-        self._status, self._row = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))
+        self._open_log, self._usd = open_log, usd_per_review
+        self._status, self._row = Status(), ipywidgets.HTML(layout={"width": "100%"})
         self._choice = ipywidgets.Dropdown(options=[], description="Label")
         self._buttons = {name: ipywidgets.Button(description=text, layout={"width": "auto"}) for name, text in
                          (("keep", "Keep"), ("relabel", "Relabel"), ("drop", "Drop"), ("undo", "Undo"))}
         for name, button in self._buttons.items():
-            button.on_click(guarded(self._tell)(lambda _button, name=name: self._decide(name)))
-        parts = [self._row, _in_row([self._choice, *self._buttons.values()]), self._status,
-                 Download({"cleaned file": ("cleaned.csv", "text/csv", self._cleaned_csv),
-                           "change log": ("changes.jsonl", "application/json", self._log_text)}, self._tell)]
-        super().__init__([*(self._file_box(check) if check else []), *parts, Names(), Liveness()],
-                         layout={"width": "100%"})
-        self.add_class("app-panel")
+            button.on_click(guarded(self._status.fail)(lambda _button, name=name: self._decide(name)))
+        files = {"cleaned file": ("cleaned.csv", "text/csv", self._cleaned_csv),
+                 "change log": ("changes.jsonl", "application/json", self._log_text)}
+        super().__init__([*(self._file_box(check) if check else []), self._row,
+                          row([self._choice, *self._buttons.values()]), self._status,
+                          Download(files, self._status.fail)])
         self.show(texts, labels, flags)
 
     def show(self, texts: Sequence[str], labels: Sequence[str], flags: pd.DataFrame) -> None:
@@ -94,14 +73,14 @@ class ReviewPanel(ipywidgets.VBox):
         for name, button in self._buttons.items():
             button.disabled = not done if name == "undo" else flag is None
         if flag is None:
-            self._row.value = "<p>Every doubtful row has been looked at.</p>"
+            self._row.value = "<p>Every doubtful row has been reviewed.</p>"
         else:
             self._choice.value = flag["suggested"]
             self._row.value = _shown(self.review.texts[int(flag["row"])], flag)
         counts = {name: sum(entry["action"] == name for entry in done.values()) for name in ("keep", "relabel", "drop")}
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
-        self._tell(f"{len(done)} of {len(self._flags)} reviewed ({told}), ${len(done) * self._usd:.2f}. "
-                   f"Saved in {self.review.path.name}.", error=False)
+        by_action = ", ".join(f"{count} {name}" for name, count in counts.items())
+        self._status.say(f"{len(done)} of {len(self._flags)} reviewed ({by_action}), ${len(done) * self._usd:.2f}. "
+                         f"Saved in {self.review.path.name}.")
 
     def _cleaned_csv(self) -> str:
         return self.review.cleaned()[["text", "label"]].to_csv(index=False)
@@ -109,19 +88,18 @@ class ReviewPanel(ipywidgets.VBox):
     def _log_text(self) -> str:
         return self.review.path.read_text(encoding="utf-8") if self.review.path.exists() else ""
 
-    def _tell(self, sentence: str, error: bool = True) -> None:
-        self._status.value = status_html(sentence, error=error)
-
     def _file_box(self, check: Callable[..., dict]) -> list[ipywidgets.Widget]:
         self._job = Job(check)
         self._path = ipywidgets.Text(description="Your file", placeholder="path of a CSV with columns text and label")
         self._upload = ipywidgets.FileUpload(accept=".csv,.tsv,.jsonl,.parquet", description="or upload it")
-        self._run = ipywidgets.Button(description="Check this file", layout={"width": "auto"})
-        self._cancel = ipywidgets.Button(description="Cancel", disabled=True, layout={"width": "auto"})
-        self._run.on_click(guarded(self._tell)(lambda _button: self._job.start(path=str(self._file()))))
-        self._cancel.on_click(guarded(self._tell)(lambda _button: self._job.cancel()))
-        self._job.observe(guarded(self._tell)(self._follow))
-        return [_in_row([self._path, self._upload, self._run, self._cancel])]
+        self._check = JobButtons(self._job, "Check this file", lambda: {"path": str(self._file())},
+                                 self._status)
+        self._job.observe(guarded(self._status.fail)(self._go_on), "state")
+        return [row([self._path, self._upload, self._check])]
+
+    def _go_on(self, _change: Any) -> None:
+        if self._job.state == "done":
+            self.show(**self._job.result)
 
     def _file(self) -> Path:
         if self._upload.value:
@@ -133,50 +111,37 @@ class ReviewPanel(ipywidgets.VBox):
             raise InputError("Name a file, or upload one: a CSV with the columns text and label.")
         return Path(self._path.value.strip()).expanduser()
 
-    def _follow(self, change: Any) -> None:
-        busy = self._job.state in BUSY
-        self._run.disabled, self._cancel.disabled = busy, not busy
-        if busy:
-            self._tell(f"{100 * self._job.progress:.0f} %: {self._job.message}", error=False)
-        elif self._job.state == "failed":
-            self._tell(self._job.error)
-        elif change["name"] == "state" and self._job.state == "done":
-            self.show(**self._job.result)
 
-
-class LabelPanel(ipywidgets.VBox):
-    """The reader labels the rows that a strategy asks for; the curve beside that of a twin who labels at random.
+class LabelPanel(PanelFrame):
+    """The reader labels the rows that a strategy asks for; their learning curve stands beside that of random selection.
 
     Args:
         texts: all rows. labels: names of the classes.
         ask: (rows labelled so far, their labels) -> the next row.
         score: the same, and the name of an arm, "you" or "random" -> accuracy on the test rows.
-        every: labels between two points of the curve.
     """
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str], ask: Callable[[list[int], list[str]], int],
-                 score: Callable[[list[int], list[str], str], float], *, every: int = 5) -> None:
-        self._texts, self._ask, self._score, self._every = list(texts), ask, score, every
+                 score: Callable[[list[int], list[str], str], float]) -> None:
+        self._texts, self._ask, self._score = list(texts), ask, score
         self.rows: list[int] = []
         self.given: list[str] = []
         self._points: list[dict] = []
-        self._text, self._status = (ipywidgets.HTML(layout={"width": "100%"}) for _ in range(2))
+        self._text, self._status = ipywidgets.HTML(layout={"width": "100%"}), Status()
         self._choice = ipywidgets.Dropdown(options=list(labels), description="Label")
         self._save = ipywidgets.Button(description="This label", layout={"width": "auto"})
         self._undo = ipywidgets.Button(description="Undo", disabled=True, layout={"width": "auto"})
-        self._save.on_click(guarded(self._tell)(lambda _button: self.answer(self._choice.value)))
-        self._undo.on_click(guarded(self._tell)(lambda _button: self.take_back()))
+        self._save.on_click(guarded(self._status.fail)(lambda _button: self.answer(self._choice.value)))
+        self._undo.on_click(guarded(self._status.fail)(lambda _button: self.take_back()))
         self._chart = ipywidgets.VBox(layout={"width": "100%"})
-        super().__init__([self._text, _in_row([self._choice, self._save, self._undo]), self._status, self._chart,
-                          Names(), Liveness()], layout={"width": "100%"})
-        self.add_class("app-panel")
+        super().__init__([self._text, row([self._choice, self._save, self._undo]), self._status, self._chart])
         self._show_next()
 
     def answer(self, label: str) -> None:
         """Label the row that is shown, and go on to the next."""
         self.rows.append(self._asked)
         self.given.append(label)
-        if len(self.rows) % self._every == 0:
+        if len(self.rows) % LABELS_PER_POINT == 0:
             self._points += [{"labels": len(self.rows), "accuracy": self._score(self.rows, self.given, arm),
                               "who": arm} for arm in ("random", "you")]
             self._draw()
@@ -194,7 +159,7 @@ class LabelPanel(ipywidgets.VBox):
     def _show_next(self) -> None:
         if len(self.rows) == len(self._texts):
             self._save.disabled = True
-            self._tell("All rows are labelled.", error=False)
+            self._status.say("All rows are labelled.")
             return
         self._asked = self._ask(self.rows, self.given)
         self._show(self._asked)
@@ -202,8 +167,8 @@ class LabelPanel(ipywidgets.VBox):
     def _show(self, row: int) -> None:
         self._text.value = _shown(self._texts[row])
         self._save.disabled, self._undo.disabled = False, not self.rows
-        left = self._every - len(self.rows) % self._every
-        self._tell(f"{len(self.rows)} labelled; the next point of the curve comes after {left} more.", error=False)
+        left = LABELS_PER_POINT - len(self.rows) % LABELS_PER_POINT
+        self._status.say(f"{len(self.rows)} labelled; the next point of the curve comes after {left} more.")
 
     def _draw(self) -> None:
         if not self._points:
@@ -212,22 +177,13 @@ class LabelPanel(ipywidgets.VBox):
         last = {point["who"]: point["accuracy"] for point in self._points}
         spec = lines_spec(pd.DataFrame(self._points), "labels", "accuracy", "who", percent=True,
                           title=f"You {last['you']:.0%}, random {last['random']:.0%} after {len(self.rows)} labels")
-        if self._chart.children:
-            self._chart.children[0].chart = spec
-        else:
-            self._chart.children = [Chart(spec)]
-
-    def _tell(self, sentence: str, error: bool = True) -> None:
-        self._status.value = status_html(sentence, error=error)
+        old = self._chart.children[0] if self._chart.children else None
+        self._chart.children = [shown_in_place(spec, old)]
 
 
 def _shown(text: str, flag: Mapping[str, Any] | None = None) -> str:
     """A row as HTML; markup in it is shown, not obeyed."""
-    cut = html.escape(text[:LONGEST_SHOWN]) + (" ..." if len(text) > LONGEST_SHOWN else "")
-    told = "" if flag is None else (f"<p>Given: <b>{html.escape(str(flag['given']))}</b>. Suggested: "
-                                    f"<b>{html.escape(str(flag['suggested']))}</b> (doubt {flag['doubt']:.2f}).</p>")
-    return f"<blockquote class='app-row-text mathjax_ignore'>{cut}</blockquote>{told}"
-
-
-def _in_row(children: list[ipywidgets.Widget]) -> ipywidgets.Box:
-    return ipywidgets.Box(children, layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
+    cut = html.escape(text[:MAX_SHOWN]) + (" ..." if len(text) > MAX_SHOWN else "")
+    labels = "" if flag is None else (f"<p>Given: <b>{html.escape(str(flag['given']))}</b>. Suggested: "
+                                      f"<b>{html.escape(str(flag['suggested']))}</b> (doubt {flag['doubt']:.2f}).</p>")
+    return f"<blockquote class='app-row-text mathjax_ignore'>{cut}</blockquote>{labels}"

@@ -1,24 +1,69 @@
-"""Voila with what it lacks: scripts in two files, no delay, header links on error pages, our 404, the doctor's page."""
+"""Voila with what it lacks: scripts in two files, no delay, header links on error pages, our 404, the doctor's page.
+
+Voila's page loads its script in small parts (webpack's chunks), six at a time, each asked for by another one. A part
+that is on the page already is not asked for, so these are sent together, before the script itself. The list is in
+static/chunks.txt (`python -m recording.chunks` writes it, from what a browser loads); a part that another version of
+Voila does not have is left out, and one that is not listed is loaded as ever. Vega comes in a second file, loaded
+side by side; where it does not, as in JupyterLab, the charts get it from the kernel.
+"""
 
 import asyncio
+import functools
 import gzip
+import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from jupyter_core.paths import jupyter_path
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
 from voila.app import Voila
 from voila.handler import BaseVoilaHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
-from helpers.app.server.chunks import SCRIPTS, Script
+from helpers.app.charts import VEGA_BUNDLE
 from helpers.app.server.pages import Page
 
-REMEMBERED_S = 60  # the doctor's answer; looking takes seconds of a processor
+CHUNKS = Path(__file__).parents[1] / "static" / "chunks.txt"
+MAX_AGE_S = 60  # of the doctor's answer; looking takes seconds of a processor
 DOCTOR = (sys.executable, "-m", "helpers.doctor", "--json")
+
+
+def places(name: str) -> list[Path]:
+    """Where the listed part may be, the folders of Jupyter's data in their order."""
+    return [path for path in (Path(root) / name for root in jupyter_path()) if path.is_file()]
+
+
+def chunks() -> bytes:
+    """The listed parts in one, gzip."""
+    listed = [places(name) for name in CHUNKS.read_text(encoding="utf-8").split()]
+    text = b"".join(files[0].read_bytes() + b"\n;\n" for files in listed if files)
+    return gzip.compress(text, 6, mtime=0)
+
+
+class Script:
+    """A script that is served under an address that changes with its content; read when first asked for."""
+
+    def __init__(self, name: str, read: Callable[[], bytes]) -> None:
+        self._name, self._read = name, read
+
+    @functools.cached_property
+    def packed(self) -> bytes:
+        """The script, gzip."""
+        return self._read()
+
+    @functools.cached_property
+    def address(self) -> str:
+        """Under the server's base address, such as app/chunks-0123456789abcdef.js."""
+        return f"app/{self._name}-{hashlib.sha256(self.packed).hexdigest()[:16]}.js"
+
+
+SCRIPTS = {"chunks": Script("chunks", chunks), "vega": Script("vega", VEGA_BUNDLE.read_bytes)}
 
 
 class NotebookPage(TornadoVoilaHandler):
@@ -43,48 +88,69 @@ class PageSocket(VoilaKernelWebsocketHandler):
         await super().open(kernel_id)
 
 
-class NotFound(BaseVoilaHandler):
-    """What answers an address that nothing is served at; Tornado's own page is bare."""
+class GraceKernelManager(AsyncMappingKernelManager):
+    """Ends kernels that nobody uses, but none in its first seconds with a reader.
+
+    A pooled kernel may have been idle for hours when a reader gets it, and would be culled before
+    the reader's browser connects. Voila never offers a pooled kernel for culling, so the first
+    call for a kernel tells when it was handed out.
+    """
+
+    grace_s = 30.0
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._handed_out: dict[str, float] = {}
+
+    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
+        """Cull as usual once the grace is over."""
+        now = time.monotonic()
+        if now - self._handed_out.setdefault(kernel_id, now) >= self.grace_s:
+            await super().cull_kernel_if_idle(kernel_id)
+
+
+class OurHandler(BaseVoilaHandler):
+    """What answers an address that Voila does not serve."""
 
     def initialize(self, **_kwargs: Any) -> None:
         """Take Voila's settings from the server."""
         super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
+
+
+class NotFound(OurHandler):
+    """What answers an address that nothing is served at; Tornado's own page is bare."""
 
     def get(self) -> None:
         """Our page for unknown addresses."""
         self.send_error(404)
 
 
-class Doctor(BaseVoilaHandler):
-    """Runs `helpers.doctor` in a process of its own, for all readers together, and shows what it found."""
+class Doctor(OurHandler):
+    """Runs `helpers.doctor` in another process, once for all readers, and shows its checks."""
 
     _lock = asyncio.Lock()
-    _found: tuple[float, list[dict[str, Any]]] = (-REMEMBERED_S, [])
-
-    def initialize(self, **_kwargs: Any) -> None:
-        """Take Voila's settings from the server."""
-        super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
+    _latest: tuple[float, list[dict[str, Any]]] = (-MAX_AGE_S, [])
 
     async def get(self) -> None:
-        """What the doctor found."""
+        """The doctor's checks."""
         self.write(self.render_template("doctor.html", checks=await self._checks()))
 
     @classmethod
     async def _checks(cls) -> list[dict[str, Any]]:
         async with cls._lock:
-            if time.monotonic() - cls._found[0] > REMEMBERED_S:
+            if time.monotonic() - cls._latest[0] > MAX_AGE_S:
                 process = await asyncio.create_subprocess_exec(*DOCTOR, stdout=asyncio.subprocess.PIPE)
-                said, _ = await process.communicate()
-                cls._found = time.monotonic(), json.loads(said)
-            return cls._found[1]
+                output, _ = await process.communicate()
+                cls._latest = time.monotonic(), json.loads(output)
+            return cls._latest[1]
 
 
-class PackedScript(BaseVoilaHandler):
+class PackedScript(OurHandler):
     """A script that every page needs; its address changes with its content, so that browsers may keep it."""
 
     def initialize(self, script: Script) -> None:
         """Keep what is served."""
-        super().initialize(voila_configuration=self.settings["voila"].voila_configuration)
+        super().initialize()
         self._script = script
 
     def get(self) -> None:

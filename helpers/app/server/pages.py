@@ -31,31 +31,31 @@ class Page:
 
 
 def derive(notebooks: Path, build: Path | None = None) -> tuple[Path, list[Page]]:
-    """Write the page notebooks of a folder and return where they are, with what is said about each.
+    """Write the page notebooks of a folder and return where they are, with a description of each.
 
     Raises:
         InputError: the folder holds no notebook, or one that cannot be read.
     """
-    found = _notebooks(notebooks)
-    if not found:
+    sources = _notebooks(notebooks)
+    if not sources:
         raise InputError(f"There is no notebook in {notebooks}. Name another folder with --notebooks.")
     build = build or build_folder(notebooks)
     build.mkdir(parents=True, exist_ok=True)
     pages = []
-    for path in found:
+    for path in sources:
         notebook = without_lesson(_read(path))
         page = describe(path.stem, notebook)
         notebook["metadata"]["title"] = page.title
         _write(build / path.name, json.dumps(notebook, ensure_ascii=False))
         pages.append(page)
     for stale in build.glob("*.ipynb"):
-        if stale.name not in {path.name for path in found}:
+        if stale.name not in {path.name for path in sources}:
             stale.unlink()
     return build, pages
 
 
 def described(notebooks: Path) -> list[Page]:
-    """What is said about each notebook of a folder."""
+    """The description of each notebook of a folder."""
     return [describe(path.stem, _read(path)) for path in _notebooks(notebooks)]
 
 
@@ -74,25 +74,25 @@ def build_folder(notebooks: Path) -> Path:
 
 def describe(name: str, notebook: dict[str, Any]) -> Page:
     """Title and claim from the notebook's metadata, else from its first heading and paragraph."""
-    said = notebook["metadata"]
+    metadata = notebook["metadata"]
     heading, paragraph = _opening(notebook)
-    title = said.get("title") or heading or name.replace("_", " ")
-    short = said.get("short") or re.sub(r"^\d+[\s_.]*", "", name).replace("_", " ").capitalize()
-    return Page(name, title, short, said.get("claim") or paragraph, said.get("minutes"),
+    title = metadata.get("title") or heading or name.replace("_", " ")
+    short = metadata.get("short") or re.sub(r"^\d+[\s_.]*", "", name).replace("_", " ").capitalize()
+    return Page(name, title, short, metadata.get("claim") or paragraph, metadata.get("minutes"),
                 f"voila/render/{urllib.parse.quote(name)}.ipynb", _result(name))
 
 
-def found(name: str) -> tuple[str, str]:
+def recorded_finding(name: str) -> tuple[str, str]:
     """The sentence that a notebook's page opens with, as helpers/facts/findings.json has it, and its date.
 
     `python -m recording.pictures` writes the file from the pages. Both are empty for any other notebook.
     """
-    said = json.loads(FINDINGS.read_text(encoding="utf-8")).get(name, {})
-    return said.get("finding", ""), said.get("date", "")
+    entry = json.loads(FINDINGS.read_text(encoding="utf-8")).get(name, {})
+    return entry.get("finding", ""), entry.get("date", "")
 
 
 def _result(name: str) -> str:
-    finding, date = found(name)
+    finding, date = recorded_finding(name)
     first = re.split(r"(?<=[.])\s", finding)[0]
     return f"{first} ({date})" if first else ""
 
@@ -123,7 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         return {**notebook, "cells": list(notebook["cells"]), "metadata": dict(notebook["metadata"])}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path.name} is no notebook of format 4: open it in JupyterLab and save it.") from error
+        raise InputError(f"{path.name} is not a notebook of format 4: open it in JupyterLab and save it.") from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,6 +1,6 @@
 // Draws one chart with the page's only copy of Vega, in the page's light or dark colours.
 
-const KEPT = 24;  // drawings that a chart keeps, to show them again at once
+const MAX_DRAWINGS = 24;  // of a chart that are cached, to show them again at once
 
 function loadVega(model) {
   globalThis.__helpersVega ??= (async () => {
@@ -78,7 +78,7 @@ class Drawings {
     this.byText.delete(text);
     this.byText.set(text, found);
     for (const [old, drawing] of this.byText) {
-      if (this.byText.size <= KEPT) break;
+      if (this.byText.size <= MAX_DRAWINGS) break;
       this.byText.delete(old);
       drawing.finalize();
     }

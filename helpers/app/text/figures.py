@@ -1,10 +1,13 @@
-"""Numbers as a reader wants them: two significant digits, with the unit."""
+"""Numbers and records in words: two significant digits with the unit, and the finding that records support."""
 
 import math
+from collections.abc import Sequence
 
 from helpers.lab.measuring.measurement import Measurement
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
+NAMED = 4  # marks of a chart that have room for their names; more of them are numbered as in the table
+TOLERATED = 0.02  # accuracy that a candidate may lose, with 95 % confidence
 _MINUS = "\N{MINUS SIGN}"
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
@@ -47,6 +50,11 @@ def seconds(value: float) -> str:
     return f"{math.ceil(value / 60)} min" if value < 5400 else f"{value / 3600:.1f} h"
 
 
+def short_names(names: Sequence[str]) -> list[str]:
+    """What stands beside the marks of a chart: their names, or the numbers of their rows in the table."""
+    return list(names) if len(names) <= NAMED else [str(number) for number in range(1, len(names) + 1)]
+
+
 def ratio(record: Measurement) -> tuple[float, float, float, str]:
     """(value, low, high, word): how many times cheaper than the reference, or dearer, so that value >= 1."""
     value, low, high = record.speedup, record.speedup_low, record.speedup_high
@@ -68,6 +76,42 @@ def change(record: Measurement) -> str:
     """'loses 0.30 points of accuracy (-1.5 to +0.90; 95 % intervals)': the paired difference."""
     low, high = 100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high
     if record.accuracy_delta == 0:
-        return f"as often right ({signed(low)} to {signed(high)} points; 95 % intervals)"
+        return f"equally accurate ({signed(low)} to {signed(high)} points; 95 % intervals)"
     return (f"{verb(record)} {two(abs(100 * record.accuracy_delta))} points of accuracy "
             f"({signed(low)} to {signed(high)}; 95 % intervals)")
+
+
+def best(measurements: Sequence[Measurement]) -> Measurement | None:
+    """The cheapest candidate that is significantly cheaper and loses no more than is tolerated, both at 95 %."""
+    able = [record for record in measurements[1:]
+            if record.speedup_low > 1 and record.accuracy_delta_low >= -TOLERATED]
+    return max(able, key=lambda record: record.speedup, default=None)
+
+
+def finding(measurements: Sequence[Measurement]) -> str:
+    """What the records say in one sentence; losing cases are said as plainly as winning ones."""
+    if not measurements:
+        return "Nothing has been measured yet."
+    reference, candidates = measurements[0], measurements[1:]
+    if not candidates:
+        return f"So far there is only the reference, {reference.model}: accuracy {two(100 * reference.accuracy)} %."
+    if winner := best(measurements):
+        return f"{winner.model} is {cheaper(winner)} than {reference.model} and {change(winner)}."
+    fastest = max(candidates, key=lambda record: record.speedup)
+    if fastest.speedup_low <= 1:
+        return (f"None of these is significantly cheaper than {reference.model} (95 %): the fastest, {fastest.model}, "
+                f"is {cheaper(fastest)}.")
+    return (f"{fastest.model} is {cheaper(fastest)} than {reference.model} but {change(fastest)}: no candidate is "
+            f"significantly cheaper and loses at most {two(100 * TOLERATED)} points (95 %).")
+
+
+def short_finding(measurements: Sequence[Measurement]) -> str:
+    """The same as a chart's title."""
+    if len(measurements) < 2:
+        return finding(measurements)
+    winner = best(measurements)
+    shown = winner or max(measurements[1:], key=lambda record: record.speedup)
+    cost = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
+    points = f"{verb(shown)} {two(abs(100 * shown.accuracy_delta))} points"
+    what = f"{shown.model} {cost} and {points if shown.accuracy_delta else 'is equally accurate'}"
+    return what if winner else f"No clear winner: {what}"

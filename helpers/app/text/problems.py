@@ -16,7 +16,7 @@ from helpers.lab.errors import InputError
 
 
 def log_folder() -> Path:
-    """Where tracebacks are kept; beside the ledger when `HELPERS_HOME` names its place."""
+    """Where tracebacks are logged; beside the ledger when `HELPERS_HOME` names its place."""
     home = os.environ.get("HELPERS_HOME")
     folder = Path(home) / "logs" if home else platformdirs.user_log_path("compute-smarter")
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def log_folder() -> Path:
 
 @functools.cache
 def logger() -> logging.Logger:
-    """The log of this layer: a file of at most 2 MB, kept off the page and off the terminal."""
+    """The log of this layer: a file of at most 2 MB, written to neither page nor terminal."""
     log = logging.getLogger("helpers.app")
     handler = logging.handlers.RotatingFileHandler(log_folder() / "app.log", maxBytes=1_000_000, backupCount=1,
                                                    encoding="utf-8", delay=True)
@@ -36,11 +36,11 @@ def logger() -> logging.Logger:
 
 
 def sentence(error: BaseException) -> str:
-    """What to tell the reader. An InputError speaks for itself; any other error is logged under an id."""
+    """The sentence for the reader. An InputError speaks for itself; any other error is logged under an id."""
     if isinstance(error, InputError):
         return str(error)
     trace = "".join(traceback.format_exception(error))
-    return logged("Something went wrong here that is not your doing.", trace)
+    return logged("Something went wrong here, and it is not your fault.", trace)
 
 
 def logged(what: str, trace: str) -> str:

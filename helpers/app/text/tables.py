@@ -6,9 +6,8 @@ from typing import Any
 
 from IPython.display import HTML
 
-from helpers.app.charts.labels import NAMED
-from helpers.app.export.records import listed
-from helpers.app.text.figures import NONE, interval, signed, two
+from helpers.app.records import listed
+from helpers.app.text.figures import NAMED, NONE, interval, signed, two
 from helpers.app.text.words import shown
 from helpers.lab import machine
 from helpers.lab.measuring.measurement import Measurement
@@ -112,4 +111,4 @@ def _machine(facts: dict[str, Any]) -> str:
     try:
         return machine.describe(facts)
     except KeyError:
-        return "a machine of which no details were kept"
+        return "a machine of which no details were recorded"

@@ -9,10 +9,10 @@ import numba
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_A_MONTH, Rate, ServerlessOffer
+from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH, Rate, ServerlessOffer
 from helpers.lab.errors import InputError
 
-MONTH_S = HOURS_A_MONTH * 3600
+MONTH_S = HOURS_PER_MONTH * 3600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,31 +31,14 @@ class Pool:
     start_s: np.ndarray
     end_s: np.ndarray
 
-    @property
-    def cold_starts(self) -> int:
-        """Instances that had to be started; at least one request waited for each."""
-        return len(self.start_s)
-
-    @property
-    def peak_instances(self) -> int:
-        """The most instances that ran at the same time."""
-        steps = np.concatenate([np.ones(len(self.start_s)), -np.ones(len(self.end_s))])
-        order = np.lexsort((steps, np.concatenate([self.start_s, self.end_s])))  # at one time, ends before starts
-        return int(np.cumsum(steps[order]).max())
-
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One line of a month's bill: what is used, what of it is free, and the dollars for the rest."""
+    """One line of a month's bill: the rate, how many units are used, and the dollars for those that are not free."""
 
-    name: str
+    rate: Rate
     quantity: float
-    unit: str
-    free: float
     usd: float
-    as_of: str
-    source_url: str
-    note: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +55,6 @@ class ServerlessBill:
         """All items together."""
         return sum(item.usd for item in self.items)
 
-    def frame(self) -> pd.DataFrame:
-        """One row an item: name, quantity, unit, free, usd, as_of, source_url, note."""
-        return pd.DataFrame([dataclasses.asdict(item) for item in self.items])
-
-    def sentence(self) -> str:
-        """The finding, computed from the figures."""
-        p50, p99 = np.quantile(self.pool.latency_s, [0.5, 0.99])
-        more = " or more, as not all that is billed has a sourced price" if self.offer.is_lower_bound else ""
-        return (f"{self.offer.name}: {_usd(self.usd_month)} a month{more}; {self.pool.cold.mean():.2%} of the requests "
-                f"wait for a cold start ({self.pool.cold_starts:,} in {self.span_s / 3600:,.1f} h, at most "
-                f"{self.pool.peak_instances:,} instances at once); p50 {p50:.3g} s, p99 {p99:.3g} s.")
-
 
 def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, memory_gib: float = 2.0,
           vcpus: float = 1.0, cold_start_s: float | None = None, keep_warm_s: float | None = None,
@@ -94,7 +65,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
         arrivals: (n,) seconds since the trace's start, ascending.
         service: (n,) seconds of work, measured with this memory and these vCPUs.
         cold_start_s: from the start of an instance until it can answer, loading the model included. Default: the
-            offer's, where one is sourced; its cold_start_note says what that holds.
+            offer's, where one is sourced.
         keep_warm_s: an instance without work for so long is taken down (math.inf: never). Default likewise.
         concurrency: requests that an instance works on at a time.
         max_instances: requests beyond wait in line; no limit by default.
@@ -108,7 +79,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
     pool = run_pool(arrivals, service, cold_start_s, keep_warm_s, concurrency, max_instances, span_s)
     span_s = float(arrivals[-1]) if span_s is None else span_s
     seconds = billed_seconds(pool, np.asarray(service, float), offer, cold_start_s) * MONTH_S / span_s
-    items = [_item(rate, seconds * offer.units_a_second(rate, memory_gib, vcpus)) for rate in offer.time]
+    items = [_item(rate, seconds * offer.units_per_second(rate, memory_gib, vcpus)) for rate in offer.time]
     if offer.request:
         items.append(_item(offer.request, len(pool.latency_s) * MONTH_S / span_s))
     return ServerlessBill(offer, tuple(items), pool, span_s)
@@ -174,17 +145,17 @@ def round_up(seconds: np.ndarray | float, granularity_s: float) -> np.ndarray:
 @numba.njit(cache=True)
 def _take_down(alive, running, free_at, stop, keep_warm_s, now):
     """End what has been idle for too long: (how many stay, when to look again)."""
-    kept, next_look = 0, np.inf
+    staying, next_look = 0, np.inf
     for row in range(alive):
         end = free_at[row].max() + keep_warm_s
         if end <= now:
             stop[running[row]] = end
             continue
         next_look = min(next_look, end)
-        running[kept] = running[row]
-        free_at[kept] = free_at[row]
-        kept += 1
-    return kept, next_look
+        running[staying] = running[row]
+        free_at[staying] = free_at[row]
+        staying += 1
+    return staying, next_look
 
 
 @numba.njit(cache=True)
@@ -243,24 +214,23 @@ def _busy_stretches(instance, begin, finish, instances):
     """Lengths of the stretches in which an instance works on at least one request: (at most n,) seconds."""
     since, until = np.zeros(instances), np.full(instances, -1.0)
     lengths = np.zeros(len(instance) + instances)
-    found = 0
+    count = 0
     for i in range(len(instance)):
         k = instance[i]
         if begin[i] > until[k]:
             if until[k] >= 0:
-                lengths[found] = until[k] - since[k]
-                found += 1
+                lengths[count] = until[k] - since[k]
+                count += 1
             since[k] = begin[i]
         until[k] = max(until[k], finish[i])
     for k in range(instances):
-        lengths[found] = until[k] - since[k]
-        found += 1
-    return lengths[:found]
+        lengths[count] = until[k] - since[k]
+        count += 1
+    return lengths[:count]
 
 
 def _item(rate: Rate, quantity: float) -> Item:
-    return Item(rate.item, quantity, rate.unit, min(rate.free_a_month, quantity),
-                max(0.0, quantity - rate.free_a_month) * rate.usd, rate.as_of, rate.source_url, rate.note)
+    return Item(rate, quantity, max(0.0, quantity - rate.free_per_month) * rate.usd)
 
 
 def _require_trace(arrivals: np.ndarray, service: np.ndarray, span_s: float | None) -> None:
@@ -273,7 +243,3 @@ def _require_trace(arrivals: np.ndarray, service: np.ndarray, span_s: float | No
         raise InputError("The arrivals are out of order: sort the requests by time.")
     if not (arrivals[-1] if span_s is None else span_s) > 0 or (span_s is not None and span_s < arrivals[-1]):
         raise InputError("The trace's length span_s must be above 0 and reach to the last arrival.")
-
-
-def _usd(amount: float) -> str:
-    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.2g}"

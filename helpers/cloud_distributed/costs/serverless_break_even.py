@@ -7,11 +7,11 @@ import numpy as np
 from scipy.optimize import brentq
 
 from helpers.cloud_distributed.costs.serverless import MONTH_S, round_up, serve
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_A_MONTH, ServerlessOffer
+from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH, ServerlessOffer
 from helpers.lab.errors import InputError
 from helpers.lab.money.costs import Offer
 
-_RAREST, _MOST_OFTEN = 1e-9, 1.0  # of the duty cycles that are searched
+_MIN_DUTY, _MAX_DUTY = 1e-9, 1.0  # of the search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +26,6 @@ class BreakEven:
     duty: float
     requests_per_s: float
     method: str
-
-    def sentence(self) -> str:
-        """The finding, computed from the figures."""
-        dedicated = self.machine.on_demand_usd_hour * HOURS_A_MONTH
-        if math.isinf(self.duty):
-            return (f"{self.offer.name} costs less than {self.machine.name} (${dedicated:,.2f} a month) at any load "
-                    f"that this machine can carry ({self.method}).")
-        return (f"{self.offer.name} costs less than {self.machine.name} (${dedicated:,.2f} a month) up to a duty cycle "
-                f"of {self.duty:.1%}, {self.requests_per_s * MONTH_S:,.0f} requests a month ({self.method}).")
 
 
 def break_even(offer: ServerlessOffer, machine: Offer, service: np.ndarray, *, memory_gib: float = 2.0,
@@ -55,15 +46,20 @@ def break_even(offer: ServerlessOffer, machine: Offer, service: np.ndarray, *, m
 
     Raises:
         InputError: a number that makes no sense, or a default that has no source.
+
+    >>> from helpers.cloud_distributed import break_even, serverless_offer
+    >>> from helpers.lab import offer
+    >>> round(break_even(serverless_offer("AWS Lambda x86_64"), offer("AWS m6i.large"), [0.1]).duty, 2)
+    0.83
     """
     service = _require_service(service)
     if places < 1 or min(memory_gib, vcpus) <= 0:
         raise InputError("A machine works on one request at a time at least, and memory and vCPUs are above 0.")
-    target = machine.on_demand_usd_hour * HOURS_A_MONTH
+    target = machine.on_demand_usd_hour * HOURS_PER_MONTH
     if offer.billed == "requests":
         each = float(round_up(service, offer.granularity_s).mean())
-        used = [(rate.usd, each * offer.units_a_second(rate, memory_gib, vcpus), rate.free_a_month)
-                for rate in offer.time] + [(offer.request.usd, 1.0, offer.request.free_a_month)]
+        used = [(rate.usd, each * offer.units_per_second(rate, memory_gib, vcpus), rate.free_per_month)
+                for rate in offer.time] + [(offer.request.usd, 1.0, offer.request.free_per_month)]
         rate = _requests_for(target, used) / MONTH_S
     else:
         rate = _rate_of_instance(offer, target, float(service.mean()),
@@ -85,7 +81,7 @@ def break_even_on_trace(arrivals: np.ndarray, service: np.ndarray, offer: Server
         InputError: as `serve`.
     """
     arrivals, service = np.asarray(arrivals, float), _require_service(service)
-    target = machine.on_demand_usd_hour * HOURS_A_MONTH
+    target = machine.on_demand_usd_hour * HOURS_PER_MONTH
     span_s = settings.pop("span_s", None) or float(arrivals[-1])
     base = float(service.sum()) / span_s / places
 
@@ -94,7 +90,7 @@ def break_even_on_trace(arrivals: np.ndarray, service: np.ndarray, offer: Server
         bill = serve(arrivals * stretch, service, offer, span_s=span_s * stretch, **settings)
         return bill.usd_month - target
 
-    low, high = math.log(_RAREST), math.log(_MOST_OFTEN)
+    low, high = math.log(_MIN_DUTY), math.log(_MAX_DUTY)
     if dearer_by(high) < 0:
         return BreakEven(offer, machine, math.inf, math.inf, "simulated on the trace")
     duty = math.exp(brentq(dearer_by, low, high, xtol=1e-4))
@@ -138,7 +134,7 @@ def _requests_for(target: float, used: list[tuple[float, float, float]]) -> floa
 
 def _rate_of_instance(offer: ServerlessOffer, target: float, service_s: float, cold_start_s: float,
                       keep_warm_s: float) -> float:
-    always = offer.usd_a_second(1.0, 1.0) * MONTH_S
+    always = offer.usd_per_second(1.0, 1.0) * MONTH_S
     if always <= target:
         return math.inf
 
@@ -146,7 +142,7 @@ def _rate_of_instance(offer: ServerlessOffer, target: float, service_s: float, c
         share = billed_share(math.exp(log_duty) / service_s, service_s, cold_start_s, keep_warm_s, offer.granularity_s)
         return share * always - target
 
-    return math.exp(brentq(dearer_by, math.log(_RAREST), math.log(_MOST_OFTEN - 1e-9), xtol=1e-10)) / service_s
+    return math.exp(brentq(dearer_by, math.log(_MIN_DUTY), math.log(_MAX_DUTY - 1e-9), xtol=1e-10)) / service_s
 
 
 def _require_service(service: np.ndarray) -> np.ndarray:

@@ -6,9 +6,9 @@ import re
 from typing import Literal
 
 from helpers.lab.errors import InputError
-from helpers.lab.money.costs import read_facts
+from helpers.lab.facts import read_facts
 
-HOURS_A_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
+HOURS_PER_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
 
 # Time rows and request row (service, item) of what is billed by request. All else is billed by running instance.
 _BY_REQUEST = {
@@ -22,8 +22,6 @@ _BY_REQUEST = {
 }
 _BY_INSTANCE = ("Cloud Run GPU", "Inference Endpoints (aws)", "Inference Endpoints (gcp)", "GPU functions",
                 "GPU models")
-_MISSING = "billed besides|minimum billed time"
-_LIMITS = f"{_MISSING}|DERIVED|DOUBTFUL|check before use"
 _GRANULARITY_S = {"1 ms": 0.001, "ms": 0.001, "100 ms": 0.1, "per second": 1.0, "per minute": 60.0}
 # Who bills the start of an environment too (AWS since 2025-08-01), and where it says so.
 _START_IS_BILLED = {"AWS": "https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/",
@@ -37,7 +35,7 @@ class Rate:
     item: str
     unit: str
     usd: float
-    free_a_month: float
+    free_per_month: float
     as_of: str
     source_url: str
     note: str
@@ -60,26 +58,11 @@ class ServerlessOffer:
     granularity_s: float
     start_is_billed: bool
     cold_start_s: float | None
-    cold_start_note: str
     keep_warm_s: float | None
     memory_step_gib: float | None
     memory_max_gib: float | None
 
-    def rates(self) -> tuple[Rate, ...]:
-        """All lines of its price list."""
-        return self.time + ((self.request,) if self.request else ())
-
-    def footnotes(self) -> tuple[str, ...]:
-        """What its notes say against its figures: derived, doubtful, or not all that is billed."""
-        sentences = (part.strip(" .") for rate in self.rates() for part in re.split(r"\.\s|;", rate.note))
-        return tuple(dict.fromkeys(part for part in sentences if re.search(_LIMITS, part)))
-
-    @property
-    def is_lower_bound(self) -> bool:
-        """Whether more is billed than has a sourced price."""
-        return any(re.search(_MISSING, note) for note in self.footnotes())
-
-    def units_a_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
+    def units_per_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
         """How many units of a time rate one billed second uses up.
 
         Raises:
@@ -103,14 +86,14 @@ class ServerlessOffer:
         return self._sourced(given_s, self.keep_warm_s, "keep_warm_s=, the idle seconds after which an instance is "
                                                         "taken down (math.inf: never)")
 
-    def _sourced(self, given: float | None, known: float | None, what: str) -> float:
-        if given is None and known is None:
+    def _sourced(self, given: float | None, sourced: float | None, what: str) -> float:
+        if given is None and sourced is None:
             raise InputError(f"{self.name} has no sourced figure here: give {what}.")
-        return known if given is None else given
+        return sourced if given is None else given
 
-    def usd_a_second(self, memory_gib: float, vcpus: float) -> float:
+    def usd_per_second(self, memory_gib: float, vcpus: float) -> float:
         """Dollars for one billed second beyond the free tier."""
-        return sum(rate.usd * self.units_a_second(rate, memory_gib, vcpus) for rate in self.time)
+        return sum(rate.usd * self.units_per_second(rate, memory_gib, vcpus) for rate in self.time)
 
 
 @functools.cache
@@ -138,7 +121,7 @@ def serverless_offer(name: str) -> ServerlessOffer:
         return _offer(name, "requests", rows[:-1], rows[-1])
     if name in _instance_rows():
         return _offer(name, "instances", [_instance_rows()[name]], None)
-    raise InputError(f"There is no serverless offer '{name}'. Known: {', '.join(serverless_offers())}.")
+    raise InputError(f"Unknown serverless offer '{name}'. Choose one of: {', '.join(serverless_offers())}.")
 
 
 def _instance_rows() -> dict[str, dict[str, str]]:
@@ -169,7 +152,7 @@ def _offer(name: str, billed: Literal["requests", "instances"], time: list[dict[
         name, billed, billed == "requests" and first["provider"] != "GCP", tuple(_rate(row) for row in time),
         _rate(request) if request else None, granularity_s,
         start_is_billed=billed == "instances" or first["provider"] in _START_IS_BILLED,
-        cold_start_s=_number(r"([\d.]+) s\b", starting), cold_start_note=starting,
+        cold_start_s=_number(r"([\d.]+) s\b", starting),
         keep_warm_s=idle_h * 3600 if idle_h else None, memory_step_gib=step_mb / 1024 if step_mb else None,
         memory_max_gib=_number(r"memory max ([\d.]+) GB", first["note"]))
 
@@ -180,5 +163,5 @@ def _rate(row: dict[str, str]) -> Rate:
 
 
 def _number(pattern: str, text: str) -> float | None:
-    found = re.search(pattern, text)
-    return float(found[1]) if found else None
+    match = re.search(pattern, text)
+    return float(match[1]) if match else None

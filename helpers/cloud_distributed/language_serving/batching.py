@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from helpers.cloud_distributed.simulator.compiling import compiled, part
-from helpers.cloud_distributed.simulator.layout import ANSWERED, DROPPED, heap_push, heap_remove
+from helpers.cloud_distributed.simulator.compiled import ANSWERED, DROPPED, compiled, heap_push, heap_remove, part
 
 
 @compiled

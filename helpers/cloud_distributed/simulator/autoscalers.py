@@ -6,15 +6,18 @@ plain Python by the tests, and compiled for the simulator.
 
 import math
 
-from helpers.cloud_distributed.simulator.compiling import part
+from helpers.cloud_distributed.simulator.compiled import part
 from helpers.cloud_distributed.simulator.policies import Policy
 from helpers.lab.errors import InputError
 
 _ALMOST = 1e-9  # a mean of exactly 3 requests must not become 4 replicas by rounding
+_TOLERANCE = 0.1  # Kubernetes' default: a ratio that is off by less changes nothing
+# Knative's defaults: panic when the short window asks for so many times what is ready; at most 1,000 times as many
+# replicas at once, at least half of them.
+_PANIC_AT, _MAX_UP, _MAX_DOWN = 2.0, 1000.0, 2.0
 
 
-def target_utilisation(target: float = 0.7, tolerance: float = 0.1, stabilisation_s: float = 300.0,
-                       period_s: float = 15.0) -> Policy:
+def target_utilisation(target: float = 0.7, stabilisation_s: float = 300.0, period_s: float = 15.0) -> Policy:
     """Kubernetes' HorizontalPodAutoscaler on CPU utilisation, with its default behaviour.
 
     ceil(ready * utilisation / target) unless within the tolerance; replicas that start count as idle when scaling
@@ -25,22 +28,22 @@ def target_utilisation(target: float = 0.7, tolerance: float = 0.1, stabilisatio
     Raises:
         InputError: a target that is not between 0 and 1, or a negative time.
     """
-    if not 0 < target <= 1 or tolerance < 0 or stabilisation_s < 0:
-        raise InputError("target_utilisation needs a target between 0 and 1, and a tolerance and window of 0 or more.")
-    return Policy("target utilisation", _utilisation, (target, tolerance, stabilisation_s), period_s,
+    if not 0 < target <= 1 or stabilisation_s < 0:
+        raise InputError("target_utilisation needs a target between 0 and 1, and a window of 0 s or more.")
+    return Policy("target utilisation", _utilisation, (target, stabilisation_s), period_s,
                   memory=1 + 2 * _steps(stabilisation_s, period_s))
 
 
 def _utilisation(signals, memory, parameters):
-    target, tolerance, window_s = parameters[0], parameters[1], parameters[2]
+    target, window_s = parameters[0], parameters[1]
     present, pods = signals.target, signals.ready + signals.starting
     proposal = present
     ratio = signals.utilisation / target
-    if signals.ready > 0 and abs(ratio - 1.0) > tolerance:
+    if signals.ready > 0 and abs(ratio - 1.0) > _TOLERANCE:
         proposal = math.ceil(signals.ready * ratio - _ALMOST)
         if ratio > 1 and signals.starting > 0:
             damped = ratio * signals.ready / pods
-            proposal = max(present, math.ceil(pods * damped - _ALMOST)) if damped > 1.0 + tolerance else present
+            proposal = max(present, math.ceil(pods * damped - _ALMOST)) if damped > 1.0 + _TOLERANCE else present
     proposal = min(proposal, max(2.0 * pods, pods + 4.0))
     return max(1.0, _stabilised(memory, 0, signals.now_s, proposal, present, window_s))
 
@@ -62,8 +65,8 @@ def _stabilised(memory, base, now_s, proposal, present, window_s):
     return min(highest, present) if proposal < present else proposal
 
 
-def queue_length(target: float = 5.0, cooldown_s: float = 300.0, tolerance: float = 0.1,
-                 stabilisation_s: float = 300.0, period_s: float = 15.0, polling_s: float = 30.0) -> Policy:
+def queue_length(target: float = 5.0, cooldown_s: float = 300.0, stabilisation_s: float = 300.0,
+                 period_s: float = 15.0, polling_s: float = 30.0) -> Policy:
     """KEDA on the length of a queue: between 0 and 1 by its own polling, above by the HorizontalPodAutoscaler.
 
     ceil(length / target) replicas, where those in service count as in the queue (as KEDA's SQS scaler counts them);
@@ -73,16 +76,15 @@ def queue_length(target: float = 5.0, cooldown_s: float = 300.0, tolerance: floa
     Raises:
         InputError: a target that is not positive, or a negative time.
     """
-    if target <= 0 or min(cooldown_s, tolerance, stabilisation_s, polling_s) < 0:
+    if target <= 0 or min(cooldown_s, stabilisation_s, polling_s) < 0:
         raise InputError("queue_length needs a target of more than 0 requests a replica, and no negative time.")
-    parameters = (target, tolerance, stabilisation_s, cooldown_s, polling_s)
+    parameters = (target, stabilisation_s, cooldown_s, polling_s)
     return Policy("queue length", _queue_length, parameters, period_s,
                   memory=3 + 2 * _steps(stabilisation_s, period_s))
 
 
 def _queue_length(signals, memory, parameters):
-    target, tolerance, window_s = parameters[0], parameters[1], parameters[2]
-    cooldown_s, polling_s = parameters[3], parameters[4]
+    target, window_s, cooldown_s, polling_s = parameters[0], parameters[1], parameters[2], parameters[3]
     length = signals.waiting + signals.in_service
     pods = signals.ready + signals.starting
     if length > 0:
@@ -95,20 +97,20 @@ def _queue_length(signals, memory, parameters):
     if signals.now_s - memory[1] >= cooldown_s:
         return 0.0
     proposal = signals.target
-    if abs(length / (target * pods) - 1.0) > tolerance:
+    if abs(length / (target * pods) - 1.0) > _TOLERANCE:
         proposal = math.ceil(length / target - _ALMOST)
     proposal = min(proposal, max(2.0 * pods, pods + 4.0))
     return max(1.0, _stabilised(memory, 2, signals.now_s, proposal, signals.target, window_s))
 
 
-def concurrency_target(target: float = 0.7, stable_s: float = 60.0, panic_s: float = 6.0, panic_at: float = 2.0,
-                       fastest_up: float = 1000.0, fastest_down: float = 2.0, period_s: float = 2.0) -> Policy:
+def concurrency_target(target: float = 0.7, stable_s: float = 60.0, panic_s: float = 6.0,
+                       period_s: float = 2.0) -> Policy:
     """Knative's pod autoscaler: mean concurrency over a stable window, and a panic window for bursts.
 
     Args:
         target: requests that one replica should have at a time (Knative: 70 % of containerConcurrency).
-        panic_at: panic when the short window asks for so many times what is ready; then nothing is given up until a
-            stable window has passed without.
+        panic_s: length of the short window. When it asks for twice what is ready, nothing is given up until a stable
+            window has passed without that.
 
     Scales to zero after a stable window without requests where the fleet's min_replicas is 0, and an arrival wakes
     it (knative.dev/docs/serving/autoscaling; knative/serving, pkg/autoscaler/scaling/autoscaler.go). Requests that
@@ -117,25 +119,23 @@ def concurrency_target(target: float = 0.7, stable_s: float = 60.0, panic_s: flo
     Raises:
         InputError: a figure that is not positive, or a panic window longer than the stable one.
     """
-    if min(target, panic_s, panic_at, fastest_up, fastest_down, period_s) <= 0 or panic_s > stable_s:
+    if min(target, panic_s, period_s) <= 0 or panic_s > stable_s:
         raise InputError("concurrency_target needs positive figures, and a panic window within the stable one.")
-    parameters = (target, max(1, round(stable_s / period_s)), max(1, round(panic_s / period_s)), panic_at, fastest_up,
-                  fastest_down, stable_s)
+    parameters = (target, max(1, round(stable_s / period_s)), max(1, round(panic_s / period_s)), stable_s)
     return Policy("concurrency target", _concurrency, parameters, period_s, memory=3 + int(parameters[1]), wakes=True)
 
 
 def _concurrency(signals, memory, parameters):
-    target, stable, panic = parameters[0], int(parameters[1]), int(parameters[2])
-    panic_at, fastest_up, fastest_down, stable_s = parameters[3], parameters[4], parameters[5], parameters[6]
+    target, stable, panic, stable_s = parameters[0], int(parameters[1]), int(parameters[2]), parameters[3]
     ticks = int(memory[0])
     memory[3 + ticks % stable] = signals.ongoing
     memory[0] = ticks + 1
     ready = max(1.0, signals.ready)
-    most, least = math.ceil(fastest_up * ready), math.floor(signals.ready / fastest_down)
+    most, least = math.ceil(_MAX_UP * ready), math.floor(signals.ready / _MAX_DOWN)
     wanted = math.ceil(_mean_of_last(memory, ticks, stable, stable) / target - _ALMOST)
     urgent = math.ceil(_mean_of_last(memory, ticks, stable, panic) / target - _ALMOST)
     desired = min(max(wanted, least), most)
-    if urgent / ready >= panic_at:
+    if urgent / ready >= _PANIC_AT:
         memory[1] = signals.now_s + stable_s  # panic until then
     elif memory[1] <= signals.now_s:
         memory[2] = 0.0

@@ -8,18 +8,20 @@ import math
 
 import numpy as np
 
-from helpers.cloud_distributed.simulator.compiling import compiled_loop, hot, part
-from helpers.cloud_distributed.simulator.layout import (
+from helpers.cloud_distributed.simulator.compiled import (
     ANSWERED,
     DROPPED,
     FREE,
     READY,
     TIMED_OUT,
-    draw_service,
+    compiled_loop,
     heap_push,
+    hot,
+    part,
     uniform,
 )
 from helpers.cloud_distributed.simulator.replica_pool import change_replicas, match_target, release, take_from_heap
+from helpers.cloud_distributed.simulator.service_times import draw_service
 
 
 @compiled_loop

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from helpers.cloud_distributed.simulator.compiling import compiled, part
-from helpers.cloud_distributed.simulator.layout import draw_service, uniform
+from helpers.cloud_distributed.simulator.compiled import compiled, part, uniform
+from helpers.cloud_distributed.simulator.service_times import draw_service
 
 
 @compiled

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from helpers.cloud_distributed.simulator.layout import (
+from helpers.cloud_distributed.simulator.compiled import (
     REPLICA,
     RULES,
     SAMPLES,
@@ -18,13 +18,13 @@ from helpers.cloud_distributed.simulator.layout import (
     Outcome,
     World,
 )
-from helpers.cloud_distributed.simulator.policies import Policy, compile_policy, keep
+from helpers.cloud_distributed.simulator.policies import Policy, compile_policy, unchanged
 from helpers.cloud_distributed.simulator.runs import Run
 from helpers.cloud_distributed.simulator.service_times import ServiceTimes
 from helpers.lab.errors import InputError
 
 _NO_LIMIT = np.iinfo(np.int64).max
-_MOST_SAMPLES = 2_000_000
+_MAX_SAMPLES = 2_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Fleet:
             raise InputError(f"sample_s must be more than 0 or None, not {self.sample_s}.")
 
     @property
-    def is_plain(self) -> bool:
+    def is_fcfs(self) -> bool:
         """Whether only waiting and serving happen, so that the fast path gives the same result."""
         return (self.policy is None and self.queue_limit is None and self.timeout_s is None and self.batch_size == 1
                 and not self.failures_per_hour and not (self.interruptions_per_hour and self.spot_share))
@@ -113,18 +113,22 @@ def simulate(arrivals: ArrayLike, service: ArrayLike | ServiceTimes, fleet: Flee
     Returns:
         A Run. The clock starts at 0 and stops when the last request has left.
 
+    >>> from helpers.cloud_distributed import Fleet, simulate
+    >>> simulate([0.0, 1.0], [2.0, 2.0], Fleet(replicas=1)).latency_s.tolist()
+    [2.0, 3.0]
+
     Raises:
         InputError: arrivals out of order, negative or not finite; service times that do not fit them.
     """
     arrivals = checked_arrivals(arrivals)
     values, rows, weights = _packed_service(service, len(arrivals), fleet.batch_size)
     seeds = np.random.SeedSequence(_checked_seed(seed)).generate_state(2, np.uint64)
-    if fleet.is_plain:
-        return _simulate_plain(arrivals, values, rows, weights, seeds, fleet)
-    return _simulate_full(arrivals, values, rows, weights, seeds, fleet)
+    if fleet.is_fcfs:
+        return _simulate_fcfs(arrivals, values, rows, weights, seeds, fleet)
+    return _simulate_events(arrivals, values, rows, weights, seeds, fleet)
 
 
-def _simulate_plain(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, weights: np.ndarray,
+def _simulate_fcfs(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, weights: np.ndarray,
                     seeds: np.ndarray, fleet: Fleet) -> Run:
     from helpers.cloud_distributed.simulator.fcfs_queue import count_by_interval, serve_in_order
 
@@ -148,15 +152,15 @@ def _simulate_plain(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, 
 
     hours = {kind: count * end_s / 3600 for kind, count in fleet.kinds().items()}
     queue_s = float(np.sum(wait_s[:served])) + float(np.sum(closes_s - arrivals[served:]))
-    return Run(arrivals, wait_s, latency_s, outcome, hours, fleet, end_s, queue_s, busy_s,
+    return Run(arrivals, wait_s, latency_s, outcome, hours, end_s, queue_s, busy_s,
                fleet.replicas * fleet.concurrency * end_s, 0, fleet.replicas, series)
 
 
-def _simulate_full(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, weights: np.ndarray,
+def _simulate_events(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, weights: np.ndarray,
                    seeds: np.ndarray, fleet: Fleet) -> Run:
     from helpers.cloud_distributed.simulator.event_loop import run_events
 
-    policy = fleet.policy or Policy("fixed", keep)
+    policy = fleet.policy or Policy("fixed", unchanged)
     last = float(arrivals[-1]) if len(arrivals) else 0.0
     rules = _rules(fleet, last)
     room = 2 * max(fleet.max_replicas if fleet.policy else 0, fleet.replicas) + 2  # those that drain need rows too
@@ -172,18 +176,18 @@ def _simulate_full(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, w
     state.tick_s = policy.period_s if fleet.policy else np.inf
     run_events(compile_policy(policy.decide), np.zeros(max(1, policy.memory)), np.array(policy.parameters, float),
                np.zeros(1, SIGNALS)[0], world, rules, state[0])
-    found = state[0]
+    final = state[0]
     hours = {kind.name.lower(): float(world.paid_s[kind]) / 3600 for kind in Kind}
-    hours["reserved"] = fleet.reserved * float(found.now_s) / 3600  # paid while it restarts too
+    hours["reserved"] = fleet.reserved * float(final.now_s) / 3600  # paid while it restarts too
 
     def series() -> pd.DataFrame:
-        count = int(found.samples)
+        count = int(final.samples)
         return pd.DataFrame({"t_s": rules.sample_s * np.arange(count)} | dict(zip(SAMPLES, samples[:count].T,
                                                                                   strict=True)))
 
-    return Run(arrivals, world.wait_s, world.latency_s, world.outcome, hours, fleet, float(found.now_s),
-               float(found.queue_s), float(found.busy_s), float(found.ready_s) * fleet.concurrency, int(found.cold),
-               int(found.launches), series)
+    return Run(arrivals, world.wait_s, world.latency_s, world.outcome, hours, float(final.now_s),
+               float(final.queue_s), float(final.busy_s), float(final.ready_s) * fleet.concurrency, int(final.cold),
+               int(final.launches), series)
 
 
 def _rules(fleet: Fleet, last: float) -> np.record:
@@ -206,8 +210,8 @@ def _rules(fleet: Fleet, last: float) -> np.record:
 def _sample_step(fleet: Fleet, last: float) -> float:
     closes_s = last + fleet.drain_s
     step = fleet.sample_s or max(last / 720, closes_s / 20_000) or 1.0
-    if closes_s / step > _MOST_SAMPLES:
-        raise InputError(f"sample_s={step:g} gives more than {_MOST_SAMPLES:,} points: choose a larger one.")
+    if closes_s / step > _MAX_SAMPLES:
+        raise InputError(f"sample_s={step:g} gives more than {_MAX_SAMPLES:,} points: choose a larger one.")
     return step
 
 

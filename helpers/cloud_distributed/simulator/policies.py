@@ -23,7 +23,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from helpers.cloud_distributed.simulator.layout import SIGNALS
+from helpers.cloud_distributed.simulator.compiled import SIGNALS
 from helpers.lab.errors import InputError
 
 _VECTOR = numba.float64[::1]
@@ -75,7 +75,7 @@ def compile_policy(decide: Callable[..., float]) -> Any:
                          "Use numbers, `math`, `signals`, `memory` and `parameters` only.") from None
 
 
-def keep(signals, memory, parameters):
+def unchanged(signals, memory, parameters):
     """Change nothing: the policy of a fleet that has none."""
     return signals.target
 

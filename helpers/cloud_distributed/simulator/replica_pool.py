@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from helpers.cloud_distributed.simulator.compiling import hot, part
-from helpers.cloud_distributed.simulator.layout import (
+from helpers.cloud_distributed.simulator.compiled import (
     ANSWERED,
     DRAINING,
     FAILED,
@@ -15,6 +14,8 @@ from helpers.cloud_distributed.simulator.layout import (
     SPOT,
     STARTING,
     heap_remove,
+    hot,
+    part,
     uniform,
 )
 
@@ -90,12 +91,12 @@ def _drain(w, rules, s, at):
     """Close its free slots; it leaves at once when idle, else with its last batch."""
     row = w.replicas[at]
     s.ready -= 1
-    kept = 0
+    staying = 0
     for k in range(s.free):
         if w.free_slots[k] // rules.slots != at:
-            w.free_slots[kept] = w.free_slots[k]
-            kept += 1
-    s.free = kept
+            w.free_slots[staying] = w.free_slots[k]
+            staying += 1
+    s.free = staying
     row.status = DRAINING
     if row.busy == 0:
         release(w, s, row)

@@ -1,4 +1,4 @@
-"""How long a replica works on a batch: measured seconds, drawn again."""
+"""How long a replica works on a batch: measured seconds, drawn at random."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
+from helpers.cloud_distributed.simulator.compiled import hot
 from helpers.lab.errors import InputError
 
 
@@ -64,3 +65,13 @@ class ServiceTimes:
         gap = np.where(above > below, sizes[above] - sizes[below], 1)
         rows = np.stack([starts[below], counts[below], starts[above], counts[above]], axis=1).astype(np.int64)
         return np.concatenate(list(self.seconds.values())), rows, (wanted - sizes[below]) / gap
+
+
+@hot
+def draw_service(values: np.ndarray, rows: np.ndarray, weights: np.ndarray, size: int, luck: float) -> float:
+    """Seconds of a batch of `size`: the same quantile of the two measured sizes around it, interpolated."""
+    seconds = values[rows[size, 0] + int(luck * rows[size, 1])]
+    if weights[size] > 0.0:
+        above = values[rows[size, 2] + int(luck * rows[size, 3])]
+        seconds += weights[size] * (above - seconds)
+    return seconds

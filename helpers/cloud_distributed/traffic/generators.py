@@ -13,12 +13,16 @@ import numpy as np
 from helpers.lab.errors import InputError
 
 DAY_S, WEEK_S = 86_400.0, 604_800.0
-_TOGETHER = 1_000_000  # arrivals that are placed and sorted at once
-_MOST = 500_000_000  # 4 GB of arrivals
+_MAX_ARRIVALS = 500_000_000  # 4 GB of arrivals
+_MAX_PLACED = 1_000_000  # arrivals that are placed and sorted at once
 
 
 def poisson(rate: float, seconds: float, seed: int = 0) -> np.ndarray:
     """Independent arrivals at a constant rate.
+
+    >>> from helpers.cloud_distributed import poisson
+    >>> poisson(2.0, 3600.0).shape  # 7200 on average
+    (7233,)
 
     Raises:
         InputError: a rate or time that is not positive, or more arrivals than fit in memory.
@@ -129,17 +133,6 @@ def flash_crowd(rate: float, seconds: float, seed: int = 0, times: float = 10.0,
     return with_rate(rate_at, rate * times, seconds, seed)
 
 
-def growth(rate: float, seconds: float, seed: int = 0, doubling_s: float = 30 * DAY_S) -> np.ndarray:
-    """A rate that starts at `rate` and doubles every `doubling_s`.
-
-    Raises:
-        InputError: a figure that is not positive.
-    """
-    _require_positive(rate=rate, seconds=seconds, doubling_s=doubling_s)
-    highest = rate * 2.0 ** (seconds / doubling_s)
-    return with_rate(lambda t: rate * 2.0 ** (t / doubling_s), highest, seconds, seed)
-
-
 def exponential_service(mean_s: float, count: int, seed: int = 0) -> np.ndarray:
     """(count,) float64 exponential service times, for comparing with queueing theory.
 
@@ -171,7 +164,7 @@ def from_counts(counts: np.ndarray, width_s: float, seed: int = 0) -> np.ndarray
     ends = np.concatenate([[0], np.cumsum(counts)])
     first = 0
     while first < len(counts):  # some intervals at a time, in place: no second array of all arrivals
-        last = max(first + 1, int(np.searchsorted(ends, ends[first] + _TOGETHER, side="right")) - 1)
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] + _MAX_PLACED, side="right")) - 1)
         part = arrivals[ends[first]:ends[last]]
         part += np.repeat(np.arange(first, last, dtype=np.float64), counts[first:last])
         part.sort()
@@ -193,6 +186,6 @@ def _require_fraction(**figures: float) -> None:
 
 
 def _require_fitting(expected: float) -> None:
-    if expected > _MOST:
-        raise InputError(f"That would be some {expected:,.0f} requests; at most {_MOST:,} are simulated at once. Take "
-                         "a shorter time or a lower rate.")
+    if expected > _MAX_ARRIVALS:
+        raise InputError(f"That would be some {expected:,.0f} requests; at most {_MAX_ARRIVALS:,} are simulated at "
+                         "once. Take a shorter time or a lower rate.")

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.training.workers import run_workers
+from helpers.cloud_distributed.training.workers import run_workers, worker_device
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval
 from helpers.lab.measuring.timing import timing_turn
 
 SIZES = tuple(2**power for power in range(12, 25, 2))  # 4 KB to 16 MB of fp32 gradients
-MOST_WORKERS = 1024
+MAX_WORKERS = 1024
 # PyTorch DDP sends gradients in buckets: a first one of 1 MiB, so that sending starts early, then of 25 MiB.
 FIRST_BUCKET, BUCKET = 2**20, 25 * 2**20
 BACKWARD_SHARE = 2 / 3  # of a step's products: forward is one for each weight, backward two
+_RESAMPLES = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Calibration:
 
     def sentence(self) -> str:
         """The finding, computed from the figures."""
-        low, high = np.quantile(self.link.draws, [0.025, 0.975], axis=0)
+        low, high = percentile_interval(self.link.draws, axis=0)
         worst = (self.frame["model_ms"] / self.frame["measured_ms"] - 1).abs().max()
         return (f"{self.link.source}: {self.link.latency_s * 1e6:,.0f} us a message ({low[0] * 1e6:,.0f} to "
                 f"{high[0] * 1e6:,.0f}) and {self.link.bytes_per_s / 1e9:.2f} GB/s ({low[1] / 1e9:.2f} to "
@@ -71,8 +73,7 @@ def ddp_calls(count: float) -> int:
     return 1 + max(0, math.ceil((count - FIRST_BUCKET) / BUCKET))
 
 
-def fit_link(sizes: Sequence[float], seconds: np.ndarray, workers: int, source: str,
-             draws: int = 500, seed: int = 0) -> Link:
+def fit_link(sizes: Sequence[float], seconds: np.ndarray, workers: int, source: str) -> Link:
     """Latency and bandwidth from measured all-reduces.
 
     Args:
@@ -89,14 +90,13 @@ def fit_link(sizes: Sequence[float], seconds: np.ndarray, workers: int, source: 
     if workers < 2 or seconds.ndim != 2 or seconds.shape[1] != len(sizes) or min(seconds.shape) < 2:
         raise InputError("A link needs two workers, two sizes and two rounds at least: (rounds, sizes) seconds; got "
                          f"{workers} workers and {seconds.shape} for {len(sizes)} sizes.")
-    picks = np.random.default_rng(seed).integers(0, len(seconds), (draws, len(seconds)))
     middle = np.median(seconds, axis=0)
     latency_s, bytes_per_s = _fit(sizes, middle, workers)
     if not math.isfinite(bytes_per_s) or middle.min() <= 0:
         raise InputError("The measured times do not grow with the bytes: measure larger messages, more rounds, or on a "
                          "machine that does nothing else.")
-    resampled = np.array([_fit(sizes, np.median(seconds[pick], axis=0), workers) for pick in picks])
-    return Link(latency_s, bytes_per_s, resampled, source)
+    medians = bootstrap_draws(np.median, seconds, draws=_RESAMPLES)  # (sizes, draws)
+    return Link(latency_s, bytes_per_s, np.array([_fit(sizes, drawn, workers) for drawn in medians.T]), source)
 
 
 def calibrate(workers: int = 2, sizes: Sequence[int] = SIZES, rounds: int = 15, compress: bool = False) -> Calibration:
@@ -127,8 +127,6 @@ def time_allreduces(sizes: Sequence[int], rounds: int, compress: bool) -> dict:
     import torch
     import torch.distributed as dist
 
-    from helpers.cloud_distributed.training.workers import worker_device
-
     width = 2 if compress else 4
     gradients = [torch.zeros(max(1, size // width), device=worker_device()) for size in sizes]
     seconds = np.zeros((rounds + 1, len(sizes)))
@@ -157,7 +155,7 @@ def step_s(compute_s: float, gradient_bytes: float, workers: int, link: Link, ov
         gradient_bytes: that each worker contributes (half as many when sent as bf16).
         overlap: share of the exchange that runs behind the backward pass, at most 1; it never hides more than that
             pass, BACKWARD_SHARE of the computation, lasts. Below 0 where sending takes cores away from computing,
-            and copies add to it: `training.measured_overlap` tells.
+            and copies add to it: `measured_overlap` measures it.
         calls: all-reduces a step; DDP's buckets by default.
 
     Not in the model: stragglers, and links that other traffic or the next level of switches makes slower.
@@ -170,12 +168,12 @@ def step_s(compute_s: float, gradient_bytes: float, workers: int, link: Link, ov
         exchange = ring_allreduce_s(gradient_bytes, workers, latency_s, bytes_per_s, calls)
         return compute_s + max(exchange * (1 - overlap), exchange - BACKWARD_SHARE * compute_s)
 
-    low, high = np.quantile([total(*draw) for draw in link.draws], [0.025, 0.975])
+    low, high = percentile_interval([total(*draw) for draw in link.draws])
     return total(link.latency_s, link.bytes_per_s), float(low), float(high)
 
 
 def scaling(compute_s: float, gradient_bytes: float, link: Link, workers: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128,
-            256, 512, MOST_WORKERS), overlap: float = 0.0) -> pd.DataFrame:
+            256, 512, MAX_WORKERS), overlap: float = 0.0) -> pd.DataFrame:
     """How much n workers do in the time of one, each with its own rows: columns workers, step_s, step_low_s,
     step_high_s, speedup, speedup_low, speedup_high, efficiency. One worker exchanges nothing."""
     rows = []
@@ -191,6 +189,10 @@ def slowest_useful_link(compute_s: float, gradient_bytes: float) -> float:
     """Bytes a second below which two workers do less than one, latency and overlap left aside.
 
     Two do as much as one when the exchange lasts as long as the computation: 2 (n - 1) / n = 1 times the bytes.
+
+    >>> from helpers.cloud_distributed import slowest_useful_link
+    >>> slowest_useful_link(compute_s=0.5, gradient_bytes=100e6)
+    200000000.0
     """
     if not (compute_s > 0 and gradient_bytes > 0):
         raise InputError("A step takes time and has gradients: both must be above 0.")

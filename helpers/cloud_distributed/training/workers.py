@@ -15,37 +15,39 @@ from typing import Any
 import cloudpickle
 
 from helpers.lab.errors import InputError
+from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
-def run_workers(fn: Callable[[], Any], workers: int = 2, *, threads: int = 1, timeout_s: float = 300.0,
+def run_workers(fn: Callable[[], Any], workers: int = 2, *, timeout_s: float = 300.0,
                 progress: Progress = silent) -> list[Any]:
     """Call `fn()` in `workers` new processes that form one torch.distributed group: their results by rank.
 
     Args:
         fn: a function that takes nothing; one written in a notebook may be sent too. It asks
             torch.distributed for its rank, and `worker_device()` for where to compute.
-        threads: that PyTorch may use in each process, so that one and two workers compare like with like.
         timeout_s: after which all processes are ended.
-        progress: asked several times a second; once it is told to end, all processes are ended.
+        progress: asked several times a second; once it raises Cancelled, all processes are ended.
 
-    The group speaks NCCL where there is a GPU for each worker, else gloo. Each process is a Python of its own
-    that is started by command line: unlike `multiprocessing.spawn` this works from a notebook, from a script
-    without a main guard and from a daemon process.
+    The group speaks NCCL where there is a GPU for each worker, else gloo. Each process has one thread, so that one
+    and two workers compare like with like. This is no process pool, and a pool (loky, as in `helpers.lab.sweep`)
+    would not do: the workers must all run at the same time, know their rank and meet in a group, and the failure of
+    one must end the others, which wait for it. Each process is a new Python, started by command line: unlike
+    `multiprocessing.spawn` this works from a notebook, from a script without a main guard and from a daemon process.
 
     Raises:
         InputError: a number that makes no sense, or the function refused its input.
         RuntimeError: a worker failed, with its last words; or they did not end in time.
-        Cancelled: `progress` was told to end.
+        Cancelled: by `progress`.
     """
-    if workers < 1 or threads < 1:
-        raise InputError(f"Workers and threads are counted from 1; got {workers} workers with {threads} threads each.")
+    if workers < 1:
+        raise InputError(f"Workers are counted from 1; got {workers}.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "function").write_bytes(cloudpickle.dumps(fn))
-        started = [_start(folder, rank, workers, threads, timeout_s) for rank in range(workers)]
+        started = [_start(folder, rank, workers, timeout_s) for rank in range(workers)]
         try:
             _wait(started, folder, timeout_s, progress)
             return [pickle.loads((folder / f"result-{rank}").read_bytes()) for rank in range(workers)]
@@ -63,13 +65,13 @@ def worker_device() -> Any:
     return torch.device("cuda", dist.get_rank()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
-def _start(folder: Path, rank: int, workers: int, threads: int, timeout_s: float) -> subprocess.Popen:
-    here = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": str(threads)}
+def _start(folder: Path, rank: int, workers: int, timeout_s: float) -> subprocess.Popen:
+    here = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
     if sys.platform in LOOPBACK:  # else gloo asks for this host's name, which need not resolve
         here["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", LOOPBACK[sys.platform])
     with (folder / f"words-{rank}").open("wb") as words:
         return subprocess.Popen([sys.executable, "-m", __name__, str(folder), str(rank), str(workers),
-                                 str(threads), str(timeout_s)], env=os.environ | here, stdin=subprocess.DEVNULL,
+                                 str(timeout_s)], env=os.environ | here, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, stderr=words)
 
 
@@ -97,11 +99,11 @@ def _raise_first_failure(started: list[subprocess.Popen], folder: Path) -> None:
                                f"{lines[-1] if lines else 'it said nothing'}")
 
 
-def _main(folder: Path, rank: int, workers: int, threads: int, timeout_s: float) -> None:
+def _main(folder: Path, rank: int, workers: int, timeout_s: float) -> None:
     import torch
     import torch.distributed as dist
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     own_gpus = torch.cuda.is_available() and torch.cuda.device_count() >= workers
     if own_gpus:
         torch.cuda.set_device(rank)
@@ -114,9 +116,7 @@ def _main(folder: Path, rank: int, workers: int, threads: int, timeout_s: float)
     except Exception as error:
         refused = isinstance(error, InputError)
         words = str(error) if refused else f"{type(error).__name__}: {error}"
-        unfinished = folder / f"unfinished-{rank}"
-        unfinished.write_bytes(pickle.dumps((refused, words)))
-        unfinished.rename(folder / f"failed-{rank}")
+        write_atomically(folder / f"failed-{rank}", pickle.dumps((refused, words)))
         raise
     finally:
         with contextlib.suppress(RuntimeError):  # the group is already broken where a partner failed
@@ -124,4 +124,4 @@ def _main(folder: Path, rank: int, workers: int, threads: int, timeout_s: float)
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), *(int(word) for word in sys.argv[2:5]), float(sys.argv[5]))
+    _main(Path(sys.argv[1]), *(int(word) for word in sys.argv[2:4]), float(sys.argv[4]))

@@ -1,1 +1,1 @@
-"""Wrong labels: found, reviewed, repaired."""
+"""Wrong labels and damaged texts: what is there, what is wrong, and its repair."""

@@ -32,10 +32,11 @@ def data_report(task: Task) -> pd.DataFrame:
     (very short or long, no letters, control characters), damaged encoding, repeated texts, texts of the training
     rows that also stand in the test, and near ones; the same text with two labels.
     """
-    found: list[dict] = []
+    findings: list[dict] = []
 
     def note(check: str, split: str, value: float, rows: np.ndarray | list[int] = ()) -> None:
-        found.append({"check": check, "split": split, "value": float(value), "rows": tuple(int(r) for r in rows[:20])})
+        findings.append({"check": check, "split": split, "value": float(value),
+                         "rows": tuple(int(row) for row in rows[:20])})
 
     for split in SPLITS:
         rows = getattr(task, split)
@@ -49,17 +50,7 @@ def data_report(task: Task) -> pd.DataFrame:
             _report_texts(list(rows["text"][:]), y, split, note)
     if task.input == "text":
         _report_crossing(task, note)
-    return pd.DataFrame(found)
-
-
-def class_balance(task: Task) -> pd.DataFrame:
-    """Columns label, split, rows, share."""
-    parts = []
-    for split in SPLITS:
-        counts = np.bincount(np.asarray(getattr(task, split)["label"][:], np.int64), minlength=len(task.labels))
-        parts.append(pd.DataFrame({"label": task.labels, "split": split, "rows": counts,
-                                   "share": counts / max(1, counts.sum())}))
-    return pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(findings)
 
 
 def language_of(text: str) -> str:
@@ -82,7 +73,7 @@ def is_damaged(text: str) -> bool:
 
 
 def repaired(text: str) -> str:
-    """The text decoded anew where it was UTF-8 read as Windows-1252; else as it is."""
+    """The text decoded again where it was UTF-8 read as Windows-1252; else as it is."""
     if not is_damaged(text):
         return text
     try:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from helpers.lab.data.files import read_rows
+from helpers.lab.data.files import read_frame, read_rows, write_like
 from helpers.lab.errors import InputError
 from helpers.lab.paths import home
 
@@ -22,7 +23,7 @@ class Review:
     Args:
         texts, labels: the rows that are reviewed.
         path: the log, a JSONL file; decisions in it are taken up again. By default a file under the user's data
-            folder that is named by the rows, so that a page opened anew goes on where it stopped.
+            folder that is named by the rows, so that a page that is opened again goes on where it stopped.
 
     Raises:
         InputError: the log belongs to other rows, or cannot be read.
@@ -40,7 +41,7 @@ class Review:
         _cut_torn_line(self.path)
         self._standing: list[dict] = []
         for entry in read_log(self.path):
-            self._require_own(entry)
+            self._require_matching(entry)
             _take(self._standing, entry)
 
     def decide(self, row: int, action: Action, label: str | None = None) -> None:
@@ -52,7 +53,7 @@ class Review:
         if not 0 <= row < len(self.texts):
             raise InputError(f"There is no row {row}; rows are 0 to {len(self.texts) - 1}.")
         if action not in ("keep", "relabel", "drop"):
-            raise InputError(f"There is no decision '{action}'. Known: keep, relabel, drop.")
+            raise InputError(f"Unknown decision '{action}'. Choose one of: keep, relabel, drop.")
         if (label is not None) != (action == "relabel"):
             raise InputError("A relabelling needs the new label, and only a relabelling has one.")
         entry = {"row": row, "action": action, "label": label, "was": self.labels[row],
@@ -77,7 +78,7 @@ class Review:
         rows = pd.DataFrame({"row": range(len(self.texts)), "text": self.texts, "label": self.labels})
         return apply_changes(rows, self._standing)
 
-    def _require_own(self, entry: dict) -> None:
+    def _require_matching(self, entry: dict) -> None:
         if "row" in entry and not (0 <= entry["row"] < len(self.texts)
                                    and entry["digest"] == digest_of(self.texts[entry["row"]])):
             raise InputError(f"The log {self.path.name} belongs to other rows (row {entry['row']} differs): "
@@ -160,9 +161,23 @@ def replay(source: str | Path, log: str | Path, target: str | Path, *, text: str
     entries = read_log(Path(log))
     if not entries and not Path(log).exists():
         raise InputError(f"There is no change log {Path(log).name}.")
-    left = apply_changes(rows.assign(row=range(len(rows)))[["row", "text", "label"]], entries)
-    left[["text", "label"]].rename(columns={"text": text, "label": label}).to_csv(target, index=False)
+    rows = rows.assign(row=range(len(rows)))[["row", "text", "label"]]
+    left = apply_changes(rows, entries)
+    write_changed(Path(source), rows, left, Path(target), text, label)
     return left
+
+
+def write_changed(source: Path, rows: pd.DataFrame, left: pd.DataFrame, target: Path, text: str, label: str) -> None:
+    """Write the rows that are left with all columns of the source, changed where the log changed them only.
+
+    Args:
+        rows, left: columns row, text, label: as read from the source, and after the changes.
+    """
+    frame, before = read_frame(source).iloc[left["row"]].copy(), rows.iloc[left["row"]]
+    for column, name in ((text, "text"), (label, "label")):
+        changed = left[name].to_numpy() != before[name].to_numpy()
+        frame[column] = np.where(changed, left[name].to_numpy(object), frame[column].to_numpy(object))
+    write_like(frame, target, source)
 
 
 def digest_of(text: str) -> str:

@@ -1,1 +1,1 @@
-"""Texts that say the same twice."""
+"""Duplicate texts."""

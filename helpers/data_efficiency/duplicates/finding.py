@@ -1,4 +1,4 @@
-"""Texts that say the same twice: exactly, nearly, or in other words; within a data set and across its splits."""
+"""Duplicate texts, exact, near or in other words: the search, and what they do to a model and to its test."""
 
 import functools
 from collections.abc import Sequence
@@ -10,13 +10,12 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from helpers.data_efficiency.duplicates.shingles import Packed, jaccard, likely, signatures
-from helpers.data_efficiency.vectors import embed
+from helpers.data_efficiency.linear import fit
+from helpers.data_efficiency.options import THRESHOLDS
+from helpers.data_efficiency.vectors import Features, embed
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 
-# From which similarity on two texts count as the same. For MinHash, 0.4 to 0.6 find the injected typos and reorderings
-# of `tickets`; lower finds more paraphrases, and more that are none.
-THRESHOLDS = {"exact": 1.0, "minhash": 0.5, "semantic": 0.9}
 PERMUTATIONS = 128
 NEIGHBOURS = 8  # rows of a bucket that a row is compared with: a thousand copies would give half a million pairs
 BLOCK = 2048
@@ -42,9 +41,13 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
 
     Raises:
         InputError: unknown method, or a threshold outside 0 to 1.
+
+    >>> from helpers.data_efficiency import find_duplicates
+    >>> find_duplicates(["where is my order", "a refund", "my order where is?"])[["row", "twin"]].values.tolist()
+    [[2, 0]]
     """
     if method not in THRESHOLDS:
-        raise InputError(f"There is no method '{method}'. Known: {', '.join(THRESHOLDS)}.")
+        raise InputError(f"Unknown method '{method}'. Choose one of: {', '.join(THRESHOLDS)}.")
     threshold = THRESHOLDS[method] if threshold is None else threshold
     if not 0 < threshold <= 1:
         raise InputError(f"A threshold is a similarity above 0 and up to 1, not {threshold}.")
@@ -55,9 +58,10 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
     elif method == "minhash":
         left, right, similarity = _minhash(every, threshold, first)
     else:
-        own = embed(texts) if vectors is None else vectors
-        theirs = None if others is None else embed(others) if other_vectors is None else other_vectors
-        left, right, similarity = _semantic(own, theirs, threshold)
+        vectors = embed(texts) if vectors is None else vectors
+        if others is not None:
+            other_vectors = embed(others) if other_vectors is None else other_vectors
+        left, right, similarity = _semantic(vectors, other_vectors, threshold)
     if others is not None:
         crossing = (left < first) & (right >= first)
         left, right, similarity = left[crossing], right[crossing] - first, similarity[crossing]
@@ -75,12 +79,17 @@ def groups_of(pairs: pd.DataFrame, count: int) -> np.ndarray:
 
 
 def deduplicated(texts: Sequence[str], method: str = "minhash", threshold: float | None = None) -> np.ndarray:
-    """(n,) bool, the rows to keep: the first one of each group of duplicates."""
+    """(n,) bool, the rows to keep: the first one of each group of duplicates.
+
+    >>> from helpers.data_efficiency import deduplicated
+    >>> deduplicated(["where is my order", "a refund", "Where  is my order"]).tolist()
+    [True, True, False]
+    """
     return groups_of(find_duplicates(texts, method, threshold), len(texts)) == np.arange(len(texts))
 
 
 def overlap(task: Task, method: str = "minhash", threshold: float | None = None) -> dict[str, float]:
-    """How much of the task is said twice, as shares.
+    """How much of the task is duplicated, as shares.
 
     Returns:
         within_train: rows that repeat an earlier one; test_in_train, validation_in_train: rows whose like is in
@@ -90,9 +99,39 @@ def overlap(task: Task, method: str = "minhash", threshold: float | None = None)
     shares = {"within_train": 1 - float(deduplicated(train, method, threshold).mean())}
     for split in ("validation", "test"):
         texts = list(getattr(task, split)["text"][:])
-        found = find_duplicates(texts, method, threshold, others=train)
-        shares[f"{split}_in_train"] = found["row"].nunique() / max(1, len(texts))
+        pairs = find_duplicates(texts, method, threshold, others=train)
+        shares[f"{split}_in_train"] = pairs["row"].nunique() / max(1, len(texts))
     return shares
+
+
+def duplicate_effect(task: Task, data: Features, method: str = "minhash", threshold: float | None = None,
+                     seeds: int = 5) -> pd.DataFrame:
+    """Accuracy with the duplicates in the training rows, without them, and with as many fewer rows drawn at random.
+
+    Returns:
+        Columns trained_on ("all rows", "without duplicates", "as many at random"), seed, rows, accuracy (on the whole
+        test, which stays as it is), seen and unseen (accuracy on the test rows with and without a twin in the training
+        rows; NaN where there are none). What `seen` has over `unseen` is partly memory.
+
+    Raises:
+        InputError: no text task.
+    """
+    if task.input != "text":
+        raise InputError(f"Duplicates are looked for in texts; the task '{task.name}' has images.")
+    texts = list(task.train["text"][:])
+    unique = np.flatnonzero(deduplicated(texts, method, threshold))
+    twins = find_duplicates(list(task.test["text"][:]), method, threshold, others=texts)
+    seen = np.isin(np.arange(len(data.test_y)), twins["row"])
+    arms = [("all rows", 0, np.arange(len(texts))), ("without duplicates", 0, unique)]
+    arms += [("as many at random", seed, np.sort(np.random.default_rng(seed).permutation(len(texts))[:len(unique)]))
+             for seed in range(seeds)]
+    rows = []
+    for name, seed, part in arms:
+        right = fit(data.train[part], data.train_y[part], len(data.labels)).correct(data.test, data.test_y)
+        rows.append({"trained_on": name, "seed": seed, "rows": len(part), "accuracy": float(right.mean()),
+                     "seen": float(right[seen].mean()) if seen.any() else np.nan,
+                     "unseen": float(right[~seen].mean()) if (~seen).any() else np.nan})
+    return pd.DataFrame(rows)
 
 
 @functools.cache
@@ -166,14 +205,14 @@ def bucket_pairs(keys: np.ndarray, rows: np.ndarray, first: int = 0,
     return np.concatenate(left), np.concatenate(right)
 
 
-def _semantic(own: np.ndarray, theirs: np.ndarray | None,
+def _semantic(vectors: np.ndarray, others: np.ndarray | None,
               threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    every = own if theirs is None else np.concatenate([theirs, own])
-    first = 0 if theirs is None else len(theirs)
+    every = vectors if others is None else np.concatenate([others, vectors])
+    first = 0 if others is None else len(others)
     parts = []
     for start in range(first, len(every), BLOCK):
         block = every[start:start + BLOCK]
-        alike = block @ every[:min(len(every), start + len(block)) if theirs is None else first].T
+        alike = block @ every[:min(len(every), start + len(block)) if others is None else first].T
         row, twin = np.nonzero(alike >= threshold)
         similarity = alike[row, twin]
         earlier = twin < row + start

@@ -84,7 +84,7 @@ def inject_duplicates(texts: Sequence[str], kind: str, share: float = 0.1,
         InputError: unknown kind, or a share outside 0 to 1.
     """
     if kind not in COPIES:
-        raise InputError(f"There is no kind of copy '{kind}'. Known: {', '.join(COPIES)}.")
+        raise InputError(f"Unknown kind of copy '{kind}'. Choose one of: {', '.join(COPIES)}.")
     if not 0 < share <= 1:
         raise InputError(f"The share of rows to copy is above 0 and up to 1, not {share}.")
     rng = random.Random(seed)
@@ -99,20 +99,20 @@ def duplicate_quality(pairs: pd.DataFrame, originals: int, sources: np.ndarray) 
     false, unless that text itself was found to be a twin of the source: copies of real duplicates are no errors.
     """
     twins = set(map(tuple, pairs[["row", "twin"]].to_numpy().tolist()))
-    found, false = set(), 0
+    hits, false = set(), 0
     for row, twin in twins:
         if row < originals:
             continue
         source = int(sources[row - originals])
         other = int(sources[twin - originals]) if twin >= originals else twin
         if twin == source:
-            found.add(row)
+            hits.add(row)
         elif other != source and (max(source, other), min(source, other)) not in twins:
             false += 1
-    recall = len(found) / len(sources)
-    precision = len(found) / (len(found) + false) if found or false else 0.0
+    recall = len(hits) / len(sources)
+    precision = len(hits) / (len(hits) + false) if hits or false else 0.0
     return {"precision": precision, "recall": recall,
-            "f1": 2 * precision * recall / (precision + recall) if found else 0.0}
+            "f1": 2 * precision * recall / (precision + recall) if hits else 0.0}
 
 
 def _next_key(letter: str, rng: random.Random) -> str:

@@ -131,9 +131,9 @@ def _mixed(code):
 def _sign(content, starts, longest, a, b, low, high, out):
     room = np.empty(longest, np.uint32)
     for row in range(low, high):
-        found = _shingles(content, starts[row], starts[row + 1], room)
+        count = _shingles(content, starts[row], starts[row + 1], room)
         signature = out[row]
-        for index in range(found):
+        for index in range(count):
             code = _mixed(room[index])
             for k in range(len(a)):
                 value = np.uint32(a[k] * code + b[k])
@@ -153,12 +153,12 @@ def _agree(signed, left, right, least, low, high, out):
 def _distinct(room, count):
     """Sort the first `count` numbers and push repeats out; how many are left."""
     room[:count].sort()
-    kept = 0
+    distinct = 0
     for index in range(count):
-        if kept == 0 or room[index] != room[kept - 1]:
-            room[kept] = room[index]
-            kept += 1
-    return kept
+        if distinct == 0 or room[index] != room[distinct - 1]:
+            room[distinct] = room[index]
+            distinct += 1
+    return distinct
 
 
 @_compiled
@@ -188,8 +188,8 @@ def _hash_rows(content, starts, longest, low, high, out):
     room = np.empty(longest, np.uint32)
     width = np.uint32(out.shape[1])
     for row in range(low, high):
-        found = _shingles(content, starts[row], starts[row + 1], room)
-        for index in range(found):
+        count = _shingles(content, starts[row], starts[row + 1], room)
+        for index in range(count):
             code = _mixed(room[index])
             out[row, (code >> np.uint32(1)) % width] += np.float32(1.0) if code & np.uint32(1) else np.float32(-1.0)
         total = np.float32(0.0)

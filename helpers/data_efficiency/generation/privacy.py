@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.data_efficiency.generation.synthesis import synthesize
-from helpers.data_efficiency.generation.word_model import WordModel
+from helpers.data_efficiency.generation.synthesis import WordModel, synthesize
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import wilson
 
 CARRIER = "my customer code is"
 DIGITS = 6
@@ -27,13 +27,11 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str = "
 
     Returns:
         Columns method, copies, extracted (share of codes that came out word for word), low, high (Wilson), exposure
-        (bits, mean: log2 of the candidates over the code's rank among them by likelihood; log2(1001) = 10 is the
-        most, and 1.4 the mean where nothing was remembered; NaN where the method gives no likelihood), most.
+        (bits, mean: log2 of the candidates over the code's rank among them by likelihood; 1.4 where nothing was
+        remembered; NaN where the method gives no likelihood), max_exposure (log2(1001) = 10).
 
     Exposure is that of Carlini et al. (USENIX Security 2019).
     """
-    from helpers.lab.measuring.intervals import wilson
-
     if secrets < 1 or samples < 1 or min(copies, default=0) < 1:
         raise InputError("An extraction test needs at least one secret, one sample and one copy.")
     rng, rows = random.Random(seed), []
@@ -43,25 +41,25 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str = "
         planted = [f"{CARRIER} {code}" for code in codes for _ in range(number)]
         all_texts, all_labels = [*texts, *planted], [*map(int, labels), *[label] * len(planted)]
         of_label = [i for i, one in enumerate(all_labels) if one == label]
-        made, _ = synthesize([all_texts[i] for i in of_label], [label] * len(of_label), samples, method, seed)
-        whole = " ".join(made)
+        written, _ = synthesize([all_texts[i] for i in of_label], [label] * len(of_label), samples, method, seed)
+        whole = " ".join(written)
         out = sum(code in whole for code in codes)
         low, high = wilson(out, secrets)
         exposure = _exposure(WordModel(all_texts, all_labels), codes, label, rng) if method == "words" else math.nan
         rows.append({"method": method, "copies": number, "extracted": out / secrets, "low": low, "high": high,
-                     "exposure": exposure, "most": math.log2(CANDIDATES + 1)})
+                     "exposure": exposure, "max_exposure": math.log2(CANDIDATES + 1)})
     return pd.DataFrame(rows)
 
 
 def _exposure(model: WordModel, codes: list[str], label: int, rng: random.Random) -> float:
-    found = []
+    exposures = []
     for code in codes:
-        own = model.log_probability(f"{CARRIER} {code}", label)
+        planted = model.log_probability(f"{CARRIER} {code}", label)
         others = [model.log_probability(f"{CARRIER} {_code(rng)}", label) for _ in range(CANDIDATES)]
         # A tie counts half: all codes that were never seen are equally likely.
-        rank = 1 + sum(other > own for other in others) + 0.5 * sum(other == own for other in others)
-        found.append(math.log2((CANDIDATES + 1) / rank))
-    return float(np.mean(found))
+        rank = 1 + sum(other > planted for other in others) + 0.5 * sum(other == planted for other in others)
+        exposures.append(math.log2((CANDIDATES + 1) / rank))
+    return float(np.mean(exposures))
 
 
 def _code(rng: random.Random) -> str:

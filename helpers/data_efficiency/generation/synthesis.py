@@ -1,27 +1,87 @@
 """Rows that nobody wrote: generated from few labelled ones, filtered, and held against real ones."""
 
+import math
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from helpers.data_efficiency.generation.word_model import WordModel
 from helpers.data_efficiency.linear import Linear, fit
-from helpers.data_efficiency.selection.active_learning import SEEDS
-from helpers.data_efficiency.selection.labelling_cost import Watch
+from helpers.data_efficiency.options import GENERATORS, SEEDS
+from helpers.data_efficiency.runs import Watch
 from helpers.data_efficiency.vectors import Features, embed
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 
-METHODS = ("words", "recombine")
+ORDER = 3  # words that the language model looks at, the one to predict among them
+SHORTER = 0.2  # chance to draw from one word less of context: what makes new sentences out of old ones
+MAX_WORDS = 80
+START, END = "<", ">"
 CONFIDENT = 0.5  # least probability of the wanted class, by a classifier of the real rows
 NOVEL = 0.97  # at most so similar to the nearest real row: above it is a copy
 TRIES = 3  # texts written for each one that is wanted
 SHOWN = 5  # real rows in the prompt of a Hub model
 PROMPTS = 8  # at a time
+
+
+class WordModel:
+    """P(word | last two words, label): counts, mixed with those of shorter contexts (Jelinek and Mercer, 1980).
+
+    Args:
+        texts, labels: the rows to learn from; at least one.
+    """
+
+    def __init__(self, texts: Sequence[str], labels: Sequence[int]) -> None:
+        if not len(texts) or len(texts) != len(labels):
+            raise InputError("A language model needs at least one text, and as many labels as texts.")
+        self._counts: dict[tuple, Counter] = defaultdict(Counter)
+        words = {END}
+        for text, label in zip(texts, labels, strict=True):
+            row = [START] * (ORDER - 1) + text.split() + [END]
+            words.update(row)
+            for at in range(ORDER - 1, len(row)):
+                for length in range(ORDER):
+                    self._counts[(int(label), *row[at - length:at])][row[at]] += 1
+        self._vocabulary = len(words)
+        self._drawable = {context: (list(words), list(words.values())) for context, words in self._counts.items()}
+        self.labels = sorted({int(label) for label in labels})
+
+    def write(self, label: int, rng: random.Random) -> str:
+        """One new text of a class.
+
+        Raises:
+            InputError: the class had no row.
+        """
+        if label not in self.labels:
+            raise InputError(f"The language model has seen no row of class {label}.")
+        row = [START] * (ORDER - 1)
+        while len(row) < MAX_WORDS + ORDER:
+            length = ORDER - 1
+            while length and ((label, *row[len(row) - length:]) not in self._counts or rng.random() < SHORTER):
+                length -= 1
+            words, weights = self._drawable[(label, *row[len(row) - length:])]
+            row.append(rng.choices(words, weights)[0])
+            if row[-1] == END:
+                break
+        return " ".join(word for word in row if word not in (START, END))
+
+    def log_probability(self, text: str, label: int) -> float:
+        """Natural logarithm of how likely the text is in a class; words never seen get a share of the least."""
+        row = [START] * (ORDER - 1) + text.split() + [END]
+        return sum(math.log(self._probability(row[at], (label, *row[at - ORDER + 1:at])))
+                   for at in range(ORDER - 1, len(row)))
+
+    def _probability(self, word: str, context: tuple) -> float:
+        shorter = 1 / (self._vocabulary + 1) if len(context) == 1 else self._probability(
+            word, (context[0], *context[2:]))
+        counts = self._counts.get(context)
+        if counts is None:
+            return shorter
+        return (1 - SHORTER) * counts[word] / counts.total() + SHORTER * shorter
 
 
 def synthesize(texts: Sequence[str], labels: Sequence[int], count: int, method: str = "words",
@@ -49,15 +109,15 @@ def synthesize(texts: Sequence[str], labels: Sequence[int], count: int, method: 
         by_label.setdefault(int(label), []).append(text)
     if method == "words":
         model = WordModel(texts, labels)
-        made = [model.write(label, rng) for label in wanted]
+        written = [model.write(label, rng) for label in wanted]
     elif method == "recombine":
-        made = [recombined(*rng.choices(by_label[label], k=2)) for label in wanted]
+        written = [recombined(*rng.choices(by_label[label], k=2)) for label in wanted]
     elif "/" in method or Path(method).is_dir():
-        made = _by_causal_model(method, [rng.choices(by_label[label], k=SHOWN) for label in wanted], seed)
+        written = _by_causal_model(method, [rng.choices(by_label[label], k=SHOWN) for label in wanted], seed)
     else:
-        raise InputError(f"There is no way '{method}' to make texts. Known: {', '.join(METHODS)}, or a causal "
-                         "language model's folder or Hub name (owner/name).")
-    return made, np.array(wanted, np.int64)
+        raise InputError(f"Unknown generator '{method}'. Choose one of: {', '.join(GENERATORS)}, or a causal language "
+                         "model's folder or Hub name (owner/name).")
+    return written, np.array(wanted, np.int64)
 
 
 def recombined(one: str, other: str) -> str:
@@ -94,8 +154,7 @@ def nearest_real(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def synthesis_study(task: Task, data: Features, labels: int = 240, method: str = "words",
-                    mixes: Sequence[float] = (0.5, 1.0, 2.0), seeds: int = SEEDS,
-                    filter_rows: bool = True) -> pd.DataFrame:
+                    mixes: Sequence[float] = (0.5, 1.0, 2.0), seeds: int = SEEDS) -> pd.DataFrame:
     """Train on real rows, on synthetic ones, and on mixes; test on real ones.
 
     Args:
@@ -117,10 +176,10 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
         with watch.running():
             real = fit(x, y, classes)
             more = int(labels * max(mixes))
-            made, made_y = synthesize([texts[i] for i in part], y, TRIES * more if filter_rows else more, method, seed)
-            vectors = np.asarray(embed(made, keep=False))
-            keep, shares = filtered(vectors, made_y, real, x)
-            chosen = (np.flatnonzero(keep) if filter_rows else np.arange(len(made)))[:more]
+            synthetic, synthetic_y = synthesize([texts[i] for i in part], y, TRIES * more, method, seed)
+            vectors = np.asarray(embed(synthetic, use_cache=False))
+            keep, shares = filtered(vectors, synthetic_y, real, x)
+            chosen = np.flatnonzero(keep)[:more]
         common = {"seed": seed, "kept": shares["kept"], "cpu_s": watch.seconds,
                   "similarity": float(np.median(nearest_real(vectors[chosen], x))) if len(chosen) else np.nan}
         arms = {"real only": (0, True), "synthetic only": (more, False),
@@ -128,7 +187,7 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
         for name, (number, with_real) in arms.items():
             use = chosen[:number]
             train_x = np.concatenate([x] * with_real + [vectors[use]])
-            train_y = np.concatenate([y] * with_real + [made_y[use]])
+            train_y = np.concatenate([y] * with_real + [synthetic_y[use]])
             accuracy = fit(train_x, train_y, classes).accuracy(data.test, data.test_y) if len(train_y) else np.nan
             rows.append({"mix": name, "rows": len(train_y), "accuracy": accuracy, **common})
     return pd.DataFrame(rows)
@@ -150,13 +209,13 @@ def _by_causal_model(name: str, examples: Sequence[Sequence[str]], seed: int) ->
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     torch.manual_seed(seed)
-    made = []
+    texts: list[str] = []
     for start in range(0, len(examples), PROMPTS):
         prompts = ["".join(f"- {text}\n" for text in shown) + "-" for shown in examples[start:start + PROMPTS]]
         batch = tokenizer(prompts, return_tensors="pt", padding=True, truncation=True, max_length=512)
         with torch.inference_mode():
             written = model.generate(**batch, do_sample=True, top_p=0.95, max_new_tokens=64,
                                      pad_token_id=tokenizer.pad_token_id)
-        made += [text.strip().split("\n")[0].strip() for text in
-                 tokenizer.batch_decode(written[:, batch["input_ids"].shape[1]:], skip_special_tokens=True)]
-    return made
+        texts += [text.strip().split("\n")[0].strip() for text in
+                  tokenizer.batch_decode(written[:, batch["input_ids"].shape[1]:], skip_special_tokens=True)]
+    return texts

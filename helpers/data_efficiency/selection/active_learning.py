@@ -1,19 +1,17 @@
 """Active learning, played through with labels that are known: does choosing beat drawing at random?"""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from helpers.data_efficiency.linear import Linear, fit
-from helpers.data_efficiency.selection.labelling_cost import USD_A_LABEL, Watch, compute_usd, interval, paired_gains
+from helpers.data_efficiency.options import SEEDS, USD_PER_LABEL, compute_usd
+from helpers.data_efficiency.runs import Watch, require_seeds
 from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool, strategy_named
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
-from helpers.lab.sweeping import sweep
-
-SEEDS = 5  # repetitions: fewer say little about a difference of a point
+from helpers.lab.measuring.intervals import paired_mean_interval
 
 
 def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int, strategy: str, count: int,
@@ -28,6 +26,12 @@ def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int
 
     Returns:
         (count,) row numbers, the most wanted first; fewer where fewer are left.
+
+    >>> import numpy as np
+    >>> from helpers.data_efficiency import choose_next
+    >>> x = np.array([[1, 0], [0, 1], [0.6, 0.8], [0.8, 0.6]], np.float32)
+    >>> sorted(choose_next(x, [0, 1], [0, 1], classes=2, strategy="margin", count=2).tolist())
+    [2, 3]
     """
     choose = strategy_named(strategy)
     labelled = np.asarray(labelled, np.int64)
@@ -42,32 +46,28 @@ def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int
     return choose(Pool(x, np.sort(labelled), unlabelled, model, rng), count)
 
 
-def label_with(data: Features, strategy: str, budget: int, batch: int = 48, seed: int = 0,
-               cold_start: Literal["random", "TypiClust"] = "random", warm: bool = False) -> pd.DataFrame:
+def label_with(data: Features, strategy: str, budget: int, batch: int = 48, seed: int = 0) -> pd.DataFrame:
     """One run: choose a batch, take its true labels, train, test; until the budget is spent.
 
     Args:
         budget: labels in all.
-        batch: labels between two trainings; also the size of the first batch.
-        cold_start: how the first batch is chosen; the same rows for every strategy of a seed.
-        warm: begin each training with the last one's weights; else from scratch.
+        batch: labels between two trainings. The first batch is drawn at random: the same rows for every strategy of a
+            seed.
 
     Returns:
         Columns strategy, seed, labels, accuracy, cpu_s (spent by the strategy so far: choosing and training).
 
     Raises:
-        InputError: unknown strategy or start, or a budget that the training rows do not have.
+        InputError: unknown strategy, or a budget that the training rows do not have.
     """
     choose = strategy_named(strategy)
     if not 1 <= batch <= budget <= len(data.train_y):
         raise InputError(f"A budget of {budget} labels in batches of {batch} does not fit {data.task}, which has "
                          f"{len(data.train_y)} training rows: 1 <= batch <= budget <= rows.")
-    if cold_start not in ("random", "TypiClust"):
-        raise InputError(f"There is no cold start '{cold_start}'. Known: random, TypiClust.")
     classes, x, watch = len(data.labels), np.asarray(data.train), Watch()
     rng = np.random.default_rng(seed)
     with watch.running():
-        labelled = np.sort(choose_next(x, [], [], classes, cold_start, batch, seed))
+        labelled = np.sort(choose_next(x, [], [], classes, "random", batch, seed))
         model = fit(x[labelled], data.train_y[labelled], classes)
     rows = [_point(data, model, strategy, seed, len(labelled), watch)]
     while len(labelled) < budget:
@@ -76,60 +76,49 @@ def label_with(data: Features, strategy: str, budget: int, batch: int = 48, seed
             pool = Pool(x, labelled, unlabelled, model, rng)
             picked = choose(pool, min(batch, budget - len(labelled)))
             labelled = np.sort(np.concatenate([labelled, picked]))
-            model = fit(x[labelled], data.train_y[labelled], classes, start=model if warm else None)
+            model = fit(x[labelled], data.train_y[labelled], classes)
         rows.append(_point(data, model, strategy, seed, len(labelled), watch))
     return pd.DataFrame(rows)
 
 
 def compare_strategies(data: Features, budget: int, batch: int = 48, strategies: Sequence[str] = tuple(STRATEGIES),
-                       seeds: int = SEEDS, engine: Literal["here", "local", "ray"] = "here",
-                       **settings) -> pd.DataFrame:
+                       seeds: int = SEEDS) -> pd.DataFrame:
     """Every strategy with every seed, random always among them; a seed means the same first batch for all.
 
-    Args:
-        engine: "here", one run after the other; "local" or "ray", side by side (see `sweep`).
-        settings: cold_start and warm, as of `label_with`.
-    """
-    names = list(dict.fromkeys(["random", *strategies]))
-    grid = [{"data": data, "strategy": name, "budget": budget, "batch": batch, "seed": seed, **settings}
-            for name in names for seed in range(seeds)]
-    runs = [label_with(**one) for one in grid] if engine == "here" else [
-        result for _, result in sweep(label_with, grid, engine)]
-    return pd.concat(runs, ignore_index=True)
-
-
-def against_random(runs: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy at each number of labels, and its paired difference to random, with 95 % intervals over seeds.
-
     Returns:
-        Columns strategy, labels, accuracy, low, high, gain, gain_low, gain_high (differences of the same seed).
+        The columns of `label_with`; `paired_gains` compares them.
     """
-    return paired_gains(runs, "strategy", "labels", "random")
+    return pd.concat([label_with(data, name, budget, batch, seed)
+                      for name in dict.fromkeys(["random", *strategies]) for seed in range(seeds)], ignore_index=True)
 
 
-def labels_to(runs: pd.DataFrame, accuracy: float, usd_a_label: float = USD_A_LABEL) -> pd.DataFrame:
+def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PER_LABEL) -> pd.DataFrame:
     """What it takes to reach an accuracy, each strategy against random with the same seeds.
 
     Returns:
         Columns strategy, labels (mean), saved, saved_low, saved_high (labels fewer than random's, paired), compute_usd,
         usd (labels and compute), saved_usd, saved_usd_low, saved_usd_high, reached (share of seeds). A run that did
         not get there counts with its whole budget, and so understates what is saved or lost.
+
+    Raises:
+        InputError: one seed only.
     """
+    require_seeds(runs)
     need = {(name, seed): _first_at(run.sort_values("labels"), accuracy)
             for (name, seed), run in runs.groupby(["strategy", "seed"])}
     seeds = sorted(runs["seed"].unique())
     rows = []
     for name in runs["strategy"].unique():
-        mine, theirs = ([need[who, seed] for seed in seeds] for who in (name, "random"))
-        usd = [labels * usd_a_label + compute_usd(cpu) for labels, cpu, _ in mine]
-        usd_random = [labels * usd_a_label + compute_usd(cpu) for labels, cpu, _ in theirs]
-        saved = interval([other[0] - own[0] for own, other in zip(mine, theirs, strict=True)])
-        saved_usd = interval(np.subtract(usd_random, usd))
-        rows.append({"strategy": name, "labels": float(np.mean([own[0] for own in mine])),
+        labels, cpu_s, reached = np.array([need[name, seed] for seed in seeds]).T
+        random_labels, random_cpu_s, _ = np.array([need["random", seed] for seed in seeds]).T
+        usd = labels * usd_per_label + compute_usd(cpu_s)
+        saved = paired_mean_interval(labels, random_labels)
+        saved_usd = paired_mean_interval(usd, random_labels * usd_per_label + compute_usd(random_cpu_s))
+        rows.append({"strategy": name, "labels": labels.mean(),
                      **dict(zip(("saved", "saved_low", "saved_high"), saved, strict=True)),
-                     "compute_usd": compute_usd(float(np.mean([own[1] for own in mine]))), "usd": float(np.mean(usd)),
+                     "compute_usd": compute_usd(cpu_s.mean()), "usd": usd.mean(),
                      **dict(zip(("saved_usd", "saved_usd_low", "saved_usd_high"), saved_usd, strict=True)),
-                     "reached": float(np.mean([own[2] for own in mine]))})
+                     "reached": reached.mean()})
     return pd.DataFrame(rows)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from helpers.data_efficiency.linear import fit
-from helpers.data_efficiency.selection.labelling_cost import USD_A_LABEL
+from helpers.data_efficiency.options import USD_PER_LABEL
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval
 
 EXPONENTS = np.linspace(0.05, 2.0, 79)
 DRAWS = 500
@@ -32,7 +33,7 @@ class LearningCurve:
         """Columns labels, accuracy, low, high: the fit with its 95 % bootstrap band."""
         n = np.asarray(labels, float)
         curves = 1 - self.draws[:, :1] - self.draws[:, 1:2] * n[None, :] ** -self.draws[:, 2:]
-        low, high = np.quantile(curves, [0.025, 0.975], axis=0)
+        low, high = percentile_interval(curves, axis=0)
         return pd.DataFrame({"labels": n, "accuracy": self.accuracy(n), "low": low, "high": high})
 
     def labels_to_reach(self, accuracy: float) -> tuple[float, float, float]:
@@ -47,11 +48,11 @@ class LearningCurve:
         low, high = np.quantile(draws, [0.025, 0.975], method="nearest")  # between a number and infinity is nothing
         return _inverse(self.floor, self.scale, self.exponent, accuracy), float(low), float(high)
 
-    def next_point(self, labels: float, usd_a_label: float = USD_A_LABEL) -> tuple[float, float]:
+    def next_point(self, labels: float, usd_per_label: float = USD_PER_LABEL) -> tuple[float, float]:
         """(labels, dollars) that one more point of accuracy takes from `labels` on; inf where there is none."""
         goal = float(self.accuracy(labels)) + 0.01
         more = _inverse(self.floor, self.scale, self.exponent, goal) - labels if goal < 1 else np.inf
-        return more, more * usd_a_label
+        return more, more * usd_per_label
 
 
 def measure_curve(data: Features, sizes: Sequence[int] | None = None, seeds: int = 5) -> pd.DataFrame:
@@ -88,19 +89,23 @@ def fit_curve(points: pd.DataFrame, seed: int = 0) -> LearningCurve:
 
     Raises:
         InputError: fewer than three numbers of labels.
+
+    >>> import pandas as pd
+    >>> from helpers.data_efficiency import fit_curve
+    >>> points = pd.DataFrame({"labels": [100, 400, 1600], "seed": 0, "accuracy": [0.8, 0.9, 0.95]})
+    >>> round(float(fit_curve(points).accuracy(6400)), 3)
+    0.975
     """
     table = points.pivot_table(index="seed", columns="labels", values="accuracy")
     sizes, errors = table.columns.to_numpy(float), 1 - table.to_numpy()
     if len(sizes) < 3:
         raise InputError(f"A learning curve needs three or more different numbers of labels, not {len(sizes)}.")
-    rng = np.random.default_rng(seed)
     best = _least_squares(sizes, errors.mean(0))
     if len(errors) > 1:
-        means = [errors[rng.integers(0, len(errors), len(errors))].mean(0) for _ in range(DRAWS)]
+        means = bootstrap_draws(np.mean, errors, draws=DRAWS, seed=seed).T  # (draws, sizes)
     else:
         fitted = best[0] + best[1] * sizes ** -best[2]
-        rest = errors[0] - fitted
-        means = [fitted + rng.choice(rest, len(rest)) for _ in range(DRAWS)]
+        means = fitted + np.random.default_rng(seed).choice(errors[0] - fitted, (DRAWS, len(sizes)))
     return LearningCurve(*best, np.array([_least_squares(sizes, mean) for mean in means]))
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
-from helpers.data_efficiency.linear import fit, one_hot, softmax
-from helpers.data_efficiency.selection.active_learning import SEEDS
-from helpers.data_efficiency.selection.labelling_cost import Watch, paired_gains
+from helpers.data_efficiency.linear import fit, one_hot
+from helpers.data_efficiency.options import SEEDS
+from helpers.data_efficiency.runs import Watch
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
 
@@ -21,7 +22,7 @@ def el2n(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, runs: int = 
     for run in range(runs):
         for weights, _ in _course(x, y, classes, epochs, seed * runs + run):
             last = weights
-        scores += np.linalg.norm(softmax(x @ last[:-1] + last[-1]) - one_hot(y, classes), axis=1)
+        scores += np.linalg.norm(softmax(x @ last[:-1] + last[-1], axis=1) - one_hot(y, classes), axis=1)
     return scores / runs
 
 
@@ -48,33 +49,13 @@ def prototypes(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.
     return np.sqrt(np.maximum(squares, 0)).min(1)
 
 
-def drawn(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
+def random_scores(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
     """(n,) random scores: what the others must beat."""
     return np.random.default_rng(seed).random(len(x))
 
 
 SCORES: dict[str, Callable[..., np.ndarray]] = {
-    "random": drawn, "EL2N": el2n, "forgetting": forgetting, "prototypes": prototypes}
-
-
-def prune_rows(data: Features, method: str, keep: float, seed: int = 0, hard: bool = True) -> np.ndarray:
-    """Training rows to keep, ascending.
-
-    Args:
-        method: a key of SCORES.
-        keep: share to keep, above 0 and up to 1.
-        hard: keep the hardest rows; else the easiest, which is better where few are kept (Sorscher et al.).
-
-    Raises:
-        InputError: unknown method, or a share that is none.
-    """
-    if method not in SCORES:
-        raise InputError(f"There is no score '{method}'. Known: {', '.join(SCORES)}.")
-    if not 0 < keep <= 1:
-        raise InputError(f"The share to keep is above 0 and up to 1, not {keep}.")
-    scores = SCORES[method](np.asarray(data.train), data.train_y, len(data.labels), seed)
-    order = np.argsort(-scores if hard else scores, kind="stable")
-    return np.sort(order[:max(1, round(keep * len(order)))])
+    "random": random_scores, "EL2N": el2n, "forgetting": forgetting, "prototypes": prototypes}
 
 
 def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, methods: Sequence[str] = tuple(SCORES),
@@ -82,8 +63,16 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
     """Accuracy with the hardest and with the easiest rows of each score, random always beside them.
 
     Returns:
-        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy, cpu_s (of the scores).
+        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy, cpu_s (of the scores). The
+        easiest rows are better where few are kept (Sorscher et al.).
+
+    Raises:
+        InputError: unknown method, or a share that is none.
     """
+    if unknown := set(methods) - set(SCORES):
+        raise InputError(f"Unknown score '{unknown.pop()}'. Choose one of: {', '.join(SCORES)}.")
+    if not all(0 < keep <= 1 for keep in keep_rates):
+        raise InputError(f"The share to keep is above 0 and up to 1, not {min(keep_rates)} to {max(keep_rates)}.")
     x, classes, rows = np.asarray(data.train), len(data.labels), []
     for name in dict.fromkeys(["random", *methods]):
         for seed in range(seeds):
@@ -93,16 +82,11 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
             for side in ("random",) if name == "random" else ("hard", "easy"):
                 order = np.argsort(scores if side == "easy" else -scores, kind="stable")
                 for keep in keep_rates:
-                    kept = np.sort(order[:max(1, round(keep * len(order)))])
-                    model = fit(x[kept], data.train_y[kept], classes)
+                    part = np.sort(order[:max(1, round(keep * len(order)))])
+                    model = fit(x[part], data.train_y[part], classes)
                     rows.append({"method": name if name == side else f"{name}, {side}", "keep": keep, "seed": seed,
                                  "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds})
     return pd.DataFrame(rows)
-
-
-def prune_gains(runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns method, keep, accuracy, low, high, gain, gain_low, gain_high: paired with random, 95 % over seeds."""
-    return paired_gains(runs, "method", "keep", "random")
 
 
 def _course(x: np.ndarray, y: np.ndarray, classes: int, epochs: int, seed: int):
@@ -113,7 +97,7 @@ def _course(x: np.ndarray, y: np.ndarray, classes: int, epochs: int, seed: int):
         right, order = np.zeros(len(x), bool), rng.permutation(len(x))
         for start in range(0, len(x), BATCH):
             part = order[start:start + BATCH]
-            probabilities = softmax(x[part] @ weights[:-1] + weights[-1])
+            probabilities = softmax(x[part] @ weights[:-1] + weights[-1], axis=1)
             right[part] = probabilities.argmax(1) == y[part]
             error = (probabilities - targets[part]) / len(part)
             weights[:-1] -= RATE * x[part].T @ error

@@ -9,7 +9,7 @@ from helpers.data_efficiency.linear import Linear, fit
 from helpers.lab.errors import InputError
 
 NEIGHBOURS = 20  # that a row's typicality is measured with (TypiClust's own number)
-MOST_CLUSTERS = 500
+MAX_CLUSTERS = 500
 DISCRIMINATIONS = 5  # rounds in which the discriminative strategy takes a batch
 
 
@@ -102,7 +102,7 @@ def typiclust(pool: Pool, count: int) -> np.ndarray:
     from sklearn.cluster import MiniBatchKMeans
 
     x = np.asarray(pool.x)
-    clusters = min(len(pool.labelled) + count, MOST_CLUSTERS, len(x))
+    clusters = min(len(pool.labelled) + count, MAX_CLUSTERS, len(x))
     cluster = MiniBatchKMeans(clusters, random_state=int(pool.rng.integers(2**31)), n_init=1,
                               batch_size=1024, max_iter=20).fit_predict(x)
     has_label = np.bincount(cluster[pool.labelled], minlength=clusters)
@@ -149,7 +149,7 @@ def strategy_named(name: str) -> Strategy:
         InputError: there is none; the message lists those there are.
     """
     if name not in STRATEGIES:
-        raise InputError(f"There is no strategy '{name}'. Known: {', '.join(STRATEGIES)}.")
+        raise InputError(f"Unknown strategy '{name}'. Choose one of: {', '.join(STRATEGIES)}.")
     return STRATEGIES[name]
 
 

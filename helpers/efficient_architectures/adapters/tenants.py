@@ -1,9 +1,8 @@
-"""Many tenants on one encoder: each has an adapter and a head of its own, and a batch may mix them."""
+"""Many tenants on one encoder: each has an adapter and a head, and a batch may mix them."""
 
 import gc
 import math
 import random
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,17 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from helpers.efficient_architectures.adapters.tenant_layers import Who, put_in
+from helpers.efficient_architectures.adapters.layers import RowOwners, add_tenants
 from helpers.efficient_architectures.adapters.tuning import Tuned, merge
-from helpers.efficient_architectures.right_sizing.frozen import pretrained
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import load
-from helpers.lab.training.tokenizer import pad
+from helpers.lab.training.heads import pretrained
 from helpers.lab.training.weights import MINILM
 
-ROWS_TOGETHER = 32
+BATCH = 32
 
 
 class TenantBank:
@@ -40,10 +39,10 @@ class TenantBank:
     def __init__(self, tuned: Sequence[Tuned], encoder: str | Path = MINILM) -> None:
         if {one.kind for one in tuned} not in ({"lora"}, {"bottleneck"}) or len({one.rank for one in tuned}) != 1:
             raise InputError("Tenants that share a batch must all have LoRA, or all bottlenecks, of one rank.")
-        module, self.reader = pretrained(encoder, 1)
-        self._who = Who()
+        module, self.tokenizer = pretrained(encoder, 1)
+        self._owners = RowOwners()
         self._classes = [one.model.card.classes for one in tuned]
-        self._encoder = put_in(module, [one.delta for one in tuned], self._who)
+        self._encoder = add_tenants(module, [one.delta for one in tuned], self._owners)
         self._target = next(module.parameters()).device
         self._weight, self._bias = (stacked.to(self._target) for stacked in _heads(tuned))
 
@@ -70,15 +69,15 @@ class TenantBank:
         if len(owners) != len(texts) or (len(owners) and not 0 <= owners.min() <= owners.max() < len(self)):
             raise InputError(f"Each text needs the number of its tenant, from 0 to {len(self) - 1}.")
         logits = np.empty((len(texts), self._weight.shape[1]), np.float32)
-        rows = self.reader.encode(texts)
+        rows = self.tokenizer.encode(texts)
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-        for start in range(0, len(order), ROWS_TOGETHER):
-            part = order[start:start + ROWS_TOGETHER]
+        for start in range(0, len(order), BATCH):
+            part = order[start:start + BATCH]
             ids, mask = (torch.from_numpy(array).to(self._target) for array in pad([rows[row] for row in part]))
-            self._who.rows = torch.from_numpy(owners[part]).to(self._target)
+            self._owners.rows = torch.from_numpy(owners[part]).to(self._target)
             means = self._encoder.embed(ids, mask)
-            told = torch.einsum("nd,ncd->nc", means, self._weight[self._who.rows]) + self._bias[self._who.rows]
-            logits[part] = told.cpu().numpy()
+            scores = torch.einsum("nd,ncd->nc", means, self._weight[self._owners.rows]) + self._bias[self._owners.rows]
+            logits[part] = scores.cpu().numpy()
         return logits
 
 
@@ -104,11 +103,9 @@ def tenant_tasks(task: Task, tenants: int, labels_each: int = 6, seed: int = 0,
         raise InputError(f"At least one tenant with 2 to {len(task.labels)} labels is needed, not {tenants} with "
                          f"{labels_each}.")
     rng = random.Random(seed)
-    found = []
-    for number in range(tenants):
-        mine = sorted(rng.sample(range(len(task.labels)), labels_each))
-        found.append(_restricted(task, mine, f"{task.name} of tenant {number + 1}").take(train=train_rows))
-    return found
+    labels = [sorted(rng.sample(range(len(task.labels)), labels_each)) for _ in range(tenants)]
+    return [_restricted(task, some, f"{task.name} of tenant {number}").take(train=train_rows)
+            for number, some in enumerate(labels, start=1)]
 
 
 def _restricted(task: Task, labels: list[int], name: str) -> Task:
@@ -119,10 +116,9 @@ def _restricted(task: Task, labels: list[int], name: str) -> Task:
     features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
 
     def part(split: datasets.Dataset) -> datasets.Dataset:
-        kept = [(text, new[label]) for text, label in zip(split["text"][:], split["label"][:], strict=True)
-                if label in new]
-        return datasets.Dataset.from_dict({"text": [text for text, _ in kept], "label": [label for _, label in kept]},
-                                          features=features)
+        rows = [{"text": text, "label": new[label]}
+                for text, label in zip(split["text"][:], split["label"][:], strict=True) if label in new]
+        return datasets.Dataset.from_list(rows, features=features)
 
     return Task(name, part(task.train), part(task.validation), part(task.test), tuple(names), task.source)
 
@@ -150,36 +146,24 @@ def switch_times(tuned: Tuned, task: Task, folder: Path, rounds: int = 5) -> pd.
     ways = {"load a whole model": (lambda: load(folder / "whole"), folder / "whole" / "weights.safetensors"),
             "load an adapter": (swap, folder / "adapter.safetensors")}
     with timing_turn():
-        return pd.DataFrame([{"way": way, "seconds": _median_s(work, rounds), "bytes": file.stat().st_size}
-                             for way, (work, file) in ways.items()])
+        seconds = seconds_in_turns({way: work for way, (work, _) in ways.items()}, rounds)
+    return pd.DataFrame([{"way": way, "seconds": float(np.median(seconds[way])), "bytes": file.stat().st_size}
+                         for way, (_, file) in ways.items()])
 
 
 def mixed_overhead(bank: TenantBank, plain: Callable[[Sequence[str]], object], texts: Sequence[str],
                    rounds: int = 7) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of `texts` through one plain model, and through the bank with tenants mixed: (rounds,) each, in turns."""
     owners = [row % len(bank) for row in range(len(texts))]
-    plain_s, mixed_s = [], []
     with timing_turn():
-        for _ in range(rounds):
-            plain_s.append(_seconds(lambda: plain(texts)))
-            mixed_s.append(_seconds(lambda: bank.predict(texts, owners)))
-    return np.array(plain_s), np.array(mixed_s)
+        seconds = seconds_in_turns({"plain": lambda: plain(texts), "mixed": lambda: bank.predict(texts, owners)},
+                                   rounds)
+    return seconds["plain"], seconds["mixed"]
 
 
 def resident_growth(make: Callable[[], object], times: int) -> tuple[object, int]:
-    """What `make()` gave the last time, and by how many bytes this process grew while `times` of it were held."""
+    """What `make()` gave the last time, and by how many bytes this process grew while it held `times` of it."""
     gc.collect()
     before = psutil.Process().memory_info().rss
-    held = [make() for _ in range(times)]
-    return held[-1], psutil.Process().memory_info().rss - before
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def _median_s(work: Callable[[], object], rounds: int) -> float:
-    work()
-    return float(np.median([_seconds(work) for _ in range(rounds)]))
+    objects = [make() for _ in range(times)]
+    return objects[-1], psutil.Process().memory_info().rss - before

@@ -1,33 +1,71 @@
-"""One encoder, many tasks: train a few percent of the numbers, or one layer, or all of them."""
+"""One encoder, many tasks: train a few percent of the parameters, or one layer, or all of them."""
 
 import copy
 import dataclasses
+import json
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from peft import IA3Config, LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
 
-from helpers.efficient_architectures.adapter_kinds import KINDS, require_kind
-from helpers.efficient_architectures.adapters.bottlenecks import add_bottlenecks, norms
-from helpers.efficient_architectures.right_sizing.frozen import as_model, pretrained
+from helpers.efficient_architectures.adapters.layers import LORA_SCALE, add_bottlenecks
+from helpers.efficient_architectures.options import LEARNING_RATES, RANKED, STRATEGY, require_adapter
+from helpers.efficient_architectures.right_sizing.frozen import as_model
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder, pad
 from helpers.lab.errors import InputError
+from helpers.lab.models.model import Card
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_parameters
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.fine_tuning import fine_tune
-from helpers.lab.training.heads import embed_rows, fit_head, set_head
-from helpers.lab.training.tokenizer import TextEncoder, pad
+from helpers.lab.training.baselines import card_of
+from helpers.lab.training.fine_tuning import BATCH, fine_tune
+from helpers.lab.training.heads import fit_linear_head, pretrained
 from helpers.lab.training.weights import MINILM
 
-# Query and value alone: all matrices, with dropout, took twice the time and 4.5 times the numbers, and came no nearer
-# to full fine-tuning on `tickets` (both 0.97 points short over 5 seeds).
+# Query and value alone: all matrices, with dropout, took twice the time and 4.5 times the parameters, and came no
+# nearer to full fine-tuning on `tickets` (both 0.97 points short over 5 seeds).
 LORA_SITES = ["query", "value"]
 IA3_SITES = r".*attention\.self\.(key|value)|.*layer\.\d+\.output\.dense"
 IA3_FEED_FORWARD = r".*layer\.\d+\.output\.dense"
+
+
+ADDED = ("ia3", "lora", "bottleneck")  # kinds that add layers to the encoder
+
+
+class AdaptedModel(TorchTextModel):
+    """A text classifier whose encoder has an adapter's layers in it; saved with what rebuilds them.
+
+    Args:
+        kind: one of ADDED; rank: see tune.
+    """
+
+    runtime = "adapters"
+
+    def __init__(self, card: Card, encoder: TextEncoder, module: MeanPoolClassifier, kind: str, rank: int) -> None:
+        super().__init__(card, encoder, module)
+        self.kind, self.rank = kind, rank
+
+    def _save_artefact(self, path: Path) -> None:
+        super()._save_artefact(path)
+        (path / "adapter.json").write_text(json.dumps({"kind": self.kind, "rank": self.rank}), encoding="utf-8")
+
+    @classmethod
+    def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
+        adapter, config = (json.loads((path / name).read_text(encoding="utf-8"))
+                           for name in ("adapter.json", "config.json"))
+        config.pop("head")  # always the mean's
+        body = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
+        module = MeanPoolClassifier(body, card.classes)
+        freeze_all_but(module, **adapter)
+        module.load_state_dict(load_file(path / "weights.safetensors"))
+        return cls(card, encoder, module, **adapter)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +75,7 @@ class Tuned:
     Attributes:
         model: ready to predict; the adapter's layers are in it.
         delta: name -> tensor: what differs from the published encoder, the head included.
-        trainable: numbers trained besides the head; head: numbers in the head.
+        trainable: parameters trained besides the head; head: parameters of the head.
         train_s: seconds of training, after the head is fitted; memory: see training_memory.
     """
 
@@ -57,60 +95,69 @@ class Tuned:
 
 
 def tune(task: Task, kind: str, *, rank: int = 8, encoder: str | Path = MINILM, epochs: float = 2.0,
-         learning_rate: float | None = None, seed: int = 0, progress: Progress = silent) -> Tuned:
+         seed: int = 0, progress: Progress = silent) -> Tuned:
     """Adapt an encoder to a task in one of six ways; the head is fitted on the frozen encoder first in all of them.
 
     Args:
         kind: "probe" (head only), "bitfit" (biases), "ia3" (scales), "lora" (rank-r updates of query and
             value), "bottleneck" (Houlsby's layers and the norms), "full" (everything).
         rank: of "lora" and "bottleneck"; the others have none.
-        learning_rate: by default the kind's own (KINDS): fewer numbers bear larger steps.
 
     Raises:
         InputError: an unknown kind, or a rank below 1.
-        Cancelled: `progress` was told to end; asked at each step.
+        Cancelled: the caller of `progress` wants an end; it is asked at each step.
+
+    >>> from helpers.efficient_architectures import tune
+    >>> from helpers.lab import load_task
+    >>> tuned = tune(load_task("tickets"), "lora", rank=8)  # doctest: +SKIP
+    >>> tuned.trainable  # doctest: +SKIP
+    73728
     """
-    require_kind(kind, rank)
-    module, reader = with_fitted_head(task, encoder, progress)
-    return train_as(module, reader, task, kind, rank=rank, epochs=epochs, learning_rate=learning_rate, seed=seed,
-                    progress=progress)
+    require_adapter(kind, rank)
+    module, tokenizer = with_fitted_head(task, encoder, progress)
+    return train_as(module, tokenizer, task, kind, rank=rank, epochs=epochs, seed=seed, progress=progress)
 
 
 def with_fitted_head(task: Task, encoder: str | Path = MINILM,
                      progress: Progress = silent) -> tuple[MeanPoolClassifier, TextEncoder]:
     """Where every way starts: the published encoder under a head fitted on its embeddings; and its tokenizer."""
-    module, reader = pretrained(encoder, len(task.labels))
-    means = embed_rows(module, reader.encode(task.train["text"][:]), progress)
-    set_head(module, *fit_head(means, task.train["label"][:], len(task.labels)))
-    return module, reader
+    module, tokenizer = pretrained(encoder, len(task.labels))
+    fit_linear_head(module, tokenizer.encode(task.train["text"][:]), task.train["label"][:], progress)
+    return module, tokenizer
 
 
-def train_as(module: MeanPoolClassifier, reader: TextEncoder, task: Task, kind: str, *, rank: int, epochs: float,
+def train_as(module: MeanPoolClassifier, tokenizer: TextEncoder, task: Task, kind: str, *, rank: int, epochs: float,
              learning_rate: float | None = None, seed: int = 0, progress: Progress = silent) -> Tuned:
-    """Adapt a module whose head is fitted already, in one of tune's ways; it is changed in place."""
-    require_kind(kind, rank)
+    """Adapt a module whose head is fitted already, in one of tune's ways; it is changed in place.
+
+    Args:
+        learning_rate: by default the kind's (LEARNING_RATES): fewer parameters bear larger steps.
+    """
+    require_adapter(kind, rank)
     torch.manual_seed(seed)
     began = time.perf_counter()
     freeze_all_but(module, kind, rank)
-    rows, labels = reader.encode(task.train["text"][:]), task.train["label"][:]
+    rows, labels = tokenizer.encode(task.train["text"][:]), task.train["label"][:]
     memory = training_memory(module, *_typical_batch(rows))
     if kind != "probe":
-        fine_tune(module, rows, labels, epochs=epochs, learning_rate=learning_rate or KINDS[kind],
+        fine_tune(module, rows, labels, epochs=epochs, learning_rate=learning_rate or LEARNING_RATES[kind],
                   head_learning_rate=1e-3, seed=seed, progress=progress, say=f"training {kind}")
     train_s = time.perf_counter() - began
     delta = {name: parameter.detach().cpu().clone() for name, parameter in module.named_parameters()
              if parameter.requires_grad}
     head = count_parameters(module.classifier)
     trainable = sum(tensor.numel() for tensor in delta.values()) - head
-    ranked = kind in ("lora", "bottleneck")
-    model = as_model(f"MiniLM-L6, {kind}{f' rank {rank}' if ranked else ''}", task, module, reader, began,
-                     adapter=kind, trained=trainable, seed=seed, **({"rank": rank} if ranked else {}))
+    name, ranked = (f"{kind} rank {rank}", {"rank": rank}) if kind in RANKED else (kind, {})
+    card = card_of(f"MiniLM-L6, {name}", task, tokenizer, module, strategy=STRATEGY,
+                   made_in_s=time.perf_counter() - began, adapter=kind, trained=trainable, seed=seed, **ranked)
+    model = (AdaptedModel(card, tokenizer, module, kind, rank) if kind in ADDED else
+             TorchTextModel(card, tokenizer, module))
     return Tuned(model, kind, rank, delta, trainable, head, train_s, memory)
 
 
 def freeze_all_but(module: MeanPoolClassifier, kind: str, rank: int) -> None:
     """Put the adapter's layers in, and leave only what the kind trains (and the head) trainable; in place."""
-    require_kind(kind, rank)
+    require_adapter(kind, rank)
     module.requires_grad_(kind == "full")
     encoder = module.encoder
     if kind == "bitfit":
@@ -118,10 +165,12 @@ def freeze_all_but(module: MeanPoolClassifier, kind: str, rank: int) -> None:
             parameter.requires_grad_(name.endswith("bias"))
     elif kind == "bottleneck":
         add_bottlenecks(encoder, rank)
-        for parameter in norms(encoder):
-            parameter.requires_grad_(True)
-    elif kind == "lora":  # alpha twice the rank: the step's size does not change with the rank
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_SITES), encoder)
+        for layer in encoder.modules():  # the paper trains the norms as well
+            if isinstance(layer, nn.LayerNorm):
+                layer.requires_grad_(True)
+    elif kind == "lora":
+        config = LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, target_modules=LORA_SITES)
+        inject_adapter_in_model(config, encoder)
     elif kind == "ia3":
         inject_adapter_in_model(IA3Config(target_modules=IA3_SITES, feedforward_modules=IA3_FEED_FORWARD), encoder)
     if kind != "full" and getattr(encoder, "pooler", None) is not None:
@@ -158,25 +207,25 @@ def training_memory(module: nn.Module, ids: np.ndarray, mask: np.ndarray) -> dic
     """
     trained = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters()
                   if parameter.requires_grad)
-    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    weight_storages = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     saved: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
+        if storage.data_ptr() not in weight_storages:
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     target = next(module.parameters()).device
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        kept = module(torch.from_numpy(ids).to(target), torch.from_numpy(mask).to(target))
-    del kept
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        logits = module(torch.from_numpy(ids).to(target), torch.from_numpy(mask).to(target))
+    del logits
     weights = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
     return {"weights": weights, "gradients": trained, "optimizer": 2 * trained, "activations": sum(saved.values())}
 
 
-def _typical_batch(rows: list[list[int]], size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+def _typical_batch(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Ids and mask of rows around the median length, as many as are trained together."""
     order = sorted(rows, key=len)
-    start = max(0, len(order) // 2 - size // 2)
-    return pad(order[start:start + size])
+    start = max(0, len(order) // 2 - BATCH // 2)
+    return pad(order[start:start + BATCH])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from helpers.efficient_architectures.attention.attention_kinds import CHUNK, require_kind
+from helpers.efficient_architectures.options import CHUNK, require_attention
 from helpers.lab.errors import InputError
 
 
@@ -14,9 +14,9 @@ def attend(kind: str, query: Tensor, key: Tensor, value: Tensor, window: int = 1
     """Causal attention of one kind.
 
     Args:
-        kind: one of attention_kinds.KINDS.
+        kind: one of ATTENTIONS.
         query: (n, heads, length, d); key, value: (n, kv_heads, length, d), where kv_heads divides heads.
-        window: tokens that "sliding window" looks back, the own one included.
+        window: tokens that "sliding window" looks back, the token itself included.
 
     Returns:
         (n, heads, length, d).
@@ -24,17 +24,17 @@ def attend(kind: str, query: Tensor, key: Tensor, value: Tensor, window: int = 1
     Raises:
         InputError: an unknown kind, or shapes that do not fit.
     """
-    require_kind(kind)
+    require_attention(kind)
     if (query.ndim != 4 or key.shape != value.shape or query.shape[1] % key.shape[1]
             or (query.shape[0], *query.shape[2:]) != (key.shape[0], *key.shape[2:])):
-        raise InputError(f"Attention needs (n, heads, length, d) three times, heads a multiple of the keys' own; "
+        raise InputError(f"Attention needs (n, heads, length, d) three times, heads a multiple of those of the keys; "
                          f"given: {tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}.")
     if kind == "sliding window":
         return sliding_window(query, *_as_many(query, key, value), window)
     if kind == "linear":
         return linear(query, *_as_many(query, key, value))
-    if kind == "full, matrix kept":
-        return matrix_kept(query, *_as_many(query, key, value))
+    if kind == "full, materialized":
+        return materialized(query, *_as_many(query, key, value))
     grouped = key.shape[1] != query.shape[1]
     return functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
 
@@ -45,7 +45,7 @@ def _as_many(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]
     return (key, value) if times == 1 else (key.repeat_interleave(times, 1), value.repeat_interleave(times, 1))
 
 
-def matrix_kept(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def materialized(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """As in the textbook: all length x length weights are in memory at once, twice."""
     length = query.shape[2]
     scores = query @ key.transpose(2, 3)
@@ -65,13 +65,13 @@ def sliding_window(query: Tensor, key: Tensor, value: Tensor, window: int) -> Te
     blocks = -(-length // window)
     padded = [functional.pad(part, (0, 0, 0, blocks * window - length)).reshape(n * heads, blocks, window, width)
               for part in (query, key, value)]
-    before_and_own = [torch.cat([functional.pad(part, (0, 0, 0, 0, 1, 0))[:, :-1], part], 2) for part in padded[1:]]
-    own = torch.arange(window)[:, None]
+    previous_and_own = [torch.cat([functional.pad(part, (0, 0, 0, 0, 1, 0))[:, :-1], part], 2) for part in padded[1:]]
+    position = torch.arange(window)[:, None]
     other = torch.arange(2 * window)[None]
-    near = (other > own) & (other <= own + window)
+    near = (other > position) & (other <= position + window)
     mask = near.expand(blocks, -1, -1).clone()
     mask[0] &= other >= window  # nothing comes before the first block
-    mixed = functional.scaled_dot_product_attention(padded[0], *before_and_own, attn_mask=mask[None])  # 4-D: fused
+    mixed = functional.scaled_dot_product_attention(padded[0], *previous_and_own, attn_mask=mask[None])  # 4-D: fused
     return mixed.reshape(n, heads, blocks * window, width)[:, :, :length]
 
 

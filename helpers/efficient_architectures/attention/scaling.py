@@ -1,25 +1,26 @@
-"""Time and memory of attention over the length of the text, and the exponents fitted to them."""
+"""Time and memory of attention over the length of the text, measured."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
-from helpers.efficient_architectures.attention.attention_kinds import (
-    KINDS,
+from helpers.efficient_architectures.attention.kernels import attend
+from helpers.efficient_architectures.options import (
+    ATTENTIONS,
     Shape,
     attention_macs,
     cache_bytes,
-    require_kind,
+    require_attention,
 )
-from helpers.efficient_architectures.attention.kernels import attend
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.progress import Progress, silent
 
 
-def attention_times(lengths: Sequence[int] = (512, 1024, 2048, 4096), kinds: Sequence[str] = KINDS,
+def attention_times(lengths: Sequence[int] = (512, 1024, 2048, 4096), kinds: Sequence[str] = ATTENTIONS,
                     shape: Shape | None = None, *, rounds: int = 7, progress: Progress = silent) -> pd.DataFrame:
     """Each kind on one text of each length, in turns, in float32.
 
@@ -28,11 +29,11 @@ def attention_times(lengths: Sequence[int] = (512, 1024, 2048, 4096), kinds: Seq
 
     Raises:
         InputError: an unknown kind, no length, or fewer than 2 rounds.
-        Cancelled: `progress` was told to end; asked at each length.
+        Cancelled: the caller of `progress` wants an end; it is asked at each length.
     """
     shape = shape or Shape()
     for kind in kinds:
-        require_kind(kind)
+        require_attention(kind)
     if not lengths or min(lengths) < 1 or rounds < 2:
         raise InputError("Name lengths of 1 token or more, and 2 rounds or more.")
     rows = []
@@ -50,8 +51,8 @@ def attention_times(lengths: Sequence[int] = (512, 1024, 2048, 4096), kinds: Seq
 def _work(kind: str, length: int, shape: Shape) -> Callable[[], torch.Tensor]:
     random = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, heads, length, shape.head_dim, generator=random)
-                         for heads in (shape.heads, shape.keys_of(kind), shape.keys_of(kind)))
-    return lambda: attend(kind, query, key, value, shape.window)
+                         for heads in (shape.heads, shape.kv_heads_of(kind), shape.kv_heads_of(kind)))
+    return partial(attend, kind, query, key, value, shape.window)
 
 
 def measured_cache_bytes(kind: str, length: int, shape: Shape, layers: int = 2) -> int:
@@ -64,14 +65,14 @@ def measured_cache_bytes(kind: str, length: int, shape: Shape, layers: int = 2) 
     Raises:
         InputError: "linear", or an unknown kind.
     """
-    require_kind(kind)
+    require_attention(kind)
     if kind == "linear":
         raise InputError("transformers' cache holds keys and values; linear attention has none.")
     from transformers import MistralConfig, MistralModel
 
     width = shape.heads * shape.head_dim
     config = MistralConfig(vocab_size=256, hidden_size=width, intermediate_size=width, num_hidden_layers=layers,
-                           num_attention_heads=shape.heads, num_key_value_heads=shape.keys_of(kind),
+                           num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads_of(kind),
                            head_dim=shape.head_dim, max_position_embeddings=length + 1,
                            sliding_window=shape.window if kind == "sliding window" else None)
     model, ids = MistralModel(config).eval(), torch.zeros(1, length, dtype=torch.int64)
@@ -94,7 +95,7 @@ def peak_working_bytes(kind: str, length: int, shape: Shape) -> int:
     return int(np.cumsum([event.nbytes() for event in events]).max())
 
 
-def cache_table(lengths: Sequence[int], shape: Shape, kinds: Sequence[str] = KINDS[1:],
+def cache_table(lengths: Sequence[int], shape: Shape, kinds: Sequence[str] = ATTENTIONS[1:],
                 layers: int = 2) -> pd.DataFrame:
     """The cache on paper beside transformers': kind, length, paper_bytes, measured_bytes (NaN for linear)."""
     rows = [{"kind": kind, "length": length, "paper_bytes": cache_bytes(kind, length, shape, layers),

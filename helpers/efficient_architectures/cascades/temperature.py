@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,10 +12,10 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model
 from helpers.lab.models.sklearn import SklearnModel
-from helpers.lab.models.static import WEIGHTS, StaticModel
+from helpers.lab.models.static import StaticModel
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
 
-COLDEST, HOTTEST = 0.01, 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -35,18 +33,18 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
                          f"with {len(labels)}.")
     rows = np.arange(len(labels))
 
-    def surprise(log_temperature: float) -> float:
+    def negative_log_likelihood(log_temperature: float) -> float:
         return -float(log_softmax(logits / np.exp(log_temperature), axis=1)[rows, labels].mean())
 
-    found = minimize_scalar(surprise, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded",
-                            options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    best = minimize_scalar(negative_log_likelihood, bounds=np.log([MIN_TEMPERATURE, MAX_TEMPERATURE]), method="bounded",
+                           options={"xatol": 1e-6})
+    return float(np.exp(best.x))
 
 
 def calibrate(model: Model, task: Task) -> Model:
     """The same model with its temperature, fitted on the validation rows, in its last layer.
 
-    It answers as before; only its probabilities change. Its `settings` tell the temperature.
+    It answers as before; only its probabilities change. Its `settings` have the temperature.
 
     Raises:
         InputError: a model whose last layer is not known here.
@@ -59,28 +57,20 @@ def calibrate(model: Model, task: Task) -> Model:
 
 def _with_cooler_head(model: Model, card: Card, temperature: float) -> Model:
     """A copy whose last layer's weights and biases are divided by the temperature."""
-    if isinstance(model, SklearnModel):
+    if isinstance(model, SklearnModel) and hasattr(model.pipeline[-1], "coef_"):
         pipeline = copy.deepcopy(model.pipeline)
         pipeline[-1].coef_ = pipeline[-1].coef_ / temperature
         pipeline[-1].intercept_ = pipeline[-1].intercept_ / temperature
         return SklearnModel(card, pipeline)
     if isinstance(model, StaticModel):
-        arrays = _arrays_of(model)
-        return StaticModel(card, model.encoder, arrays | {name: arrays[name] / temperature
-                                                          for name in ("out_weight", "out_bias")})
+        cooler = {name: model.arrays[name] / temperature for name in ("out_weight", "out_bias")}
+        return StaticModel(card, model.encoder, model.arrays | cooler)
     if isinstance(model, TorchTextModel) and isinstance(model.module, MeanPoolClassifier):
         module = copy.deepcopy(model.module)
         with torch.no_grad():
             module.classifier.weight.div_(temperature)
             module.classifier.bias.div_(temperature)
-        return TorchTextModel(card, model.encoder, module, model.packed)
+        packed = {name: weight for name, weight in model.packed.items() if name != "classifier"}  # is float now
+        return TorchTextModel(card, model.encoder, module, packed)
     raise InputError(f"No temperature can be put into '{model.card.name}': its last layer is not known here. "
                      "Calibrate it before it is exported to another runtime.")
-
-
-def _arrays_of(model: StaticModel) -> dict[str, np.ndarray]:
-    """A static model's arrays, as it saves them."""
-    with tempfile.TemporaryDirectory() as folder:
-        model.save(Path(folder))
-        with np.load(Path(folder) / "weights.npz") as stored:
-            return {name: stored[name] for name in WEIGHTS}

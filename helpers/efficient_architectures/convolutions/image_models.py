@@ -1,25 +1,29 @@
-"""Small image classifiers on the handwritten digits: built, trained, saved."""
+"""Small image classifiers on the handwritten digits: built, trained, saved, compared."""
 
-import json
+import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from helpers.efficient_architectures.convolutions.convolution_kinds import CONFIGURED, DESIGNS
 from helpers.efficient_architectures.convolutions.layers import conv_block, counted_macs
-from helpers.efficient_architectures.names import STRATEGY
+from helpers.efficient_architectures.options import CONFIGURED, DESIGNS, STRATEGY
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_interval, wilson
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Card, save_card
 from helpers.lab.models.torch import count_parameters
 from helpers.lab.progress import Progress, silent
+from helpers.lab.training.fine_tuning import train
 
 CHANNELS = (16, 32, 64)  # of the three blocks at width 1
 BATCH = 64
@@ -81,9 +85,9 @@ def _resized(images: Tensor, resolution: int) -> Tensor:
 
 
 class ImageModel:
-    """A network on (n, side, side) images as a Model."""
+    """A network on (n, side, side) images as a Model. Its card's settings name the design, width and resolution."""
 
-    runtime = "pytorch images"
+    runtime = "images"
 
     def __init__(self, card: Card, module: nn.Module) -> None:
         self.card, self.module = card, module.eval()
@@ -101,25 +105,13 @@ class ImageModel:
         save_file({name: tensor.contiguous() for name, tensor in self.module.state_dict().items()},
                   path / "weights.safetensors")
 
-
-def load_image_model(path: Path) -> ImageModel:
-    """The model that `ImageModel.save` wrote.
-
-    Raises:
-        InputError: the folder holds no such model.
-    """
-    try:
-        facts = json.loads((Path(path) / "model.json").read_text(encoding="utf-8"))
-        runtime, card = facts.pop("runtime"), Card(**facts)
-        made = {name: card.settings[name] for name in ("design", "width", "resolution")}
-        module = build_net(**made, classes=card.classes)
-        module.load_state_dict(load_file(Path(path) / "weights.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise InputError(f"The folder '{Path(path).name}' holds no readable image model "
-                         f"({type(error).__name__}).") from None
-    if runtime != ImageModel.runtime:
-        raise InputError(f"The folder '{Path(path).name}' holds a model of {runtime}, not of images.")
-    return ImageModel(card, module)
+    @classmethod
+    def load(cls, path: Path, card: Card, max_tokens: int | None = None) -> Self:
+        """Read what `save` wrote; images have no tokens."""
+        module = build_net(**{name: card.settings[name] for name in ("design", "width", "resolution")},
+                           classes=card.classes)
+        module.load_state_dict(load_file(path / "weights.safetensors"))
+        return cls(card, module)
 
 
 def as_tensor(images: Sequence[Any]) -> Tensor:
@@ -138,7 +130,7 @@ def build_net(design: str, width: float = 1.0, resolution: int = 8, classes: int
         InputError: an unknown design, or a width or resolution that is too small.
     """
     if design not in (*DESIGNS, *CONFIGURED):
-        raise InputError(f"There is no design '{design}'. Known: {', '.join((*DESIGNS, *CONFIGURED))}.")
+        raise InputError(f"Unknown design '{design}'. Choose one of: {', '.join((*DESIGNS, *CONFIGURED))}.")
     if width <= 0 or resolution < 8:
         raise InputError(f"A network needs a width above 0 and 8 pixels or more, not {width} and {resolution}.")
     kind = ConfiguredNet if design in CONFIGURED else DigitNet
@@ -151,7 +143,13 @@ def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int
 
     Raises:
         InputError: not a task of images; see build_net.
-        Cancelled: `progress` was told to end; asked at each epoch.
+        Cancelled: the caller of `progress` wants an end; it is asked at each step.
+
+    >>> from helpers.efficient_architectures.convolutions.image_models import train_images
+    >>> from helpers.lab import load_task
+    >>> model = train_images(load_task("digits"), "separable", width=0.5, epochs=1)
+    >>> model.predict(load_task("digits").test["image"][:5]).shape
+    (5, 10)
     """
     if task.input != "image":
         raise InputError(f"Convolutions read images; the task '{task.name}' has texts.")
@@ -159,27 +157,60 @@ def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int
     torch.manual_seed(seed)
     module = build_net(design, width, resolution, len(task.labels))
     images, labels = as_tensor(task.train["image"][:]), torch.tensor(task.train["label"][:])
-    _fit(module, images, labels, epochs, seed, progress)
+    steps = epochs * math.ceil(len(images) / BATCH)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=max(2, steps))
+    train(module, _batches(len(images), epochs, seed),
+          lambda part: nn.functional.cross_entropy(module(images[part]), labels[part]), optimizer, steps=steps,
+          schedule=schedule, clip=None, progress=progress, say=f"training {design}")
     card = Card(f"{design}, width {width:g}, {resolution} pixels", len(task.labels), STRATEGY,
-                {"runtime": "pytorch images", "design": design, "width": width, "resolution": resolution,
+                {"runtime": "pytorch", "design": design, "width": width, "resolution": resolution,
                  "epochs": epochs, "seed": seed}, count_parameters(module),
                 counted_macs(module, images.shape[1:]), time.perf_counter() - began)
     return ImageModel(card, module)
 
 
-def _fit(module: nn.Module, images: Tensor, labels: Tensor, epochs: int, seed: int, progress: Progress) -> None:
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2, weight_decay=1e-3)
-    steps = epochs * -(-len(images) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=max(2, steps))
+def _batches(rows: int, epochs: int, seed: int) -> Iterator[list[int]]:
+    """Numbers of rows, all of them in another order in each epoch."""
     rng = random.Random(seed)
-    module.train()
-    for epoch in range(epochs):
-        progress(epoch / epochs, f"training: epoch {epoch + 1} of {epochs}")
-        order = rng.sample(range(len(images)), len(images))
-        for start in range(0, len(order), BATCH):
-            part = order[start:start + BATCH]
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(images[part]), labels[part]).backward()
-            optimizer.step()
-            schedule.step()
-    module.eval()
+    for _ in range(epochs):
+        order = rng.sample(range(rows), rows)
+        yield from (order[start:start + BATCH] for start in range(0, rows, BATCH))
+
+
+def compare_designs(task: Task, nets: Sequence[tuple[str, float, int]], *, epochs: int = 15, rounds: int = 31,
+                    progress: Progress = silent) -> pd.DataFrame:
+    """Train each network and time one image at a time, in turns.
+
+    Args:
+        nets: (design, width, resolution), see build_net.
+
+    Returns:
+        One row a network: name, design, width, resolution, accuracy, low, high (Wilson), macs, parameters,
+        ms, ms_low, ms_high (median of one image; bootstrap).
+
+    Raises:
+        InputError: no network, an unknown design, or a task of texts.
+        Cancelled: the caller of `progress` wants an end.
+    """
+    if not nets:
+        raise InputError("Name at least one network: (design, width, resolution).")
+    models = []
+    for number, (design, width, resolution) in enumerate(nets):
+        models.append(train_images(task, design, width=width, resolution=resolution, epochs=epochs,
+                                   progress=progress.part(number / len(nets), (number + 1) / len(nets))))
+    images, labels = task.test["image"][:], np.asarray(task.test["label"][:])
+    with timing_turn(progress):
+        times = seconds_in_turns({model.card.name: partial(model.predict, images[:1]) for model in models}, rounds)
+    rows = []
+    for model in models:
+        right = int((model.predict(images).argmax(axis=1) == labels).sum())
+        low, high = wilson(right, len(labels))
+        median_s, low_s, high_s = bootstrap_interval(np.median, times[model.card.name])
+        settings = model.card.settings
+        rows.append({"name": model.card.name, "design": settings["design"], "width": settings["width"],
+                     "resolution": settings["resolution"], "accuracy": right / len(labels), "low": low, "high": high,
+                     "macs": model.card.macs, "parameters": model.card.parameters, "ms": 1e3 * median_s,
+                     "ms_low": 1e3 * low_s, "ms_high": 1e3 * high_s})
+    progress(1.0, "done")
+    return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """Convolutions of several designs, counted and timed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,17 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.efficient_architectures.convolutions.convolution_kinds import DESIGNS
+from helpers.efficient_architectures.options import DESIGNS
 from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+
+EXPANSION = 4  # how many times wider an inverted residual is inside
 
 
 class SqueezeExcite(nn.Module):
     """Weighs channels by what the whole image holds (Hu et al., arXiv 1709.01507)."""
 
-    def __init__(self, channels: int, reduction: int = 4) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        inner = max(1, channels // reduction)
+        inner = max(1, channels // 4)
         self.squeeze = nn.Conv2d(channels, inner, 1)
         self.excite = nn.Conv2d(inner, channels, 1)
 
@@ -31,9 +35,9 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """Widen, filter each channel alone, narrow, and add (Sandler et al., arXiv 1801.04381)."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, expand: int, squeeze: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, squeeze: bool) -> None:
         super().__init__()
-        wide = c_in * expand
+        wide = EXPANSION * c_in
         self.body = nn.Sequential(
             nn.Conv2d(c_in, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
             nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=wide, bias=False), nn.BatchNorm2d(wide),
@@ -46,20 +50,23 @@ class InvertedResidual(nn.Module):
         return images + self.body(images) if self.adds else self.body(images)
 
 
-def conv_block(design: str, c_in: int, c_out: int, kernel: int = 3, expand: int = 4) -> nn.Module:
+def conv_block(design: str, c_in: int, c_out: int, kernel: int = 3) -> nn.Module:
     """One block of a design, images of the same height and width in and out.
 
     Args:
         design: one of DESIGNS.
         kernel: odd side of the filter.
-        expand: of the inverted residuals: how many times wider they are inside.
 
     Raises:
         InputError: an unknown design, or numbers that make no block.
+
+    >>> from helpers.efficient_architectures import conv_block, counted_macs
+    >>> counted_macs(conv_block("separable", 64, 64), (64, 32, 32))
+    4784128
     """
     if design not in DESIGNS:
-        raise InputError(f"There is no convolution '{design}'. Known: {', '.join(DESIGNS)}.")
-    if min(c_in, c_out, expand) < 1 or kernel < 1 or kernel % 2 == 0:
+        raise InputError(f"Unknown convolution '{design}'. Choose one of: {', '.join(DESIGNS)}.")
+    if min(c_in, c_out) < 1 or kernel < 1 or kernel % 2 == 0:
         raise InputError("A block needs at least one channel in and out and an odd filter, not "
                          f"{c_in}, {c_out} and {kernel}.")
     if design == "standard":
@@ -67,7 +74,7 @@ def conv_block(design: str, c_in: int, c_out: int, kernel: int = 3, expand: int 
                              nn.ReLU())
     if design == "separable":
         return nn.Sequential(*depthwise(c_in, kernel), *pointwise(c_in, c_out))
-    return InvertedResidual(c_in, c_out, kernel, expand, squeeze=design.endswith("squeeze-excite"))
+    return InvertedResidual(c_in, c_out, kernel, squeeze=design.endswith("squeeze-excite"))
 
 
 def depthwise(channels: int, kernel: int) -> nn.Sequential:
@@ -111,25 +118,14 @@ def convolution_times(c_in: int = 64, c_out: int = 64, kernel: int = 3, size: in
              "depthwise half": depthwise(c_in, kernel), "pointwise half": pointwise(c_in, c_out)}
     images = torch.randn(batch, c_in, size, size, generator=torch.Generator().manual_seed(0))
     with timing_turn(), torch.inference_mode():
-        times = seconds_in_turns({name: _run(module.eval(), images) for name, module in parts.items()}, rounds)
+        times = seconds_in_turns({name: partial(module.eval(), images) for name, module in parts.items()}, rounds)
     rows = []
     for name, module in parts.items():
         macs = batch * counted_macs(module, images.shape[1:])
         moved = 4 * (sum(weight.numel() for weight in module.parameters())
                      + batch * size**2 * (c_in + (c_in if name.startswith("depthwise") else c_out)))
         moved += 2 * 4 * batch * size**2 * c_in if name == "separable" else 0  # the image between the halves
-        median, low, high = median_interval(times[name])
+        median, low, high = bootstrap_interval(np.median, times[name])
         rows.append({"part": name, "macs": macs, "bytes": moved, "macs_per_byte": macs / moved, "seconds": median,
                      "low": low, "high": high, "gmacs_per_s": macs / median / 1e9})
     return pd.DataFrame(rows)
-
-
-def _run(module: nn.Module, images: Tensor) -> Callable[[], Tensor]:
-    return lambda: module(images)
-
-
-def median_interval(seconds: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Median of (rounds,) seconds with its 95 % bootstrap interval."""
-    draws = np.random.default_rng(seed).choice(seconds, (1000, len(seconds)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return float(np.median(seconds)), float(low), float(high)

@@ -6,26 +6,21 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import wilson
-from helpers.lab.money.costs import read_facts
-from helpers.lab.training.tokenizer import TextEncoder
+from helpers.lab.money.costs import api_prices
 from helpers.lab.training.weights import find_weights
 
 PROMPT = "Classify the message. Answer with one of these labels and nothing else: {labels}.\n\nMessage: {text}\nLabel:"
 
 
-def hosted_prices() -> dict[str, dict[str, str]]:
-    """'VENDOR MODEL' -> its row of helpers/facts/apis.csv, of those sold by the token."""
-    return {f"{row['vendor']} {row['model']}": row for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
-
-
 def hosted_llm(task: Task, names: Sequence[str] | None = None, *, answers: Sequence[str] | None = None,
                prompt: str = PROMPT) -> pd.DataFrame:
-    """Dollars per million messages of hosted models, from the tokens of the task's own test texts.
+    """Dollars per million messages of hosted models, from the tokens of the task's test texts.
 
     Args:
-        names: 'VENDOR MODEL' as in hosted_prices(); by default all of them.
+        names: 'VENDOR MODEL' as in `api_prices`; by default all of them.
         answers: labels that such a model gave for the test rows, in their order, if there are any.
         prompt: with the places {labels} and {text}.
 
@@ -37,30 +32,29 @@ def hosted_llm(task: Task, names: Sequence[str] | None = None, *, answers: Seque
     Raises:
         InputError: an unknown name, a prompt without {text}, or answers of another number than the rows.
     """
-    prices = hosted_prices()
+    prices = api_prices()
     if unknown := [name for name in names or () if name not in prices]:
-        raise InputError(f"There is no price for '{unknown[0]}'. Known: {', '.join(prices)}.")
+        raise InputError(f"Unknown hosted model '{unknown[0]}'. Choose one of: {', '.join(prices)}.")
     if "{text}" not in prompt:
         raise InputError("The prompt has no place {text} for the message; put one in.")
-    reader = TextEncoder.load(find_weights() / "tokenizer.json", max_tokens=100_000)
+    tokenizer = TextEncoder.load(find_weights() / "tokenizer.json", max_tokens=100_000)
     labels = ", ".join(label.replace("_", " ") for label in task.labels)
-    asked = _mean_tokens(reader, [prompt.replace("{labels}", labels).replace("{text}", text)
-                                  for text in task.test["text"][:]])
-    told = _mean_tokens(reader, [task.labels[label].replace("_", " ") for label in task.test["label"][:]])
+    tokens_in = _mean_tokens(tokenizer, [prompt.replace("{labels}", labels).replace("{text}", text)
+                                         for text in task.test["text"][:]])
+    tokens_out = _mean_tokens(tokenizer, [task.labels[label].replace("_", " ") for label in task.test["label"][:]])
     accuracy, low, high = _quality(task, answers)
     rows = []
     for name in names or prices:
-        row = prices[name]
-        usd = asked * float(row["input_usd_per_million_tokens"]) + told * float(row["output_usd_per_million_tokens"])
-        rows.append({"model": name, "input_tokens": asked, "output_tokens": told, "usd_per_million": usd,
-                     "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "as_of": row["as_of"],
-                     "source_url": row["source_url"]})
+        price = prices[name]
+        rows.append({"model": name, "input_tokens": tokens_in, "output_tokens": tokens_out,
+                     "usd_per_million": 1e6 * price.usd(tokens_in, tokens_out), "accuracy": accuracy,
+                     "accuracy_low": low, "accuracy_high": high, "as_of": price.as_of, "source_url": price.source_url})
     return pd.DataFrame(rows)
 
 
-def _mean_tokens(reader: TextEncoder, texts: Sequence[str]) -> float:
+def _mean_tokens(tokenizer: TextEncoder, texts: Sequence[str]) -> float:
     """Without the two marks that MiniLM's tokenizer adds."""
-    return float(np.mean([len(row) - 2 for row in reader.encode(texts)]))
+    return float(np.mean([len(row) - 2 for row in tokenizer.encode(texts)]))
 
 
 def _quality(task: Task, answers: Sequence[str] | None) -> tuple[float, float, float]:

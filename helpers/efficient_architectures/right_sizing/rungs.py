@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +11,17 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from helpers.efficient_architectures.ladder_steps import STEPS, require_steps
-from helpers.efficient_architectures.names import STRATEGY
+from helpers.efficient_architectures.options import STEPS, STRATEGY, require_steps
+from helpers.efficient_architectures.right_sizing.contrastive import few_shot
+from helpers.efficient_architectures.right_sizing.frozen import linear_probe, static_embeddings, zero_shot
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import wilson
 from helpers.lab.models.model import Card, Model
 from helpers.lab.models.sklearn import SklearnModel, tfidf_baseline
 from helpers.lab.progress import Progress, silent
+from helpers.lab.training.baselines import baseline
 from helpers.lab.training.weights import MINILM
-
-
-@dataclasses.dataclass(frozen=True)
-class _Climb:
-    """What each step is given."""
-
-    task: Task
-    encoder: str | Path
-    epochs: float | None
-    seed: int
-    progress: Progress
 
 
 def ladder(task: Task, steps: Sequence[str] = STEPS, *, encoder: str | Path = MINILM, epochs: float | None = None,
@@ -40,11 +31,16 @@ def ladder(task: Task, steps: Sequence[str] = STEPS, *, encoder: str | Path = MI
     Args:
         steps: some of STEPS, in the order wanted.
         encoder: of all steps that have one: MiniLM-L6, or a folder, or a name on the Hub.
-        epochs: of fine-tuning; by default `baseline`'s own.
+        epochs: of fine-tuning; by default as many as `baseline` takes.
 
     Raises:
         InputError: an unknown step, a task of images, or weights that cannot be found.
-        Cancelled: `progress` was told to end.
+        Cancelled: the caller of `progress` wants an end.
+
+    >>> from helpers.efficient_architectures import ladder
+    >>> from helpers.lab import load_task
+    >>> [model.card.name for model in ladder(load_task("tickets"), ("majority", "tfidf"))]
+    ['most frequent label', 'TF-IDF + logistic regression']
     """
     require_steps(steps)
     if task.input != "text":
@@ -52,7 +48,8 @@ def ladder(task: Task, steps: Sequence[str] = STEPS, *, encoder: str | Path = MI
     models = []
     for number, step in enumerate(steps):
         progress(number / len(steps), f"making step {number + 1} of {len(steps)}: {step}")
-        models.append(_MAKERS[step](_Climb(task, encoder, epochs, seed, progress)))
+        models.append(_model_of(step, task, encoder, epochs, seed,
+                                progress.part(number / len(steps), (number + 1) / len(steps))))
     return models
 
 
@@ -67,39 +64,17 @@ def most_frequent(task: Task) -> SklearnModel:
     return SklearnModel(card, pipeline)
 
 
-def _static(climb: _Climb) -> Model:
-    from helpers.efficient_architectures.right_sizing.token_scores import static_embeddings
-
-    return static_embeddings(climb.task, climb.encoder, progress=climb.progress)
-
-
-def _zero_shot(climb: _Climb) -> Model:
-    from helpers.efficient_architectures.right_sizing.frozen import zero_shot
-
-    return zero_shot(climb.task, climb.encoder)
-
-
-def _frozen(climb: _Climb) -> Model:
-    from helpers.efficient_architectures.right_sizing.frozen import linear_probe
-
-    return linear_probe(climb.task, climb.encoder, progress=climb.progress)
-
-
-def _contrastive(climb: _Climb) -> Model:
-    from helpers.efficient_architectures.right_sizing.contrastive import few_shot
-
-    return few_shot(climb.task, climb.encoder, seed=climb.seed, progress=climb.progress)
-
-
-def _fine_tuned(climb: _Climb) -> Model:
-    from helpers.lab.training.baselines import baseline
-
-    return baseline(climb.task, climb.encoder, epochs=climb.epochs, seed=climb.seed, progress=climb.progress)
-
-
-_MAKERS = {"majority": lambda climb: most_frequent(climb.task), "tfidf": lambda climb: tfidf_baseline(climb.task),
-           "static": _static, "zero-shot": _zero_shot, "frozen": _frozen, "contrastive": _contrastive,
-           "fine-tuned": _fine_tuned}
+def _model_of(step: str, task: Task, encoder: str | Path, epochs: float | None, seed: int,
+              progress: Progress) -> Model:
+    makers: dict[str, Callable[[], Model]] = {
+        "majority": lambda: most_frequent(task),
+        "tfidf": lambda: tfidf_baseline(task),
+        "static": lambda: static_embeddings(task, encoder, progress=progress),
+        "zero-shot": lambda: zero_shot(task, encoder),
+        "frozen": lambda: linear_probe(task, encoder, progress=progress),
+        "contrastive": lambda: few_shot(task, encoder, seed=seed, progress=progress),
+        "fine-tuned": lambda: baseline(task, encoder, epochs=epochs, seed=seed, progress=progress)}
+    return makers[step]()
 
 
 def few_labels(task: Task, labels_per_class: int | None, seed: int = 0) -> Task:
@@ -130,16 +105,17 @@ def quality_by_labels(task: Task, per_class: Sequence[int | None] = (5, 10, 50, 
     require_steps(steps)
     truth = np.asarray(task.test["label"][:])
     jobs = [(count, seed) for count in per_class for seed in seeds]
-    found = []
+    rows = []
     for number, (count, seed) in enumerate(jobs):
         small = few_labels(task, count, seed)
         progress(number / len(jobs), f"{len(small.train):,} labelled rows, seed {seed}")
-        for step, model in zip(steps, ladder(small, steps, encoder=encoder, epochs=epochs, seed=seed,
-                                             progress=progress), strict=True):
+        models = ladder(small, steps, encoder=encoder, epochs=epochs, seed=seed,
+                        progress=progress.part(number / len(jobs), (number + 1) / len(jobs)))
+        for step, model in zip(steps, models, strict=True):
             right = int((model.predict(task.test["text"][:]).argmax(axis=1) == truth).sum())
             low, high = wilson(right, len(truth))
-            found.append({"step": step, "labels_per_class": count or len(task.train) / len(task.labels),
-                          "rows": len(small.train), "seed": seed, "accuracy": right / len(truth), "low": low,
-                          "high": high, "made_in_s": model.card.made_in_s})
+            rows.append({"step": step, "labels_per_class": count or len(task.train) / len(task.labels),
+                         "rows": len(small.train), "seed": seed, "accuracy": right / len(truth), "low": low,
+                         "high": high, "made_in_s": model.card.made_in_s})
     progress(1.0, "done")
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)

@@ -14,18 +14,26 @@ from helpers.lab.errors import InputError
 
 
 class DynamicBatcher:
-    """Gathers single requests into batches: `largest` rows, or what came within `delay_s` of the oldest one.
+    """Gathers single requests into batches: `max_batch` rows, or what came within `delay_s` of the oldest one.
 
     Args:
         predict: list of inputs -> as many results, called in the batcher's own thread.
 
+    Raises:
+        InputError: a largest batch below 1, or a negative delay.
+
     Use it in a `with`: leaving it answers what is still queued and ends the thread.
+
+    >>> from helpers.hardware_codesign.batching.batcher import DynamicBatcher
+    >>> with DynamicBatcher(lambda batch: [2 * one for one in batch], max_batch=8, delay_s=0.01) as batcher:
+    ...     [answer.result() for answer in map(batcher.submit, range(3))]
+    [0, 2, 4]
     """
 
-    def __init__(self, predict: Callable[[list[Any]], Sequence[Any]], largest: int, delay_s: float) -> None:
-        if largest < 1 or delay_s < 0:
-            raise InputError(f"A batcher needs a largest batch from 1 and a delay from 0, not {largest} and {delay_s}.")
-        self._predict, self._largest, self._delay_s = predict, largest, delay_s
+    def __init__(self, predict: Callable[[list[Any]], Sequence[Any]], max_batch: int, delay_s: float) -> None:
+        if max_batch < 1 or delay_s < 0:
+            raise InputError(f"max_batch must be 1 or more and delay_s 0 or more, not {max_batch} and {delay_s}.")
+        self._predict, self._max_batch, self._delay_s = predict, max_batch, delay_s
         self._waiting: deque[tuple[float, Any, Future]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -74,16 +82,16 @@ class DynamicBatcher:
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
-            while self._waiting and len(self._waiting) < self._largest and not self._closed:
+            while self._waiting and len(self._waiting) < self._max_batch and not self._closed:
                 left = self._waiting[0][0] + self._delay_s - time.perf_counter()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            return [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+            return [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
+class LoadResult:
     """What came of an open-loop load: (n,) latencies in seconds, answers a second, rows and seconds of each call."""
 
     rate: float
@@ -100,7 +108,7 @@ class Load:
         return float(np.mean([rows for rows, _ in self.calls]))
 
 
-def open_loop(batcher: DynamicBatcher, inputs: Sequence[Any], rate: float, seconds: float, seed: int = 0) -> Load:
+def open_loop(batcher: DynamicBatcher, inputs: Sequence[Any], rate: float, seconds: float) -> LoadResult:
     """Send requests at random times, whether or not earlier ones are answered, and wait for all.
 
     A latency counts from the time at which the request was due, so that a late sender hides nothing
@@ -111,7 +119,7 @@ def open_loop(batcher: DynamicBatcher, inputs: Sequence[Any], rate: float, secon
     """
     if rate <= 0 or seconds <= 0 or not len(inputs):
         raise InputError("An open-loop load needs inputs, a positive rate and a positive time.")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     gaps = rng.exponential(1 / rate, max(1, round(rate * seconds)))
     due = np.cumsum(gaps)
     done = np.zeros(len(due))
@@ -126,4 +134,4 @@ def open_loop(batcher: DynamicBatcher, inputs: Sequence[Any], rate: float, secon
         answer.result()
     while not done.all():  # a result is there a moment before its callback has run
         time.sleep(0.001)
-    return Load(rate, done - due, len(due) / float(done.max()), tuple(batcher.calls[before:]))
+    return LoadResult(rate, done - due, len(due) / float(done.max()), tuple(batcher.calls[before:]))

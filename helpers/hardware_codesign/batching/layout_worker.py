@@ -1,4 +1,4 @@
-"""One process of a layout: loads a model, waits for the word, answers for some seconds. See `compare_layouts`."""
+"""One process of a layout: loads a model, waits for 'go', answers for some seconds. Started by `compare_layouts`."""
 
 import json
 import os
@@ -11,17 +11,17 @@ from helpers.lab.models.model import Model, load
 
 def main() -> None:
     """Read one line of settings, say 'ready', read 'go', and print what was done as JSON."""
-    told = json.loads(sys.stdin.readline())
-    if told["cores"]:
-        os.sched_setaffinity(0, told["cores"])
-    model = load(told["folder"])
-    use_threads(model, told["threads"])
-    texts, batch = told["texts"], told["batch"]
+    settings = json.loads(sys.stdin.readline())
+    if settings["cores"]:
+        os.sched_setaffinity(0, settings["cores"])
+    model = load(settings["folder"])
+    use_threads(model, settings["threads"])
+    texts, batch = settings["texts"], settings["batch"]
     model.predict(texts[:batch])
     print("ready", flush=True)
     sys.stdin.readline()
     calls, rows, began = [], 0, time.perf_counter()
-    while (at := time.perf_counter()) - began < told["seconds"]:
+    while (at := time.perf_counter()) - began < settings["seconds"]:
         part = [texts[(rows + step) % len(texts)] for step in range(batch)]
         model.predict(part)
         rows += batch

@@ -16,11 +16,12 @@ from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Model
+from helpers.lab.progress import Progress, silent
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """So many processes, each with so many threads; pinned: each process bound to cores of its own."""
+    """So many processes, each with so many threads; pinned: each process is bound to other cores."""
 
     processes: int
     threads: int
@@ -36,12 +37,12 @@ class Layout:
 
 def usual_layouts(cores: int) -> list[Layout]:
     """All cores in one process, a process a core (pinned and not), and twice too many threads."""
-    found = [Layout(1, cores), Layout(cores, 1), Layout(cores, 1, pinned=True), Layout(cores, cores), Layout(1, 1)]
-    return list(dict.fromkeys(found))  # on one core most of them are the same
+    layouts = [Layout(1, cores), Layout(cores, 1), Layout(cores, 1, pinned=True), Layout(cores, cores), Layout(1, 1)]
+    return list(dict.fromkeys(layouts))  # on one core most of them are the same
 
 
 def compare_layouts(model: Model, texts: Sequence[str], layouts: Sequence[Layout] | None = None, *, batch: int = 4,
-                    seconds: float = 3.0, rounds: int = 2) -> pd.DataFrame:
+                    seconds: float = 3.0, rounds: int = 2, progress: Progress = silent) -> pd.DataFrame:
     """Texts answered a second, and latency of a call, by each layout; the layouts take turns.
 
     Returns:
@@ -50,20 +51,23 @@ def compare_layouts(model: Model, texts: Sequence[str], layouts: Sequence[Layout
 
     Raises:
         InputError: more pinned processes than cores, or a worker that failed.
+        Cancelled: `progress` was told to end; asked before each layout.
     """
     layouts = usual_layouts(usable_cores()) if layouts is None else list(layouts)
     for layout in layouts:
         if layout.pinned and layout.processes * layout.threads > usable_cores():
             raise InputError(f"{layout.name} needs {layout.processes * layout.threads} cores, and this process may use "
                              f"{usable_cores()}: take fewer, or do not pin them.")
-    found: dict[Layout, list[list[dict]]] = {layout: [] for layout in layouts}
-    with tempfile.TemporaryDirectory() as folder, timing_turn():
+    runs_of: dict[Layout, list[list[dict]]] = {layout: [] for layout in layouts}
+    with tempfile.TemporaryDirectory() as folder, timing_turn(progress):
         model.save(Path(folder))
-        for _ in range(rounds):
-            for layout in layouts:
-                found[layout].append(_run(layout, folder, texts, batch, seconds))
+        for number in range(rounds):
+            for place, layout in enumerate(layouts):
+                progress((number + place / len(layouts)) / rounds, f"round {number + 1} of {rounds}: {layout.name}")
+                runs_of[layout].append(_run(layout, folder, texts, batch, seconds))
+    progress(1.0, "done")
     rows = []
-    for layout, runs in found.items():
+    for layout, runs in runs_of.items():
         rates = [sum(one["rows_per_s"] for one in run) for run in runs]
         calls = np.concatenate([one["calls_s"] for run in runs for one in run])
         rows.append({"layout": layout.name, **dataclasses.asdict(layout), "rows_per_s": float(np.mean(rates)),
@@ -73,16 +77,16 @@ def compare_layouts(model: Model, texts: Sequence[str], layouts: Sequence[Layout
 
 
 def _run(layout: Layout, folder: str, texts: Sequence[str], batch: int, seconds: float) -> list[dict]:
-    """Start the workers, let them load, let all go at once, and read what each says."""
+    """Start the workers, let them load, start all at once, and read the result of each."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     workers = []
     for number in range(layout.processes):
-        own = cores[number * layout.threads:(number + 1) * layout.threads] if layout.pinned else []
-        told = {"folder": folder, "threads": layout.threads, "cores": own, "batch": batch, "seconds": seconds,
-                "texts": list(texts)}
+        pinned_to = cores[number * layout.threads:(number + 1) * layout.threads] if layout.pinned else []
+        settings = {"folder": folder, "threads": layout.threads, "cores": pinned_to, "batch": batch,
+                    "seconds": seconds, "texts": list(texts)}
         command = [sys.executable, "-W", "ignore", "-m", "helpers.hardware_codesign.batching.layout_worker"]
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        worker.stdin.write(json.dumps(told) + "\n")
+        worker.stdin.write(json.dumps(settings) + "\n")
         worker.stdin.flush()
         workers.append(worker)
     try:

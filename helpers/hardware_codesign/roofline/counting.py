@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress, silent
 
 # The counter knows the attention of GPUs only; without this a CPU's would count as nothing.
 _CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
@@ -53,8 +54,8 @@ class _Counting(TorchDispatchMode):
         if func.overloadpacket in (torch.ops.aten.empty, torch.ops.aten.empty_like):
             return -_bytes_of(out), 0  # nothing is written yet
         tensors = {id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}.values()
-        own = [leaf for leaf in tensors if leaf.untyped_storage().data_ptr() in self._weights]
-        return sum(map(_bytes_of, tensors)), sum(map(_bytes_of, own))
+        weights = [leaf for leaf in tensors if leaf.untyped_storage().data_ptr() in self._weights]
+        return sum(map(_bytes_of, tensors)), sum(map(_bytes_of, weights))
 
 
 def _bytes_of(value: Any) -> int:
@@ -62,11 +63,11 @@ def _bytes_of(value: Any) -> int:
 
 
 @torch.no_grad()
-def operators(module: nn.Module, *inputs: Tensor, **named: Tensor) -> pd.DataFrame:
+def operators(module: nn.Module, *inputs: Tensor) -> pd.DataFrame:
     """One row for each part of the model that computes something itself, in the order of first use.
 
     Args:
-        inputs, named: what the module is called with.
+        inputs: what the module is called with.
 
     Returns:
         Columns: layer (its name in the model), kind (product, attention or elementwise), flops, bytes read
@@ -75,6 +76,11 @@ def operators(module: nn.Module, *inputs: Tensor, **named: Tensor) -> pd.DataFra
 
     Raises:
         InputError: the module cannot be run with these inputs.
+
+    >>> import torch
+    >>> from helpers.hardware_codesign import operators
+    >>> operators(torch.nn.Linear(3, 2, bias=False), torch.rand(5, 3))[["flops", "bytes"]].to_dict("records")
+    [{'flops': 60, 'bytes': 124}]
     """
     weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     stack: list[str] = [""]
@@ -82,7 +88,7 @@ def operators(module: nn.Module, *inputs: Tensor, **named: Tensor) -> pd.DataFra
     with watching(module, stack.append, lambda _: stack.pop()):
         try:
             with counting:
-                module(*inputs, **named)
+                module(*inputs)
         except (TypeError, RuntimeError, IndexError) as error:
             raise InputError(f"The model does not run on these inputs: {str(error).splitlines()[0]}") from error
     rows = [{"layer": name or "(the model itself)", **row} for name, row in counting.rows.items()]
@@ -90,8 +96,13 @@ def operators(module: nn.Module, *inputs: Tensor, **named: Tensor) -> pd.DataFra
 
 
 @torch.inference_mode()
-def layer_seconds(module: nn.Module, *inputs: Tensor, rounds: int = 9, **named: Tensor) -> dict[str, float]:
-    """Median seconds that each part spends itself, without the parts inside of it."""
+def layer_seconds(module: nn.Module, *inputs: Tensor, rounds: int = 9,
+                  progress: Progress = silent) -> dict[str, float]:
+    """Median seconds that each part spends itself, without the parts inside of it.
+
+    Raises:
+        Cancelled: `progress` was told to end; asked before each round.
+    """
     spent: dict[str, list[float]] = {}
     stack: list[list[Any]] = []  # name, when it began, seconds of its parts
 
@@ -107,8 +118,9 @@ def layer_seconds(module: nn.Module, *inputs: Tensor, rounds: int = 9, **named: 
 
     with watching(module, enter, leave):
         for number in range(rounds + 2):  # the first two warm up
+            progress(number / (rounds + 2), f"round {number + 1} of {rounds + 2}")
             now: dict[str, list[float]] = {}
-            module(*inputs, **named)
+            module(*inputs)
             if number >= 2:
                 for name, parts in now.items():
                     spent.setdefault(name, []).append(sum(parts))
@@ -124,15 +136,15 @@ def _now(inputs: tuple[Tensor, ...]) -> float:
 @contextlib.contextmanager
 def watching(module: nn.Module, enter: Callable[[str], None], leave: Callable[[str], object]) -> Iterator[None]:
     """Call `enter(name)` and `leave(name)` around each part of the model."""
-    def told(tell: Callable[[str], object], name: str) -> Callable[..., None]:
+    def calling(tell: Callable[[str], object], name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:  # what a hook returned would take the place of the output
             tell(name)
         return hook
 
     handles = []
     for name, part in module.named_modules():
-        handles.append(part.register_forward_pre_hook(told(enter, name)))
-        handles.append(part.register_forward_hook(told(leave, name), always_call=True))
+        handles.append(part.register_forward_pre_hook(calling(enter, name)))
+        handles.append(part.register_forward_hook(calling(leave, name), always_call=True))
     try:
         yield
     finally:

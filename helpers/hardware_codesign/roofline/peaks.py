@@ -1,92 +1,64 @@
-"""What this machine can do at most, measured in seconds: products a second, and bytes a second.
+"""The peaks of this machine, measured in seconds: products a second, and bytes a second.
 
 The two numbers of the roofline (Williams, Waterman and Patterson, CACM 2009).
 """
 
 import contextlib
-import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
+from helpers.hardware_codesign.options import PRECISIONS
 from helpers.lab.errors import InputError
+from helpers.lab.facts import Peaks
 from helpers.lab.machine import usable_cores
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_of, timing_turn
+from helpers.lab.progress import Progress, silent
 
-PRECISIONS = ("fp32", "bf16", "int8")
 _SIDE = {"fp32": 1024, "bf16": 512, "int8": 1024}  # of the square matrices; bf16 is emulated on many CPUs, and slow
 _MAIN_MEMORY, _CACHED = 64 * 2**20, 2**20  # bytes of each of the two arrays that are copied
 
 
-@dataclasses.dataclass(frozen=True)
-class Ceilings:
-    """Upper limits of one machine with so many threads.
+def measure_peaks(threads: int | None = None, seconds: float = 0.3, *, progress: Progress = silent) -> Peaks:
+    """Measure this machine with so many threads (default: all usable cores); `seconds` for each of five figures.
 
-    Args:
-        flops: precision -> operations a second; a multiply-add is two.
-        bandwidth: bytes a second to and from main memory; `cached`, while everything fits into the caches.
-    """
-
-    name: str
-    flops: Mapping[str, float]
-    bandwidth: float
-    cached: float | None = None
-    threads: int | None = None
-    provenance: str = "measured"
-
-    def rate(self, precision: str = "fp32") -> float:
-        """Operations a second.
-
-        Raises:
-            InputError: no figure for this precision.
-        """
-        if precision not in self.flops:
-            raise InputError(f"For {self.name} there is no figure in {precision}. Known: {', '.join(self.flops)}.")
-        return self.flops[precision]
-
-    def ridge(self, precision: str = "fp32") -> float:
-        """Operations a byte above which arithmetic is the limit, and below which memory is."""
-        return self.rate(precision) / self.bandwidth
-
-    def seconds(self, flops: float, moved: float, precision: str = "fp32") -> float:
-        """The least time for so many operations and so many bytes to and from main memory."""
-        return max(flops / self.rate(precision), moved / self.bandwidth)
-
-
-def measure_ceilings(threads: int | None = None, seconds: float = 0.3) -> Ceilings:
-    """Measure this machine with so many threads (default: all usable cores); under a second for each figure.
-
-    The best repetition counts: a ceiling is what was reached once. fp32 and bf16 are PyTorch's products
+    The best repetition counts: a peak is what was reached once. fp32 and bf16 are PyTorch's products
     of square matrices, int8 is ONNX Runtime's, copies are STREAM's `copy` (McCalpin, 1995; read and
     written bytes both count).
 
     Raises:
         InputError: fewer than one thread, or more than the usable cores.
+        Cancelled: `progress` was told to end.
     """
     threads = usable_cores() if threads is None else threads
     if not 1 <= threads <= usable_cores():
         raise InputError(f"threads must be 1 to {usable_cores()}, the cores that this process may use, not {threads}.")
-    with timing_turn(), torch_threads(threads):
-        flops = {precision: 2 * _SIDE[precision]**3 / _best_s(_product(precision, threads), seconds)
-                 for precision in PRECISIONS}
-        main, cached = (2 * size / _best_s(_copy(size), seconds) for size in (_MAIN_MEMORY, _CACHED))
-    return Ceilings("this machine", flops, main, cached, threads)
+    flops, copies = {}, []
+    with timing_turn(progress), torch_threads(threads):
+        for number, precision in enumerate(PRECISIONS):
+            progress(number / 5, f"products in {precision}")
+            flops[precision] = 2 * _SIDE[precision]**3 / _best_s(_product(precision, threads), seconds)
+        for number, size in enumerate((_MAIN_MEMORY, _CACHED)):
+            progress((3 + number) / 5, f"copies of {size / 2**20:.0f} MiB")
+            copies.append(2 * size / _best_s(_copy(size), seconds))
+    progress(1.0, "done")
+    return Peaks("this machine", flops, *copies, threads)
 
 
-def ceilings_by_threads(threads: Sequence[int] | None = None, seconds: float = 0.3) -> pd.DataFrame:
+def peaks_by_threads() -> pd.DataFrame:
     """One row a thread count: threads, fp32, bf16, int8 (operations a second), bandwidth, cached (bytes a second)."""
-    found = [measure_ceilings(count, seconds) for count in threads or range(1, usable_cores() + 1)]
+    measured = [measure_peaks(count) for count in range(1, usable_cores() + 1)]
     return pd.DataFrame([{"threads": one.threads, **one.flops, "bandwidth": one.bandwidth, "cached": one.cached}
-                         for one in found])
+                         for one in measured])
 
 
-def recorded_ceilings(frame: pd.DataFrame, name: str = "the recorded machine") -> Ceilings:
-    """The ceilings in the last row of `ceilings_by_threads`."""
+def recorded_peaks(frame: pd.DataFrame) -> Peaks:
+    """The peaks in the last row of `peaks_by_threads`."""
     row = frame.iloc[-1]
-    return Ceilings(name, {precision: float(row[precision]) for precision in PRECISIONS}, float(row["bandwidth"]),
-                    float(row["cached"]), int(row["threads"]), "recorded")
+    return Peaks("the recorded machine", {precision: float(row[precision]) for precision in PRECISIONS},
+                 float(row["bandwidth"]), float(row["cached"]), int(row["threads"]), "recorded")
 
 
 @contextlib.contextmanager
@@ -105,9 +77,8 @@ def torch_threads(count: int) -> Iterator[None]:
 def _best_s(work: Callable[[], object], seconds: float) -> float:
     work()  # allocates, and wakes the threads
     best, until = float("inf"), time.perf_counter() + seconds
-    while (began := time.perf_counter()) < until:
-        work()
-        best = min(best, time.perf_counter() - began)
+    while time.perf_counter() < until:
+        best = min(best, seconds_of(work))
     return best
 
 

@@ -1,6 +1,7 @@
 """How long an encoder takes for a batch: a few measured points give it for all batches and lengths."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,14 +9,16 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from helpers.hardware_codesign.roofline.peaks import Ceilings
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.facts import Peaks
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.progress import Progress, silent
 
-# Points to fit on: the corners and the middle of the range. All others judge the fit.
+# Points to fit on: the corners and the middle of the range. All others validate the fit.
 FITTED_ON = ((1, 16), (1, 256), (2, 64), (4, 32), (8, 128), (16, 16), (64, 32), (16, 256))
 _REST_S = 0.03  # before a call: the threads of the runtime before it go on spinning for a while
-_PATIENCE_S = 1.0  # at each point of the grid, beyond two turns
+_PATIENCE_S = 1.0  # at each point of the grid, beyond two turns, shared by the calls
+_VOCABULARY = 1000  # token ids are drawn below it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +46,12 @@ class TimeModel:
         linear, attention = _work_at(self.work, length)
         return self.fixed + batch * (linear / self.linear_rate + attention / self.attention_rate)
 
-    def reached(self, ceilings: Ceilings, precision: str = "fp32") -> float:
-        """Share of the arithmetic ceiling that long runs of tokens reach."""
-        return self.linear_rate / ceilings.rate(precision)
+    def reached(self, peaks: Peaks, precision: str = "fp32") -> float:
+        """Share of the arithmetic peak that long runs of tokens reach."""
+        return self.linear_rate / peaks.rate(precision)
 
 
-def encoder_work(module: object, lengths: Sequence[int], vocabulary: int = 1000) -> pd.DataFrame:
+def encoder_work(module: object, lengths: Sequence[int]) -> pd.DataFrame:
     """Operations and bytes of one row: columns length, linear, attention, activation_bytes, weight_bytes.
 
     Args:
@@ -60,48 +63,45 @@ def encoder_work(module: object, lengths: Sequence[int], vocabulary: int = 1000)
 
     rows = []
     for length in sorted(set(lengths)):
-        ids = torch.randint(0, vocabulary, (1, length))
-        found = operators(module, ids, torch.ones_like(ids))
-        flops = found.groupby("kind")["flops"].sum()
-        weights = int(found["weight_bytes"].sum())
+        ids = torch.randint(0, _VOCABULARY, (1, length))
+        counts = operators(module, ids, torch.ones_like(ids))
+        flops = counts.groupby("kind")["flops"].sum()
+        weights = int(counts["weight_bytes"].sum())
         rows.append({"length": length, "linear": int(flops.get("product", 0)),
                      "attention": int(flops.get("attention", 0)),
-                     "activation_bytes": int(found["bytes"].sum()) - weights, "weight_bytes": weights})
+                     "activation_bytes": int(counts["bytes"].sum()) - weights, "weight_bytes": weights})
     return pd.DataFrame(rows)
 
 
 def time_grid(calls: dict[str, Callable[[np.ndarray, np.ndarray], object]], batches: Iterable[int],
-              lengths: Iterable[int], *, rounds: int = 7, largest: int = 2**14, vocabulary: int = 1000,
-              progress: Callable[[float | None, str], None] = lambda *_: None) -> pd.DataFrame:
+              lengths: Iterable[int], *, rounds: int = 7, max_tokens: int = 2**14,
+              progress: Progress = silent) -> pd.DataFrame:
     """Median seconds of each call over batches and lengths, in turns: columns name, batch, length, seconds.
 
     Args:
         calls: name -> function of (n, length) int64 ids and mask.
         rounds: turns at each point; long calls get fewer, two at least.
-        largest: tokens in a call above which a point is left out (memory and patience).
+        max_tokens: in a call; a point above is left out (memory and patience).
+
+    Raises:
+        InputError: no point within `max_tokens`.
+        Cancelled: `progress` was told to end.
     """
-    points = [(batch, length) for batch in batches for length in lengths if batch * length <= largest]
+    points = [(batch, length) for batch in batches for length in lengths if batch * length <= max_tokens]
     if not points:
-        raise InputError(f"No point of the grid has at most {largest} tokens; give smaller batches or lengths.")
+        raise InputError(f"No point of the grid has at most {max_tokens} tokens; give smaller batches or lengths.")
     rng = np.random.default_rng(0)
-    ids = {point: rng.integers(1, vocabulary, point) for point in points}
-    spent: dict[tuple, list[float]] = {(name, point): [] for point in points for name in calls}
-    with timing_turn():
-        for number in range(rounds + 1):  # the first round warms up
-            # In another order each time, so that what slows the machine for a while hits points here and there.
-            for place, at in enumerate(rng.permutation(len(points))):
-                point = points[int(at)]
-                if number > 2 and sum(sum(spent[name, point]) for name in calls) > _PATIENCE_S:
-                    continue
-                progress((number + place / len(points)) / (rounds + 1), f"round {number}: {point[0]} x {point[1]}")
-                for name, call in calls.items():
-                    time.sleep(_REST_S)
-                    began = time.perf_counter()
-                    call(ids[point], np.ones_like(ids[point]))
-                    if number:
-                        spent[name, point].append(time.perf_counter() - began)
-    return pd.DataFrame([{"name": name, "batch": point[0], "length": point[1], "seconds": float(np.median(seconds))}
-                         for (name, point), seconds in spent.items()])
+    works = {}
+    for point in points:
+        ids = rng.integers(1, _VOCABULARY, point)
+        for name, call in calls.items():
+            works[name, *point] = functools.partial(call, ids, np.ones_like(ids))
+    with timing_turn(progress):
+        # In another order each time, so that what slows the machine for a while hits points here and there.
+        seconds = seconds_in_turns(works, rounds, seed=0, rest_s=_REST_S, patience_s=_PATIENCE_S / max(1, len(calls)),
+                                   progress=progress)
+    return pd.DataFrame([{"name": name, "batch": batch, "length": length, "seconds": float(np.median(spent))}
+                         for (name, batch, length), spent in seconds.items()])
 
 
 def fit_times(points: pd.DataFrame, work: pd.DataFrame) -> TimeModel:
@@ -126,9 +126,17 @@ def fit_times(points: pd.DataFrame, work: pd.DataFrame) -> TimeModel:
                      1 / per_attention if per_attention else float("inf"), work)
 
 
-def judged(points: pd.DataFrame, work: pd.DataFrame,
-           fitted_on: Iterable[tuple[int, int]] = FITTED_ON) -> tuple[TimeModel, pd.DataFrame]:
-    """The model fitted on some points; all points with predicted_s, error (relative), and whether they were fitted."""
+def fit_and_validate(points: pd.DataFrame, work: pd.DataFrame,
+                     fitted_on: Iterable[tuple[int, int]] = FITTED_ON) -> tuple[TimeModel, pd.DataFrame]:
+    """Fit the model to some points and predict all of them.
+
+    Args:
+        points: columns batch, length, seconds.
+        fitted_on: (batch, length) of the points to fit; all others validate.
+
+    Returns:
+        The model, and the points with predicted_s, error (relative) and fitted (whether the fit has seen them).
+    """
     chosen = set(fitted_on)
     is_fitted = np.array([(batch, length) in chosen for batch, length in
                           zip(points["batch"], points["length"], strict=True)], bool)

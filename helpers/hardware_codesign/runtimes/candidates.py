@@ -1,32 +1,20 @@
-"""The same weights in every runtime and precision of this machine: what each costs to make, to start and to run."""
+"""The same weights in every runtime and precision of this machine: which there are, and how each is made."""
 
 import dataclasses
-import json
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from helpers.hardware_codesign.runtimes import conversions
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.intervals import ratio_of_medians
-from helpers.lab.measuring.timing import timing_turn
-from helpers.lab.models.model import Model
-from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.progress import Progress, silent
+from helpers.lab.exporting.graph import RUNTIME_NAMES, cast, export_seconds, onnx_graph, openvino_graph
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.onnx import OnnxTextModel
+from helpers.lab.models.openvino import OpenVinoTextModel
+from helpers.lab.models.torch import CompiledModel, DynamicInt8Model, PaddedModel, TorchTextModel
 
-COLUMNS = ["name", "runtime", "precision", "rows_per_s", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms",
-           "made_s", "cold_start_s", "peak_mb", "largest_difference", "same_answers", "worth_after", "note"]
-# Largest difference of a logit from PyTorch's in fp32, as a share of the logits' range.
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.35}
-_PATIENCE_S = 15.0  # of timing a candidate, beyond its first round
+TITLES = {**RUNTIME_NAMES, "compiled": "torch.compile", "cuda": "ONNX Runtime CUDA", "tensorrt": "TensorRT"}
+_SETTING_NAMES = {"streams": "{} streams", "micro_batch": "rows by {}", "hint": "{} hint", "padding": "padded to {}"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +32,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """As it stands in tables."""
-        told = {"streams": "{} streams", "micro_batch": "rows by {}", "hint": "{} hint",
-                "padding": "padded to {}"}
-        parts = [told[key].format(value) for key, value in self.settings]
-        return ", ".join([f"{conversions.TITLES[self.runtime]} {self.precision}", *parts])
+        parts = [_SETTING_NAMES[key].format(value) for key, value in self.settings]
+        return ", ".join([f"{TITLES[self.runtime]} {self.precision}", *parts])
 
 
 def option(runtime: str, precision: str = "fp32", **settings: Any) -> Candidate:
@@ -73,160 +59,86 @@ def make(base: TorchTextModel, candidate: Candidate, task: Task | None = None) -
 
     Raises:
         InputError: this machine or this runtime cannot; the message is a sentence for the table.
+
+    >>> from helpers.hardware_codesign import make, option
+    >>> from helpers.lab import baseline, load_task
+    >>> base = baseline(load_task("tickets"))  # doctest: +SKIP
+    >>> make(base, option("onnxruntime", "int8", streams=2)).card.name  # doctest: +SKIP
+    'ONNX Runtime int8, 2 streams'
     """
-    if candidate.runtime not in conversions.TITLES:
-        raise InputError(f"There is no runtime '{candidate.runtime}'. Known: {', '.join(conversions.TITLES)}.")
+    if candidate.runtime not in TITLES:
+        raise InputError(f"Unknown runtime '{candidate.runtime}'. Choose one of: {', '.join(TITLES)}.")
+    if candidate == option("pytorch"):
+        return base
     try:
-        model = conversions.convert(base, candidate.runtime, candidate.precision, dict(candidate.settings),
-                                    candidate.name, task)
+        model = _convert(base, candidate, task)
         model.predict(["a few words to warm up", "and some more of them, so that lengths differ"])
     except InputError:
         raise
     except Exception as error:  # exporters and runtimes raise dozens of kinds; one must not end the whole table
-        said = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
-        raise InputError(f"{candidate.name} failed ({type(error).__name__}): {said}") from error
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
+        raise InputError(f"{candidate.name} failed ({type(error).__name__}): {reason}") from error
     return model
 
 
-def compare_runtimes(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] = CANDIDATES, *,
-                     rows: int = 64, rounds: int = 5, batch: int = 16, cold: bool = True,
-                     progress: Progress = silent) -> pd.DataFrame:
-    """All candidates on the same test rows, in turns; the first one is the reference. One row each, COLUMNS.
-
-    Speed is over raw texts in batches as they come, latency over single texts. `made_s` is the time to export,
-    quantize or compile; `cold_start_s` is a fresh process until its first answer; `worth_after`, the number of
-    texts after which the time to make it is repaid. A candidate that fails keeps its row, with a sentence in `note`;
-    where the first one fails, the next one that works is the reference.
-
-    Raises:
-        InputError: none of them works here.
-    """
-    made: dict[str, Model] = {}
-    frame = pd.DataFrame({"name": [one.name for one in candidates], "runtime": [one.runtime for one in candidates],
-                          "precision": [one.precision for one in candidates]}).reindex(columns=COLUMNS)
-    frame["note"] = ""
-    for index, candidate in enumerate(candidates):
-        progress(0.4 * index / len(candidates), f"making {candidate.name}")
-        try:
-            made[candidate.name] = make(base, candidate, task)
-            frame.loc[index, "made_s"] = made[candidate.name].card.made_in_s - base.card.made_in_s
-        except InputError as error:
-            frame.loc[index, "note"] = str(error)
-    if not made:
-        raise InputError(f"None of the {len(frame)} candidates works here. The first one: {frame['note'].iloc[0]}")
-    texts = _sample(task, rows)
-    whole, single = _time(made, texts, batch, rounds, progress)
-    _fill_speed(frame, whole, single, rows=len(texts))
-    _fill_agreement(frame, made, base, texts)
-    if cold:
-        _fill_cold(frame, made, base, candidates, texts, progress)
-    reference = frame["rows_per_s"].dropna().iloc[0]
-    frame["worth_after"] = [worth_making_after(row.made_s, reference, row.rows_per_s) for row in frame.itertuples()]
-    progress(1.0, "done")
-    return frame
-
-
-def worth_making_after(made_s: float, reference_per_s: float, candidate_per_s: float) -> float:
-    """Texts after which the seconds that went into making a candidate are repaid; infinite where it is no faster."""
-    saved = 1 / reference_per_s - 1 / candidate_per_s
-    return made_s / saved if saved > 0 else (float("inf") if np.isfinite(candidate_per_s) else float("nan"))
-
-
-def agreement(reference: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
-    """(largest difference as a share of the reference's range, share of rows with the same answer)."""
-    spread = float(reference.max() - reference.min()) or 1.0
-    same = float((reference.argmax(axis=1) == logits.argmax(axis=1)).mean())
-    return float(np.abs(reference - logits).max()) / spread, same
-
-
-SHAPES = ((1, 1), (64, 1), (3, 40), (64, 40), (1, 600), (4, 600))  # texts, and words in each
-
-
-def check_shapes(base: TorchTextModel, model: Model, shapes: Sequence[tuple[int, int]] = SHAPES) -> float:
-    """The largest difference (as in `agreement`) over shapes of (texts, words); what is too long is cut by both."""
-    worst = 0.0
-    for rows, words in shapes:
-        texts = [" ".join(["parcel", "refund", "late", "please"][(row + word) % 4] for word in range(words))
-                 for row in range(rows)]
-        worst = max(worst, agreement(base.predict(texts), model.predict(texts))[0])
-    return worst
-
-
-def _sample(task: Task, rows: int) -> list[str]:
-    chosen = np.random.default_rng(0).permutation(len(task.test))[:rows]
-    texts = task.test["text"][:]
-    return [texts[int(row)] for row in chosen]
-
-
-def _time(made: dict[str, Model], texts: list[str], batch: int, rounds: int,
-          progress: Progress) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    whole: dict[str, list[float]] = {name: [] for name in made}
-    single: dict[str, list[float]] = {name: [] for name in made}
-    shares = np.array_split(np.arange(len(texts)), rounds)
-    with timing_turn(progress):
-        for number in range(rounds):
-            for place, (name, model) in enumerate(made.items()):
-                if sum(whole[name]) + sum(single[name]) > _PATIENCE_S:
-                    continue
-                progress(0.4 + 0.4 * (number + place / len(made)) / rounds, f"round {number + 1}: {name}")
-                whole[name].append(sum(_seconds(model, texts[at:at + batch]) for at in range(0, len(texts), batch)))
-                single[name] += [_seconds(model, [texts[row]]) for row in shares[number]]
-    return whole, single
-
-
-def _seconds(model: Model, texts: list[str]) -> float:
+def _convert(base: TorchTextModel, candidate: Candidate, task: Task | None) -> Model:
+    runtime, precision = candidate.runtime, candidate.precision
+    convert = _CONVERTERS.get((runtime, precision))
+    if convert is None:
+        raise InputError(_MISSING.get((runtime, precision), f"{TITLES[runtime]} has no {precision} here."))
+    # The graph is exported once, and counts for each that starts from it.
+    export_s = 0.0 if convert in (_pytorch, _compiled) else export_seconds(base)
     began = time.perf_counter()
-    model.predict(texts)
-    return time.perf_counter() - began
+    card = base.card.derive(candidate.name, "hardware co-design", export_s, runtime=runtime,
+                            **{"precision": precision, **dict(candidate.settings)})
+    model = convert(base, card, task)
+    model.card = dataclasses.replace(model.card, made_in_s=card.made_in_s + time.perf_counter() - began)
+    return model
 
 
-def _fill_speed(frame: pd.DataFrame, whole: dict, single: dict, rows: int) -> None:
-    reference = next(iter(whole.values()))
-    for index, name in enumerate(frame["name"]):
-        if name in whole:
-            # A slow one had fewer rounds, the first ones: compared with the reference's in just these.
-            ratio, low, high = ratio_of_medians(reference[:len(whole[name])], whole[name])
-            p50, p95 = np.percentile(np.array(single[name]) * 1000, [50, 95])
-            frame.loc[index, ["rows_per_s", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms"]] = [
-                rows / float(np.median(whole[name])), ratio, low, high, p50, p95]
-            if len(whole[name]) < len(reference):
-                frame.loc[index, "note"] = f"Slow: timed in {len(whole[name])} of {len(reference)} rounds."
+def _pytorch(base: TorchTextModel, card: Card, _task: Task | None) -> Model:
+    if card.settings["precision"] == "int8":
+        return DynamicInt8Model(card, base)
+    if card.settings["precision"] == "bf16":
+        return TorchTextModel(card, base.encoder, cast(base, "bf16"))
+    return PaddedModel(card, base)
 
 
-def _fill_agreement(frame: pd.DataFrame, made: dict[str, Model], base: TorchTextModel, texts: list[str]) -> None:
-    reference = base.predict(texts)
-    for index, name in enumerate(frame["name"]):
-        if name in made:
-            difference, same = agreement(reference, made[name].predict(texts))
-            frame.loc[index, ["largest_difference", "same_answers"]] = [difference, same]
-            limit = TOLERANCE[frame.loc[index, "precision"]]
-            if difference > limit:
-                frame.loc[index, "note"] = f"Its logits differ by up to {difference:.2g} of their range, not {limit:g}."
+def _compiled(base: TorchTextModel, card: Card, _task: Task | None) -> Model:
+    model = CompiledModel(card, base)
+    for texts in (["one"], ["one short text", "two of them, one longer"], ["many words " * 20] * 5):
+        model.predict(texts)  # each kind of shape is compiled when it first comes
+    return model
 
 
-def _fill_cold(frame: pd.DataFrame, made: dict[str, Model], base: TorchTextModel, candidates: Sequence[Candidate],
-               texts: list[str], progress: Progress) -> None:
-    for index, candidate in enumerate(candidates):
-        if candidate.name not in made:
-            continue
-        progress(0.8 + 0.2 * index / len(candidates), f"cold start of {candidate.name}")
-        try:
-            started = cold_start(made[candidate.name], base, candidate, texts[:16])
-            frame.loc[index, ["cold_start_s", "peak_mb"]] = started
-        except subprocess.SubprocessError:
-            frame.loc[index, "note"] = "A fresh process of it did not come to an answer within two minutes."
+def _onnxruntime(base: TorchTextModel, card: Card, _task: Task | None) -> Model:
+    if card.settings["precision"] == "int8":
+        from helpers.lab.exporting.int8 import onnx_int8
+
+        return OnnxTextModel(card, base.encoder, onnx_int8(base))
+    return OnnxTextModel(card, base.encoder, onnx_graph(base))
 
 
-def cold_start(model: Model, base: TorchTextModel, candidate: Candidate, texts: list[str]) -> tuple[float, float]:
-    """(seconds, peak megabytes) of a fresh process that loads the model and answers once.
+def _openvino(base: TorchTextModel, card: Card, task: Task | None) -> Model:
+    import openvino
 
-    What a runtime cannot save (a compiled module, PyTorch's 8-bit layers) is loaded in fp32 and made again.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        saved = conversions.is_saved_as_it_runs(candidate.runtime, candidate.precision)
-        (model if saved else base).save(Path(folder))
-        told = {"folder": folder, "texts": texts, "make": None if saved else [candidate.runtime, candidate.precision]}
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-W", "ignore", "-m", "helpers.hardware_codesign.runtimes.cold_start"],
-                              input=json.dumps(told), capture_output=True, text=True, timeout=120, check=True)
-        return time.perf_counter() - began, float(done.stdout.split()[-1]) / 1e6
+    precision = card.settings["precision"]
+    if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise InputError("OpenVINO has no bf16 on this CPU: it would compute in fp32.")
+    card.settings["precision"] = "bf16" if precision == "bf16" else "f32"  # of what is not quantized
+    if precision != "int8":
+        return OpenVinoTextModel(card, base.encoder, openvino_graph(base))
+    from helpers.lab.exporting.int8 import calibration_inputs, openvino_int8
+
+    if task is None:
+        raise InputError("OpenVINO's int8 needs a task, whose training rows fix the activations' ranges.")
+    return OpenVinoTextModel(card, base.encoder, openvino_int8(base, calibration_inputs(base, task)))
+
+
+_CONVERTERS: dict[tuple[str, str], Callable[[TorchTextModel, Card, Task | None], Model]] = {
+    ("compiled", "fp32"): _compiled, ("cuda", "fp32"): _onnxruntime, ("tensorrt", "fp32"): _onnxruntime,
+    **dict.fromkeys([("pytorch", precision) for precision in ("fp32", "bf16", "int8")], _pytorch),
+    **dict.fromkeys([("onnxruntime", precision) for precision in ("fp32", "int8")], _onnxruntime),
+    **dict.fromkeys([("openvino", precision) for precision in ("fp32", "bf16", "int8")], _openvino)}
+_MISSING = {("onnxruntime", "bf16"): "ONNX Runtime's CPU kernels have no bf16 products.",
+            ("compiled", "int8"): "torch.compile runs the 8-bit layers of torchao, which are not part of this table."}

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 
+from helpers.lab.cache import cached
 from helpers.lab.errors import InputError
-from helpers.lab.paths import cache, set_aside
+from helpers.lab.paths import cache
 
 DOMAINS = {
     "arrays": ("numpy", "scipy"),
@@ -29,9 +29,9 @@ DOMAINS = {
     "charts": ("altair", "vl_convert"),
     "symbolic mathematics": ("sympy", "mpmath", "networkx"),
 }
-ROWS_A_DOMAIN = 2_000  # else PyTorch and SymPy would be most of the rows, and minutes of parsing
-ROWS_A_FILE = 20
-SHORTEST, LONGEST = 80, 500  # characters
+MAX_ROWS_PER_DOMAIN = 2_000  # else PyTorch and SymPy would be most of the rows, and minutes of parsing
+MAX_ROWS_PER_FILE = 20
+MIN_CHARACTERS, MAX_CHARACTERS = 80, 500
 _VERSION = 1
 
 
@@ -44,27 +44,8 @@ def harvest() -> pd.DataFrame:
     Raises:
         InputError: fewer than two domains have installed sources.
     """
-    stored = cache(f"docstrings-{_VERSION}-{_installed_digest()}.parquet")
-    with FileLock(f"{stored}.lock"):  # a second process waits for the first one's rows
-        if (found := _cached(stored)) is not None:
-            return found
-        frame = _harvest()
-        unfinished = stored.with_suffix(".unfinished")
-        frame.to_parquet(unfinished)
-        unfinished.rename(stored)
-    return frame
-
-
-def _cached(stored: Path) -> pd.DataFrame | None:
-    if not stored.exists():
-        return None
-    try:
-        return pd.read_parquet(stored)
-    except (OSError, ValueError) as error:
-        aside = set_aside(stored)
-        warnings.warn(f"The harvested docstrings could not be read ({type(error).__name__}) and were set aside as "
-                      f"{aside.name}; they are harvested again.", stacklevel=3)
-        return None
+    path = cache(f"docstrings-{_VERSION}-{_installed_digest()}.parquet")
+    return cached(path, _harvest, read=pd.read_parquet, write=pd.DataFrame.to_parquet)
 
 
 def _harvest() -> pd.DataFrame:
@@ -75,9 +56,9 @@ def _harvest() -> pd.DataFrame:
 
 
 def _installed_digest() -> str:
-    found = sorted(folder.name + str(folder.stat().st_mtime_ns)
+    folders = sorted(folder.name + str(folder.stat().st_mtime_ns)
                    for packages in DOMAINS.values() for name in packages if (folder := _folder(name)))
-    return hashlib.sha256("".join(found).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join(folders).encode()).hexdigest()[:12]
 
 
 def _folder(package: str) -> Path | None:
@@ -91,8 +72,8 @@ def _domain_rows(domain: str, packages: tuple[str, ...]) -> pd.DataFrame:
              for package in packages if (folder := _folder(package)) for path in folder.rglob("*.py")}
     rows: list[tuple[str, str, str]] = []
     for name in sorted(files, key=_hash):
-        rows += [(text, domain, name) for text in itertools.islice(_docstrings(files[name]), ROWS_A_FILE)]
-        if len(rows) >= ROWS_A_DOMAIN:
+        rows += [(text, domain, name) for text in itertools.islice(_docstrings(files[name]), MAX_ROWS_PER_FILE)]
+        if len(rows) >= MAX_ROWS_PER_DOMAIN:
             break
     frame = pd.DataFrame(rows, columns=["text", "label", "file"]).drop_duplicates("text")
     return frame.assign(split=frame["file"].map(_split_of))
@@ -118,7 +99,7 @@ def _docstrings(path: Path) -> Iterator[str]:
     for node in _statements(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             text = _clean(ast.get_docstring(node) or "")
-            if len(text) >= SHORTEST:
+            if len(text) >= MIN_CHARACTERS:
                 yield text
 
 
@@ -138,5 +119,5 @@ _NAMES = re.compile(r"\b(" + "|".join(sorted({name for names in DOMAINS.values()
 
 
 def _clean(docstring: str) -> str:
-    text = " ".join(docstring.split())[:LONGEST]
+    text = " ".join(docstring.split())[:MAX_CHARACTERS]
     return _NAMES.sub("PACKAGE", text)

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.labels import folded, label_texts
+from helpers.lab.data.labels import folded, is_number, label_texts
 from helpers.lab.errors import InputError
+from helpers.lab.paths import replacing
 
 READABLE = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
 PACKED = ".gz"
-LONGEST_TEXT = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
-MOST_CLASSES = 1_000
+MAX_TEXT_LENGTH = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
+MAX_CLASSES = 1_000
 _SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
 _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
                 "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
@@ -46,8 +47,7 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     name = "the table" if isinstance(source, pd.DataFrame) else source.name
     notes: list[str] = []
     frame, lines = _parse(source, text, label, encoding, columns, notes)
-    if frame.empty:
-        raise InputError(f"{name} has no rows.")
+    _require_rows(frame, name)
     _require_columns(frame, name, text=text, label=label)
     _require_unique_ids(frame, name)
     _require_one_label(frame[label], name, label)
@@ -56,13 +56,46 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     if rows["text"].str.contains("\0", regex=False).any():
         raise InputError(f"{name} holds NUL bytes in column '{text}': it is damaged or not a text file.")
     rows["label"] = folded(rows["label"], notes)
-    if too_long := int((rows["text"].str.len() > LONGEST_TEXT).sum()):
-        notes.append(f"{too_long} texts were cut after {LONGEST_TEXT:,} characters.")
-    rows["text"] = rows["text"].str.slice(0, LONGEST_TEXT)
+    if too_long := int((rows["text"].str.len() > MAX_TEXT_LENGTH).sum()):
+        notes.append(f"{too_long} texts were cut after {MAX_TEXT_LENGTH:,} characters.")
+    rows["text"] = rows["text"].str.slice(0, MAX_TEXT_LENGTH)
     if "split" in frame and "split" not in (text, label) and (splits := _splits(frame["split"])) is not None:
         rows["split"] = splits
     rows.attrs["notes"] = tuple(notes)
     return rows
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """All rows and columns of a file that `read_rows` can read; the values of CSV and TSV as text.
+
+    Raises:
+        InputError: no such file, another format, unreadable, or without rows.
+    """
+    frame, _ = _parse(path, "text", "label", None, None, [])
+    _require_rows(frame, path.name)
+    return frame
+
+
+def write_like(frame: pd.DataFrame, target: Path, source: Path) -> None:
+    """Write a table with the separator of `target`'s suffix, else of the file `source`; safe to open in a spreadsheet.
+
+    A text that a spreadsheet would run as a formula gets a ' before it.
+    """
+    separator = "\t" if _is_tsv(target) else ","
+    if not _is_tsv(target) and kind_of(source) in (".csv", ".tsv"):
+        separator = _separator(source, _decoded(_content(source), source, None))
+    safe = frame.map(lambda value: f"'{value}" if isinstance(value, str) and _would_run(value) else value)
+    with replacing(target) as unfinished:
+        safe.to_csv(unfinished, index=False, sep=separator)
+
+
+def _would_run(value: str) -> bool:
+    return value.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(value)
+
+
+def _require_rows(frame: pd.DataFrame, name: str) -> None:
+    if frame.empty:
+        raise InputError(f"{name} has no rows.")
 
 
 def _splits(values: pd.Series) -> pd.Series | None:
@@ -76,9 +109,9 @@ def require_classes(labels: pd.Series, name: str) -> None:
     counts = labels.value_counts()
     if len(counts) < 2:
         raise InputError(f"{name} has one label only ('{counts.index[0]}'); two or more are needed to classify.")
-    if len(counts) > MOST_CLASSES:
+    if len(counts) > MAX_CLASSES:
         raise InputError(f"{name} has {len(counts):,} different labels for {len(labels):,} rows; "
-                         f"at most {MOST_CLASSES:,} are supported. Is the label column an id?")
+                         f"at most {MAX_CLASSES:,} are supported. Is the label column an id?")
     if counts.min() < 3:
         times = {1: "once", 2: "twice"}[int(counts.min())]
         raise InputError(f"{name} has the label '{counts.index[-1]}' only {times}; each label needs 3 rows "
@@ -161,9 +194,7 @@ def _parse_folder(folder: Path, text: str, label: str) -> tuple[pd.DataFrame, np
 
 def _parse_separated(path: Path, content: str, label: str, columns: list[str] | None,
                      notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    header = content.lstrip("\r\n").split("\n", 1)[0]
-    tab = path.name.lower().removesuffix(PACKED).endswith(".tsv")
-    separator = "\t" if tab else max(",;\t", key=header.count)
+    separator = _separator(path, content)
     try:
         records = _records(content, separator, csv.QUOTE_MINIMAL)
         swallowed = _swallowing(records, content, separator, label)
@@ -189,6 +220,15 @@ def _parse_separated(path: Path, content: str, label: str, columns: list[str] | 
         raise InputError(f"{path.name} has two columns of one name: rename one of them.")
     filled = [record + [""] * (len(names) - len(record)) for _, record in rows]
     return pd.DataFrame(filled, columns=names, dtype=object), np.array([line for line, _ in rows], dtype=np.int64)
+
+
+def _separator(path: Path, content: str) -> str:
+    header = content.lstrip("\r\n").split("\n", 1)[0]
+    return "\t" if _is_tsv(path) and "\t" in header else max(",;\t", key=header.count)
+
+
+def _is_tsv(path: Path) -> bool:
+    return path.name.lower().removesuffix(PACKED).endswith(".tsv")
 
 
 def _records(content: str, separator: str, quoting: int) -> list[tuple[int, list[str]]]:
@@ -280,7 +320,7 @@ def _plausible(frame: pd.DataFrame, role: str, columns: list[str]) -> str | None
     variety = {column: values.nunique() / len(values) for column, values in texts.items()}
     if role == "text":
         return max(columns, key=lambda column: (words[column], variety[column]))
-    several = [column for column in columns if 2 <= texts[column].nunique() <= MOST_CLASSES]
+    several = [column for column in columns if 2 <= texts[column].nunique() <= MAX_CLASSES]
     return min(several or columns, key=lambda column: (variety[column], words[column]))
 
 

@@ -9,7 +9,7 @@ def label_texts(values: pd.Series, notes: list[str]) -> pd.Series:
     if kinds <= {str}:
         return values.astype(str)
     plain = {str(value).strip() for value in values if not isinstance(value, bool)}
-    numbers = bool(plain) and all(_is_number(text) for text in plain)
+    numbers = bool(plain) and all(is_number(text) for text in plain)
 
     def text(value: object) -> str:
         if isinstance(value, bool):
@@ -27,7 +27,8 @@ def label_texts(values: pd.Series, notes: list[str]) -> pd.Series:
     return texts.astype(str)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a plain number."""
     try:
         float(text)
     except ValueError:

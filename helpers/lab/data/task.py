@@ -99,7 +99,7 @@ def load_task(name: str | Path | pd.DataFrame, *, test: str | Path | pd.DataFram
         text, label: the columns to use (files and Hub).
         encoding: of a text file that is not UTF-8, such as "cp1252".
         columns: the names of a table's columns, where it has no header line.
-        seed: of the split, where the data has none of its own.
+        seed: of the split, where the data has no split.
 
     Raises:
         InputError: one sentence on what is wrong and what to do.
@@ -165,11 +165,11 @@ def _require_known_labels(test: pd.DataFrame, test_name: str, train: pd.DataFram
 
 def _from_hub(name: str, text: str, label: str, seed: int) -> Task:
     try:
-        found = datasets.load_dataset(name)
+        parts = datasets.load_dataset(name)
     except Exception as error:  # the Hub client raises many kinds, from several libraries
         raise InputError(f"The data set '{name}' could not be loaded from the Hugging Face Hub or its cache "
                          f"({type(error).__name__}). Check the name and the network, or give a local file.") from error
-    splits = {key: _hub_rows(split, name, text, label) for key, split in found.items()}
+    splits = {key: _hub_rows(split, name, text, label) for key, split in parts.items()}
     if "train" not in splits:
         raise InputError(f"{name} has no split 'train'. Its splits: {', '.join(splits)}.")
     require_classes(splits["train"]["label"], name)

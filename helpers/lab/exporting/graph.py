@@ -1,7 +1,8 @@
-"""The same weights in another runtime: PyTorch to ONNX Runtime or OpenVINO, still in fp32."""
+"""The same weights in another runtime, still in fp32 or cast to 16 bits: PyTorch to ONNX Runtime or OpenVINO."""
 
 import contextlib
 import copy
+import dataclasses
 import io
 import logging
 import tempfile
@@ -15,11 +16,10 @@ import torch
 from optimum.utils import DummyTextInputGenerator, NormalizedConfigManager
 
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card, Model
-from helpers.lab.models.onnx import OnnxTextModel
+from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 
-RUNTIMES = ("pytorch", "onnxruntime", "openvino")
+RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 def export(model: TorchTextModel, runtime: str, **settings: Any) -> Model:
@@ -31,78 +31,106 @@ def export(model: TorchTextModel, runtime: str, **settings: Any) -> Model:
 
     Raises:
         InputError: no such runtime, or a model that is not a PyTorch one.
+
+    >>> from helpers.lab import baseline, export, load_task
+    >>> base = baseline(load_task("tickets"))  # doctest: +SKIP
+    >>> export(base, "onnxruntime", streams=2).card.name  # doctest: +SKIP
+    'fp32, ONNX Runtime, 2 streams'
     """
-    if runtime not in RUNTIMES[1:]:
-        raise InputError(f"There is no runtime '{runtime}' to export to. Known: {', '.join(RUNTIMES[1:])}.")
+    if runtime not in ("onnxruntime", "openvino"):
+        raise InputError(f"Unknown runtime '{runtime}' to export to. Choose one of: onnxruntime, openvino.")
+    export_s = export_seconds(model)
     began = time.perf_counter()
-    name = f"fp32, {'ONNX Runtime' if runtime == 'onnxruntime' else 'OpenVINO'}{streams_name(settings)}"
+    graph = onnx_graph(model) if runtime == "onnxruntime" else openvino_graph(model)
+    card = model.card.derive(f"fp32, {RUNTIME_NAMES[runtime]}{streams_name(settings)}", "hardware co-design",
+                             export_s + time.perf_counter() - began, runtime=runtime, **settings)
     if runtime == "onnxruntime":
-        with tempfile.TemporaryDirectory() as folder:
-            graph = write_onnx(model, Path(folder) / "model.onnx")
-            card = _exported(model, name, began, runtime, settings)
-            return OnnxTextModel(card, model.encoder, graph)
+        from helpers.lab.models.onnx import OnnxTextModel
+
+        return OnnxTextModel(card, model.encoder, graph)
     from helpers.lab.models.openvino import OpenVinoTextModel
 
-    graph = openvino_graph(model)
-    card = _exported(model, name, began, runtime, settings)
     return OpenVinoTextModel(card, model.encoder, graph)
 
 
-def _exported(model: TorchTextModel, name: str, began: float, runtime: str, settings: dict[str, Any]) -> Card:
-    return model.card.derive(name, "hardware co-design", time.perf_counter() - began, runtime=runtime, **settings)
-
-
 def streams_name(settings: dict[str, Any]) -> str:
-    """', 2 streams of 4' for a model's name, or nothing."""
+    """', 2 streams, rows by 4' for a model's name, or nothing."""
     parts = [f"{settings['streams']} streams" if settings.get("streams", 1) > 1 else "",
              f"rows by {settings['micro_batch']}" if "micro_batch" in settings else ""]
     return "".join(f", {part}" for part in parts if part)
 
 
-def write_onnx(model: TorchTextModel, path: Path) -> Path:
-    """Write an ONNX graph with free batch and length: input_ids, attention_mask -> logits.
+def cast(model: TorchTextModel, scheme: str) -> torch.nn.Module:
+    """A copy of the module with weights and arithmetic in "fp16" or "bf16"."""
+    return copy.deepcopy(model.module).to({"fp16": torch.float16, "bf16": torch.bfloat16}[scheme])
 
-    The export takes some ten seconds, so a model that was exported before is copied.
-    """
-    if not isinstance(model, TorchTextModel):
-        raise InputError(f"Only a PyTorch model can be exported; '{model.card.name}' runs in {model.runtime}.")
-    if model not in _exported_before:
-        _write_fresh(model, path)
-        _exported_before[model] = path.read_bytes()
-    path.write_bytes(_exported_before[model])
-    return path
+
+@dataclasses.dataclass(frozen=True)
+class _Export:
+    graph: bytes
+    seconds: float
 
 
 # Models are not changed after they are made, and take their export with them when they go.
-_exported_before: weakref.WeakKeyDictionary[TorchTextModel, bytes] = weakref.WeakKeyDictionary()
+_exports: weakref.WeakKeyDictionary[TorchTextModel, _Export] = weakref.WeakKeyDictionary()
 
 
-def _write_fresh(model: TorchTextModel, path: Path) -> None:
+def onnx_graph(model: TorchTextModel) -> bytes:
+    """An ONNX file with free batch and length: input_ids, attention_mask (n, length) int64 -> logits (n, classes).
+
+    The export takes some ten seconds, so a model is exported once.
+
+    Raises:
+        InputError: not a PyTorch model.
+    """
+    return _export(model).graph
+
+
+def export_seconds(model: TorchTextModel) -> float:
+    """Seconds that the model's one export to ONNX took: they count for each model that starts from its graph."""
+    return _export(model).seconds
+
+
+def _export(model: TorchTextModel) -> _Export:
+    if not isinstance(model, TorchTextModel):
+        raise InputError(f"Only a PyTorch model can be exported; '{model.card.name}' runs in {model.runtime}.")
+    if model not in _exports:
+        began = time.perf_counter()
+        graph = _export_module(model)
+        _exports[model] = _Export(graph, time.perf_counter() - began)
+    return _exports[model]
+
+
+def _export_module(model: TorchTextModel) -> bytes:
     module = copy.deepcopy(model.module).cpu().float()
     config = NormalizedConfigManager.get_normalized_config_class(module.config.model_type)(module.config)
     dummy = DummyTextInputGenerator("text-classification", config, batch_size=2, sequence_length=16)
     inputs = tuple(dummy.generate(name, framework="pt") for name in ("input_ids", "attention_mask"))
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.encoder.max_tokens)}
     with _quiet():
-        torch.onnx.export(module, inputs, str(path), dynamo=True, external_data=False, verbose=False,
-                          input_names=["input_ids", "attention_mask"], output_names=["logits"],
-                          dynamic_shapes={"input_ids": free, "attention_mask": free})
+        program = torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False,
+                                    input_names=["input_ids", "attention_mask"], output_names=["logits"],
+                                    dynamic_shapes={"input_ids": free, "attention_mask": free})
+    return program.model_proto.SerializeToString()
 
 
-def openvino_graph(model: TorchTextModel) -> Any:
-    """The model as an `openvino.Model`, by way of ONNX."""
-    with tempfile.TemporaryDirectory() as folder:
-        return openvino_from_onnx(write_onnx(model, Path(folder) / "model.onnx"))
+def openvino_graph(model: TorchTextModel, half: bool = False) -> Any:
+    """The model as an `openvino.Model`, by way of ONNX; its products keep their names.
 
-
-def openvino_from_onnx(graph: Path) -> Any:
-    """An `openvino.Model` from a file of `write_onnx`; its products keep their names."""
+    Args:
+        half: store the weights in 16 bits.
+    """
     import openvino
 
-    converted = openvino.convert_model(graph)
+    converted = openvino.convert_model(io.BytesIO(onnx_graph(model)))
     for port, name in zip(converted.inputs, ("input_ids", "attention_mask"), strict=True):
         port.get_tensor().set_names({name})
-    return converted
+    if not half:
+        return converted
+    with tempfile.TemporaryDirectory() as folder:  # only writing a file compresses
+        path = Path(folder) / "model.xml"
+        openvino.save_model(converted, path, compress_to_fp16=True)
+        return openvino.Core().read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""8-bit ONNX graphs by ONNX Runtime's own quantizer."""
+"""8-bit graphs by the runtimes' own quantizers: ONNX Runtime's, dynamic and static, and NNCF for OpenVINO.
+
+Attention's weights stay out of 8-bit activations: over a long text they are all small. Of 512 alike, each is half of
+the smallest step of 8 bits, and rounds to nothing or to twice as much.
+"""
 
 import contextlib
 import io
@@ -6,81 +10,118 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.graph import write_onnx
+from helpers.lab.exporting.graph import onnx_graph, openvino_graph
 from helpers.lab.models.torch import TorchTextModel
 
-CALIBRATIONS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile,
-                "entropy": CalibrationMethod.Entropy}
+CALIBRATIONS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}  # as ONNX Runtime calls them
+CALIBRATION_ROWS = 128
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where the exporter notes each node's modules
 # Products and the embedding table: nearly all bytes and nearly all of the time.
 _OPERATORS = ["MatMul", "Gemm", "Gather"]
+_WEIGHTED_SUM = "scaled_dot_product_attention"  # in the name of the product of attention's weights with the values
 
 
-class _Rows(CalibrationDataReader):
-    def __init__(self, inputs: list[dict[str, np.ndarray]]) -> None:
-        self._inputs = iter(inputs)
+def calibration_inputs(model: TorchTextModel, task: Task, rows: int = CALIBRATION_ROWS) -> list[dict[str, np.ndarray]]:
+    """input_ids and attention_mask, (1, length) int64 each, of so many training rows; test rows are never looked at."""
+    if rows < 1:
+        raise InputError(f"Calibration needs at least one row, not {rows}.")
+    texts = task.train.shuffle(seed=0).select(range(min(rows, len(task.train))))["text"][:]
+    return [dict(zip(("input_ids", "attention_mask"), pad([ids]), strict=True)) for ids in model.encoder.encode(texts)]
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next row's inputs, or None after the last."""
-        return next(self._inputs, None)
 
-
-def quantized(model: TorchTextModel, calibration_inputs: list[dict[str, np.ndarray]], per_channel: bool,
-              reduce_range: bool, calibration: str, keep_float: Sequence[str]) -> bytes:
-    """The ONNX file of the model with 8-bit products; dynamic where there are no calibration inputs.
+def onnx_int8(model: TorchTextModel, inputs: Sequence[dict[str, np.ndarray]] = (), *, per_channel: bool = True,
+              reduce_range: bool = False, calibration: str = "minmax", keep_float: Sequence[str] = ()) -> bytes:
+    """The ONNX file of the model with 8-bit products: static with calibration inputs, dynamic without.
 
     The plain export is quantized, not the fused graph: fused nodes are opaque to the quantizer.
+
+    Args:
+        inputs: from `calibration_inputs`; calibration: a key of CALIBRATIONS, how their ranges are taken.
+        per_channel: one scale an output column, instead of one a matrix.
+        reduce_range: 7-bit weights, which cannot saturate on CPUs without VNNI.
+        keep_float: names of linear layers to leave in float.
     """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
     if calibration not in CALIBRATIONS:
-        raise InputError(f"There is no calibration '{calibration}'. Known: {', '.join(CALIBRATIONS)}.")
+        raise InputError(f"Unknown calibration '{calibration}'. Choose one of: {', '.join(CALIBRATIONS)}.")
     logging.getLogger().addFilter(_no_preprocessing_hint)
-    with tempfile.TemporaryDirectory() as folder:
-        plain, target = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
-        write_onnx(model, plain)
-        kept = nodes_of(plain, keep_float)
-        common = {"per_channel": per_channel, "reduce_range": reduce_range, "weight_type": QuantType.QInt8,
-                  "nodes_to_exclude": [*kept, *(f"{name}_MatMul" for name in kept)],  # so is a Gemm called anew
-                  "op_types_to_quantize": _OPERATORS}
-        if not calibration_inputs:
-            quantize_dynamic(plain, target, **common)
+    plain = onnx.load_from_string(onnx_graph(model))
+    floats = float_products(plain, keep_float)
+    common = {"per_channel": per_channel, "reduce_range": reduce_range, "weight_type": QuantType.QInt8,
+              "nodes_to_exclude": [*floats, *(f"{name}_MatMul" for name in floats)],  # what a Gemm is turned into
+              "op_types_to_quantize": _OPERATORS}
+    with tempfile.TemporaryDirectory() as folder:  # the quantizer writes files only
+        target = Path(folder) / "int8.onnx"
+        if inputs:
+            _quantize_static(plain, target, inputs, calibration, common)
         else:
-            prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_optimization=True)
-            if calibration != "minmax":
-                calibration_inputs = _same_length(calibration_inputs)
-            with contextlib.redirect_stdout(io.StringIO()):  # the calibrator prints its settings
-                quantize_static(prepared, target, _Rows(calibration_inputs), quant_format=QuantFormat.QDQ,
-                                activation_type=QuantType.QUInt8, calibrate_method=CALIBRATIONS[calibration], **common)
+            quantize_dynamic(plain, target, **common)
         return target.read_bytes()
 
 
-def nodes_of(graph: Path, layers: Sequence[str]) -> list[str]:
-    """Names of the graph's matrix products that belong to the given modules."""
-    found = []
-    for node in onnx.load(graph, load_external_data=False).graph.node:
+def _quantize_static(plain: onnx.ModelProto, target: Path, inputs: Sequence[dict[str, np.ndarray]], calibration: str,
+                     common: dict[str, Any]) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Rows(CalibrationDataReader):
+        def __init__(self, rows: Sequence[dict[str, np.ndarray]]) -> None:
+            self._rows = iter(rows)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            """The next row's inputs, or None after the last."""
+            return next(self._rows, None)
+
+    prepared = target.with_name("prepared.onnx")
+    quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_optimization=True)
+    rows = inputs if calibration == "minmax" else _same_length(inputs)
+    with contextlib.redirect_stdout(io.StringIO()):  # the calibrator prints its settings
+        quantize_static(prepared, target, Rows(rows), activation_type=QuantType.QUInt8,
+                        calibrate_method=CalibrationMethod[CALIBRATIONS[calibration]], **common)
+
+
+def openvino_int8(model: TorchTextModel, inputs: Sequence[dict[str, np.ndarray]], *,
+                  keep_float: Sequence[str] = ()) -> Any:
+    """The model as an `openvino.Model` with static 8-bit products; docs.openvino.ai, 'Basic quantization flow'."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    floats = float_products(onnx.load_from_string(onnx_graph(model)), keep_float)
+    graph = openvino_graph(model)
+    # The nodes keep their names; a Gemm's product is called NAME/WithoutBiases.
+    products = [op.friendly_name for op in graph.get_ops() if op.get_type_name() == "MatMul"]
+    ignored = nncf.IgnoredScope(names=[name for name in products if name.split("/")[0] in floats])
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        return nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs), ignored_scope=ignored,
+                             model_type=nncf.ModelType.TRANSFORMER)
+
+
+def float_products(graph: onnx.ModelProto, keep_float: Sequence[str] = ()) -> list[str]:
+    """Names of the graph's products that stay in float: those of the given modules, and attention's weighted sums."""
+    asked, attention = [], []
+    for node in graph.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
-        if node.op_type in _OPERATORS and any(f"'{layer}'" in scopes for layer in layers):
-            found.append(node.name)
-    if len(found) < len(layers):
-        raise InputError(f"Only {len(found)} of the {len(layers)} layers to keep in float were found in the graph.")
-    return found
+        if node.op_type not in _OPERATORS:
+            continue
+        if _WEIGHTED_SUM in node.name:
+            attention.append(node.name)
+        elif any(f"'{layer}'" in scopes for layer in keep_float):
+            asked.append(node.name)
+    if len(asked) < len(keep_float):
+        raise InputError(f"The graph has only {len(asked)} of the {len(keep_float)} layers that should stay in float.")
+    return asked + attention
 
 
-def _same_length(inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+def _same_length(inputs: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
     """The quantizer's histograms want arrays of one shape: rows are padded to the longest."""
     longest = max(one["input_ids"].shape[1] for one in inputs)
     return [{name: np.pad(array, ((0, 0), (0, longest - array.shape[1]))) for name, array in one.items()}

@@ -1,12 +1,15 @@
 """Several models on the same rows, in turns: quality, speed, size, memory, energy and money."""
 
 import dataclasses
+import functools
+import itertools
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +22,12 @@ from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians, wilson
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, key_of
-from helpers.lab.measuring.metrics import quality
-from helpers.lab.measuring.timing import timing_turn
-from helpers.lab.models.model import LARGEST_BATCH, Model, folder_bytes
+from helpers.lab.measuring.timing import seconds_in_turns, seconds_of, timing_turn
+from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes
 from helpers.lab.money import costs
 from helpers.lab.progress import Progress, silent
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, LARGEST_BATCH)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, MAX_BATCH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +61,17 @@ class Comparison:
 
 
 @dataclasses.dataclass
-class _Times:
-    """Seconds of one model: `round_s` for all rows once, `single_s` for one row each."""
+class _Candidate:
+    """What is gathered of one model: `round_s` are seconds for all sampled rows once, `single_s` for one row each."""
 
-    batch_size: int
-    round_s: list[float] = dataclasses.field(default_factory=list)
-    single_s: list[float] = dataclasses.field(default_factory=list)
+    model: Model
+    logits: np.ndarray
+    batch_size: int = 1
+    round_s: np.ndarray | None = None
+    single_s: np.ndarray | None = None
+    power: Power | None = None
+    artefact_bytes: int = 0
+    peak_bytes: int | None = None
 
 
 def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int = 7, energy: bool = True,
@@ -87,17 +94,18 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
     if len({model.card.name for model in models}) < len(models):
         raise InputError("Two of the models have the same name; records could not be told apart.")
 
-    logits = []
+    candidates = []
     for index, model in enumerate(models):
         progress(0.3 * index / len(models), f"quality of {model.card.name}")
-        logits.append(_predict_all(model, task, progress))
-    sample = _sample(task, rows)
+        candidates.append(_Candidate(model, _predict_all(model, task, progress)))
+    sample = sample_inputs(task, rows)
     with timing_turn(progress):
-        times = _time(models, sample, rounds, progress)
-        powers = [_power(model, sample, t, energy, progress) for model, t in zip(models, times, strict=True)]
-    sizes = [_size_and_peak(model, sample, memory, progress) for model in models]
-    records = [_record(index, models, task, logits, times, powers, sizes, rows=len(sample))
-               for index in range(len(models))]
+        _time(candidates, sample, rounds, progress)
+        for candidate in candidates if energy else ():
+            candidate.power = _power(candidate, sample, progress)
+    for candidate in candidates:
+        _measure_size(candidate, sample, memory, progress)
+    records = [_record(candidate, candidates[0], task, len(sample)) for candidate in candidates]
     for record in records:
         if ledger:
             ledger.put(record)
@@ -105,8 +113,8 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
     return Comparison(tuple(records))
 
 
-def _sample(task: Task, rows: int) -> list:
-    """The same rows for every model and every run, in a fixed random order."""
+def sample_inputs(task: Task, rows: int) -> list:
+    """So many test inputs: the same ones for every model and every run, in a fixed random order."""
     chosen = np.random.default_rng(0).permutation(len(task.test))[:rows]
     inputs = task.test[task.input]
     return [inputs[int(row)] for row in chosen]
@@ -115,61 +123,65 @@ def _sample(task: Task, rows: int) -> list:
 def _predict_all(model: Model, task: Task, progress: Progress) -> np.ndarray:
     inputs = task.test[task.input][:]
     parts = []
-    for start in range(0, len(inputs), 4 * LARGEST_BATCH):
+    for start in range(0, len(inputs), 4 * MAX_BATCH):
         progress.check()
-        parts.append(model.predict(inputs[start:start + 4 * LARGEST_BATCH]))
+        parts.append(model.predict(inputs[start:start + 4 * MAX_BATCH]))
     return np.concatenate(parts)
 
 
-def _time(models: Sequence[Model], sample: list, rounds: int, progress: Progress) -> list[_Times]:
-    times = []
-    for index, model in enumerate(models):
-        progress(0.3 + 0.2 * index / len(models), f"finding the batch size of {model.card.name}")
-        times.append(_Times(_best_batch_size(model, sample, progress)))
-    singles = np.array_split(np.arange(max(len(sample), 100)) % len(sample), rounds)
-    for number in range(rounds):
-        progress(0.5 + 0.4 * number / rounds, f"timing: round {number + 1} of {rounds}")
-        for model, own in zip(models, times, strict=True):
-            own.round_s.append(_seconds(model, sample, own.batch_size, progress))
-            for row in singles[number]:
-                progress.check()
-                began = time.perf_counter()
-                model.predict([sample[row]])
-                own.single_s.append(time.perf_counter() - began)
-    return times
+def _time(candidates: list[_Candidate], sample: list, rounds: int, progress: Progress) -> None:
+    for index, candidate in enumerate(candidates):
+        progress(0.3 + 0.2 * index / len(candidates), f"finding the batch size of {candidate.model.card.name}")
+        candidate.batch_size = _best_batch_size(candidate.model, sample, progress)
+    works, repeats = {}, {}
+    for candidate in candidates:
+        name = candidate.model.card.name
+        works[name, "all rows"] = functools.partial(predict_in_batches, candidate.model, sample, candidate.batch_size,
+                                                    progress)
+        works[name, "one row"] = one_by_one(candidate.model, sample)
+        repeats[name, "one row"] = math.ceil(max(len(sample), 100) / rounds)
+    seconds = seconds_in_turns(works, rounds, warm_up=0, repeats=repeats, progress=progress.part(0.5, 0.9))
+    for candidate in candidates:
+        name = candidate.model.card.name
+        candidate.round_s, candidate.single_s = seconds[name, "all rows"], seconds[name, "one row"]
+
+
+def one_by_one(model: Model, sample: list) -> Callable[[], object]:
+    """Each call predicts the next row alone; after the last the first comes again."""
+    rows = itertools.cycle(sample)
+    return lambda: model.predict([next(rows)])
 
 
 def _best_batch_size(model: Model, sample: list, progress: Progress) -> int:
     """All are tried: with streams, throughput falls and rises again over the batch size."""
-    part = sample[:LARGEST_BATCH]
+    part = sample[:MAX_BATCH]
     model.predict(part)  # warm-up: memory is allocated, kernels are chosen
     seconds: dict[int, float] = {}
     for size in (size for size in BATCH_SIZES if size <= len(part)):
-        seconds[size] = min(_seconds(model, part, size, progress) for _ in range(2))
+        run = functools.partial(predict_in_batches, model, part, size, progress)
+        seconds[size] = min(seconds_of(run) for _ in range(2))
     return min(seconds, key=seconds.__getitem__)
 
 
-def _seconds(model: Model, sample: list, batch_size: int, progress: Progress) -> float:
-    began = time.perf_counter()
+def predict_in_batches(model: Model, sample: list, batch_size: int, progress: Progress = silent) -> None:
+    """Predict the inputs as they come, so many at a time; the answers are of no interest."""
     for start in range(0, len(sample), batch_size):
         progress.check()
         model.predict(sample[start:start + batch_size])
-    return time.perf_counter() - began
 
 
-def _power(model: Model, sample: list, times: _Times, wanted: bool, progress: Progress) -> Power | None:
-    if not wanted:
-        return None
-    progress(0.92, f"energy of {model.card.name}")
-    return measure_power(lambda: model.predict(sample[:times.batch_size]), usable_cores())
+def _power(candidate: _Candidate, sample: list, progress: Progress) -> Power:
+    progress(0.92, f"energy of {candidate.model.card.name}")
+    return measure_power(lambda: candidate.model.predict(sample[:candidate.batch_size]), usable_cores())
 
 
-def _size_and_peak(model: Model, sample: list, memory: bool, progress: Progress) -> tuple[int, int | None]:
+def _measure_size(candidate: _Candidate, sample: list, memory: bool, progress: Progress) -> None:
     progress.check()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
-        model.save(path)
-        return folder_bytes(path), peak_bytes(path, sample[:LARGEST_BATCH]) if memory else None
+        candidate.model.save(path)
+        candidate.artefact_bytes = folder_bytes(path)
+        candidate.peak_bytes = peak_bytes(path, sample[:MAX_BATCH]) if memory else None
 
 
 def peak_bytes(model: Path, inputs: list) -> int | None:
@@ -180,38 +192,48 @@ def peak_bytes(model: Path, inputs: list) -> int | None:
     """
     if not inputs or not isinstance(inputs[0], str):
         return None
+    return in_fresh_process(model, inputs)[1]
+
+
+def in_fresh_process(model: Path, texts: list[str], timeout_s: float = 300) -> tuple[float, int]:
+    """(seconds, peak resident bytes) of a fresh process that loads a saved model and answers once.
+
+    Raises:
+        subprocess.SubprocessError: it failed, or took longer than `timeout_s`.
+    """
     code = "\n".join(["import sys, json", "from helpers.lab.models.model import load",
                       "from helpers.lab.machine import peak_resident_bytes", "model = load(sys.argv[1])",
                       "model.predict(json.load(sys.stdin))", "print(peak_resident_bytes())"])
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(model)], input=json.dumps(inputs),
-                          capture_output=True, text=True, timeout=300, check=True)
-    return int(done.stdout.split()[-1])
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(model)], input=json.dumps(texts),
+                          capture_output=True, text=True, timeout=timeout_s, check=True)
+    return time.perf_counter() - began, int(done.stdout.split()[-1])
 
 
-def _record(index: int, models: Sequence[Model], task: Task, logits: list[np.ndarray], times: list[_Times],
-            powers: list[Power | None], sizes: list[tuple[int, int | None]], rows: int) -> Measurement:
-    model, own, power = models[index], times[index], powers[index]
+def _record(candidate: _Candidate, reference: _Candidate, task: Task, rows: int) -> Measurement:
+    from helpers.lab.measuring.metrics import quality  # its first import takes some ten seconds
+
+    card, power, is_reference = candidate.model.card, candidate.power, candidate is reference
     labels = np.asarray(task.test["label"][:])
-    right = logits[index].argmax(axis=1) == labels
-    reference_right = logits[0].argmax(axis=1) == labels
-    delta = paired_difference(reference_right, right) if index else (0.0, 0.0, 0.0)
-    speedup = ratio_of_medians(times[0].round_s, own.round_s) if index else (1.0, 1.0, 1.0)
-    p50, p95, p99 = np.percentile(np.array(own.single_s) * 1000, [50, 95, 99])
-    throughput = rows / float(np.median(own.round_s))
+    right = candidate.logits.argmax(axis=1) == labels
+    reference_right = reference.logits.argmax(axis=1) == labels
+    delta = (0.0, 0.0, 0.0) if is_reference else paired_difference(reference_right, right)
+    speedup = (1.0, 1.0, 1.0) if is_reference else ratio_of_medians(reference.round_s, candidate.round_s)
+    p50, p95, p99 = np.percentile(candidate.single_s * 1000, [50, 95, 99])
+    throughput = rows / float(np.median(candidate.round_s))
     low, high = wilson(int(right.sum()), len(right))
-    scores = quality(logits[index], labels)
-    threads = usable_cores()
-    settings = {**model.card.settings, "rows_timed": rows, "rounds": len(own.round_s)}
+    scores = quality(candidate.logits, labels)
+    settings = {**card.settings, "rows_timed": rows, "rounds": len(candidate.round_s)}
     record = Measurement(
-        task=task.name, model=model.card.name, strategy=model.card.strategy, settings=settings,
+        task=task.name, model=card.name, strategy=card.strategy, settings=settings,
         accuracy=float(right.mean()), accuracy_low=low, accuracy_high=high, accuracy_delta=delta[0],
         accuracy_delta_low=delta[1], accuracy_delta_high=delta[2], macro_f1=scores["macro_f1"],
         calibration_error=scores["calibration_error"], rows=len(right), speedup=speedup[0], speedup_low=speedup[1],
         speedup_high=speedup[2], p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99), throughput_per_s=throughput,
-        batch_size=own.batch_size, threads=threads, artefact_bytes=sizes[index][0], parameters=model.card.parameters,
-        macs=model.card.macs, peak_bytes=sizes[index][1], joules_low=power and power.low / throughput,
-        joules=power and power.mid / throughput, joules_high=power and power.high / throughput,
-        energy_method=power.method if power else "not measured", made_in_s=model.card.made_in_s, usd_per_million=0.0,
-        reference=models[0].card.name, machine=fingerprint(),
-        key=key_of(task.digest, model.card.name, settings, fingerprint()["id"]))
+        batch_size=candidate.batch_size, threads=usable_cores(), artefact_bytes=candidate.artefact_bytes,
+        parameters=card.parameters, macs=card.macs, peak_bytes=candidate.peak_bytes,
+        joules_low=power and power.low / throughput, joules=power and power.mid / throughput,
+        joules_high=power and power.high / throughput, energy_method=power.method if power else "not measured",
+        made_in_s=card.made_in_s, usd_per_million=0.0, reference=reference.model.card.name, machine=fingerprint(),
+        key=key_of(task.digest, card.name, settings, fingerprint()["id"]))
     return dataclasses.replace(record, usd_per_million=costs.cost(record, costs.offer(costs.DEFAULT_OFFER)).usd)

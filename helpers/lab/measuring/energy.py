@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from helpers.lab.money.costs import read_facts
+from helpers.lab.facts import read_facts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,16 @@
-"""Intervals for accuracies, paired differences and speed ratios. All at 95 %."""
+"""Confidence intervals for proportions, paired differences, means and bootstrapped statistics, at 95 %."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from helpers.lab.errors import InputError
+
 CONFIDENCE = 0.95
+DRAWS = 2000
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
@@ -62,6 +67,77 @@ def mcnemar_p(reference: np.ndarray, candidate: np.ndarray) -> float:
     return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
+def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple:
+    """(mean, low, high) of independent repetitions, by Student's t.
+
+    Args:
+        values: (n,) or (n, columns), one row a repetition.
+
+    Returns:
+        Floats, or (columns,) arrays. One repetition says nothing about the scatter: its bounds are NaN.
+
+    Raises:
+        InputError: no repetition.
+
+    >>> from helpers.lab.measuring.intervals import mean_interval
+    >>> [round(float(figure), 2) for figure in mean_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.48, 4.48]
+    """
+    values = np.asarray(values, float)
+    if not len(values):
+        raise InputError("A mean needs at least one repetition.")
+    mean = values.mean(axis=0)
+    if len(values) == 1:
+        return mean, mean * math.nan, mean * math.nan
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values, axis=0)
+    return mean, mean - half, mean + half
+
+
+def paired_mean_interval(reference: ArrayLike, candidate: ArrayLike) -> tuple:
+    """(mean of candidate - reference, low, high) of repetitions that share their seeds; see `mean_interval`."""
+    return mean_interval(np.asarray(candidate, float) - np.asarray(reference, float))
+
+
+def bootstrap_draws(statistic: Callable[..., ArrayLike], *samples: ArrayLike, paired: bool = True, draws: int = DRAWS,
+                    seed: int = 0) -> np.ndarray:
+    """(..., draws) float64: a statistic of samples whose rows are drawn again, with replacement.
+
+    Args:
+        statistic: called as `statistic(*samples, axis=-1)`, where samples are (..., draws, n) float64; it reduces the
+            last axis, as NumPy's functions do.
+        samples: (n,) or (n, columns) of one shape; a row is drawn whole, so that what its columns share stays together.
+        paired: the same rows are drawn from every sample; else each sample, of any n, is drawn on its own.
+    """
+    samples = [np.asarray(sample, float) for sample in samples]
+    if min(map(len, samples)) < 2:  # SciPy refuses it: every draw is the sample itself
+        whole = [np.moveaxis(sample, 0, -1)[..., None, :] for sample in samples]
+        return np.repeat(np.asarray(statistic(*whole, axis=-1), float), draws, axis=-1)
+    return stats.bootstrap(samples, lambda *drawn, axis: np.asarray(statistic(*drawn, axis=axis), float),
+                           n_resamples=draws, vectorized=True, paired=paired and len(samples) > 1, axis=0,
+                           method="percentile", rng=np.random.default_rng(seed)).bootstrap_distribution
+
+
+def percentile_interval(draws: ArrayLike, axis: int = -1) -> tuple:
+    """(low, high) between which the middle 95 % of bootstrap draws lie."""
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=axis)
+    return low, high
+
+
+def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike, draws: int = DRAWS,
+                       seed: int = 0) -> tuple[float, float, float]:
+    """(statistic, low, high) of (n,) samples by the percentile bootstrap over paired rows; see `bootstrap_draws`.
+
+    >>> import numpy as np
+    >>> from helpers.lab.measuring.intervals import bootstrap_interval
+    >>> median, low, high = bootstrap_interval(np.median, [1.0, 2.0, 3.0, 4.0, 100.0])
+    >>> median
+    3.0
+    """
+    samples = [np.asarray(sample, float) for sample in samples]
+    low, high = percentile_interval(bootstrap_draws(statistic, *samples, draws=draws, seed=seed))
+    return float(statistic(*samples, axis=-1)), float(low), float(high)
+
+
 def ratio_of_medians(reference_s: np.ndarray, candidate_s: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
     """How many times faster: (median reference time / median candidate time, low, high).
 
@@ -70,11 +146,10 @@ def ratio_of_medians(reference_s: np.ndarray, candidate_s: np.ndarray, seed: int
 
     The bootstrap draws whole rounds, so that what slowed both models in a round stays paired.
     """
-    reference_s, candidate_s = np.asarray(reference_s, float), np.asarray(candidate_s, float)
-    ratio = float(np.median(reference_s) / np.median(candidate_s))
     if np.array_equal(reference_s, candidate_s):
         return 1.0, 1.0, 1.0
-    rounds = np.random.default_rng(seed).integers(0, len(reference_s), (2000, len(reference_s)))
-    ratios = np.median(reference_s[rounds], axis=1) / np.median(candidate_s[rounds], axis=1)
-    low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return ratio, float(low), float(high)
+
+    def ratio(reference: np.ndarray, candidate: np.ndarray, axis: int) -> np.ndarray:
+        return np.median(reference, axis) / np.median(candidate, axis)
+
+    return bootstrap_interval(ratio, reference_s, candidate_s, seed=seed)

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.paths import home, set_aside
+from helpers.lab.paths import home, quarantine
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS measurements (
@@ -29,7 +29,7 @@ class Ledger:
     """Measurements on disk: cache, history and the summary's source.
 
     A record is on disk when `put` returns (WAL with synchronous=FULL). A file that SQLite cannot
-    read is set aside under another name, said in a warning, and a new one is begun.
+    read is quarantined under another name with a warning, and a new one is created.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -57,9 +57,9 @@ class Ledger:
 
     def latest(self, key: str) -> Measurement | None:
         """The newest record with this key, or None."""
-        found = self._connection().execute(
+        row = self._connection().execute(
             "SELECT body FROM measurements WHERE key = ? ORDER BY measured_at DESC LIMIT 1", (key,)).fetchone()
-        return Measurement.from_json(found[0]) if found else None
+        return Measurement.from_json(row[0]) if row else None
 
     def all(self) -> list[Measurement]:
         """Every record, oldest first."""
@@ -98,11 +98,11 @@ class Ledger:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
-            self._start_anew()
+            self._start_over()
 
     def _unwritable(self, error: Exception) -> InputError:
-        return InputError(f"The ledger {self.path.name} cannot be written ({error}). Free some disk space, or see who "
-                          f"may write in {self.path.parent}; what it held before is kept.")
+        return InputError(f"The ledger {self.path.name} cannot be written ({error}). Free some disk space, or check "
+                          f"who may write to {self.path.parent}; what it held before is unchanged.")
 
     def _prepare(self) -> None:
         connection = self._connection()
@@ -110,11 +110,11 @@ class Ledger:
             raise sqlite3.DatabaseError("damaged")
         connection.executescript(_SCHEMA)
 
-    def _start_anew(self) -> None:
+    def _start_over(self) -> None:
         self.close()
-        aside = set_aside(self.path)
+        quarantined = quarantine(self.path)
         for suffix in ("-wal", "-shm"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-        warnings.warn(f"The ledger could not be read and was set aside as {aside.name}; a new one was begun.",
+        warnings.warn(f"The ledger could not be read and was quarantined as {quarantined.name}; a new one was created.",
                       stacklevel=4)
         self._prepare()

@@ -9,6 +9,8 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
+from helpers.lab.paths import write_atomically
+
 Provenance = Literal["measured", "recorded", "simulated"]
 
 COLUMNS = ("model", "strategy", "accuracy", "accuracy_low", "accuracy_high", "accuracy_delta", "accuracy_delta_low",
@@ -106,5 +108,4 @@ def read_recorded(path: Path) -> list[Measurement]:
 
 def write_recorded(path: Path, measurements: list[Measurement]) -> None:
     """Write records to be shipped, one JSON line each."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(m.to_json() + "\n" for m in measurements), encoding="utf-8")
+    write_atomically(path, "".join(m.to_json() + "\n" for m in measurements))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from helpers.lab.errors import InputError
 from helpers.lab.machine import describe, fingerprint
+from helpers.lab.paths import write_atomically
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -19,22 +20,21 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     if frame.empty:
         raise InputError(f"There is nothing to record in {path.name}: the table has no rows.")
     rows = json.loads(frame.to_json(orient="records", double_precision=12, date_format="iso"))
-    told = {"measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "machine": fingerprint(), "columns": [str(column) for column in frame.columns], "rows": rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    content = {"measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+               "machine": fingerprint(), "columns": [str(column) for column in frame.columns], "rows": rows}
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The rows that `write_table` wrote; `attrs` tells `machine` (a sentence) and `measured_at`.
+    """The rows that `write_table` wrote; `attrs` has `machine` (a sentence) and `measured_at`.
 
     Raises:
         InputError: no such file, or it is not a recorded table.
     """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        frame = pd.DataFrame(told["rows"], columns=told["columns"])
-        frame.attrs = {"machine": describe(told["machine"]), "measured_at": told["measured_at"]}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        frame = pd.DataFrame(content["rows"], columns=content["columns"])
+        frame.attrs = {"machine": describe(content["machine"]), "measured_at": content["measured_at"]}
     except FileNotFoundError:
         raise InputError(f"There is no recorded table {path.name}.") from None
     except (json.JSONDecodeError, KeyError, TypeError):

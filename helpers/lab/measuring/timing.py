@@ -1,15 +1,20 @@
-"""Several computations timed in turns, one timing at a time on a machine."""
+"""Computations timed in turns, one timing at a time on a machine."""
 
 import contextlib
+import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from helpers.lab.progress import Progress, silent
+
+Name = TypeVar("Name", bound=Hashable)
+_MIN_ROUNDS = 2  # of each work, whatever the patience: one run alone may have met a busy moment
 
 
 @contextlib.contextmanager
@@ -66,13 +71,53 @@ def _is_held(ticket: Path) -> bool:
     return False
 
 
-def seconds_in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """Name -> (rounds,) seconds. One round runs each once, so that a busy moment hits all alike; one more warms up."""
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            began = time.perf_counter()
-            work()
-            if number:
-                found[name].append(time.perf_counter() - began)
-    return {name: np.array(seconds) for name, seconds in found.items()}
+def seconds_of(work: Callable[[], object]) -> float:
+    """Seconds that one call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def seconds_in_turns(works: Mapping[Name, Callable[[], object]], rounds: int, *, warm_up: int = 1,
+                     repeats: Mapping[Name, int] | None = None, seed: int | None = None, rest_s: float = 0.0,
+                     patience_s: float = math.inf, progress: Progress = silent) -> dict[Name, np.ndarray]:
+    """Seconds of each call, in rounds that run each work once: a busy moment hits all works alike.
+
+    Args:
+        works: name -> what is timed. Hold `timing_turn` around the call, so that nobody else measures meanwhile.
+        rounds: timed rounds; `warm_up` rounds more come first, in which memory is allocated and kernels are chosen.
+        repeats: name -> calls in one round, each timed (default: 1).
+        seed: draws another order of the works for each round; None keeps the order of `works`.
+        rest_s: pause before each call: the threads of the runtime before it go on spinning for a while.
+        patience_s: a work whose timed calls took longer in sum sits out the rounds after its second one.
+        progress: hears of each turn; asked before each call whether to end.
+
+    Returns:
+        Name -> (rounds * repeats,) seconds in the order of the calls; fewer where patience ended.
+
+    Raises:
+        Cancelled: `progress` was told to end.
+
+    >>> from helpers.lab.measuring.timing import seconds_in_turns
+    >>> seconds = seconds_in_turns({"few": lambda: sum(range(10)), "many": lambda: sum(range(10_000))}, rounds=3)
+    >>> {name: len(calls) for name, calls in seconds.items()}
+    {'few': 3, 'many': 3}
+    """
+    repeats, names = repeats or {}, list(works)
+    rng = None if seed is None else np.random.default_rng(seed)
+    seconds: dict[Name, list[float]] = {name: [] for name in names}
+    for number in range(-warm_up, rounds):
+        order = range(len(names)) if rng is None else rng.permutation(len(names))
+        for place, name in enumerate(names[index] for index in order):
+            if number >= _MIN_ROUNDS and sum(seconds[name]) > patience_s:
+                continue
+            progress((number + warm_up + place / len(names)) / (rounds + warm_up),
+                     f"round {number + 1} of {rounds}" if number >= 0 else "warming up")
+            for _ in range(repeats.get(name, 1)):
+                progress.check()
+                if rest_s:
+                    time.sleep(rest_s)
+                took = seconds_of(works[name])
+                if number >= 0:
+                    seconds[name].append(took)
+    return {name: np.array(calls) for name, calls in seconds.items()}

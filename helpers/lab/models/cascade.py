@@ -1,4 +1,4 @@
-"""Two stages: a cheap model answers what it is sure of, a better one the rest."""
+"""Cheap models answer what they are sure of, better ones the rest: two stages, or more, nested."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,11 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import log_softmax
 
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model, load, save_card
+from helpers.lab.models.thresholds import answering, confidence, rows_needed, threshold_by_errors, threshold_by_loss
+from helpers.lab.paths import write_atomically
 
 
 class CascadeModel:
@@ -39,7 +43,7 @@ class CascadeModel:
         path = save_card(path, self.runtime, self.card)
         self.first.save(path / "first")
         self.second.save(path / "second")
-        (path / "threshold.json").write_text(json.dumps(self.threshold), encoding="utf-8")
+        write_atomically(path / "threshold.json", json.dumps(self.threshold))
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None) -> Self:
@@ -48,6 +52,59 @@ class CascadeModel:
         return cls(card, load(path / "first"), load(path / "second"), threshold)
 
 
-def confidence(logits: np.ndarray) -> np.ndarray:
-    """(n,) largest softmax probability of each row of (n, classes) logits."""
-    return np.exp(log_softmax(logits, axis=1).max(axis=1))
+def build_cascade(models: Sequence[Model], task: Task, *, strategy: str, max_errors: float | None = None,
+                  max_lost: float | None = None) -> CascadeModel:
+    """Two or more models as one, cheapest first, under one threshold chosen on the validation rows.
+
+    Test rows are never looked at. The card has the threshold, the share of the validation rows that go
+    on, and the multiply-accumulates to be expected of a row.
+
+    Args:
+        strategy: for the card.
+        max_errors: of two models: percentage points of all rows that the first may answer wrongly,
+            see `threshold_by_errors`.
+        max_lost: or, instead: percentage points of all rows where the last model is right and the cascade
+            wrong, in expectation, see `threshold_by_loss`; all but the last model calibrated.
+
+    Raises:
+        InputError: fewer than two models, models of different classes, not just one of the two rules, or
+            too few validation rows for a guarantee.
+    """
+    if len(models) < 2 or len({model.card.classes for model in models}) != 1:
+        raise InputError("A cascade has two stages or more, which know the same classes; these know "
+                         f"{', '.join(str(model.card.classes) for model in models) or 'none'}.")
+    if (max_errors is None) == (max_lost is None) or (max_errors is not None and len(models) > 2):
+        raise InputError("Choose the threshold by max_errors= (two models) or by max_lost=.")
+    if max_lost is not None and len(task.validation) < rows_needed(max_lost):
+        raise InputError(f"Losing at most {max_lost:g} points cannot be guaranteed with {len(task.validation)} "
+                         f"validation rows: at least {rows_needed(max_lost)} are needed, or a larger loss.")
+    texts, labels = task.validation[task.input][:], np.asarray(task.validation["label"][:])
+    stages = [model.predict(texts) for model in models]
+    if max_lost is None:
+        threshold, rule = threshold_by_errors(stages[0], labels, max_errors), {"max_errors": max_errors}
+    else:
+        threshold, rule = threshold_by_loss(stages, labels, max_lost), {"max_lost": max_lost}
+    return _nested(models, answering(stages, threshold), strategy, {"threshold": threshold, **rule})
+
+
+def _nested(models: Sequence[Model], stage_of: np.ndarray, strategy: str, settings: dict[str, Any]) -> CascadeModel:
+    """Two stages, the second of which may be a cascade itself; stage_of: (rows that come here,) who answers them."""
+    first, onward = models[0], stage_of > 0
+    escalated = 1 - float((~onward).mean()) if len(onward) else 0.0
+    second = models[1] if len(models) == 2 else _nested(models[1:], stage_of[onward] - 1, strategy, settings)
+    parameters = [stage.card.parameters for stage in (first, second)]
+    card = Card(f"{first.card.name}, then {second.card.name}", first.card.classes, strategy,
+                {**second.card.settings, "first": first.card.name, "second": second.card.name, "escalated": escalated,
+                 **settings},
+                parameters=None if None in parameters else sum(parameters),
+                macs=_expected_macs(first.card, second.card, escalated),
+                made_in_s=first.card.made_in_s + second.card.made_in_s)
+    return CascadeModel(card, first, second, settings["threshold"])
+
+
+def _expected_macs(first: Card, second: Card, escalated: float) -> int | None:
+    """A first stage without a count (TF-IDF) is charged with its weights: each is used at most once."""
+    if second.macs is None:
+        return None
+    of_first = first.macs if first.macs is not None else first.parameters
+    return round((of_first or 0) + escalated * second.macs)

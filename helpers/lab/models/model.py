@@ -5,17 +5,19 @@ import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from helpers.lab.cache import cached
+from helpers.lab.data.tokenizer import TextEncoder, pad
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
-from helpers.lab.training.tokenizer import TextEncoder, pad
+from helpers.lab.paths import write_atomically
 
-LARGEST_BATCH = 64
+MAX_BATCH = 64
 # Rows of like length, so that little padding is multiplied: in runtimes whose calls cost little, MiniLM
 # in int8 answered 1.3 times as many texts a second as with whole batches, at the same latency.
 FEW_ROWS = 4
@@ -53,7 +55,11 @@ class Model(Protocol):
         """(n, classes) float32 logits of n raw inputs."""
 
     def save(self, path: Path) -> None:
-        """Write everything that `load(path)` needs for the same predictions."""
+        """Write everything that `load(path)` needs for the same predictions.
+
+        Raises:
+            InputError: a model that could not be loaded again; the sentence says what stands in the way.
+        """
 
 
 class TextModel:
@@ -65,7 +71,7 @@ class TextModel:
     """
 
     runtime: str
-    micro_batch = LARGEST_BATCH  # unless the settings say otherwise
+    micro_batch = MAX_BATCH  # unless the settings say otherwise
 
     def __init__(self, card: Card, encoder: TextEncoder) -> None:
         self.card = card
@@ -132,8 +138,8 @@ def save_card(path: Path, runtime: str, card: Card, **facts: Any) -> Path:
     """Make the folder `path` and write the file that `load` reads first; the folder."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    told = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
-    (path / "model.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    content = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
+    write_atomically(path / "model.json", json.dumps(content, indent=1))
     return path
 
 
@@ -158,6 +164,11 @@ def load(path: Path) -> Model:
     except Exception as error:  # damage shows in many ways: safetensors, JSON, shapes, each runtime's own errors
         raise InputError(f"The model in '{path.name}' is damaged or incomplete ({type(error).__name__}). "
                          "Save it again, or remove the folder.") from error
+
+
+def cached_model(folder: Path, make: Callable[[], Model]) -> Model:
+    """The model of a cache folder; where there is none, `make()` gives it and it is saved there: see `cached`."""
+    return cached(folder, make, read=load, write=lambda model, path: model.save(path))
 
 
 def _class_of(runtime: str) -> type[Model]:

@@ -1,18 +1,29 @@
 """Text classifiers in OpenVINO. No torch is imported here."""
 
+import concurrent.futures
 import threading
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import openvino
 
+from helpers.lab.data.tokenizer import TextEncoder
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import FEW_ROWS, Card, TextModel
-from helpers.lab.training.tokenizer import TextEncoder
+
+HINTS = ("latency", "throughput")
 
 
 class OpenVinoTextModel(TextModel):
-    """An OpenVINO graph with inputs input_ids and attention_mask and output logits."""
+    """An OpenVINO graph with inputs input_ids and attention_mask and output logits.
+
+    Settings: `precision` of what is not quantized (f32, f16, bf16). `hint` (latency or throughput) in place of
+    `streams` lets OpenVINO choose: it says how many requests it wants under way at once.
+
+    Raises:
+        InputError: a hint that OpenVINO does not have.
+    """
 
     runtime = "openvino"
     micro_batch = FEW_ROWS
@@ -20,11 +31,22 @@ class OpenVinoTextModel(TextModel):
     def __init__(self, card: Card, encoder: TextEncoder, graph: openvino.Model) -> None:
         super().__init__(card, encoder)
         self.graph = graph
-        precision = _computable(card.settings.get("precision", "f32"))
-        options = {"NUM_STREAMS": self.streams, "INFERENCE_NUM_THREADS": self.streams * self.threads_per_stream,
-                   "INFERENCE_PRECISION_HINT": precision}
-        self._compiled = openvino.Core().compile_model(graph, "CPU", options)
+        self._compiled = openvino.Core().compile_model(graph, "CPU", self._options())
         self._requests = threading.local()
+        self.requests = self.streams
+        if "hint" in card.settings:
+            self.requests = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            self._pool = concurrent.futures.ThreadPoolExecutor(self.requests) if self.requests > 1 else None
+
+    def _options(self) -> dict[str, Any]:
+        options = {"INFERENCE_PRECISION_HINT": _computable(self.card.settings.get("precision", "f32"))}
+        if "hint" not in self.card.settings:
+            return options | {"NUM_STREAMS": self.streams,
+                              "INFERENCE_NUM_THREADS": self.streams * self.threads_per_stream}
+        hint = self.card.settings["hint"]
+        if hint not in HINTS:
+            raise InputError(f"Unknown hint '{hint}'. Choose one of: {', '.join(HINTS)}.")
+        return options | {"PERFORMANCE_HINT": hint.upper()}
 
     def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         if not hasattr(self._requests, "mine"):

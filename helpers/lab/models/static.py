@@ -7,9 +7,9 @@ from typing import Self
 
 import numpy as np
 
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, save_card
-from helpers.lab.training.tokenizer import TextEncoder
 
 WEIGHTS = ("vectors", "hidden_weight", "hidden_bias", "out_weight", "out_bias")
 
@@ -58,7 +58,12 @@ class StaticModel:
         """Write card, tokenizer and arrays into the folder `path`."""
         path = save_card(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens)
         self.encoder.save(path / "tokenizer.json")
-        np.savez(path / "weights.npz", vectors=self._vectors, **self._layers)
+        np.savez(path / "weights.npz", **self.arrays)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights by name, as they are saved: vectors in 16 bits, all else in 32."""
+        return {"vectors": self._vectors, **self._layers}
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int) -> Self:

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import logging
+import shutil
+import warnings
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,9 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
-from helpers.lab.exporting.packing import pack, unpack
+from helpers.lab.data.tokenizer import TextEncoder
+from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, TextModel
-from helpers.lab.training.tokenizer import TextEncoder
+from helpers.lab.models.packing import pack, unpack
+from helpers.lab.paths import write_atomically
 
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
 for _name in ("torchao", "torch.utils._pytree"):
@@ -92,30 +96,111 @@ class TorchTextModel(TextModel):
         logits = self.module(torch.from_numpy(ids).to(target), torch.from_numpy(mask).to(target))
         return logits.float().cpu().numpy()
 
-    def _save_artefact(self, path: Path) -> None:
-        config = {"head": self.module.head, **self.module.config.to_dict()}
-        (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    def _save_artefact(self, path: Path, **facts: str) -> None:
         weights = {name: tensor.contiguous() for name, tensor in self.module.state_dict().items()
                    if not name.endswith(".position_ids")}
+        if type(self)._load_artefact.__func__ is TorchTextModel._load_artefact.__func__:  # others build their own way
+            self._require_restorable(weights)
+        config = {"head": self.module.head, **facts, **self.module.config.to_dict()}
+        write_atomically(path / "config.json", json.dumps(config))
         for name, weight in self.packed.items():
             del weights[f"{name}.weight"]
             weights |= pack(name, weight)
         save_file(weights, path / "weights.safetensors")
 
+    def _require_restorable(self, weights: dict[str, Tensor]) -> None:
+        """Refuse a module that its configuration, its head and the shapes of its weights do not describe."""
+        if type(self.module) not in (MeanPoolClassifier, OwnHeadClassifier):
+            raise InputError(f"'{self.card.name}' cannot be saved: a {type(self.module).__name__} is a module that "
+                             "`load` does not know how to build.")
+        with torch.device("meta"):  # shapes without numbers
+            rebuilt = _build(self.module.head, self.module.config, self.card.classes)
+        expected = {name for name in rebuilt.state_dict() if not name.endswith(".position_ids")}
+        if unexpected := sorted(expected ^ set(weights)):
+            raise InputError(f"'{self.card.name}' cannot be saved: its configuration does not describe the weights "
+                             f"'{unexpected[0]}', so that `load` could not build it.")
+
     @classmethod
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        head = config.pop("head")
-        architecture = AutoConfig.for_model(config.pop("model_type"), **config)
-        if head == "mean":
-            module = MeanPoolClassifier(AutoModel.from_config(architecture), card.classes)
-        else:
-            module = OwnHeadClassifier(AutoModelForSequenceClassification.from_config(architecture))
+        head, form = config.pop("head"), config.pop("form", None)
+        module = _build(head, AutoConfig.for_model(config.pop("model_type"), **config), card.classes)
         weights, packed = unpack(load_file(path / "weights.safetensors"))
         dtype = next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())
         _fit_shapes(module, weights)
         module.to(dtype).load_state_dict(weights)
-        return cls(card, encoder, module, packed)
+        model = TorchTextModel(card, encoder, module, packed)
+        return RemadeModel.forms[form](card, model) if form else model
+
+
+class RemadeModel(TorchTextModel):
+    """A form of a PyTorch model that cannot be stored: its source's weights are saved, and `load` makes it again."""
+
+    form: str
+    forms: ClassVar[dict[str, type["RemadeModel"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        RemadeModel.forms[cls.form] = cls
+
+    def __init__(self, card: Card, source: TorchTextModel) -> None:
+        self._source = source
+        super().__init__(card, source.encoder, self._remake(source.module))
+
+    def _remake(self, module: nn.Module) -> nn.Module:
+        return module
+
+    def _save_artefact(self, path: Path, **facts: str) -> None:
+        if type(self._source) is not TorchTextModel:
+            raise InputError(f"'{self.card.name}' cannot be saved: it was made from '{self._source.card.name}', which "
+                             "is stored in another way. Make it from a plain PyTorch model.")
+        self._source._save_artefact(path, form=self.form)
+
+
+class PaddedModel(RemadeModel):
+    """Each row as wide as the setting `padding` says, whatever it holds; as many tutorials do."""
+
+    form = "padded"
+
+    def __init__(self, card: Card, source: TorchTextModel) -> None:
+        if card.settings.get("padding", 0) < 1:
+            raise InputError("Rows are padded to at least one token: padding=128, for one.")
+        super().__init__(card, source)
+
+    def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        wider = ((0, 0), (0, max(0, self.card.settings["padding"] - ids.shape[1])))
+        return super()._logits(np.pad(ids, wider), np.pad(mask, wider))
+
+
+class DynamicInt8Model(RemadeModel):
+    """PyTorch's own dynamic int8 of all linear layers: for CPUs, deprecated, and still the documented recipe."""
+
+    form = "dynamic int8"
+
+    def _remake(self, module: nn.Module) -> nn.Module:
+        if next(module.parameters()).is_cuda:
+            raise InputError("PyTorch's dynamic int8 runs on CPUs only.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
+
+
+class CompiledModel(RemadeModel):
+    """Inductor with dynamic shapes: one compilation for all batches and lengths but those of 1, when first called."""
+
+    form = "compiled"
+
+    def _remake(self, module: nn.Module) -> nn.Module:
+        if not any(shutil.which(name) for name in ("g++", "c++", "clang++")):
+            raise InputError("torch.compile needs a C++ compiler, and there is none here: install g++.")
+        logging.getLogger("torch._inductor").setLevel(logging.ERROR)
+        return torch.compile(module, dynamic=True)
+
+
+def _build(head: str, config: PretrainedConfig, classes: int) -> nn.Module:
+    """The untrained module of a configuration, with the head that it was saved with."""
+    if head == MeanPoolClassifier.head:
+        return MeanPoolClassifier(AutoModel.from_config(config), classes)
+    return OwnHeadClassifier(AutoModelForSequenceClassification.from_config(config))
 
 
 def _fit_shapes(module: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -156,3 +241,8 @@ def weights_digest(module: nn.Module) -> str:
 def count_parameters(module: nn.Module) -> int:
     """Trainable and frozen numbers in the weights."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def linear_layers(module: nn.Module) -> list[str]:
+    """Names of a module's linear layers, from input to output."""
+    return [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]

@@ -1,12 +1,14 @@
 """Money, energy and carbon from measured throughput and dated, sourced prices."""
 
-import csv
 import dataclasses
 import functools
-import importlib.resources
+from typing import TYPE_CHECKING
 
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.facts import read_facts
+
+if TYPE_CHECKING:
+    from helpers.lab.measuring.measurement import Measurement
 
 DEFAULT_OFFER = "AWS m6i.large"  # 2 vCPUs, and one of the few with both a price and power figures
 DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
@@ -16,7 +18,7 @@ DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """A machine for rent. None where no source was found."""
+    """A machine for rent, with so many `accelerators` of one kind. None where no source was found."""
 
     name: str
     region: str
@@ -28,6 +30,7 @@ class Offer:
     as_of: str
     source_url: str
     note: str
+    accelerators: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,27 +45,52 @@ class Cost:
     sources: tuple[str, ...]
 
 
-def read_facts(name: str) -> list[dict[str, str]]:
-    """The rows of helpers/facts/NAME.csv as they stand; an empty cell means: no source found."""
-    with (importlib.resources.files("helpers") / "facts" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+@dataclasses.dataclass(frozen=True)
+class ApiPrice:
+    """A hosted language model that is sold by the token."""
+
+    vendor: str
+    model: str
+    input_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    as_of: str
+    source_url: str
+
+    def usd(self, input_tokens: float, output_tokens: float) -> float:
+        """Dollars for so many tokens read and written."""
+        return (input_tokens * self.input_usd_per_million_tokens
+                + output_tokens * self.output_usd_per_million_tokens) / 1e6
+
+
+@functools.cache
+def api_prices() -> dict[str, ApiPrice]:
+    """The hosted models of helpers/facts/apis.csv that are sold by the token, by 'VENDOR MODEL'.
+
+    >>> from helpers.lab.money.costs import api_prices
+    >>> round(api_prices()["OpenAI gpt-4o-mini"].usd(input_tokens=1e6, output_tokens=1e6), 2)
+    0.75
+    """
+    return {f"{row['vendor']} {row['model']}": ApiPrice(
+        row["vendor"], row["model"], float(row["input_usd_per_million_tokens"]),
+        float(row["output_usd_per_million_tokens"]), row["as_of"], row["source_url"])
+        for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
 
 
 @functools.cache
 def offers() -> dict[str, Offer]:
     """Every rentable machine of helpers/facts by 'PROVIDER INSTANCE'."""
     power = {row["instance"]: row for row in read_facts("instance_power")}
-    found = {}
+    by_name = {}
     for row in read_facts("instances"):
         if not row["on_demand_usd_hour"]:
             continue
         watts = power.get(row["instance"], {}).get("watts_100pct") or row["tdp_or_power_watts"]
         name = f"{row['provider']} {row['instance']}"
-        found[name] = Offer(name, row["region"], int(row["vcpus"]) if row["vcpus"] else None,
-                            row["accelerator"] or None, float(row["on_demand_usd_hour"]),
-                            _number(row["spot_usd_hour_typical"]), _number(watts), row["as_of"], row["source_url"],
-                            row["note"])
-    return found
+        by_name[name] = Offer(name, row["region"], int(row["vcpus"]) if row["vcpus"] else None,
+                              row["accelerator"] or None, float(row["on_demand_usd_hour"]),
+                              _number(row["spot_usd_hour_typical"]), _number(watts), row["as_of"], row["source_url"],
+                              row["note"], int(row["accelerator_count"] or 0))
+    return by_name
 
 
 def offer(name: str) -> Offer:
@@ -70,14 +98,18 @@ def offer(name: str) -> Offer:
 
     Raises:
         InputError: no such offer; the message lists those there are.
+
+    >>> from helpers.lab import offer
+    >>> offer("AWS m6i.large").vcpus
+    2
     """
     try:
         return offers()[name]
     except KeyError:
-        raise InputError(f"There is no offer '{name}'. Known: {', '.join(offers())}.") from None
+        raise InputError(f"Unknown offer '{name}'. Choose one of: {', '.join(offers())}.") from None
 
 
-def cost(measurement: Measurement, offer: Offer) -> Cost:
+def cost(measurement: "Measurement", offer: Offer) -> Cost:
     """What a million of these predictions cost on a rented machine.
 
     The measured throughput used `measurement.threads` cores; the same share of the offer's vCPUs
@@ -88,14 +120,14 @@ def cost(measurement: Measurement, offer: Offer) -> Cost:
     hours = 1e6 / measurement.throughput_per_s / 3600
     wh, gco2e, sources = None, None, [f"{offer.source_url} ({offer.as_of})"]
     if offer.watts_full is not None:
-        grid = _grid(offer)
+        grid = grid_of(offer)
         wh = hours * share * offer.watts_full * float(grid["pue"])
         gco2e = wh / 1000 * float(grid["gco2e_per_kwh"])
         sources.append(f"{grid['carbon_source_url']} ({grid['year']})")
     return Cost(hours * share * offer.on_demand_usd_hour, wh, gco2e, offer, share, tuple(sources))
 
 
-def break_even(reference: Measurement, candidate: Measurement, offer: Offer,
+def break_even(reference: "Measurement", candidate: "Measurement", offer: Offer,
                hours_of_work: float = 0.0, usd_per_hour_of_work: float = 0.0) -> float | None:
     """After how many predictions the candidate has repaid the compute and the hours that made it.
 
@@ -110,7 +142,8 @@ def break_even(reference: Measurement, candidate: Measurement, offer: Offer,
     return spent / saved
 
 
-def _grid(offer: Offer) -> dict[str, str]:
+def grid_of(offer: Offer) -> dict[str, str]:
+    """The row of helpers/facts/grid.csv for the region of the offer's provider."""
     region = DEFAULT_GRID[offer.name.split()[0]]
     return next(row for row in read_facts("grid") if row["region"] == region)
 

@@ -4,110 +4,88 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from helpers.lab.cache import kept
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import MAX_TOKENS, TextEncoder
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card
-from helpers.lab.models.torch import (
-    MeanPoolClassifier,
-    OwnHeadClassifier,
-    TorchTextModel,
-    count_macs,
-    count_parameters,
-    device,
-)
+from helpers.lab.models.model import Card, cached_model
+from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import fine_tune
-from helpers.lab.training.tokenizer import TextEncoder, pad
-from helpers.lab.training.weights import MINILM, find_weights
+from helpers.lab.training.heads import fit_linear_head, pretrained
+from helpers.lab.training.weights import MINILM, find_weights, short_name
 
 logging.disable_progress_bar()
 
 RECIPE = 1  # raise it when the recipe changes: cached models of the old one are left alone
-ROWS_TO_SEE = 6_000  # training rows over all epochs: what fits in three minutes on two cores
+TRAINING_ROWS = 6_000  # training rows over all epochs: what fits in three minutes on two cores
 
 
 def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None = None, seed: int = 0,
              progress: Progress = silent) -> TorchTextModel:
-    """MiniLM-L6 (or another encoder) fine-tuned on the task; from the cache when it was made before.
+    """MiniLM-L6 (or another encoder) fine-tuned on the task; from the cache if it was trained before.
 
     The linear layer is first fitted on the frozen encoder's means, then everything is trained
     (linear probing before fine-tuning; Kumar et al., arXiv 2202.10054): far fewer steps suffice.
 
     Args:
-        epochs: passes over the training rows; by default as many as fit into about three minutes
-            on two cores, at least 1 and at most 8.
+        epochs: over the training rows; by default as many as fit into about three minutes on two
+            cores, at least 1 and at most 8.
 
     Raises:
         InputError: not a text task, or the weights cannot be found.
-        Cancelled: `progress` was told to end.
+        Cancelled: the caller of `progress` wants an end.
+
+    >>> from helpers.lab import baseline, load_task
+    >>> model = baseline(load_task("tickets"))  # doctest: +SKIP
+    >>> model.predict(["Where is my parcel?"]).shape  # doctest: +SKIP
+    (1, 24)
     """
     if task.input != "text":
         raise InputError(f"The baseline reads text; the task '{task.name}' has images.")
-    epochs = epochs if epochs is not None else min(8.0, max(1.0, ROWS_TO_SEE / len(task.train)))
+    epochs = epochs if epochs is not None else min(8.0, max(1.0, TRAINING_ROWS / len(task.train)))
     parts = [task.digest, str(encoder), epochs, seed, RECIPE]
     folder = cache("baselines", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24])
-    name = "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
-    return kept(folder, lambda: _make(task, name, find_weights(encoder), epochs, seed, progress))
+    return cached_model(folder, lambda: _make(task, encoder, epochs, seed, progress))
 
 
-def _make(task: Task, name: str, weights: Path, epochs: float, seed: int, progress: Progress) -> TorchTextModel:
+def _make(task: Task, encoder: str | Path, epochs: float, seed: int, progress: Progress) -> TorchTextModel:
     began = time.perf_counter()
     torch.manual_seed(seed)
-    encoder = TextEncoder.load(weights / "tokenizer.json")
-    module = MeanPoolClassifier(AutoModel.from_pretrained(weights, dtype=torch.float32), len(task.labels)).to(device())
-    rows, labels = encoder.encode(task.train["text"][:]), task.train["label"][:]
-    progress(0.0, "embedding the training rows")
-    _fit_head(module, _embed(module, rows), labels)
+    module, tokenizer = pretrained(encoder, len(task.labels))
+    rows, labels = tokenizer.encode(task.train["text"][:]), task.train["label"][:]
+    fit_linear_head(module, rows, labels, progress)
     fine_tune(module, rows, labels, epochs=epochs, learning_rate=1e-4, head_learning_rate=1e-3, seed=seed,
               progress=progress)
-    card = Card(f"{name} fp32, PyTorch", len(task.labels), settings={"runtime": "pytorch"},
-                parameters=count_parameters(module), macs=count_macs(module, mean_tokens(task, encoder)),
-                made_in_s=time.perf_counter() - began)
-    return TorchTextModel(card, encoder, module)
+    card = card_of(f"{short_name(encoder)} fp32, PyTorch", task, tokenizer, module,
+                   made_in_s=time.perf_counter() - began)
+    return TorchTextModel(card, tokenizer, module)
 
 
-def mean_tokens(task: Task, encoder: TextEncoder) -> int:
+def card_of(name: str, task: Task, tokenizer: TextEncoder, module: torch.nn.Module, *, strategy: str = "reference",
+            made_in_s: float = 0.0, **settings: Any) -> Card:
+    """The card of a PyTorch text classifier, with its parameters and multiplications counted."""
+    return Card(name, len(task.labels), strategy, {"runtime": "pytorch", **settings}, count_parameters(module),
+                count_macs(module, mean_tokens(task, tokenizer)), made_in_s)
+
+
+def mean_tokens(task: Task, tokenizer: TextEncoder) -> int:
     """Mean length of the task's test texts in tokens, rounded."""
-    return round(float(np.mean([len(row) for row in encoder.encode(task.test["text"][:])])))
-
-
-@torch.inference_mode()
-def _embed(module: MeanPoolClassifier, rows: list[list[int]]) -> np.ndarray:
-    """(n, hidden) float32 means of the untrained encoder."""
-    module.eval()
-    order = np.argsort([len(row) for row in rows])
-    means = np.empty((len(rows), module.config.hidden_size), np.float32)
-    for start in range(0, len(order), 32):
-        part = order[start:start + 32]
-        ids, mask = (torch.from_numpy(array).to(device()) for array in pad([rows[row] for row in part]))
-        means[part] = module.embed(ids, mask).cpu().numpy()
-    return means
-
-
-def _fit_head(module: MeanPoolClassifier, means: np.ndarray, labels: list[int]) -> None:
-    probe = LogisticRegression(C=10, max_iter=200).fit(means, labels)
-    weight, bias = probe.coef_, probe.intercept_
-    if len(weight) == 1:  # two classes: scikit-learn keeps the second one's logit only
-        weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    with torch.no_grad():
-        module.classifier.weight[probe.classes_] = torch.from_numpy(weight).to(module.classifier.weight)
-        module.classifier.bias[probe.classes_] = torch.from_numpy(bias).to(module.classifier.bias)
+    return round(float(np.mean([len(row) for row in tokenizer.encode(task.test["text"][:])])))
 
 
 def load_pretrained(name: str | Path, task: Task) -> TorchTextModel:
     """A text classifier that was trained elsewhere: a local folder, or a name on the Hugging Face Hub.
 
     Raises:
-        InputError: not found, no classifier's head, or one of other labels than the task's.
+        InputError: not found, without a classifier's head, or with other labels than the task.
     """
     folder = find_weights(name)
     config = AutoConfig.from_pretrained(folder)
@@ -118,20 +96,19 @@ def load_pretrained(name: str | Path, task: Task) -> TorchTextModel:
     order = _label_order(config, task, Path(name).name)
     module = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     _reorder_head(module, order)
-    encoder = TextEncoder.load(folder / "tokenizer.json", min(128, getattr(config, "max_position_embeddings", 128)))
+    longest = min(MAX_TOKENS, getattr(config, "max_position_embeddings", MAX_TOKENS))
+    tokenizer = TextEncoder.load(folder / "tokenizer.json", longest)
     wrapped = OwnHeadClassifier(module)
-    card = Card(f"{Path(name).name} fp32, PyTorch", len(task.labels), settings={"runtime": "pytorch"},
-                parameters=count_parameters(wrapped), macs=count_macs(wrapped, mean_tokens(task, encoder)))
-    return TorchTextModel(card, encoder, wrapped)
+    return TorchTextModel(card_of(f"{Path(name).name} fp32, PyTorch", task, tokenizer, wrapped), tokenizer, wrapped)
 
 
 def _label_order(config, task: Task, name: str) -> list[int]:
-    named = {str(label): index for index, label in config.id2label.items()}
-    if config.num_labels != len(task.labels) or set(named) != set(task.labels):
-        missing = [label for label in task.labels if label not in named]
+    index_of = {str(label): index for index, label in config.id2label.items()}
+    if config.num_labels != len(task.labels) or set(index_of) != set(task.labels):
+        missing = [label for label in task.labels if label not in index_of]
         raise InputError(f"The model '{name}' knows {config.num_labels} labels, the task '{task.name}' has "
                          f"{len(task.labels)}; it does not know, for one, '{(missing or task.labels)[0]}'.")
-    return [named[label] for label in task.labels]
+    return [index_of[label] for label in task.labels]
 
 
 def _reorder_head(module: torch.nn.Module, order: list[int]) -> None:

@@ -1,17 +1,22 @@
-"""Fine-tuning a text classifier: one plain loop for all experiments."""
+"""Training: one loop for all experiments, and the fine-tuning of a text classifier on it."""
 
+import itertools
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
 
 BATCH = 32
+
+Batch = TypeVar("Batch")
 
 
 def length_batches(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
@@ -28,47 +33,69 @@ def length_batches(lengths: Sequence[int], size: int, rng: random.Random) -> lis
     return batches
 
 
+def train(module: nn.Module, batches: Iterable[Batch], loss_of: Callable[[Batch], Tensor],
+          optimizer: torch.optim.Optimizer, *, steps: int,
+          schedule: torch.optim.lr_scheduler.LRScheduler | None = None, clip: float | None = 1.0,
+          progress: Progress = silent, say: str = "training") -> None:
+    """Train the module in place: one optimizer step for each batch, then back to evaluation.
+
+    Args:
+        batches: what `loss_of` takes, at least `steps` of them; those beyond are not drawn.
+        loss_of: batch -> () loss that the gradients are taken of.
+        schedule: of the learning rate, moved on after each step; None leaves the rate as it is.
+        clip: the largest norm of all gradients together; None leaves them as they are.
+
+    Raises:
+        Cancelled: the caller of `progress` wants an end; it is asked at each step.
+    """
+    module.train()
+    for step, batch in enumerate(itertools.islice(batches, steps), start=1):
+        progress.check()
+        optimizer.zero_grad()
+        loss_of(batch).backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(module.parameters(), clip)
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        progress(step / steps, f"{say}: step {step} of {steps}")
+    module.eval()
+
+
 def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[int], *, epochs: float,
               learning_rate: float, head_learning_rate: float | None = None, batch: int = BATCH, seed: int = 0,
               loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
-              progress: Progress = silent,
-              say: str = "fine-tuning") -> None:
+              progress: Progress = silent, say: str = "fine-tuning") -> None:
     """Train `module(input_ids, attention_mask) -> logits` in place with AdamW, a warm-up and linear decay.
 
     Args:
         rows: token ids of each text.
         labels: (n,) class numbers.
-        epochs: passes over the rows; a fraction stops part-way.
+        epochs: over the rows; a fraction stops part-way.
         head_learning_rate: of parameters whose name starts with `classifier` (default: the same).
+        loss: (logits, labels of the batch) -> () loss.
 
     Raises:
-        Cancelled: `progress` was told to end; it is asked at each step.
+        Cancelled: the caller of `progress` wants an end; it is asked at each step.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
     target = next(module.parameters()).device
     lengths = [len(row) for row in rows]
-    steps = max(1, round(epochs * len(length_batches(lengths, batch, random.Random(0)))))
+    steps = max(1, round(epochs * math.ceil(len(rows) / batch)))
     groups = _groups(module, learning_rate, head_learning_rate or learning_rate)
     optimizer = torch.optim.AdamW(groups, fused=True)  # one pass over the weights a step, not one for each operation
     warm = max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm))))
     labels = np.asarray(labels)
-    module.train()
-    step = 0
-    while step < steps:
-        for part in length_batches(lengths, batch, rng)[:steps - step]:
-            progress.check()
-            ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
-            optimizer.zero_grad()
-            loss(module(ids, mask), torch.from_numpy(labels[part]).to(target)).backward()
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            step += 1
-            progress(step / steps, f"{say}: step {step} of {steps}")
-    module.eval()
+
+    def loss_of(part: list[int]) -> Tensor:
+        ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
+        return loss(module(ids, mask), torch.from_numpy(labels[part]).to(target))
+
+    batches = itertools.chain.from_iterable(length_batches(lengths, batch, rng) for _ in itertools.count())
+    train(module, batches, loss_of, optimizer, steps=steps, schedule=schedule, progress=progress, say=say)
 
 
 def _groups(module: nn.Module, body: float, head: float) -> list[dict]:

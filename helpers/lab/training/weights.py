@@ -1,4 +1,4 @@
-"""Where pretrained weights are found, and whether they are the right ones."""
+"""Find pretrained weights, and check that they are the published ones."""
 
 import hashlib
 import importlib.util
@@ -24,7 +24,7 @@ def find_weights(name: str | Path = MINILM) -> Path:
             be MINILM_SHA256.
 
     Raises:
-        InputError: not found (and no network), or MiniLM with another digest.
+        InputError: not on this machine and no network, or MiniLM with another digest.
     """
     if Path(name).is_dir():
         return _complete(Path(name))
@@ -32,6 +32,11 @@ def find_weights(name: str | Path = MINILM) -> Path:
         folder = _from_cache(MINILM) or _from_package() or _from_hub(MINILM)
         return _verified(folder)
     return _complete(_from_cache(str(name)) or _from_hub(str(name)))
+
+
+def short_name(encoder: str | Path) -> str:
+    """What an encoder is called in tables."""
+    return "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
 
 
 def _from_cache(name: str) -> Path | None:

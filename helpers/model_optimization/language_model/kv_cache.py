@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from helpers.model_optimization.language_model.causal import LanguageModel
-from helpers.model_optimization.language_model.perplexity import surprise
+from helpers.lab.language.causal import LanguageModel
+from helpers.lab.language.perplexity import negative_log_likelihood
 
-_LARGEST = 127  # of an int8 code, the same on both sides
+_MAX_CODE = 127  # of an int8 code, the same on both sides
 
 
 class Int8Layer(DynamicLayer):
@@ -29,7 +29,7 @@ class Int8Layer(DynamicLayer):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_args, **_kwargs) -> tuple[Tensor, Tensor]:
-        """Append states; all keys and values so far, as the codes tell them."""
+        """Append states; all keys and values so far, dequantized."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         codes, scales = to_codes(key_states)
@@ -46,12 +46,12 @@ def to_codes(states: Tensor) -> tuple[Tensor, Tensor]:
     Symmetric: a row's largest magnitude becomes 127. The scale is rounded first, then the codes.
     """
     largest = states.abs().amax(-1, keepdim=True) if states.numel() else states[..., :1]
-    scale = (largest.float() / _LARGEST).clamp(min=torch.finfo(torch.float16).tiny).to(torch.float16)
-    return (states / scale.to(states.dtype)).round().clamp(-_LARGEST, _LARGEST).to(torch.int8), scale
+    scale = (largest.float() / _MAX_CODE).clamp(min=torch.finfo(torch.float16).tiny).to(torch.float16)
+    return (states / scale.to(states.dtype)).round().clamp(-_MAX_CODE, _MAX_CODE).to(torch.int8), scale
 
 
 def int8_cache() -> Cache:
-    """A cache for one call or one continuation of any model that keeps plain keys and values."""
+    """A cache for one call or one continuation of any model that caches plain keys and values."""
     return Cache(layer_class_to_replicate=Int8Layer)
 
 
@@ -73,11 +73,11 @@ def cache_in_8_bits(model: LanguageModel, texts: Sequence[str]) -> pd.DataFrame:
     """
     rows, reference = [], None
     for name, kind in (("float32", lambda: DynamicCache()), ("int8", int8_cache)):
-        own = surprise(model, texts, cache=kind)
-        reference = reference or own
-        low, high = own.interval()
-        ratio = own.ratio(reference)
-        rows.append({"cache": name, "perplexity": own.perplexity, "low": low, "high": high, "ratio": ratio[0],
+        likelihood = negative_log_likelihood(model, texts, cache=kind)
+        reference = reference or likelihood
+        low, high = likelihood.interval()
+        ratio = likelihood.ratio(reference)
+        rows.append({"cache": name, "perplexity": likelihood.perplexity, "low": low, "high": high, "ratio": ratio[0],
                      "ratio_low": ratio[1], "ratio_high": ratio[2], "bytes_per_token": _bytes_per_token(model, kind())})
     return pd.DataFrame(rows)
 

@@ -2,8 +2,8 @@
 
 import copy
 import dataclasses
+import functools
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from torchao.quantization import quantize_
 from torchao.quantization.quantize_.workflows.intx.intx_choose_qparams_algorithm import IntxChooseQParamsAlgorithm
 
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.packing import PackedWeight
+from helpers.lab.language.causal import LanguageModel
+from helpers.lab.language.perplexity import NegativeLogLikelihood, negative_log_likelihood
 from helpers.lab.measuring.intervals import ratio_of_medians
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import folder_bytes
+from helpers.lab.models.packing import PackedWeight
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.language_model.causal import LanguageModel
-from helpers.model_optimization.language_model.perplexity import Surprise, surprise
 from helpers.model_optimization.quantization.weight_only import require_numbers, weight_config
 
 FEW_BITS = (8, 6, 4, 3, 2)
@@ -55,7 +55,7 @@ def quantize_language_model(model: LanguageModel, bits: int, *, group_size: int 
 
 
 def coded(model: LanguageModel, bits: int, *, group_size: int = 32, scale_search: bool = False) -> nn.Module:
-    """The module with its weights held as torchao's codes, which each product unpacks anew.
+    """The module with its weights held as torchao's codes, which each product unpacks again.
 
     Raises:
         InputError: bits outside 2 to 8, or a group size that fits no layer.
@@ -90,23 +90,24 @@ def bits_against_perplexity(model: LanguageModel, texts: Sequence[str], *, bits:
 
     Raises:
         InputError: bits outside 2 to 8, a group size that fits no layer, or no texts.
-        Cancelled: `progress` was told to end; asked before each setting.
+        Cancelled: the caller of `progress` wants an end; asked before each setting and each timing.
     """
     grid = [(number, search) for number in bits for search in scale_search]
-    reference = surprise(model, texts)
+    reference = negative_log_likelihood(model, texts)
     rows = [_row(model, reference, reference, 32, group_size, False)]
-    held = [model.module]
+    modules = [model.module]
     for index, (number, search) in enumerate(grid):
         progress(0.7 * index / len(grid), f"{number} bits")
         few = quantize_language_model(model, number, group_size=group_size, scale_search=search)
-        rows.append(_row(few, surprise(few, texts), reference, number, group_size, search))
-        held.append(coded(model, number, group_size=group_size, scale_search=search))
-    progress(0.7, "timing in turns")
+        rows.append(_row(few, negative_log_likelihood(few, texts), reference, number, group_size, search))
+        modules.append(coded(model, number, group_size=group_size, scale_search=search))
+    prompt = model.encode(texts[:1])[0][:8]
+    works = {index: functools.partial(tokens_of, module, prompt, tokens) for index, module in enumerate(modules)}
     with timing_turn(progress):
-        seconds = _seconds(held, model.encode(texts[:1])[0][:8], tokens, rounds, progress)
-    for own, row in zip(seconds, rows, strict=True):
-        ratio = ratio_of_medians(seconds[0], own)
-        row |= {"tokens_per_s": tokens / float(np.median(own)), "speedup": ratio[0], "speedup_low": ratio[1],
+        seconds = seconds_in_turns(works, rounds, progress=progress.part(0.7, 1.0))
+    for index, row in enumerate(rows):
+        ratio = ratio_of_medians(seconds[0], seconds[index])
+        row |= {"tokens_per_s": tokens / float(np.median(seconds[index])), "speedup": ratio[0], "speedup_low": ratio[1],
                 "speedup_high": ratio[2]}
     progress(1.0, "done")
     return pd.DataFrame(rows)
@@ -117,13 +118,13 @@ def tokens_of(module: nn.Module, prompt: Sequence[int], tokens: int) -> list[int
     if not len(prompt):
         raise InputError("A continuation needs at least one token to start from.")
     target = next(module.parameters()).device
-    ids, past, found = torch.tensor([list(prompt)], device=target), None, []
+    ids, past, answer = torch.tensor([list(prompt)], device=target), None, []
     with torch.inference_mode():
         for _ in range(tokens):
             out = module(ids, past_key_values=past, use_cache=True)
             past, ids = out.past_key_values, out.logits[:, -1:].argmax(-1)
-            found.append(int(ids))
-    return found
+            answer.append(int(ids))
+    return answer
 
 
 def _names(module: nn.Module, group_size: int) -> list[str]:
@@ -131,28 +132,15 @@ def _names(module: nn.Module, group_size: int) -> list[str]:
             if isinstance(layer, _LAYERS) and layer.weight.shape[1] % group_size == 0]
 
 
-def _row(model: LanguageModel, own: Surprise, reference: Surprise, bits: int, group_size: int,
-         search: bool) -> dict[str, Any]:
+def _row(model: LanguageModel, likelihood: NegativeLogLikelihood, reference: NegativeLogLikelihood, bits: int,
+         group_size: int, search: bool) -> dict[str, Any]:
     """What is known of one setting before it is timed."""
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
         (Path(folder) / "tokenizer.json").unlink()
         size = folder_bytes(Path(folder))
-    low, high = own.interval()
-    ratio = own.ratio(reference)
+    low, high = likelihood.interval()
+    ratio = likelihood.ratio(reference)
     return {"name": "float" if bits == 32 else model.name, "bits": bits, "group_size": group_size,
-            "scale_search": search, "megabytes": size / 1e6, "perplexity": own.perplexity, "low": low, "high": high,
-            "ratio": ratio[0], "ratio_low": ratio[1], "ratio_high": ratio[2]}
-
-
-def _seconds(modules: Sequence[nn.Module], prompt: list[int], tokens: int, rounds: int,
-             progress: Progress) -> np.ndarray:
-    """(modules, rounds) seconds; a first round warms up."""
-    found = np.empty((len(modules), rounds + 1))
-    for number in range(rounds + 1):
-        for index, module in enumerate(modules):
-            progress.check()
-            began = time.perf_counter()
-            tokens_of(module, prompt, tokens)
-            found[index, number] = time.perf_counter() - began
-    return found[:, 1:]
+            "scale_search": search, "megabytes": size / 1e6, "perplexity": likelihood.perplexity, "low": low,
+            "high": high, "ratio": ratio[0], "ratio_low": ratio[1], "ratio_high": ratio[2]}

@@ -2,28 +2,27 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Sequence
 
 import pandas as pd
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.comparison import Comparison, compare
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_of, timing_turn
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import TextEncoder
 from helpers.model_optimization.pipelines.steps import Step, build, label, name_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Stack:
+class CumulativeGains:
     """One run: the first model, the pipeline after each step, and each step alone.
 
-    tokenizing_s: seconds a text to tokenize, which no encoder makes shorter.
+    tokenizing_s: seconds to tokenize a text, which no encoder makes shorter.
     """
 
     steps: tuple[Step, ...]
@@ -58,7 +57,7 @@ class Stack:
         """The combined gain to be expected of the single ones (Amdahl's law).
 
         A cheaper encoder shortens what is not tokenizing, in proportion. A first stage costs what it
-        costs before the first model, and saves the share of the second that it does not ask.
+        costs before the first model, and saves the share of the rows that it does not pass on to the second.
         """
         whole = 1 / self.reference.throughput_per_s
         rest = max(whole - self.tokenizing_s, 1e-12)
@@ -66,18 +65,18 @@ class Stack:
         for step in self.steps:
             alone = whole / self.alone(step).speedup
             if step["step"] == "cascade":
-                own = max(alone - self.alone(step).settings["escalated"] * whole, 0)
-                paper = own + self.after(len(self.steps)).settings["escalated"] * paper
+                of_first = max(alone - self.alone(step).settings["escalated"] * whole, 0)
+                paper = of_first + self.after(len(self.steps)).settings["escalated"] * paper
             else:
                 left *= max(alone - self.tokenizing_s, 0) / rest
                 paper = self.tokenizing_s + rest * left
         return whole / paper
 
     def waterfall(self) -> pd.DataFrame:
-        """One row a step, the reference first.
+        """One row per step, the reference first.
 
-        Columns: step, speedup (of all so far), gain (of this step upon those before), alone (of this
-        step upon the first model), ms (a prediction), accuracy, accuracy_delta, macs, artefact_mb,
+        Columns: step, speedup (of all so far), gain (of this step over those before), alone (of this
+        step over the first model), ms (per prediction), accuracy, accuracy_delta, macs, artefact_mb,
         usd_per_million.
         """
         rows = []
@@ -94,45 +93,43 @@ class Stack:
     def explanation(self) -> str:
         """Why the combined gain is not the product, from the records."""
         staged = self.steps[-1]["step"] == "cascade"
-        said = (f"Alone, the steps' gains multiply to {self.product:.1f}x; together they give {self.combined:.1f}x. "
-                f"Tokenizing takes {1000 * self.tokenizing_s:.2f} ms a text whatever the encoder"
-                + (", and a first stage saves less where the second is cheap already" if staged else "")
-                + f": counting that, {self.paper:.1f}x were to be expected. ")
+        gains = (f"Alone, the steps' gains multiply to {self.product:.1f}x; together they give {self.combined:.1f}x. "
+                 f"Tokenizing takes {1000 * self.tokenizing_s:.2f} ms per text whatever the encoder"
+                 + (", and a first stage saves less where the second is already cheap" if staged else "")
+                 + f": taking that into account, {self.paper:.1f}x is to be expected. ")
         overlap = [label(step) for count, step in enumerate(self.steps, 1)
                    if self.after(count).speedup / self.after(count - 1).speedup < 0.9 * self.alone(step).speedup]
-        return said + (f"Less than alone gained: {', '.join(overlap)}." if overlap
-                       else "Each step gained about what it gains alone.")
+        return gains + (f"These steps gain less here than alone: {'; '.join(overlap)}." if overlap
+                        else "Each step gains about what it gains alone.")
 
 
-def stack(base: TorchTextModel, task: Task, steps: Sequence[Step], *, rows: int = 192, rounds: int = 7,
-          ledger: Ledger | None = None, progress: Progress = silent) -> Stack:
+def cumulative_gains(base: TorchTextModel, task: Task, steps: Sequence[Step], *, rows: int = 192, rounds: int = 7,
+                     ledger: Ledger | None = None, progress: Progress = silent) -> CumulativeGains:
     """Build the pipeline and each step alone, and measure all in one run on the test rows.
 
     Raises:
         InputError: no step, or one that cannot be built.
-        Cancelled: `progress` was told to end; models built so far stay on disk.
+        Cancelled: the caller of `progress` wants an end; models built so far stay on disk.
     """
     if not steps:
         raise InputError("A pipeline needs at least one step.")
-    wanted = {name_of(chain): chain for chain in
+    chains = {name_of(chain): chain for chain in
               [*(steps[:count] for count in range(1, len(steps) + 1)), *([step] for step in steps)]}
     models = [base]
-    for index, chain in enumerate(wanted.values()):
-        part = progress.part(0.7 * index / len(wanted), 0.7 * (index + 1) / len(wanted))
+    for index, chain in enumerate(chains.values()):
+        part = progress.part(0.7 * index / len(chains), 0.7 * (index + 1) / len(chains))
         models.append(build(base, task, chain, progress=part))
     result = compare(models, task, rows=rows, rounds=rounds, energy=False, memory=False, ledger=ledger,
                      progress=progress.part(0.7, 1.0))
     with timing_turn(progress):
         tokenizing_s = _tokenizing_seconds(base.encoder, task.test["text"][:rows])
-    return Stack(tuple(steps), result, tokenizing_s)
+    return CumulativeGains(tuple(steps), result, tokenizing_s)
 
 
 def _tokenizing_seconds(encoder: TextEncoder, texts: Sequence[str]) -> float:
-    """Seconds a text; the best of five passes in batches of 64."""
-    passes = []
-    for _ in range(5):
-        began = time.perf_counter()
+    """Seconds per text; the best of five runs in batches of 64."""
+    def tokenize() -> None:
         for start in range(0, len(texts), 64):
             encoder.encode(texts[start:start + 64])
-        passes.append(time.perf_counter() - began)
-    return min(passes) / len(texts)
+
+    return min(seconds_of(tokenize) for _ in range(5)) / len(texts)

@@ -1,4 +1,4 @@
-"""Several steps after one another: built once, kept on disk, each one measured.
+"""Several steps after one another: each built once and cached on disk.
 
 A pipeline is a list of settings, one dictionary a step: {"step": "prune", "sparsity": 0.5, ...}.
 """
@@ -11,21 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.lab.cache import kept
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import export
 from helpers.lab.measuring.measurement import code_version
-from helpers.lab.models.model import Model
+from helpers.lab.models.cascade import build_cascade
+from helpers.lab.models.model import Model, cached_model
 from helpers.lab.models.sklearn import tfidf_baseline
 from helpers.lab.models.torch import TorchTextModel, weights_digest
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.distillation.distilling import STRATEGY, distill
-from helpers.model_optimization.distillation.linear_student import distill_linear
-from helpers.model_optimization.distillation.static_student import distill_static
-from helpers.model_optimization.pipelines.first_stage import cascade
-from helpers.model_optimization.pruning.encoder_parts import require_torch
+from helpers.model_optimization.distillation.distilling import distill
+from helpers.model_optimization.distillation.word_students import distill_linear, distill_static
+from helpers.model_optimization.encoder.parts import require_torch
+from helpers.model_optimization.options import STRATEGY
 from helpers.model_optimization.pruning.methods import prune
 from helpers.model_optimization.quantization.schemes import quantize
 
@@ -34,7 +33,7 @@ Step = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What every step of one pipeline shares: the first model, the task, and who is told."""
+    """What every step of one pipeline shares."""
 
     base: TorchTextModel
     task: Task
@@ -45,21 +44,20 @@ def _prune(model: Model, context: Context, teacher: bool = False, **settings: An
     return prune(model, context.task, **settings, teacher=context.base if teacher else None, progress=context.progress)
 
 
-def _cascade(model: Model, context: Context, first: str = "tfidf", lose_at_most: float = 0.0,
-             **settings: Any) -> Model:
+def _cascade(model: Model, context: Context, first: str = "tfidf", max_errors: float = 0.0, **settings: Any) -> Model:
     if first == "tfidf":
         stage = tfidf_baseline(context.task, **settings)
-    elif first in _TAUGHT:
-        stage = _TAUGHT[first](context.base, context.task, **settings, progress=context.progress)
+    elif first in _STUDENTS:
+        stage = _STUDENTS[first](context.base, context.task, **settings, progress=context.progress)
     else:
-        raise InputError(f"There is no first stage '{first}'. Known: tfidf, {', '.join(_TAUGHT)}.")
-    return cascade(stage, model, context.task, lose_at_most=lose_at_most)
+        raise InputError(f"Unknown first stage '{first}'. Choose one of: tfidf, {', '.join(_STUDENTS)}.")
+    return build_cascade([stage, model], context.task, strategy=STRATEGY, max_errors=max_errors)
 
 
-_TAUGHT = {"linear": distill_linear, "static": distill_static}  # first stages taught by the pipeline's first model
+_STUDENTS = {"linear": distill_linear, "static": distill_static}  # first stages that learn from the first model
 
 # step -> (model so far, context, settings) -> model. `prune` takes teacher=True for the pipeline's first model;
-# `cascade` takes first="tfidf", "linear" or "static", lose_at_most, and the settings of that first stage.
+# `cascade` takes first="tfidf", "linear" or "static", max_errors, and the settings of that first stage.
 STEPS: dict[str, Callable[..., Model]] = {
     "distill": lambda model, context, **settings: distill(model, context.task, **settings, progress=context.progress),
     "prune": _prune,
@@ -77,17 +75,22 @@ def label(step: Step) -> str:
 
 
 def name_of(steps: Sequence[Step]) -> str:
-    """A pipeline's name."""
-    return " > ".join(label(step) for step in steps)
+    """A pipeline's name: its steps in their order."""
+    return ", ".join(label(step) for step in steps)
 
 
-def build(base: TorchTextModel, task: Task, steps: Sequence[Step], *,
-          progress: Progress = silent) -> Model:
-    """The model after all steps. Each step's result is kept on disk: what two pipelines share is made once.
+def build(base: TorchTextModel, task: Task, steps: Sequence[Step], *, progress: Progress = silent) -> Model:
+    """The model after all steps. Each step's result is cached on disk: what two pipelines share is built once.
 
     Raises:
         InputError: an unknown step or setting; a step that cannot follow the one before it.
-        Cancelled: `progress` was told to end; finished steps stay.
+        Cancelled: the caller of `progress` wants an end; finished steps stay.
+
+    >>> from helpers.lab import baseline, load_task
+    >>> from helpers.model_optimization import build
+    >>> task = load_task("tickets")  # doctest: +SKIP
+    >>> steps = [{"step": "prune", "sparsity": 0.5}, {"step": "quantize", "scheme": "dynamic-int8"}]
+    >>> model = build(baseline(task), task, steps)  # doctest: +SKIP
     """
     require_steps(steps)
     require_torch(base, "the start of a pipeline")
@@ -99,7 +102,7 @@ def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:
     model: Model = context.base
     for count in range(1, len(steps) + 1):
         folder = folder_of(start, steps[:count])
-        model = kept(folder, functools.partial(_made, model, context, steps[:count], folder.name))
+        model = cached_model(folder, functools.partial(_do_last, model, context, steps[:count], folder.name))
     return model
 
 
@@ -107,22 +110,22 @@ def require_steps(steps: Sequence[Step]) -> None:
     """Refuse a pipeline with an unknown step."""
     for step in steps:
         if step.get("step") not in STEPS:
-            raise InputError(f"There is no step '{step.get('step')}'. Known: {', '.join(STEPS)}.")
+            raise InputError(f"Unknown step '{step.get('step')}'. Choose one of: {', '.join(STEPS)}.")
 
 
 def start_of(base: TorchTextModel, task: Task) -> str:
     """16 hex digits over the first model's weights, the task and this package's code."""
-    told = f"{task.digest} {code_version()} {weights_digest(base.module)}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    inputs = f"{task.digest} {code_version()} {weights_digest(base.module)}"
+    return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
 def folder_of(start: str, steps: Sequence[Step]) -> Path:
-    """Where the model after these steps is kept."""
-    told = json.dumps([dict(step) for step in steps], sort_keys=True)
-    return cache("pipelines", hashlib.sha256(f"{start} {told}".encode()).hexdigest()[:24])
+    """Where the model after these steps is cached."""
+    settings = json.dumps([dict(step) for step in steps], sort_keys=True)
+    return cache("pipelines", hashlib.sha256(f"{start} {settings}".encode()).hexdigest()[:24])
 
 
-def _made(model: Model, context: Context, steps: Sequence[Step], key: str) -> Model:
+def _do_last(model: Model, context: Context, steps: Sequence[Step], key: str) -> Model:
     settings = {name: value for name, value in steps[-1].items() if name not in ("step", "name")}
     try:
         model = STEPS[steps[-1]["step"]](model, context, **settings)

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Model
-from helpers.model_optimization.pruning.encoder_parts import layer_weights
+from helpers.model_optimization.encoder.parts import layer_weights
 
 SCOPES = ("global", "layer")
 CODECS: dict[str, Callable[[bytes], bytes]] = {
@@ -31,7 +31,7 @@ def magnitude_masks(weights: dict[str, Tensor], sparsity: float, scope: str = "g
         InputError: another scope.
     """
     if scope not in SCOPES:
-        raise InputError(f"There is no scope '{scope}'. Known: {', '.join(SCOPES)}.")
+        raise InputError(f"Unknown sparsity scope '{scope}'. Choose one of: {', '.join(SCOPES)}.")
     if scope == "layer":
         return {name: _largest(weight.flatten(), sparsity).reshape(weight.shape) for name, weight in weights.items()}
     flat = _largest(torch.cat([weight.flatten() for weight in weights.values()]), sparsity)
@@ -51,17 +51,17 @@ def pattern_of(method: str) -> tuple[int, int] | None:
     Raises:
         InputError: a pattern that keeps nothing or everything.
     """
-    found = re.fullmatch(r"(\d+):(\d+)", method)
-    if not found:
+    match = re.fullmatch(r"(\d+):(\d+)", method)
+    if not match:
         return None
-    kept, group = map(int, found.groups())
-    if not 0 < kept < group:
+    nonzero, group = map(int, match.groups())
+    if not 0 < nonzero < group:
         raise InputError(f"The pattern {method} must keep at least one weight and fewer than all, such as 2:4.")
-    return kept, group
+    return nonzero, group
 
 
-def pattern_masks(weights: dict[str, Tensor], kept: int, group: int) -> dict[str, Tensor]:
-    """Bool masks that keep the `kept` largest of every `group` neighbours in a row (Mishra et al., arXiv 2104.08378).
+def pattern_masks(weights: dict[str, Tensor], nonzero: int, group: int) -> dict[str, Tensor]:
+    """Bool masks, true for the `nonzero` largest of `group` neighbours in a row (Mishra et al., arXiv 2104.08378).
 
     Raises:
         InputError: a row's length is no multiple of the group.
@@ -71,7 +71,7 @@ def pattern_masks(weights: dict[str, Tensor], kept: int, group: int) -> dict[str
         if weight.shape[1] % group:
             raise InputError(f"The rows of '{name}' have {weight.shape[1]} weights: no multiple of {group}.")
         groups = weight.abs().reshape(len(weight), -1, group)
-        chosen = groups.topk(kept, dim=2).indices
+        chosen = groups.topk(nonzero, dim=2).indices
         masks[name] = torch.zeros_like(groups, dtype=torch.bool).scatter_(2, chosen, True).reshape(weight.shape)
     return masks
 
@@ -132,7 +132,7 @@ def compressed_bytes(model: Model, codec: str = "zstd") -> int:
         InputError: another codec.
     """
     if codec not in CODECS:
-        raise InputError(f"There is no codec '{codec}'. Known: {', '.join(CODECS)}.")
+        raise InputError(f"Unknown codec '{codec}'. Choose one of: {', '.join(CODECS)}.")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
         files = [file for file in Path(folder).rglob("*") if file.is_file() and file.name != "tokenizer.json"]

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.machine import instruction_sets
 from helpers.lab.measuring.comparison import compare
@@ -22,7 +23,6 @@ from helpers.lab.models.model import TextModel
 from helpers.lab.models.onnx import OnnxTextModel, session
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
 
 # 8-bit multiply-accumulates an instruction slot over fp32 ones, from the instructions' definitions:
 # VNNI and dot product do four where FMA does one; without them AVX2 needs VPMADDUBSW, VPMADDWD and
@@ -164,14 +164,14 @@ def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[i
         Cancelled: `progress` was told to end; asked between cells.
     """
     cells = [(batch, length) for batch in batches for length in tokens]
-    found = []
+    rows = []
     with timing_turn(progress):
         for number, (batch, length) in enumerate(cells):
             progress(number / len(cells), f"batch {batch}, {length} tokens")
             texts = ["the " * max(1, length - 2)] * batch  # one token a word, and the two at the ends
             seconds = np.array([[_once(model, texts) for model in (reference, candidate)] for _ in range(rounds + 1)])
-            found.append((batch, length, *ratio_of_medians(seconds[1:, 0], seconds[1:, 1])))
-    return pd.DataFrame(found, columns=["batch", "tokens", "speedup", "low", "high"])
+            rows.append((batch, length, *ratio_of_medians(seconds[1:, 0], seconds[1:, 1])))
+    return pd.DataFrame(rows, columns=["batch", "tokens", "speedup", "low", "high"])
 
 
 def _once(model: TextModel, texts: list[str]) -> float:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.measuring.intervals import paired_difference
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.tokenizer import pad
 
 KERNELS = {  # name -> (largest weight code, clips at 16 bits)
     "8-bit weights, VNNI": (127, False),
@@ -44,9 +44,9 @@ def pairwise_product(activations: np.ndarray, weights: np.ndarray, clip: bool) -
                 pair = (np.int32(activations[row, 2 * k]) * np.int32(weights[column, 2 * k])
                         + np.int32(activations[row, 2 * k + 1]) * np.int32(weights[column, 2 * k + 1]))
                 if clip:
-                    kept = min(max(pair, np.int32(-32768)), np.int32(32767))
-                    hits += kept != pair
-                    pair = kept
+                    saturated = min(max(pair, np.int32(-32768)), np.int32(32767))
+                    hits += saturated != pair
+                    pair = saturated
                 total += pair
             product[row, column] = total
         clipped[row] = hits
@@ -56,11 +56,11 @@ def pairwise_product(activations: np.ndarray, weights: np.ndarray, clip: bool) -
 class _Int8Linear(nn.Module):
     """A linear layer as ONNX Runtime's dynamic int8 computes it: uint8 activations a call, int8 weights."""
 
-    def __init__(self, linear: nn.Linear, largest: int, clip: bool) -> None:
+    def __init__(self, linear: nn.Linear, max_code: int, clip: bool) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        self.scale = float(weight.abs().max()) / largest
-        self.codes = (weight / self.scale).round().clamp(-largest, largest).to(torch.int8).cpu().numpy()
+        self.scale = float(weight.abs().max()) / max_code
+        self.codes = (weight / self.scale).round().clamp(-max_code, max_code).to(torch.int8).cpu().numpy()
         self.bias = linear.bias.detach().float().cpu()
         self.clip, self.pairs, self.clipped = clip, 0, 0
 
@@ -94,29 +94,29 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
     part = task.take(test=rows).test
     texts, labels = part["text"][:], np.asarray(part["label"][:])
     reference = model.predict(texts).argmax(axis=1)
-    found = []
-    for number, (kernel, (largest, clip)) in enumerate(KERNELS.items()):
-        emulated, layers = _emulated(model.module, largest, clip)
-        answers = []
+    measured = []
+    for number, (kernel, (max_code, clip)) in enumerate(KERNELS.items()):
+        emulated, layers = _emulated(model.module, max_code, clip)
+        classes = []
         for start in range(0, len(texts), 16):
             progress((number + start / len(texts)) / len(KERNELS), f"emulating {kernel}")
             ids, mask = (torch.from_numpy(array) for array in pad(model.encoder.encode(texts[start:start + 16])))
             with torch.inference_mode():
-                answers.append(emulated(ids, mask).numpy().argmax(axis=1))
-        answer = np.concatenate(answers)
-        delta, low, high = paired_difference(reference == labels, answer == labels)
+                classes.append(emulated(ids, mask).numpy().argmax(axis=1))
+        predicted = np.concatenate(classes)
+        delta, low, high = paired_difference(reference == labels, predicted == labels)
         clipped = sum(layer.clipped for layer in layers) / sum(layer.pairs for layer in layers)
-        found.append((kernel, float((answer == labels).mean()), delta, low, high, float((answer == reference).mean()),
-                      clipped))
-    return pd.DataFrame(found, columns=["kernel", "accuracy", "accuracy_delta", "accuracy_delta_low",
-                                        "accuracy_delta_high", "agreement", "clipped_pairs"])
+        measured.append((kernel, float((predicted == labels).mean()), delta, low, high,
+                         float((predicted == reference).mean()), clipped))
+    return pd.DataFrame(measured, columns=["kernel", "accuracy", "accuracy_delta", "accuracy_delta_low",
+                                           "accuracy_delta_high", "agreement", "clipped_pairs"])
 
 
-def _emulated(module: nn.Module, largest: int, clip: bool) -> tuple[nn.Module, list[_Int8Linear]]:
+def _emulated(module: nn.Module, max_code: int, clip: bool) -> tuple[nn.Module, list[_Int8Linear]]:
     emulated = copy.deepcopy(module).cpu().float()
     layers = []
     for name, linear in list(emulated.named_modules()):
         if isinstance(linear, nn.Linear) and linear.in_features % 2 == 0:
-            layers.append(_Int8Linear(linear, largest, clip))
+            layers.append(_Int8Linear(linear, max_code, clip))
             emulated.set_submodule(name, layers[-1])
     return emulated, layers

@@ -1,35 +1,25 @@
 """Quantization: the same model in fewer bits. `quantize` is the door to every scheme."""
 
-import contextlib
-import copy
-import io
-import logging
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.graph import openvino_from_onnx, openvino_graph, streams_name, write_onnx
-from helpers.lab.models.model import Card, Model
+from helpers.lab.exporting.graph import RUNTIME_NAMES, cast, export_seconds, openvino_graph, streams_name
+from helpers.lab.exporting.int8 import CALIBRATION_ROWS, calibration_inputs, onnx_int8, openvino_int8
+from helpers.lab.models.model import Model
+from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.openvino import OpenVinoTextModel
-from helpers.lab.models.torch import TorchTextModel
-from helpers.lab.training.tokenizer import pad
-from helpers.model_optimization.options import SCHEMES
+from helpers.lab.models.torch import TorchTextModel, linear_layers
+from helpers.model_optimization.options import SCHEMES, STRATEGY
 
-STRATEGY = "model optimization"
 _FORMATS = {"fp16": "f16", "bf16": "bf16"}  # scheme -> OpenVINO's name of the arithmetic
-
-RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None = None, *, bits: int = 8,
              group_size: int = 32, per_channel: bool = True, reduce_range: bool = False,
-             calibration: str = "minmax", calibration_rows: int = 128, keep_float: Sequence[str] = (),
+             calibration: str = "minmax", calibration_rows: int = CALIBRATION_ROWS, keep_float: Sequence[str] = (),
              **streams: int) -> Model:
     """A copy of `model` in fewer bits; the original stays as it is.
 
@@ -50,6 +40,12 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
 
     Raises:
         InputError: a scheme, runtime, layer or number that there is not.
+
+    >>> from helpers.lab import baseline, load_task
+    >>> from helpers.model_optimization import quantize
+    >>> task = load_task("tickets")
+    >>> quantize(baseline(task), task, "dynamic-int8", streams=2).card.name  # doctest: +SKIP
+    'int8 dynamic, ONNX Runtime, 2 streams'
     """
     runtime = _require_known(scheme, runtime)
     _require_layers(model, keep_float)
@@ -57,38 +53,44 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
         raise InputError(f"quantize does not take '{sorted(unknown)[0]}'.")
     if keep_float and scheme in _FORMATS:
         raise InputError(f"'{scheme}' casts the whole model; keep_float= goes with the int8 and weight-only schemes.")
+    export_s = 0.0 if runtime == "pytorch" else export_seconds(model)  # counts for each that starts from the graph
     began = time.perf_counter()
-    settings: dict[str, Any] = {"scheme": scheme, "runtime": runtime, **streams}
-    if keep_float:
-        settings["keep_float"] = list(keep_float)
-    if scheme in _FORMATS:
-        made = cast(model, scheme) if runtime == "pytorch" else _openvino_cast(model)
-        settings |= {"precision": _FORMATS[scheme]} if runtime == "openvino" else {}
-        name = f"{scheme}, {RUNTIME_NAMES[runtime]}"
-    elif scheme == "weight-only":
-        from helpers.model_optimization.quantization.weight_only import quantize_weights
 
-        made = quantize_weights(model, bits, group_size, keep_float)
-        settings |= {"bits": bits, "group_size": group_size}
-        name = f"int{bits} weights (groups of {group_size}), PyTorch"
-    elif runtime == "openvino":
-        made = _openvino_int8(model, task, calibration_rows, keep_float)
-        settings |= {"calibration_rows": calibration_rows}
-        name = "int8 static, OpenVINO"
-    else:
-        made = _onnx_int8(model, task, scheme, per_channel, reduce_range, calibration, calibration_rows, keep_float)
-        settings |= {"per_channel": per_channel, "reduce_range": reduce_range}
-        if scheme == "static-int8":
-            settings |= {"calibration": calibration, "calibration_rows": calibration_rows}
-        name = _onnx_name(scheme, per_channel, reduce_range, calibration)
-    name += f", {len(keep_float)} layers in float" if keep_float else ""
-    card = model.card.derive(name + streams_name(streams), STRATEGY, time.perf_counter() - began, **settings)
-    return _with_card(made, model, card)
+    def finish(kind: type[Model], name: str, *artefact: Any, **details: Any) -> Model:
+        name += f", {len(keep_float)} layers in float" if keep_float else ""
+        settings = {"scheme": scheme, "runtime": runtime, **streams,
+                    **({"keep_float": list(keep_float)} if keep_float else {}), **details}
+        card = model.card.derive(name + streams_name(streams), STRATEGY, export_s + time.perf_counter() - began,
+                                 **settings)
+        return kind(card, model.encoder, *artefact)
+
+    if scheme == "weight-only":
+        from helpers.model_optimization.quantization.weight_only import quantize_weights  # torchao takes seconds
+
+        return finish(TorchTextModel, f"int{bits} weights (groups of {group_size}), PyTorch",
+                      *quantize_weights(model, bits, group_size, keep_float), bits=bits, group_size=group_size)
+    if scheme in _FORMATS:
+        name = f"{scheme}, {RUNTIME_NAMES[runtime]}"
+        if runtime == "pytorch":
+            return finish(TorchTextModel, name, cast(model, scheme))
+        # Stored in 16 bits, computed in what the CPU has.
+        return finish(OpenVinoTextModel, name, openvino_graph(model, half=True), precision=_FORMATS[scheme])
+    static = scheme == "static-int8"
+    inputs = calibration_inputs(model, task, calibration_rows) if static else ()
+    rows = {"calibration_rows": calibration_rows} if static else {}
+    if runtime == "openvino":
+        return finish(OpenVinoTextModel, "int8 static, OpenVINO", openvino_int8(model, inputs, keep_float=keep_float),
+                      **rows)
+    graph = onnx_int8(model, inputs, per_channel=per_channel, reduce_range=reduce_range, calibration=calibration,
+                      keep_float=keep_float)
+    return finish(OnnxTextModel, _onnx_name(scheme, per_channel, reduce_range, calibration), graph,
+                  per_channel=per_channel, reduce_range=reduce_range,
+                  **({"calibration": calibration} if static else {}), **rows)
 
 
 def _require_known(scheme: str, runtime: str | None) -> str:
     if scheme not in SCHEMES:
-        raise InputError(f"There is no quantization scheme '{scheme}'. Known: {', '.join(SCHEMES)}.")
+        raise InputError(f"Unknown quantization scheme '{scheme}'. Choose one of: {', '.join(SCHEMES)}.")
     if runtime is not None and runtime not in SCHEMES[scheme]:
         raise InputError(f"'{scheme}' is not made for '{runtime}' here, but for {' and '.join(SCHEMES[scheme])}.")
     return runtime or SCHEMES[scheme][0]
@@ -97,78 +99,10 @@ def _require_known(scheme: str, runtime: str | None) -> str:
 def _require_layers(model: TorchTextModel, names: Sequence[str]) -> None:
     if not isinstance(model, TorchTextModel):
         raise InputError(f"Only a PyTorch model can be quantized; '{model.card.name}' runs in {model.runtime}.")
-    known = linear_layers(model)
+    known = linear_layers(model.module)
     for name in names:
         if name not in known:
             raise InputError(f"The model has no linear layer '{name}'. The first of its {len(known)}: {known[0]}.")
-
-
-def linear_layers(model: TorchTextModel) -> list[str]:
-    """Names of the model's linear layers, from input to output."""
-    return [name for name, module in model.module.named_modules() if isinstance(module, torch.nn.Linear)]
-
-
-def _with_card(made: Any, source: TorchTextModel, card: Card) -> Model:
-    """The made thing (a PyTorch module with its packed weights, an ONNX file, an OpenVINO graph) as a Model."""
-    if isinstance(made, tuple):
-        module, packed = made
-        return TorchTextModel(card, source.encoder, module, packed)
-    if isinstance(made, bytes):
-        from helpers.lab.models.onnx import OnnxTextModel
-
-        with tempfile.TemporaryDirectory() as folder:
-            graph = Path(folder) / "model.onnx"
-            graph.write_bytes(made)
-            return OnnxTextModel(card, source.encoder, graph)
-    return OpenVinoTextModel(card, source.encoder, made)
-
-
-def cast(model: TorchTextModel, scheme: str) -> tuple[torch.nn.Module, dict]:
-    """A copy of the module with weights and arithmetic in "fp16" or "bf16"."""
-    return copy.deepcopy(model.module).to({"fp16": torch.float16, "bf16": torch.bfloat16}[scheme]), {}
-
-
-def _openvino_cast(model: TorchTextModel) -> Any:
-    import openvino
-
-    with tempfile.TemporaryDirectory() as folder:  # stored in 16 bits, computed in what the CPU has
-        openvino.save_model(openvino_graph(model), Path(folder) / "model.xml", compress_to_fp16=True)
-        stored = Path(folder) / "model.bin", Path(folder) / "model.xml"
-        weights, graph = (path.read_bytes() for path in stored)
-        return openvino.Core().read_model(graph, weights)
-
-
-def _calibration_inputs(model: TorchTextModel, task: Task, rows: int) -> list[dict[str, Any]]:
-    if rows < 1:
-        raise InputError(f"Calibration needs at least one row, not {rows}.")
-    texts = task.train.shuffle(seed=0).select(range(min(rows, len(task.train))))["text"][:]
-    return [dict(zip(("input_ids", "attention_mask"), pad([ids]), strict=True)) for ids in model.encoder.encode(texts)]
-
-
-def _openvino_int8(model: TorchTextModel, task: Task, rows: int, keep_float: Sequence[str]) -> Any:
-    import nncf
-
-    from helpers.lab.exporting.int8 import nodes_of
-
-    nncf.set_log_level(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        plain = write_onnx(model, Path(folder) / "model.onnx")
-        graph, kept = openvino_from_onnx(plain), nodes_of(plain, keep_float)
-    # The nodes keep their names; a Gemm's product is called NAME/WithoutBiases.
-    products = [op.friendly_name for op in graph.get_ops() if op.get_type_name() == "MatMul"]
-    kept = [name for name in products if name.split("/")[0] in kept]
-    inputs = _calibration_inputs(model, task, rows)
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        return nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs),
-                             ignored_scope=nncf.IgnoredScope(names=kept), model_type=nncf.ModelType.TRANSFORMER)
-
-
-def _onnx_int8(model: TorchTextModel, task: Task, scheme: str, per_channel: bool, reduce_range: bool,
-               calibration: str, rows: int, keep_float: Sequence[str]) -> bytes:
-    from helpers.lab.exporting import int8 as onnx_int8
-
-    inputs = _calibration_inputs(model, task, rows) if scheme == "static-int8" else []
-    return onnx_int8.quantized(model, inputs, per_channel, reduce_range, calibration, keep_float)
 
 
 def _onnx_name(scheme: str, per_channel: bool, reduce_range: bool, calibration: str) -> str:

@@ -1,22 +1,25 @@
-"""Weights in 2 to 8 bits with a scale for each group, and training that knows about it."""
+"""Weights in 2 to 8 bits with a scale for each group: which layers bear it badly, and training that knows about it."""
 
 import copy
 import time
 from collections.abc import Sequence
 
+import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torchao.quantization import IntxWeightOnlyConfig, PerGroup, quantize_
 from torchao.quantization.qat import QATConfig
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.packing import PackedWeight
-from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.models.packing import PackedWeight
+from helpers.lab.models.torch import TorchTextModel, linear_layers
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import fine_tune
+from helpers.model_optimization.options import BITS
 
-BITS = (2, 3, 4, 5, 6, 7, 8)
 _LAYERS = (nn.Linear, nn.Embedding)
 
 
@@ -101,3 +104,42 @@ def _as_float(module: nn.Module, names: set[str], bits: int,
                                     layer.weight.scale.to(torch.float16).cpu().contiguous())
         layer.weight = nn.Parameter(packed[name].dequantize().to(layer.weight.device), requires_grad=False)
     return module, packed
+
+
+def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size: int = 32, rows: int = 64,
+                progress: Progress = silent) -> pd.DataFrame:
+    """How much the answers move when one linear layer alone is quantized.
+
+    Args:
+        rows: validation rows; test rows are never looked at.
+
+    Returns:
+        Columns layer, divergence (mean Kullback-Leibler divergence from the float model's
+        probabilities, in nats), parameters; the worst layer first. Its first k names are what
+        `quantize(..., keep_float=...)` takes for mixed precision.
+
+    Raises:
+        InputError: bits outside 2 to 8, or a group size that fits no layer.
+        Cancelled: `progress` was told to end; asked between layers.
+    """
+    require_numbers(model.module, bits, group_size)
+    texts = task.validation["text"][:rows]
+    target = next(model.module.parameters()).device
+    ids, mask = (torch.from_numpy(array).to(target) for array in pad(model.encoder.encode(texts)))
+    before = _log_probabilities(model.module, ids, mask)
+    layers = linear_layers(model.module)
+    divergences = []
+    for number, name in enumerate(layers):
+        progress(number / len(layers), f"layer {number + 1} of {len(layers)}")
+        module = copy.deepcopy(model.module)
+        quantize_(module, weight_config(bits, group_size), filter_fn=lambda layer, which, name=name: which == name)
+        after = _log_probabilities(module, ids, mask)
+        divergence = functional.kl_div(after, before, log_target=True, reduction="batchmean")
+        divergences.append((name, float(divergence), model.module.get_submodule(name).weight.numel()))
+    frame = pd.DataFrame(divergences, columns=["layer", "divergence", "parameters"])
+    return frame.sort_values("divergence", ascending=False, ignore_index=True)
+
+
+@torch.inference_mode()
+def _log_probabilities(module: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
+    return functional.log_softmax(module(ids, mask).float(), dim=1)

@@ -1,0 +1,92 @@
+"""Lists of records: shipped ones, fresh ones in their place, and as files."""
+
+import csv
+import dataclasses
+import importlib.resources
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from helpers.lab.errors import InputError
+from helpers.lab.measuring.measurement import COLUMNS, Measurement, read_recorded
+
+
+def recorded(name: str, folder: Path | None = None) -> list[Measurement]:
+    """The records of helpers/facts/recorded/NAME.jsonl, with provenance `recorded`.
+
+    Raises:
+        InputError: no such file; the message lists those there are.
+    """
+    return read_recorded(_recording(name, ".jsonl", folder))
+
+
+def recorded_table(name: str, folder: Path | None = None) -> Any:
+    """The data frame of helpers/facts/recorded/NAME.json; `attrs` tells the machine and when it was measured.
+
+    Raises:
+        InputError: no such file; the message lists those there are.
+    """
+    from helpers.lab.measuring.recorded import read_table  # pandas takes a moment, and many pages show none
+
+    return read_table(_recording(name, ".json", folder))
+
+
+def _recording(name: str, ending: str, folder: Path | None) -> Path:
+    folder = folder or Path(str(importlib.resources.files("helpers") / "facts" / "recorded"))
+    path = folder / f"{name}{ending}"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob(f"*{ending}"))) or "none yet"
+        raise InputError(f"Unknown recorded results '{name}'. Choose one of: {known}.")
+    return path
+
+
+def listed(measurements: Any) -> list[Measurement]:
+    """A plain list from one record, several, or the result of `helpers.lab.compare`."""
+    if isinstance(measurements, Measurement):
+        return [measurements]
+    records = list(getattr(measurements, "measurements", measurements))
+    if wrong := next((item for item in records if not isinstance(item, Measurement)), None):
+        raise InputError(f"A list of Measurement records is needed here, not of {type(wrong).__name__}.")
+    return records
+
+
+def replaced(shown: Iterable[Measurement], fresh: Iterable[Measurement]) -> list[Measurement]:
+    """`shown` with each fresh record in the place of the same model's; new models come last."""
+    by_model = {record.model: record for record in shown}
+    by_model.update((record.model, record) for record in fresh)
+    return list(by_model.values())
+
+
+def as_csv(measurements: Iterable[Measurement]) -> str:
+    """The table's columns as CSV, after task, reference and when it was measured."""
+    return rows_csv([{"task": record.task, "reference": record.reference, "measured_at": record.measured_at,
+                      **record.row()} for record in measurements], ["task", "reference", "measured_at", *COLUMNS])
+
+
+def as_json(measurements: Iterable[Measurement]) -> str:
+    """Every field of the records, with settings and machine, as a JSON list."""
+    return rows_json([dataclasses.asdict(record) for record in measurements])
+
+
+def rows_of(result: Any) -> list[dict[str, Any]] | None:
+    """A result as rows: a list of dictionaries as it is, a data frame by its columns; None where it is no table."""
+    if hasattr(result, "to_dict") and hasattr(result, "columns"):
+        return result.to_dict("records")
+    return result if isinstance(result, list) and result and all(isinstance(row, dict) for row in result) else None
+
+
+def rows_csv(rows: list[dict[str, Any]], columns: list[str] | None = None) -> str:
+    """Rows as CSV; by default the columns are all keys, in the order in which they come up."""
+    file = io.StringIO()
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def rows_json(rows: list[dict[str, Any]]) -> str:
+    """Rows as JSON; what JSON does not know, such as a date, as text."""
+    return json.dumps(rows, ensure_ascii=False, indent=1, default=str)

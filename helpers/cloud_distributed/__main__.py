@@ -1,0 +1,30 @@
+"""Compile the simulator before the first visitor needs it: python -m helpers.cloud_distributed."""
+
+from helpers.cloud_distributed import (
+    Fleet,
+    ServiceTimes,
+    concurrency_target,
+    poisson,
+    predictive,
+    queue_length,
+    ray_serve,
+    schedule,
+    simulate,
+    target_utilisation,
+)
+
+
+def main() -> None:
+    """Send a minute of traffic through each policy; numba caches on disk what it compiles for that."""
+    arrivals, service = poisson(2.0, 60.0), ServiceTimes({1: [0.1, 0.2]})
+    policies = [None, target_utilisation(), queue_length(), concurrency_target(), ray_serve(), schedule({0: 1}),
+                predictive(5.0)]
+    for policy in policies:
+        run = simulate(arrivals, service, Fleet(policy=policy, startup_s=1.0))
+        run.frame()
+        run.latency_quantiles_s([0.95])
+        run.late(0.25)
+
+
+if __name__ == "__main__":
+    main()

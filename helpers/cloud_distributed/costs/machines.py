@@ -1,0 +1,201 @@
+"""What rented machines cost: the bill of a simulated run, and how much of a load to commit to for years."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH
+from helpers.cloud_distributed.simulator.runs import Run
+from helpers.lab.errors import InputError
+from helpers.lab.facts import read_facts
+from helpers.lab.money.costs import Offer, grid_of
+
+_TERMS = {"1 year": 12, "3 years": 36}  # of a commitment -> months
+
+
+@dataclasses.dataclass(frozen=True)
+class Bill:
+    """Of the whole run. `wh` and `gco2e` are None where no power figure is sourced.
+
+    Attributes:
+        usd_by_kind: "reserved", "on_demand", "spot" -> dollars.
+        usd_month: if all of a month of 730 hours went as this run did.
+        usd_per_million: per million answered requests; None where none was answered.
+        wh_low: the same energy if idle replicas took their idle power, or none where no figure is sourced; `wh` has
+            every paid hour at full power.
+        sources: addresses and dates of the prices and power figures.
+    """
+
+    usd: float
+    usd_by_kind: dict[str, float]
+    usd_month: float
+    usd_per_million: float | None
+    wh_low: float | None
+    wh: float | None
+    gco2e: float | None
+    sources: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The cheapest split of a load: `base` committed machines for `term`, the rest by the hour."""
+
+    offer: Offer
+    term: str | None
+    base: int
+    usd_month: float
+    committed_usd_month: float
+    on_demand_usd_month: float
+    spot_usd_month: float
+    all_on_demand_usd_month: float
+
+    def sentence(self) -> str:
+        """The finding, computed from the figures."""
+        saved = 1 - self.usd_month / self.all_on_demand_usd_month if self.all_on_demand_usd_month else 0.0
+        advice = (f"commit to {self.base} machine{'s' * (self.base != 1)} for {self.term}" if self.base
+                  else "commit to nothing")
+        return (f"{self.offer.name}: {advice}, ${self.usd_month:,.2f} a month (${self.committed_usd_month:,.2f} "
+                f"committed, ${self.on_demand_usd_month:,.2f} on demand, ${self.spot_usd_month:,.2f} spot); "
+                f"{saved:.0%} less than all on demand. Prices of {self.offer.as_of}.")
+
+
+def bill(run: Run, offer: Offer, years: int = 1) -> Bill:
+    """Price a run whose replicas each take one machine of the offer.
+
+    Args:
+        years: of the commitment behind reserved replicas: 1 or 3.
+
+    Raises:
+        InputError: hours of a kind for which the offer has no price.
+
+    >>> from helpers.cloud_distributed import Fleet, bill, simulate
+    >>> from helpers.lab import offer
+    >>> round(bill(simulate([0.0, 3599.0], [1.0, 1.0], Fleet(2)), offer("AWS m6i.large")).usd, 3)
+    0.192
+    """
+    if years not in (1, 3):
+        raise InputError(f"Commitments are for 1 or 3 years, not {years}.")
+    prices = {"on_demand": offer.on_demand_usd_hour, "spot": offer.spot_usd_hour,
+              "reserved": reserved_usd_hour(offer).get("1 year" if years == 1 else "3 years")}
+    for kind, hours in run.replica_hours.items():
+        if hours and prices[kind] is None:
+            raise InputError(f"No {kind} price of {offer.name} is sourced: choose another offer, or add it with its "
+                             "source to helpers/facts/instances.csv.")
+    by_kind = {kind: hours * (prices[kind] or 0.0) for kind, hours in run.replica_hours.items()}
+    usd = sum(by_kind.values())
+    answered = run.counts["answered"]
+    wh_low, wh, gco2e, sources = _energy(run, offer)
+    return Bill(usd, by_kind, usd * HOURS_PER_MONTH / (run.end_s / 3600) if run.end_s else 0.0,
+                usd / answered * 1e6 if answered else None, wh_low, wh, gco2e,
+                (f"{offer.source_url} ({offer.as_of})", *sources))
+
+
+def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interruptible: float = 0.0,
+               spot_overhead: float = 0.1) -> Split:
+    """How many machines to commit to, so that the load costs least.
+
+    Args:
+        load: (hours,) machines needed in each hour; a typical stretch of time, such as a week or a year.
+        months: for how long the load will last. A commitment is paid to its end: three years for a load of one year
+            cost three times as much an hour, and each commitment that is begun is paid in full.
+        interruptible: share of the load that may run on spot machines, 0 to 1.
+        spot_overhead: share of spot hours that is lost to interruptions and done again.
+
+    A committed machine is paid in all hours at price c, and used in those in which the load L is above it. One
+    more pays as long as what it replaces is dearer: (d - s) P(F > x) + s P(L > x) > c, where d and s are the
+    on-demand and spot prices and F = (1 - interruptible) L, the load that must not be interrupted and comes first
+    to the committed machines. The cost is convex in x, so the first x at which this fails is best. Without spot it is
+    the newsvendor's quantile: P(L > x) = c / d.
+
+    Raises:
+        InputError: a load or a share that makes no sense; no sourced commitment price; no sourced spot price
+            though some of the load is interruptible.
+
+    >>> from helpers.cloud_distributed import split_load
+    >>> from helpers.lab import offer
+    >>> split_load([4, 4, 4, 9], offer("GCP n2-standard-4"), months=12).base
+    4
+    """
+    load = _require_load(load)
+    if not (0 <= interruptible <= 1 and 0 <= spot_overhead < 1 and months > 0):
+        raise InputError("interruptible lies from 0 to 1, spot_overhead from 0 to below 1, and months is above 0; got "
+                         f"{interruptible}, {spot_overhead} and {months}.")
+    reserved = reserved_usd_hour(offer)
+    if not reserved:
+        raise InputError(f"{offer.name} has no sourced price for a commitment: choose another offer (those of GCP "
+                         "have one), or add it with its source to helpers/facts/instances.csv.")
+    peak = offer.on_demand_usd_hour
+    spot = min(peak, _spot_price(offer, interruptible) / (1 - spot_overhead))
+    term, committed = min(((term, _price_over(months, term, usd)) for term, usd in reserved.items()),
+                          key=lambda pair: pair[1])
+    base = _best_base(load, interruptible, committed, peak, spot)
+    parts = _usd_per_hour(load, base, committed, peak, spot, interruptible)
+    return Split(offer, term if base else None, base, sum(parts) * HOURS_PER_MONTH,
+                 *(part * HOURS_PER_MONTH for part in parts), load.mean() * peak * HOURS_PER_MONTH)
+
+
+def reserved_usd_hour(offer: Offer) -> dict[str, float]:
+    """Term ("1 year", "3 years") -> dollars an hour with a commitment, for the terms that have a sourced price."""
+    for row in read_facts("instances"):
+        if f"{row['provider']} {row['instance']}" == offer.name:
+            sourced = {term: row[f"reserved_{months // 12}y_usd_hour"] for term, months in _TERMS.items()}
+            return {term: float(usd) for term, usd in sourced.items() if usd}
+    return {}
+
+
+def _energy(run: Run, offer: Offer) -> tuple[float | None, float | None, float | None, tuple[str, ...]]:
+    """(low, high) watt-hours with the building's overhead, grams of the high one, and sources."""
+    if offer.watts_full is None:
+        return None, None, None, ()
+    grid = grid_of(offer)
+    instance = offer.name.split(maxsplit=1)[1]
+    power = next((row for row in read_facts("instance_power") if row["instance"] == instance), None)
+    hours = sum(run.replica_hours.values()) * float(grid["pue"])
+    idle = float(power["watts_idle"]) if power else 0.0
+    busy = run.utilisation if run.ready_s else 0.0
+    wh = hours * offer.watts_full
+    sources = (f"{grid['carbon_source_url']} ({grid['year']})",)
+    if power:
+        sources += (f"{power['source_url']} ({power['as_of']})",)
+    return hours * (idle + busy * (offer.watts_full - idle)), wh, wh / 1000 * float(grid["gco2e_per_kwh"]), sources
+
+
+def _usd_per_hour(load: np.ndarray, base: float, committed: float, on_demand: float, spot: float,
+                  interruptible: float) -> tuple[float, float, float]:
+    """Dollars an hour on average, as (committed, on demand, spot), when `base` machines are committed."""
+    uncovered = np.maximum(load - base, 0)
+    firm = np.maximum((1 - interruptible) * load - base, 0)
+    return base * committed, float(firm.mean() * on_demand), float((uncovered - firm).mean() * spot)
+
+
+def _best_base(load: np.ndarray, interruptible: float, committed: float, on_demand: float, spot: float) -> int:
+    """The whole number of machines next to the point where one more no longer pays."""
+    steps = np.concatenate([(1 - interruptible) * load, load])
+    worth = np.repeat([on_demand - spot, spot], len(load)) / len(load)
+    order = np.argsort(steps)
+    replaced = worth.sum() - np.cumsum(worth[order])  # just above each step
+    exact = steps[order][np.argmax(replaced <= committed)] if worth.sum() > committed else 0.0
+    return min({math.floor(exact), math.ceil(exact)},
+               key=lambda base: (sum(_usd_per_hour(load, base, committed, on_demand, spot, interruptible)), base))
+
+
+def _price_over(months: float, term: str, usd_hour: float) -> float:
+    """Dollars for each hour of the load's life, each commitment paid to its end."""
+    length = _TERMS[term]
+    return usd_hour * math.ceil(months / length - 1e-9) * length / months
+
+
+def _spot_price(offer: Offer, interruptible: float) -> float:
+    if not interruptible:
+        return offer.on_demand_usd_hour
+    if offer.spot_usd_hour is None:
+        raise InputError(f"{offer.name} has no sourced spot price: set interruptible to 0, or choose another offer.")
+    return offer.spot_usd_hour
+
+
+def _require_load(load: np.ndarray) -> np.ndarray:
+    load = np.asarray(load, float)
+    if load.ndim != 1 or not len(load) or not np.isfinite(load).all() or load.min() < 0:
+        raise InputError("The load is needed as machines in each hour: (hours,) finite numbers, none below 0.")
+    return load

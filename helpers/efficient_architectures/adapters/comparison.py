@@ -1,0 +1,82 @@
+"""All ways to adapt an encoder on one task, over seeds, paired with full fine-tuning."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.efficient_architectures.adapters.tuning import Tuned, train_as, with_fitted_head
+from helpers.efficient_architectures.options import RANKED
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+from helpers.lab.measuring.intervals import mean_interval
+from helpers.lab.models.torch import count_parameters
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.weights import MINILM
+
+
+def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequence[int] = (0,), epochs: float = 2.0,
+                     encoder: str | Path = MINILM, progress: Progress = silent) -> pd.DataFrame:
+    """Train the task in each way with each seed, and answer the test rows.
+
+    Args:
+        ways: (kind, rank) pairs, see tune; the rank of kinds without one is ignored.
+
+    Returns:
+        One row a way and seed: kind, rank (0 where there is none), way (a name), seed, accuracy, trained,
+        share (of all the encoder's parameters), head, delta_bytes, model_bytes, train_s, and the bytes of a
+        training step: weights, gradients, optimizer, activations.
+
+    Raises:
+        InputError: an unknown kind, or no way.
+        Cancelled: the caller of `progress` wants an end.
+    """
+    if not ways or not seeds:
+        raise InputError("Name at least one way to adapt the encoder and one seed.")
+    labels, rows = np.asarray(task.test["label"][:]), []
+    start, tokenizer = with_fitted_head(task, encoder, progress.part(0.0, 0.0))
+    jobs = [(kind, rank, seed) for seed in seeds for kind, rank in ways]
+    for number, (kind, rank, seed) in enumerate(jobs):
+        progress(number / len(jobs), f"{kind}, rank {rank}, seed {seed}: training {number + 1} of {len(jobs)}")
+        tuned = train_as(copy.deepcopy(start), tokenizer, task, kind, rank=rank, epochs=epochs, seed=seed,
+                         progress=progress.part(number / len(jobs), (number + 1) / len(jobs)))
+        right = tuned.model.predict(task.test["text"][:]).argmax(axis=1) == labels
+        published = count_parameters(tuned.model.module) - _added(tuned)
+        rows.append({"kind": kind, "rank": rank if kind in RANKED else 0,
+                     "way": f"{kind} {rank}" if kind in RANKED else kind, "seed": seed,
+                     "accuracy": float(right.mean()), "trained": tuned.trainable,
+                     "share": tuned.trainable / (published - tuned.head), "head": tuned.head,
+                     "delta_bytes": tuned.delta_bytes, "model_bytes": 4 * published, "train_s": tuned.train_s,
+                     **tuned.memory})
+    progress(1.0, "done")
+    return pd.DataFrame(rows)
+
+
+def _added(tuned: Tuned) -> int:
+    """Parameters that the adapter added to the encoder: none for the kinds without layers."""
+    return sum(tensor.numel() for name, tensor in tuned.delta.items()
+               if any(mark in name for mark in ("lora_", "ia3_", ".adapter.")))
+
+
+def paired_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+    """Points of accuracy against full fine-tuning with the same seed: way, points, low, high (95 %), seeds.
+
+    Student's t over seeds; with one seed there is no interval (NaN).
+
+    Args:
+        runs: of compare_adapters.
+
+    Raises:
+        InputError: full fine-tuning is missing for a seed.
+    """
+    wide = runs.pivot(index="seed", columns="way", values="accuracy")
+    if "full" not in wide or wide["full"].isna().any():
+        raise InputError("The way 'full' must have run with every seed to be compared with.")
+    rows = []
+    for way in dict.fromkeys(runs["way"]):
+        points = 100 * (wide[way] - wide["full"]).dropna()
+        mean, low, high = map(float, mean_interval(points))
+        rows.append({"way": way, "points": mean, "low": low, "high": high, "seeds": len(points)})
+    return pd.DataFrame(rows)

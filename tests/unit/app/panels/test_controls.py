@@ -1,0 +1,60 @@
+"""What a reader moves: more controls than one takes in at once, the page's address, and a guess."""
+
+import ipywidgets as widgets
+import pytest
+
+from helpers.app import guess
+from helpers.app.panels.controls import MAX_AT_ONCE, ControlBox, as_text, from_text
+from helpers.lab.errors import InputError
+
+CONTROLS = {
+    "int": (lambda: widgets.IntSlider(3, min=1, max=9), "7", 7, ["10", "0", "x", "nan", "3.5"]),
+    "float": (lambda: widgets.FloatSlider(0.5, min=0, max=1), "0.25", 0.25, ["nan", "inf", "2", ""]),
+    "log": (lambda: widgets.FloatLogSlider(10, base=10, min=0, max=3), "100", 100.0, ["0.1", "1e9"]),
+    "bool": (lambda: widgets.Checkbox(False), "1", True, ["yes", "2"]),
+    "choice": (lambda: widgets.Dropdown(options=[("eight", 8), ("four", 4)]), "four", 4, ["4", "five"]),
+    "several": (lambda: widgets.SelectMultiple(options=["a", "b"], value=["a"]), "a,b", ("a", "b"), ["a,c"]),
+    "text": (lambda: widgets.Text("a"), "b", "b", ["b" * 201]),
+}
+
+
+def box_of(count: int) -> ControlBox:
+    return ControlBox({f"c{i}": widgets.IntSlider(i) for i in range(count)}, lambda: None, print)
+
+
+def test_six_controls_need_no_button():
+    shown = box_of(MAX_AT_ONCE).children
+    assert [type(child) for child in shown[:-1]] == [widgets.IntSlider] * 6
+
+
+def test_the_seventh_stands_under_more_and_counts_all_the_same():
+    box = box_of(8)
+    *first, button, more, _url = box.children
+    assert len(first) == 6
+    assert [control.value for control in more.children] == [6, 7]
+    assert (button.description, more.layout.display) == ("More", "none")
+    button.value = True
+    assert more.layout.display == "flex"
+    button.value = False
+    assert more.layout.display == "none"
+    assert box.settings() == {f"c{i}": i for i in range(8)}
+    box._url.query = {"c7": "42"}
+    assert box.settings()["c7"] == 42
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
+def test_the_address_sets_only_what_the_control_allows(kind):
+    make, text, value, refused = CONTROLS[kind]
+    control = make()
+    assert from_text(control, text) == value
+    assert [from_text(control, bad) for bad in refused] == [None] * len(refused)
+    control.value = value
+    assert from_text(control, as_text(control)) == value
+
+
+def test_a_guess_follows_its_slider(capsys):
+    asked = guess("speed-up", low=0.5, high=4)
+    asked.slider.value = 3.0
+    assert asked.value == 3.0
+    with pytest.raises(InputError, match="low < high"):
+        guess("speed-up", low=4, high=1)

@@ -1,0 +1,127 @@
+"""The review and labelling panels without a browser: decisions are saved, taken back, and change what is shown."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from app_helpers import wait_until
+
+from helpers.app.panels import labelling
+from helpers.app.panels.labelling import LabelPanel, ReviewPanel
+from helpers.data_efficiency import Review
+
+TEXTS = ["where is it", "<b>refund</b> me", "broken again"]
+LABELS = ["parcel", "parcel", "money"]
+FLAGS = pd.DataFrame({"row": [1, 2], "given": ["parcel", "money"], "suggested": ["money", "parcel"],
+                      "doubt": [0.9, 0.4]})
+
+
+@pytest.fixture
+def panel(tmp_path):
+    return ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), TEXTS, LABELS, FLAGS,
+                       usd_per_review=0.25)
+
+
+def press(panel, name):
+    panel._buttons[name].click()
+
+
+def test_the_most_doubtful_row_is_shown_first_and_its_markup_is_not_obeyed(panel):
+    assert "&lt;b&gt;refund&lt;/b&gt; me" in panel._row.value
+    assert panel._choice.value == "money", "the suggestion stands ready"
+    assert panel._buttons["undo"].disabled
+
+
+def test_each_decision_is_saved_shown_and_taken_back(panel, tmp_path):
+    press(panel, "relabel")
+    assert "broken again" in panel._row.value
+    assert Review(TEXTS, LABELS, tmp_path / "log.jsonl").decisions[1]["label"] == "money"
+    assert "1 of 2 reviewed (0 keep, 1 relabel, 0 drop), $0.25" in panel._status.value
+    press(panel, "drop")
+    assert "Every doubtful row" in panel._row.value
+    assert panel._buttons["keep"].disabled
+    assert panel._cleaned_csv() == "text,label\nwhere is it,parcel\n<b>refund</b> me,money\n"
+    press(panel, "undo")
+    assert "broken again" in panel._row.value
+    assert len(panel._log_text().splitlines()) == 3, "taking back is a line of its own"
+
+
+def test_a_panel_opened_anew_goes_on_where_it_stopped(panel, tmp_path):
+    press(panel, "keep")
+    again = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), TEXTS, LABELS, FLAGS,
+                        usd_per_review=0.25)
+    assert "broken again" in again._row.value
+
+
+def checked(report, path):
+    import pandas as pd
+
+    report(0.5, "looking")
+    rows = pd.read_csv(path)
+    flags = pd.DataFrame({"row": [0], "given": ["a"], "suggested": ["b"], "doubt": [0.5]})
+    return {"texts": rows["text"].tolist(), "labels": rows["label"].tolist(), "flags": flags}
+
+
+def test_a_file_takes_the_place_of_the_rows(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\nmine one,a\nmine two,b\n")
+    panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / f"{len(texts)}.jsonl"), TEXTS, LABELS,
+                        FLAGS, usd_per_review=0.25, check=checked)
+    panel._check.run.click()
+    assert "Name a file" in panel._status.value
+    panel._path.value = str(path)
+    panel._check.run.click()
+    end = time.monotonic() + 30
+    while "mine one" not in panel._row.value:
+        assert time.monotonic() < end, panel._status.value
+        time.sleep(0.05)
+    assert panel._choice.options == ("a", "b")
+
+
+def test_labels_are_asked_for_in_the_strategys_order_and_the_curve_has_both_arms(monkeypatch):
+    scored = []
+
+    def score(rows, given, who):
+        scored.append((list(rows), list(given), who))
+        return 0.5 if who == "you" else 0.25
+
+    monkeypatch.setattr(labelling, "LABELS_PER_POINT", 2)
+    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: int(np.setdiff1d([2, 1, 0], rows).max()), score)
+    assert "broken again" in panel._text.value
+    panel.answer("money")
+    panel.answer("parcel")
+    assert scored == [([2, 1], ["money", "parcel"], "random"), ([2, 1], ["money", "parcel"], "you")]
+    assert len(panel._chart.children) == 1
+    panel.take_back()
+    assert "refund" in panel._text.value
+    assert len(panel._chart.children) == 0
+    panel.answer("money")
+    panel.answer("parcel")
+    assert "All rows are labelled." in panel._status.value
+
+
+def test_the_curve_is_drawn_again_after_each_of_its_points(monkeypatch):
+    monkeypatch.setattr(labelling, "LABELS_PER_POINT", 1)
+    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: len(rows), lambda rows, given, who: 0.5)
+    titles = []
+    for _ in TEXTS:
+        panel.answer("money")
+        chart = panel._chart.children[0]
+        titles.append(" ".join(chart.spec["title"]["text"]))
+    assert [title.split(" after ")[1] for title in titles] == ["1 labels", "2 labels", "3 labels"]
+
+
+def test_cancelling_the_check_of_a_file_is_said(tmp_path):
+    def endless(report, path):
+        report(0.1, "counting")
+        time.sleep(60)
+
+    (tmp_path / "own.csv").write_text("text,label\nmine,a\n")
+    panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), TEXTS, LABELS, FLAGS,
+                        usd_per_review=0.25, check=endless)
+    panel._path.value = str(tmp_path / "own.csv")
+    panel._check.run.click()
+    wait_until(lambda: "counting" in panel._status.value)
+    panel._check.cancel.click()
+    wait_until(lambda: "Cancelled" in panel._status.value)

@@ -1,0 +1,48 @@
+"""The panel of measurements without a browser: recorded results first, then fresh ones."""
+
+import math
+
+import ipywidgets as widgets
+from app_helpers import record
+
+from helpers.app import Panel
+
+
+def test_a_panel_shows_recorded_results_until_fresh_ones_arrive():
+    def compute(report, speedup):
+        report(0.5, "measuring")
+        report.partial(record("fast", speedup, provenance="measured"))
+        return [record(provenance="measured"), record("fast", speedup, provenance="measured")]
+
+    panel = Panel(compute, {"speedup": widgets.FloatSlider(3.0, min=1, max=9)}, [record(), record("fast", 2.0)])
+    chart = panel._right.children[0]
+    assert "fast is 2.0 times" in panel._top.value
+    panel._buttons.run.click()
+    assert panel.job.wait(20)
+    assert [r.provenance for r in panel.records] == ["measured"] * 2
+    assert "fast is 3.0 times" in panel._top.value
+    assert panel._right.children[0] is chart
+    assert (panel._buttons.run.disabled, panel._buttons.cancel.disabled) == (False, True)
+
+
+def test_a_panel_with_nothing_recorded_says_so():
+    panel = Panel(lambda report: [], {}, [])
+    assert "Nothing has been recorded" in panel._top.value
+    assert panel._right.children == ()
+
+
+def test_a_computation_without_records_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
+    panel = Panel(lambda report: math.pi, {}, [record()])
+    panel._buttons.run.click()
+    assert panel.job.wait(20)
+    assert "returned no records" in panel._status.value
+
+
+def test_a_panels_verdict_is_told_once_something_fresh_is_there():
+    panel = Panel(lambda report: record("fast", 3.0, provenance="measured"), {}, [record(), record("fast", 2.0)])
+    assert panel._top.layout.display == "none"
+    panel._buttons.run.click()
+    assert panel.job.wait(20)
+    assert panel._top.layout.display is None
+    assert Panel(lambda report: [], {}, [])._top.layout.display is None

@@ -1,0 +1,50 @@
+"""Lists of records: kept, replaced, exported."""
+
+import csv
+import io
+import json
+
+import pytest
+from app_helpers import record
+
+from helpers.app.records import as_csv, as_json, listed, recorded, replaced
+from helpers.lab.errors import InputError
+from helpers.lab.measuring.measurement import COLUMNS, Measurement, write_recorded
+
+
+def test_a_fresh_record_takes_the_place_of_the_same_model():
+    shown = [record("base"), record("small", 2.0)]
+    fresh = record("small", 3.0, provenance="measured")
+    assert replaced(shown, [fresh, record("new", 4.0)])[1] is fresh
+    assert [r.model for r in replaced(shown, [record("new", 4.0), fresh])] == ["base", "small", "new"]
+
+
+def test_the_result_of_a_comparison_is_a_list_of_records():
+    class Result:
+        measurements = (record("base"),)
+
+    assert listed(Result()) == list(Result.measurements)
+    assert listed(record("base", id="1"))[0].id == "1"
+
+
+def test_something_else_is_refused():
+    with pytest.raises(InputError, match="not of str"):
+        listed(["text"])
+
+
+def test_recorded_results_are_marked_as_such(tmp_path):
+    write_recorded(tmp_path / "made_up.jsonl", [record(provenance="measured")])
+    assert recorded("made_up", tmp_path)[0].provenance == "recorded"
+    with pytest.raises(InputError, match="Choose one of: made_up"):
+        recorded("other", tmp_path)
+
+
+def test_the_csv_has_the_columns_of_the_frame():
+    rows = list(csv.DictReader(io.StringIO(as_csv([record("a, b"), record("c", 2.0)]))))
+    assert list(rows[0])[-len(COLUMNS):] == list(COLUMNS)
+    assert [row["model"] for row in rows] == ["a, b", "c"]
+
+
+def test_the_json_gives_the_records_back():
+    shown = [record(), record("c", 2.0)]
+    assert [Measurement(**fields) for fields in json.loads(as_json(shown))] == shown

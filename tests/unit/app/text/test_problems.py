@@ -1,0 +1,21 @@
+"""Errors as sentences."""
+
+from helpers.app.text.problems import guarded, sentence
+from helpers.lab.errors import InputError
+
+
+def test_an_unexpected_error_is_a_sentence_with_an_id_in_the_log(tmp_path, monkeypatch):
+    from helpers.app.text import problems
+
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
+    problems.logger.cache_clear()
+    told = []
+    guarded(told.append)(lambda: 1 / 0)()
+    number = told[0].rstrip(".").split()[-1]
+    log = (tmp_path / "logs" / "app.log").read_text()
+    assert number in log
+    assert "ZeroDivisionError" in log
+    assert "ZeroDivisionError" not in told[0]
+    assert sentence(InputError("Plain.")) == "Plain."
+    problems.logger().handlers.clear()
+    problems.logger.cache_clear()

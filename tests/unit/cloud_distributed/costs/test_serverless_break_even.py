@@ -1,0 +1,64 @@
+"""Serverless or dedicated: the break-even by formula, by hand and on a trace."""
+
+import math
+
+import numpy as np
+import pytest
+
+from helpers.cloud_distributed import poisson
+from helpers.cloud_distributed.costs.serverless import run_pool
+from helpers.cloud_distributed.costs.serverless_break_even import billed_share, break_even, break_even_on_trace
+from helpers.cloud_distributed.costs.serverless_prices import serverless_offer
+from helpers.lab import InputError, offer
+
+MONTH_S = 730 * 3600
+LAMBDA, CLOUD_RUN, AZURE = "AWS Lambda x86_64", "GCP Cloud Run", "Azure Functions Consumption"
+ENDPOINT = "Hugging Face Inference Endpoints (aws) intel-spr x2"
+
+
+@pytest.mark.parametrize(("rate", "cold", "keep"), [(0.02, 30.0, 60.0), (0.2, 5.0, 2.0), (0.6, 0.0, 0.0)])
+def test_the_billed_share_in_closed_form_is_the_simulated_one(rate, cold, keep):
+    arrivals = poisson(rate, 60_000 / rate, seed=1)
+    service = np.random.default_rng(2).exponential(1.0, len(arrivals))
+    pool = run_pool(arrivals, service, cold, keep, max_instances=1)
+    assert (pool.end_s - pool.start_s).sum() / arrivals[-1] == pytest.approx(billed_share(rate, 1.0, cold, keep),
+                                                                             rel=0.02)
+
+
+def test_the_break_even_of_lambda_worked_out_by_hand():
+    found = break_even(serverless_offer(LAMBDA), offer("AWS m7i.large"), np.full(5, 0.1), memory_gib=2.0, places=2)
+    per_request = 0.1 * 2 * 1.66667e-5 + 2e-7
+    requests = (0.1008 * 730 + 400_000 * 1.66667e-5 + 1_000_000 * 2e-7) / per_request
+    assert found.requests_per_s == pytest.approx(requests / MONTH_S)
+    assert found.duty == pytest.approx(requests / MONTH_S * 0.1 / 2)
+
+
+@pytest.mark.parametrize("name", [LAMBDA, CLOUD_RUN, AZURE])
+def test_the_break_even_by_request_is_the_same_on_a_trace(name):
+    arrivals = poisson(1.0, 20_000, seed=5)
+    service = np.random.default_rng(6).gamma(4.0, 0.05, len(arrivals))
+    on_paper = break_even(serverless_offer(name), offer("AWS c7i.xlarge"), service, memory_gib=1.0)
+    on_trace = break_even_on_trace(arrivals, service, serverless_offer(name), offer("AWS c7i.xlarge"), memory_gib=1.0,
+                                   cold_start_s=0.0, keep_warm_s=1e5)
+    assert on_trace.duty == pytest.approx(on_paper.duty, rel=0.01)
+
+
+def test_the_break_even_of_an_endpoint_is_the_same_on_a_trace():
+    arrivals = poisson(1.0, 30_000, seed=7)
+    service = np.random.default_rng(8).exponential(20.0, len(arrivals))
+    endpoint, machine = serverless_offer("Hugging Face Inference Endpoints (aws) nvidia-t4 x1"), offer("AWS m6i.large")
+    times = {"cold_start_s": 90.0, "keep_warm_s": 300.0}
+    on_paper = break_even(endpoint, machine, service, **times)
+    on_trace = break_even_on_trace(arrivals, service, endpoint, machine, max_instances=1, **times)
+    assert 0 < on_paper.duty < 1
+    assert on_trace.duty == pytest.approx(on_paper.duty, rel=0.03)
+
+
+def test_serverless_that_is_always_cheaper_has_no_break_even():
+    found = break_even(serverless_offer(ENDPOINT), offer("AWS p5.48xlarge"), np.ones(3), cold_start_s=60)
+    assert math.isinf(found.duty)
+
+
+def test_a_load_that_one_instance_cannot_carry_is_refused():
+    with pytest.raises(InputError, match="cannot carry"):
+        billed_share(2, 1, 0, 0)

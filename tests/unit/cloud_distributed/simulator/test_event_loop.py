@@ -1,0 +1,175 @@
+"""The event loop against a brute-force simulator, and its bookkeeping on any fleet."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.cloud_distributed import (
+    Fleet,
+    Policy,
+    ServiceTimes,
+    concurrency_target,
+    queue_length,
+    ray_serve,
+    simulate,
+    target_utilisation,
+)
+from helpers.cloud_distributed.simulator.compiled import Outcome
+
+
+def queue_per_slot(signals, memory, parameters):
+    """A small policy for the tests: two requests a replica, and never fewer than a third of the present ones."""
+    return max((signals.waiting + signals.in_service) / 2.0, signals.ready / 3.0)
+
+
+class BruteForce:
+    """The fleet again, in plain lists: in each step every possible event is looked at."""
+
+    def __init__(self, arrivals, service, fleet):
+        self.arrivals, self.service, self.fleet = arrivals.tolist(), service.tolist(), fleet
+        self.outcome = [Outcome.WAITING] * len(arrivals)
+        self.latency = [math.nan] * len(arrivals)
+        self.rows, self.free, self.queue, self.paid = [], [], [], 0.0
+        self.now, self.target = 0.0, fleet.replicas
+        self.match(0.0)
+
+    def match(self, startup_s):
+        staying = [row for row in self.rows if row and not row.leaving]
+        for _ in range(self.target - len(staying)):
+            at = self.rows.index(None) if None in self.rows else len(self.rows)
+            self.rows[at:at + 1] = [SimpleNamespace(launched=self.now, ready=self.now + startup_s, open=False,
+                                                    leaving=False, busy=[], at=at)]
+        for _ in range(len(staying) - self.target):
+            key = {id(row): (1, len(row.busy), -row.launched, -row.at) if row.open
+                   else (0, -row.launched, -row.at, 0) for row in staying}
+            row = min(staying, key=lambda row: key[id(row)])
+            staying.remove(row)
+            row.leaving = True
+            self.free = [one for one in self.free if one is not row]
+        self.settle()
+
+    def settle(self):
+        for at, row in enumerate(self.rows):
+            if row and not row.leaving and not row.open and row.ready <= self.now:
+                row.open = True
+                self.free += [row] * self.fleet.concurrency
+            if row and row.leaving and not row.busy:
+                self.paid += self.now - row.launched
+                self.rows[at] = None
+
+    def dispatch(self):
+        fleet = self.fleet
+        while self.queue and self.free and (len(self.queue) >= fleet.batch_size
+                                            or self.arrivals[self.queue[0]] + fleet.batch_delay_s <= self.now):
+            batch, self.queue = self.queue[:fleet.batch_size], self.queue[fleet.batch_size:]
+            end = self.now + max(self.service[i] for i in batch)
+            self.free.pop().busy.append(end)
+            for i in batch:
+                self.outcome[i], self.latency[i] = Outcome.ANSWERED, end - self.arrivals[i]
+
+    def run(self):
+        fleet, coming = self.fleet, 0
+        tick = fleet.policy.period_s if fleet.policy else math.inf
+        limit = math.inf if fleet.queue_limit is None else fleet.queue_limit
+        patience = math.inf if fleet.timeout_s is None else fleet.timeout_s
+        while coming < len(self.arrivals) or self.queue or any(row and row.busy for row in self.rows):
+            times = [tick, *self.arrivals[coming:coming + 1], *(self.arrivals[i] + patience for i in self.queue)]
+            times += [end for row in self.rows if row for end in row.busy]
+            times += [row.ready for row in self.rows if row and not row.open and not row.leaving]
+            if self.queue and self.free:
+                times.append(self.arrivals[self.queue[0]] + fleet.batch_delay_s)
+            self.now = min(times)
+            for row in self.rows:
+                if row and self.now in row.busy:
+                    row.busy.remove(self.now)
+                    if not row.leaving:
+                        self.free.append(row)
+            self.settle()
+            for i in [i for i in self.queue if self.arrivals[i] + patience <= self.now]:
+                self.queue.remove(i)
+                self.outcome[i] = Outcome.TIMED_OUT
+            if self.now == tick:
+                self.ask()
+                tick += fleet.policy.period_s
+            if coming < len(self.arrivals) and self.now == self.arrivals[coming]:
+                if len(self.queue) >= limit and not self.free:
+                    self.outcome[coming] = Outcome.DROPPED
+                else:
+                    self.queue.append(coming)
+                coming += 1
+            self.dispatch()
+        self.paid += sum(self.now - row.launched for row in self.rows if row)
+
+    def ask(self):
+        working = [row for row in self.rows if row and row.open and not row.leaving]
+        in_service = sum(outcome == Outcome.ANSWERED and arrival + latency > self.now for outcome, arrival, latency
+                         in zip(self.outcome, self.arrivals, self.latency, strict=True))
+        seen = SimpleNamespace(waiting=len(self.queue), in_service=in_service, ready=len(working))
+        wanted = math.ceil(queue_per_slot(seen, None, None) - 1e-9)
+        self.target = min(max(wanted, self.fleet.min_replicas), self.fleet.max_replicas)
+        self.match(self.fleet.startup_s)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_small_fleets_do_what_a_brute_force_simulator_does(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 80))
+    arrivals = np.sort(rng.random(count)) * rng.choice([5.0, 20.0, 60.0])
+    service = rng.exponential(1.0, count)
+    batch = int(rng.choice([1, 1, 3, 8]))
+    fleet = Fleet(replicas=int(rng.integers(1, 5)), concurrency=int(rng.integers(1, 4)), batch_size=batch,
+                  batch_delay_s=float(rng.choice([0.0, 0.7])), queue_limit=rng.choice([None, batch, 12]),
+                  timeout_s=rng.choice([None, 0.8, 3.0]), startup_s=float(rng.choice([0.0, 1.3])),
+                  policy=rng.choice([None, Policy("test", queue_per_slot, period_s=0.9)]), max_replicas=9)
+    run = simulate(arrivals, service, fleet)
+    expected = BruteForce(arrivals, service, fleet)
+    expected.run()
+    assert run.outcome.tolist() == expected.outcome
+    np.testing.assert_allclose(run.latency_s, expected.latency, rtol=1e-9)
+    assert run.replica_hours["on_demand"] * 3600 == pytest.approx(expected.paid)
+
+
+POLICIES = (None, target_utilisation(period_s=2.0, stabilisation_s=10.0), queue_length(2.0, cooldown_s=3.0),
+            concurrency_target(period_s=0.5, stable_s=5.0, panic_s=1.0), ray_serve(2.0, 1.0, 3.0, 2.0))
+fleets = st.builds(
+    lambda policy, lowest, limit, batch, delay, **rest: Fleet(
+        policy=policy, min_replicas=lowest, batch_size=batch, batch_delay_s=delay, max_replicas=8,
+        queue_limit=None if limit is None else limit + batch, **rest),
+    policy=st.sampled_from(POLICIES), lowest=st.integers(0, 2), limit=st.none() | st.integers(0, 20),
+    batch=st.integers(1, 6), delay=st.sampled_from([0.0, 0.3]), replicas=st.integers(2, 5),
+    concurrency=st.integers(1, 3), startup_s=st.sampled_from([0.0, 0.5, 4.0]),
+    timeout_s=st.sampled_from([None, 0.5, 5.0]), reserved=st.integers(0, 2),
+    spot_share=st.sampled_from([0.0, 0.5, 1.0]),
+    failures_per_hour=st.sampled_from([0.0, 400.0]), interruptions_per_hour=st.sampled_from([0.0, 900.0]),
+    notice_s=st.sampled_from([0.0, 1.0]), drain_s=st.sampled_from([0.0, 2.0, 500.0]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(fleet=fleets, seed=st.integers(0, 2**32), count=st.integers(0, 300), rate=st.sampled_from([1.0, 5.0, 30.0]),
+       drawn=st.booleans())
+def test_nothing_is_lost_or_doubled_and_littles_law_holds(fleet, seed, count, rate, drawn):
+    """Queue length summed over time is the requests' time in the queue, whatever became of them."""
+    rng = np.random.default_rng(seed)
+    arrivals = np.cumsum(rng.exponential(1 / rate, count))
+    service = ServiceTimes({1: rng.exponential(0.2, 9), 6: rng.exponential(0.5, 5)}) if drawn \
+        else rng.exponential(0.2, count)
+    run = simulate(arrivals, service, fleet, seed)
+    assert sum(run.counts.values()) == count
+    answered = run.outcome == Outcome.ANSWERED
+    np.testing.assert_array_equal(np.isnan(run.latency_s), ~answered)
+    np.testing.assert_array_equal(np.isnan(run.wait_s), ~answered)
+    assert (run.wait_s[answered] >= 0).all()
+    assert (run.latency_s[answered] >= run.wait_s[answered]).all()
+    if fleet.timeout_s is not None:
+        assert (run.wait_s[answered] <= fleet.timeout_s * (1 + 1e-9)).all()
+    if run.counts["failed"]:
+        return  # when those had left the queue is not told
+    closed = (arrivals[-1] if count else 0.0) + fleet.drain_s
+    in_queue = run.wait_s[answered].sum() + (fleet.timeout_s or 0.0) * run.counts["timed_out"] \
+        + (closed - arrivals[run.outcome == Outcome.WAITING]).sum()
+    assert run.queue_s == pytest.approx(in_queue, rel=1e-6, abs=1e-6)
+    assert run.replica_hours["reserved"] == pytest.approx(fleet.reserved * run.end_s / 3600)

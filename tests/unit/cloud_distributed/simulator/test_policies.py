@@ -1,0 +1,122 @@
+"""Schedules, forecasts and a user's own function, and every policy in the simulator."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.cloud_distributed import (
+    Fleet,
+    Policy,
+    ServiceTimes,
+    concurrency_target,
+    poisson,
+    predictive,
+    queue_length,
+    ray_serve,
+    read_trace,
+    schedule,
+    simulate,
+    target_utilisation,
+)
+from helpers.cloud_distributed.traffic.generators import with_rate
+from helpers.lab import InputError
+
+RECORDINGS = Path(os.environ.get("TRACES", "none"))  # a folder with the two public recordings, to be fetched
+
+
+def test_a_schedule_repeats_and_holds_over_midnight(driver_of):
+    driver = driver_of(schedule({8 * 3600: 10, 20 * 3600: 3}, period_s=3600))
+    day = [driver() for _ in range(24)]          # asked at 1, 2, ... 24 o'clock
+    assert day == [3] * 7 + [10] * 12 + [3] * 5
+    assert [driver() for _ in range(24)] == day
+
+
+def test_a_forecast_is_ahead_of_the_second_morning():
+    """Eight times the traffic from 8 to 20 o'clock, and ten minutes to start a replica: it helps to know yesterday."""
+    arrivals = with_rate(lambda t: np.where(np.abs(t % 86_400 - 14 * 3600) < 6 * 3600, 8.0, 1.0), 8.0, 2 * 86_400, 0)
+    service = np.full(len(arrivals), 0.5)
+    common = {"replicas": 2, "startup_s": 600, "max_replicas": 60}
+    late = []
+    for season_s in (86_400, 30 * 86_400):  # the second one never sees a season
+        run = simulate(arrivals, service, Fleet(policy=predictive(2.0, 0.6, season_s, lead_s=900), **common))
+        late.append(np.mean(run.latency_s[arrivals >= 86_400] > 5.0))
+    assert late[0] < 0.1 * late[1]
+    assert late[1] > 0.01
+
+
+def test_a_forecast_scales_yesterday_by_how_today_compares(driver_of):
+    """Yesterday 10 a second, from the 31st of 60 steps on 30; today twice as much."""
+    driver = driver_of(predictive(1.0, 1.0, season_s=3600, lead_s=0, period_s=60))
+    for step in range(60):
+        driver(arrived=60 * (10 if step < 30 else 30))
+    answers = [driver(arrived=60 * (20 if step < 30 else 60)) for step in range(30)]
+    assert answers[20] == pytest.approx(20, rel=0.05)
+    assert answers[29] == pytest.approx(60, rel=0.05)  # sees the jump of the next step
+
+
+POLICIES = [target_utilisation(0.6), queue_length(3), concurrency_target(0.8), ray_serve(1.5, period_s=1.0),
+            predictive(5.0, season_s=1800.0), schedule({0: 4, 900: 8}, cycle_s=1800)]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=[one.name for one in POLICIES])
+def test_each_policy_holds_a_load_that_three_replicas_can_serve(policy):
+    arrivals = poisson(10, 4000, 0)
+    run = simulate(arrivals, np.full(len(arrivals), 0.2), Fleet(2, policy=policy, startup_s=5, max_replicas=20))
+    assert run.counts["answered"] == len(arrivals)
+    assert run.late(5.0) < 0.05
+    assert 2.0 <= run.replica_hours["on_demand"] / (run.end_s / 3600) <= 12
+
+
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="set TRACES to a folder with the recordings: they are not shipped")
+@pytest.mark.parametrize("name", ["AzureLLMInferenceTrace_code.csv", "nab_elb_request_count_8c0756.csv"])
+def test_real_traffic_runs_through_every_policy_and_nothing_is_lost(name):
+    arrivals = read_trace(RECORDINGS / name).arrivals
+    rng = np.random.default_rng(0)
+    times = ServiceTimes({1: rng.gamma(4.0, 0.1, 500), 4: rng.gamma(4.0, 0.25, 500)})
+    for policy in POLICIES:
+        fleet = Fleet(1, policy=policy, startup_s=40, timeout_s=20, queue_limit=500, batch_size=4, spot_share=0.5,
+                      interruptions_per_hour=0.5, failures_per_hour=0.1)
+        run = simulate(arrivals, times, fleet)
+        assert sum(run.counts.values()) == len(arrivals)
+        assert run.counts["answered"] > 0.5 * len(arrivals)
+
+
+def half_of_the_queue(signals, memory, parameters):
+    """A policy as a user writes it."""
+    memory[0] += 1
+    if memory[0] < 3:
+        return math.nan  # no change
+    return parameters[0] * (signals.waiting + signals.in_service)
+
+
+def test_a_users_own_function_scales_the_fleet():
+    policy = Policy("mine", half_of_the_queue, parameters=(0.5,), period_s=10.0)
+    run = simulate(np.zeros(8), np.full(8, 100.0), Fleet(1, policy=policy, sample_s=1.0))
+    frame = run.frame().set_index("t_s")["ready"]
+    assert frame[29.0] == 1
+    assert frame[31.0] == 4                                    # half of 8
+    np.testing.assert_allclose(np.sort(run.latency_s), [100, 130, 130, 130, 200, 230, 230, 230])
+
+
+def test_a_function_that_cannot_be_compiled_is_refused():
+    def reads_a_file(signals, memory, parameters):
+        return float(open("replicas.txt").read())
+
+    with pytest.raises(InputError, match="'reads_a_file' cannot be compiled"):
+        simulate([0.0], [1.0], Fleet(policy=Policy("file", reads_a_file)))
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: schedule({}), "one or more seconds"),
+    (lambda: schedule({90_000: 1}), "from 0 to below 86400"),
+    (lambda: predictive(0), "positive capacity"),
+    (lambda: predictive(1, season_s=100, period_s=60), "two or more periods"),
+    (lambda: Policy("x", half_of_the_queue, period_s=0), "period of more than 0"),
+    (lambda: Policy("x", half_of_the_queue, (math.nan,)), "finite numbers"),
+])
+def test_settings_that_cannot_be_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,57 @@
+"""Decisions are saved at once, taken back one by one, and belong to their rows."""
+
+import pytest
+
+from helpers.data_efficiency import Review
+from helpers.lab.errors import InputError
+
+TEXTS = ["where is my parcel now", "where is my order now", "i want my money back", "i want the refund back"]
+
+
+@pytest.fixture
+def review(tmp_path):
+    return Review(TEXTS, ["a", "a", "b", "b"], tmp_path / "log.jsonl")
+
+
+def test_decisions_are_on_the_disk_at_once_and_stand_after_a_restart(review):
+    review.decide(0, "drop")
+    review.decide(1, "relabel", "b")
+    review.decide(2, "keep")
+    again = Review(TEXTS, ["a", "a", "b", "b"], review.path)
+    assert {row: entry["action"] for row, entry in again.decisions.items()} == {0: "drop", 1: "relabel", 2: "keep"}
+    assert again.cleaned()["label"].tolist() == ["b", "b", "b"]
+    assert again.cleaned()["row"].tolist() == [1, 2, 3]
+
+
+def test_undo_takes_back_one_decision_after_the_other(review):
+    review.decide(0, "drop")
+    review.decide(0, "relabel", "b")
+    assert review.undo() == 0
+    assert review.decisions[0]["action"] == "drop"
+    assert Review(TEXTS, ["a", "a", "b", "b"], review.path).decisions[0]["action"] == "drop"
+    assert review.undo() == 0
+    assert review.undo() is None
+    assert review.cleaned()["text"].tolist() == TEXTS
+
+
+def test_a_line_that_was_cut_off_is_dropped_and_the_next_one_stands_alone(review):
+    review.decide(0, "drop")
+    with review.path.open("a") as file:
+        file.write('{"row": 1, "act')
+    again = Review(TEXTS, ["a", "a", "b", "b"], review.path)
+    again.decide(3, "keep")
+    assert set(Review(TEXTS, ["a", "a", "b", "b"], review.path).decisions) == {0, 3}
+
+
+def test_a_log_of_other_rows_and_wrong_decisions_are_refused(review):
+    review.decide(0, "drop")
+    with pytest.raises(InputError, match="belongs to other rows"):
+        Review(["other", *TEXTS[1:]], ["a", "a", "b", "b"], review.path)
+    for row, action, label in ((9, "keep", None), (0, "burn", None), (0, "relabel", None), (0, "keep", "b")):
+        with pytest.raises(InputError, match=r"\."):
+            review.decide(row, action, label)
+
+
+def test_texts_without_labels_are_refused():
+    with pytest.raises(InputError, match="each row needs both"):
+        Review(["a"], [])

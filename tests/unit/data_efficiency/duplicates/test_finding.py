@@ -1,0 +1,97 @@
+"""The pairs that are found are those of comparing all, and their effect is told."""
+
+import itertools
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from letter_triples import similarity
+
+from helpers.data_efficiency import deduplicated, duplicate_effect, features, find_duplicates, overlap, typos
+from helpers.data_efficiency.duplicates.finding import NEIGHBOURS, groups_of
+from helpers.lab import load_task
+from helpers.lab.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[str]:
+    return list(load_task("tickets").train["text"][:400])
+
+
+def test_minhash_finds_what_comparing_all_pairs_finds(messages):
+    rng = random.Random(1)
+    texts = messages + [typos(text, rng) for text in messages[:150]]
+    found = find_duplicates(texts, "minhash", 0.6)
+    expected = {(j, i) for i, j in itertools.combinations(range(len(texts)), 2)
+                if similarity(texts[i], texts[j]) >= 0.6}
+    assert set(zip(found["row"], found["twin"], strict=True)) <= expected
+    assert len(found) >= 0.99 * len(expected)
+    assert found["similarity"].is_monotonic_decreasing
+
+
+def test_semantic_pairs_are_those_of_all_cosines():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 5)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    texts = [str(i) for i in range(60)]
+    found = find_duplicates(texts, "semantic", 0.8, vectors=rows)
+    expected = {(j, i) for i, j in itertools.combinations(range(60), 2) if rows[i] @ rows[j] >= 0.8}
+    assert set(zip(found["row"], found["twin"], strict=True)) == expected
+    across = find_duplicates(texts[:20], "semantic", 0.8, others=texts[20:], vectors=rows[:20],
+                             other_vectors=rows[20:])
+    expected = {(i, j) for i in range(20) for j in range(40) if rows[i] @ rows[20 + j] >= 0.8}
+    assert set(zip(across["row"], across["twin"], strict=True)) == expected
+
+
+def test_exact_copies_differ_in_case_and_spaces_only():
+    found = find_duplicates(["Where  is it", "here", "where is it", "where is it?"], "exact")
+    assert found[["row", "twin"]].to_numpy().tolist() == [[2, 0]]
+
+
+@pytest.mark.parametrize("method", ["exact", "minhash"])
+def test_a_test_row_is_found_in_the_training_rows_however_often_it_stands_there(method):
+    many = ["the same sentence again"] * (3 * NEIGHBOURS)
+    found = find_duplicates([*many, "something else entirely"], method, others=["unrelated words", *many])
+    assert set(found["row"]) == set(range(len(many)))
+    assert (found["twin"] > 0).all()
+
+
+def test_of_many_copies_one_is_kept():
+    texts = ["the same sentence again"] * 50 + ["another one"] + ["the same sentence, again"] * 3
+    assert np.flatnonzero(deduplicated(texts)).tolist() == [0, 50]
+
+
+def test_texts_without_letters_are_no_copies_of_each_other():
+    assert len(find_duplicates(["???", "!!!", "...", ""], "minhash")) == 0
+
+
+def test_groups_are_named_by_their_first_row():
+    pairs = pd.DataFrame({"row": [3, 5, 4], "twin": [1, 3, 0]})
+    assert groups_of(pairs, 6).tolist() == [0, 1, 2, 1, 0, 1]
+    assert groups_of(pairs.head(0), 3).tolist() == [0, 1, 2]
+
+
+def test_overlap_of_a_task_is_counted_by_hand(tiny_task):
+    train, test = list(tiny_task.train["text"][:]), list(tiny_task.test["text"][:])
+    plain = {" ".join(text.lower().split()) for text in train}
+    expected = sum(" ".join(text.lower().split()) in plain for text in test) / len(test)
+    assert overlap(tiny_task, "exact")["test_in_train"] == expected
+
+
+def test_the_effect_of_duplicates_is_told_for_the_test_rows_that_were_seen_and_the_others(tiny_task):
+    found = duplicate_effect(tiny_task, features(tiny_task, "lexical"), "minhash", 0.8, seeds=2)
+    kept = int(deduplicated(list(tiny_task.train["text"][:]), "minhash", 0.8).sum())
+    assert found["trained_on"].tolist() == ["all rows", "without duplicates", *["as many at random"] * 2]
+    assert found["rows"].tolist() == [len(tiny_task.train), kept, kept, kept]
+    seen = overlap(tiny_task, "minhash", 0.8)["test_in_train"]
+    whole = found["accuracy"] if seen == 0 else seen * found["seen"] + (1 - seen) * found["unseen"]
+    np.testing.assert_allclose(found["unseen"] if seen == 0 else whole, found["accuracy"])
+
+
+@pytest.mark.parametrize("make", [
+    lambda: find_duplicates(["a"], "fuzzy"), lambda: find_duplicates(["a"], "minhash", 0.0),
+])
+def test_unknown_methods_and_thresholds_are_refused_in_a_sentence(make):
+    with pytest.raises(InputError, match=r"\."):
+        make()

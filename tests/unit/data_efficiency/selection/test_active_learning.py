@@ -1,0 +1,56 @@
+"""Runs are paired, and what they cost is read between the points."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_features import blobs
+
+from helpers.data_efficiency import compare_strategies, fit, labels_to, paired_gains
+from helpers.data_efficiency.selection.active_learning import label_with
+from helpers.lab.errors import InputError
+
+
+def test_with_all_labels_every_strategy_is_the_same_model():
+    data = blobs(3, rows=10, spread=2.5)
+    full = fit(data.train, data.train_y, 3).accuracy(data.test, data.test_y)
+    for name in ("random", "margin", "k-center"):
+        run = label_with(data, name, budget=30, batch=8)
+        assert run["labels"].tolist() == [8, 16, 24, 30]
+        assert run["accuracy"].iloc[-1] == pytest.approx(full, abs=0.01)
+        assert run["cpu_s"].is_monotonic_increasing
+
+
+def test_a_seed_means_the_same_first_rows_for_all_and_random_is_always_there():
+    runs = compare_strategies(blobs(3, rows=20, spread=2.5), 24, 6, ["margin"], seeds=2)
+    assert set(runs["strategy"]) == {"random", "margin"}
+    first = runs[runs["labels"] == 6].pivot_table(index="seed", columns="strategy", values="accuracy")
+    assert (first["random"] == first["margin"]).all()
+    table = paired_gains(runs)
+    assert (table.loc[table["strategy"] == "random", "gain"] == 0).all()
+
+
+def test_labels_to_an_accuracy_are_read_between_the_points_and_paired():
+    def run(strategy, seed, labels):
+        return pd.DataFrame({"strategy": strategy, "seed": seed, "labels": labels, "accuracy": [0.5, 0.7, 0.9],
+                             "cpu_s": [0.0, 1.0, 2.0]})
+    runs = pd.concat([run("random", 0, [10, 20, 30]), run("random", 1, [20, 30, 40]),
+                      run("margin", 0, [10, 15, 20]), run("margin", 1, [10, 15, 20])])
+    found = labels_to(runs, 0.8, usd_per_label=2.0).set_index("strategy")
+    assert found.loc["random", "labels"] == pytest.approx(30)  # 25 and 35
+    assert found.loc["margin", "labels"] == pytest.approx(17.5)
+    assert found.loc["margin", "saved"] == pytest.approx(12.5)  # 7.5 and 17.5
+    half = 12.7062 * np.std([7.5, 17.5], ddof=1) / np.sqrt(2)
+    assert found.loc["margin", "saved_low"] == pytest.approx(12.5 - half, rel=1e-4)
+    assert found.loc["margin", "saved_usd"] == pytest.approx(25.0, abs=1e-3)
+    never = labels_to(runs, 0.95).set_index("strategy")
+    assert never.loc["margin", "labels"] == 20
+    assert never.loc["margin", "reached"] == 0
+
+
+@pytest.mark.parametrize("make", [
+    lambda: label_with(blobs(), "best", 20), lambda: label_with(blobs(), "margin", 9999),
+    lambda: labels_to(label_with(blobs(), "random", 20, 10), 0.9),
+])
+def test_what_cannot_be_chosen_is_refused_in_a_sentence(make):
+    with pytest.raises(InputError, match=r"\."):
+        make()

@@ -1,0 +1,135 @@
+"""The one cache: an entry is whole, made once, and made again when it is damaged."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from helpers.lab import Cancelled
+from helpers.lab.cache import cached
+from helpers.lab.models.model import cached_model
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def write(value, path):
+    path.write_text(json.dumps(value))
+
+
+def names(folder) -> set[str]:
+    """What is in a folder besides locks."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+def test_a_second_call_reads_the_entry(tmp_path):
+    entry = tmp_path / "entry.json"
+    assert cached(entry, lambda: [1, 2], read=read, write=write) == [1, 2]
+    assert cached(entry, lambda: pytest.fail("made twice"), read=read, write=write) == [1, 2]
+    assert names(tmp_path) == {"entry.json"}
+
+
+def test_a_model_is_saved_and_loaded_by_default(tmp_path, tiny_model):
+    cached_model(tmp_path / "model", lambda: tiny_model)
+    again = cached_model(tmp_path / "model", lambda: pytest.fail("made twice"))
+    np.testing.assert_array_equal(again.predict(["a cat"]), tiny_model.predict(["a cat"]))
+
+
+def test_a_writer_sees_the_suffix_of_the_entry(tmp_path):
+    cached(tmp_path / "rows.npy", lambda: np.arange(3), read=np.load, write=lambda rows, path: np.save(path, rows))
+    assert names(tmp_path) == {"rows.npy"}
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), np.arange(3))
+
+
+def test_a_damaged_entry_is_quarantined_with_a_warning_and_made_again(tmp_path):
+    entry = tmp_path / "entry.json"
+    entry.write_text('{"half')
+    with pytest.warns(UserWarning, match=r"entry\.json could not be read and was quarantined as "
+                                         r"entry\.json\.damaged-1; it is made again") as caught:
+        assert cached(entry, lambda: 7, read=read, write=write) == 7
+    assert caught[0].filename == __file__
+    assert (tmp_path / "entry.json.damaged-1").read_text() == '{"half'
+    assert read(entry) == 7
+
+
+@pytest.mark.parametrize("error", [Cancelled, KeyboardInterrupt, ZeroDivisionError])
+def test_a_computation_that_ends_early_leaves_no_entry(tmp_path, error):
+    def make():
+        raise error
+
+    with pytest.raises(error):
+        cached(tmp_path / "entry.json", make, read=read, write=write)
+    assert names(tmp_path) == set()
+
+
+def test_a_value_that_cannot_be_written_is_returned_with_a_warning(tmp_path):
+    def full(value, path):
+        path.write_text("ha")
+        raise OSError(28, "No space left on device")
+
+    with pytest.warns(UserWarning, match=r"entry\.json could not be written .* No space left on device"):
+        assert cached(tmp_path / "entry.json", lambda: 7, read=read, write=full) == 7
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_still_gives_its_entries_and_computes_the_others(tmp_path):
+    write(1, tmp_path / "old.json")
+    tmp_path.chmod(0o500)
+    try:
+        assert cached(tmp_path / "old.json", lambda: pytest.fail("made twice"), read=read, write=write) == 1
+        with pytest.warns(UserWarning, match="could not be written"):
+            assert cached(tmp_path / "new.json", lambda: 2, read=read, write=write) == 2
+    finally:
+        tmp_path.chmod(0o700)
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from helpers.lab.cache import cached
+
+def write(value, path):
+    path.mkdir()
+    (path / "stale").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+cached(Path(sys.argv[1]), lambda: 1, read=Path.read_text, write=write)
+"""
+
+
+def test_a_process_killed_while_it_writes_leaves_nothing_in_the_next_entry(tmp_path, tiny_model):
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "model")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "model").exists()
+    cached_model(tmp_path / "model", lambda: tiny_model)
+    assert not (tmp_path / "model" / "stale").exists()
+    assert names(tmp_path) == {"model"}
+
+
+def test_a_second_caller_waits_for_the_first_ones_value(tmp_path):
+    entry, made, begun, finish = tmp_path / "entry.json", [], threading.Event(), threading.Event()
+
+    def make():
+        made.append(1)
+        begun.set()
+        finish.wait(10)
+        return 5
+
+    values = []
+    callers = [threading.Thread(target=lambda: values.append(cached(entry, make, read=read, write=write)))
+               for _ in range(2)]
+    callers[0].start()
+    assert begun.wait(10)
+    callers[1].start()
+    finish.set()
+    for caller in callers:
+        caller.join(10)
+    assert values == [5, 5]
+    assert len(made) == 1

@@ -1,0 +1,61 @@
+"""Where files go, and how small ones are written."""
+
+import os
+
+import pytest
+
+from helpers.lab import InputError
+from helpers.lab.paths import home, quarantine, replacing, write_atomically
+
+
+def test_text_and_bytes_replace_what_was_there(tmp_path):
+    write_atomically(tmp_path / "new" / "file.txt", "grün")
+    assert (tmp_path / "new" / "file.txt").read_bytes() == "grün".encode()
+    write_atomically(tmp_path / "new" / "file.txt", b"\x00")
+    assert (tmp_path / "new" / "file.txt").read_bytes() == b"\x00"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file.txt"]
+
+
+def test_a_full_disk_is_said_and_the_old_content_stays(tmp_path, monkeypatch):
+    file = tmp_path / "file.txt"
+    file.write_text("old")
+
+    def full(self, data):
+        with open(self, "wb") as target:
+            target.write(data[:1])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(file), "write_bytes", full)
+    with pytest.raises(InputError, match=r"file\.txt cannot be written \(No space left on device\)\. Free some disk"):
+        write_atomically(file, "new")
+    assert file.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_quarantined_files_do_not_overwrite_each_other(tmp_path):
+    for content in ("first", "second"):
+        (tmp_path / "file").write_text(content)
+        quarantine(tmp_path / "file")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.damaged-1": "first",
+                                                                           "file.damaged-2": "second"}
+
+
+def test_a_home_that_cannot_be_created_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HELPERS_HOME", os.fspath(tmp_path / "file" / "home"))
+    with pytest.raises(InputError, match=r"cannot be created .* Set HELPERS_HOME to a folder"):
+        home()
+
+
+def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    def fail():
+        with replacing(tmp_path / "rows.csv") as unfinished:
+            assert unfinished.suffix == ".csv"
+            unfinished.mkdir()
+            (unfinished / "half").write_text("")
+            raise ZeroDivisionError
+
+    (tmp_path / "rows.csv").write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"rows.csv": "old"}

@@ -1,0 +1,10 @@
+"""What the tests of distillation share: a teacher."""
+
+import pytest
+from tiny_texts import trained
+
+
+@pytest.fixture(scope="session")
+def teacher(tiny_model, tiny_task):
+    """The tiny model after it has learned the tiny task."""
+    return trained(tiny_model, tiny_task, "teacher", epochs=8)
