@@ -14,7 +14,7 @@ from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.paths import cache
-from helpers.lab.training.weights import MINILM, find_weights
+from helpers.lab.training.weights import MINILM
 
 LEXICAL_WIDTH = 256
 _VERSION = 1
@@ -119,17 +119,10 @@ def _lexical(inputs: dict[str, list[str]]) -> dict[str, np.ndarray]:
 @functools.cache
 def _encoder() -> tuple[Any, Any]:
     """The tokenizer and the frozen network."""
-    import torch
-    from transformers import AutoModel
-    from transformers.utils import logging
+    from helpers.lab.training.heads import pretrained
 
-    from helpers.lab.data.tokenizer import TextEncoder
-    from helpers.lab.models.torch import MeanPoolClassifier, device
-
-    logging.disable_progress_bar()
-    weights = find_weights(MINILM)
-    network = MeanPoolClassifier(AutoModel.from_pretrained(weights, dtype=torch.float32), 1).to(device()).eval()
-    return TextEncoder.load(weights / "tokenizer.json"), network
+    network, encoder = pretrained(MINILM)
+    return encoder, network
 
 
 def _minilm(texts: Sequence[str]) -> np.ndarray:

@@ -201,8 +201,8 @@ def _by_causal_model(name: str, examples: Sequence[Sequence[str]], seed: int) ->
 
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(name).eval()
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False).eval()
     except (OSError, ValueError) as error:
         raise InputError(f"The language model '{name}' could not be loaded ({type(error).__name__}). Check the name "
                          "and the network, or give a local folder.") from error

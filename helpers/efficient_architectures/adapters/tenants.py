@@ -16,7 +16,6 @@ from torch import Tensor
 from helpers.efficient_architectures.adapters.layers import RowOwners, add_tenants
 from helpers.efficient_architectures.adapters.tuning import Tuned, merge
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import load
@@ -73,7 +72,8 @@ class TenantBank:
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         for start in range(0, len(order), BATCH):
             part = order[start:start + BATCH]
-            ids, mask = (torch.from_numpy(array).to(self._target) for array in pad([rows[row] for row in part]))
+            padded = self.tokenizer.pad([rows[row] for row in part])
+            ids, mask = (torch.from_numpy(array).to(self._target) for array in padded)
             self._owners.rows = torch.from_numpy(owners[part]).to(self._target)
             means = self._encoder.embed(ids, mask)
             scores = torch.einsum("nd,ncd->nc", means, self._weight[self._owners.rows]) + self._bias[self._owners.rows]

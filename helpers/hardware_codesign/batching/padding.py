@@ -10,7 +10,6 @@ import torch
 from helpers.hardware_codesign.options import PADDINGS, Padding
 from helpers.hardware_codesign.roofline.peaks import torch_threads
 from helpers.hardware_codesign.roofline.time_model import encoder_work
-from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.facts import Peaks
 from helpers.lab.machine import usable_cores
@@ -101,9 +100,10 @@ def _runner(model: TorchTextModel, padding: Padding, batch: int, fixed: int) -> 
 
 @torch.inference_mode()
 def _padded_logits(model: TorchTextModel, rows: list[list[int]], width: int) -> np.ndarray:
-    ids, mask = pad(rows)
+    ids, mask = model.encoder.pad(rows)
     wider = ((0, 0), (0, width - ids.shape[1]))
-    return model.module(torch.from_numpy(np.pad(ids, wider)), torch.from_numpy(np.pad(mask, wider))).float().numpy()
+    ids = np.pad(ids, wider, constant_values=model.encoder.pad_id)
+    return model.module(torch.from_numpy(ids), torch.from_numpy(np.pad(mask, wider))).float().numpy()
 
 
 @torch.inference_mode()

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from helpers.hardware_codesign.roofline.peaks import torch_threads
-from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import onnx_graph
 from helpers.lab.machine import usable_cores
@@ -129,7 +128,7 @@ def graph_levels(model: TorchTextModel, texts: list[str], *, rounds: int = 9) ->
     """
     if not texts:
         raise InputError("Graph levels are timed on texts: give at least one.")
-    ids, mask = pad(model.encoder.encode(texts))
+    ids, mask = model.encoder.pad(model.encoder.encode(texts))
     feed = {"input_ids": ids, "attention_mask": mask}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -22,8 +23,9 @@ class TextEncoder:
     library's way.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int = MAX_TOKENS, pad_id: int | None = None) -> None:
         self.max_tokens = max_tokens
+        self.pad_id: int = (tokenizer.padding or {}).get("pad_id", 0) if pad_id is None else pad_id
         self._tokenizer = tokenizer
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
@@ -38,15 +40,31 @@ class TextEncoder:
         """Read a tokenizer.json."""
         return cls(Tokenizer.from_file(str(path)), max_tokens)
 
+    @classmethod
+    def of_checkpoint(cls, folder: Path, max_tokens: int = MAX_TOKENS) -> "TextEncoder":
+        """The tokenizer of a published model's folder, with the padding token that its own files name.
+
+        A model without one is given its end-of-text token, else token 0.
+        """
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return cls(tokenizer, max_tokens, _pad_id(tokenizer, folder))
+
     def save(self, path: Path) -> None:
-        """Write a tokenizer.json."""
+        """Write a tokenizer.json; a padding token other than token 0 stands in it."""
+        if self.pad_id:
+            self._tokenizer.enable_padding(pad_id=self.pad_id, pad_token=self._tokenizer.id_to_token(self.pad_id))
         self._tokenizer.save(str(path), pretty=False)
+        self._tokenizer.no_padding()
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and attention mask of rows of ids, see `pad`."""
+        return pad(rows, self.pad_id)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, at most `max_tokens` each."""
+        """Token ids of each text, at most `max_tokens` each, and at least one."""
         cut = [text[:self._max_characters] for text in texts]
         if self._words is None:
-            return [encoding.ids for encoding in self._tokenizer.encode_batch(cut)]
+            return [encoding.ids or [self.pad_id] for encoding in self._tokenizer.encode_batch(cut)]
         rows = [self._words.encode(text, self.max_tokens) if _is_plain(text) else None for text in cut]
         others = [index for index, row in enumerate(rows) if row is None]
         for index, encoding in zip(others, self._tokenizer.encode_batch([cut[i] for i in others]), strict=True):
@@ -92,10 +110,38 @@ def _is_lower_case_bert(tokenizer: Tokenizer) -> bool:
             and all(text.startswith("[") for text in specials))
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and attention mask, (n, longest row) int64 each, padded with id 0 on the right."""
+def _pad_id(tokenizer: Tokenizer, folder: Path) -> int:
+    """What the checkpoint's files call the padding token, else the end-of-text token."""
+    def facts(name: str) -> dict:
+        path = folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    named, numbered = facts("tokenizer_config.json"), facts("config.json")
+    for role in ("pad", "eos"):
+        token = named.get(f"{role}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        ids = [tokenizer.token_to_id(token) if token else None, numbered.get(f"{role}_token_id")]
+        if role == "pad" and tokenizer.padding:
+            ids.append(tokenizer.padding["pad_id"])
+        if found := [one for one in ids if isinstance(one, int) and one >= 0]:
+            return found[0]
+    return 0
+
+
+def pad_for(module: Any, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """`pad` with the padding token that a module's configuration names, else token 0."""
+    number = getattr(getattr(module, "config", None), "pad_token_id", None)
+    return pad(rows, number if isinstance(number, int) and number >= 0 else 0)
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and attention mask, (n, longest row) int64 each, padded with `pad_id` on the right.
+
+    A decoder's head looks for the last token that is no padding: with another id its answer would depend on which
+    texts share the batch.
+    """
     longest = max(len(row) for row in rows)
-    ids = np.zeros((len(rows), longest), np.int64)
+    ids = np.full((len(rows), longest), pad_id, np.int64)
     mask = np.zeros_like(ids)
     for index, row in enumerate(rows):
         ids[index, :len(row)] = row

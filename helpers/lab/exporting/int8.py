@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.exporting.graph import onnx_graph, openvino_graph
 from helpers.lab.models.torch import TorchTextModel
@@ -34,7 +33,8 @@ def calibration_inputs(model: TorchTextModel, task: Task, rows: int = CALIBRATIO
     if rows < 1:
         raise InputError(f"Calibration needs at least one row, not {rows}.")
     texts = task.train.shuffle(seed=0).select(range(min(rows, len(task.train))))["text"][:]
-    return [dict(zip(("input_ids", "attention_mask"), pad([ids]), strict=True)) for ids in model.encoder.encode(texts)]
+    rows = model.encoder.encode(texts)
+    return [dict(zip(("input_ids", "attention_mask"), model.encoder.pad([ids]), strict=True)) for ids in rows]
 
 
 def onnx_int8(model: TorchTextModel, inputs: Sequence[dict[str, np.ndarray]] = (), *, per_channel: bool = True,

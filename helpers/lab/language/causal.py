@@ -132,12 +132,12 @@ def load_language_model(name: str | Path) -> LanguageModel:
         InputError: it cannot be found, or it does not continue texts.
     """
     folder = find_weights(name)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     kinds = config.architectures or []
     if not any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
         raise InputError(f"The model '{Path(name).name}' does not continue texts (it is a "
                          f"{', '.join(kinds) or 'model of no named kind'}): name a causal language model.")
-    module = linear_only(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+    module = linear_only(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False))
     starts = (config.bos_token_id, config.eos_token_id, 0)
     start = next(token for token in starts if isinstance(token, int))
     context = min(MAX_CONTEXT, getattr(config, "max_position_embeddings", None) or MAX_CONTEXT)

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 
 from helpers.lab.cache import cached
-from helpers.lab.data.tokenizer import TextEncoder, pad
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.paths import write_atomically
@@ -103,7 +103,7 @@ class TextModel:
         logits = np.empty((len(rows), self.card.classes), np.float32)
 
         def run(part: list[int]) -> None:
-            logits[part] = self._logits(*pad([rows[index] for index in part]))
+            logits[part] = self._logits(*self.encoder.pad([rows[index] for index in part]))
 
         if self._pool is None:
             for part in parts:

@@ -168,7 +168,7 @@ class PaddedModel(RemadeModel):
 
     def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         wider = ((0, 0), (0, max(0, self.card.settings["padding"] - ids.shape[1])))
-        return super()._logits(np.pad(ids, wider), np.pad(mask, wider))
+        return super()._logits(np.pad(ids, wider, constant_values=self.encoder.pad_id), np.pad(mask, wider))
 
 
 class DynamicInt8Model(RemadeModel):
@@ -225,7 +225,8 @@ def count_macs(module: nn.Module, tokens: int) -> int:
     """Multiply-accumulates of one input of that many tokens, counted while it runs once."""
     target = next(module.parameters()).device
     ids = torch.ones(1, max(1, tokens), dtype=torch.int64, device=target)
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter, torch.inference_mode():
+    # With gradients, although none is taken: the counter cannot follow DeBERTa's functions without.
+    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter, torch.enable_grad():
         module(ids, torch.ones_like(ids))
     return counter.get_total_flops() // 2
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging
 
 from helpers.lab.data.task import Task
@@ -18,6 +18,7 @@ from helpers.lab.models.model import Card, cached_model
 from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
+from helpers.lab.training.checkpoints import read_checkpoint, read_config
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.lab.training.heads import fit_linear_head, pretrained
 from helpers.lab.training.weights import MINILM, find_weights, short_name
@@ -88,16 +89,19 @@ def load_pretrained(name: str | Path, task: Task) -> TorchTextModel:
         InputError: not found, without a classifier's head, or with other labels than the task.
     """
     folder = find_weights(name)
-    config = AutoConfig.from_pretrained(folder)
+    config = read_config(folder)
     if not any(kind.endswith("ForSequenceClassification") for kind in config.architectures or []):
         raise InputError(f"The model '{Path(name).name}' has no head for classifying texts (it is a "
                          f"{', '.join(config.architectures or ['model of no named kind'])}); "
                          "use baseline(task, encoder=...) to train one on it.")
     order = _label_order(config, task, Path(name).name)
-    module = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    module = read_checkpoint(AutoModelForSequenceClassification, folder)
     _reorder_head(module, order)
+    module.config.id2label = dict(enumerate(task.labels))
+    module.config.label2id = {label: number for number, label in enumerate(task.labels)}
     longest = min(MAX_TOKENS, getattr(config, "max_position_embeddings", MAX_TOKENS))
-    tokenizer = TextEncoder.load(folder / "tokenizer.json", longest)
+    tokenizer = TextEncoder.of_checkpoint(folder, longest)
+    module.config.pad_token_id = tokenizer.pad_id
     wrapped = OwnHeadClassifier(module)
     return TorchTextModel(card_of(f"{Path(name).name} fp32, PyTorch", task, tokenizer, wrapped), tokenizer, wrapped)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.lab.data.tokenizer import pad
+from helpers.lab.data.tokenizer import pad_for
 from helpers.lab.progress import Progress, silent
 
 BATCH = 32
@@ -91,7 +91,7 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
     labels = np.asarray(labels)
 
     def loss_of(part: list[int]) -> Tensor:
-        ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
+        ids, mask = (torch.from_numpy(array).to(target) for array in pad_for(module, [rows[row] for row in part]))
         return loss(module(ids, mask), torch.from_numpy(labels[part]).to(target))
 
     batches = itertools.chain.from_iterable(length_batches(lengths, batch, rng) for _ in itertools.count())

@@ -8,9 +8,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel
 
-from helpers.lab.data.tokenizer import TextEncoder, pad
+from helpers.lab.data.tokenizer import TextEncoder, pad_for
 from helpers.lab.models.torch import MeanPoolClassifier, device
 from helpers.lab.progress import Progress, silent
+from helpers.lab.training.checkpoints import read_checkpoint
 from helpers.lab.training.weights import MINILM, find_weights
 
 EMBEDDING_BATCH = 32
@@ -24,8 +25,10 @@ def pretrained(encoder: str | Path = MINILM, classes: int = 1) -> tuple[MeanPool
         InputError: the weights cannot be found.
     """
     weights = find_weights(encoder)
-    module = MeanPoolClassifier(AutoModel.from_pretrained(weights, dtype=torch.float32), classes)
-    return module.to(device()).eval(), TextEncoder.load(weights / "tokenizer.json")
+    module = MeanPoolClassifier(read_checkpoint(AutoModel, weights), classes)
+    tokenizer = TextEncoder.of_checkpoint(weights)
+    module.config.pad_token_id = tokenizer.pad_id
+    return module.to(device()).eval(), tokenizer
 
 
 def fit_head(means: np.ndarray, labels: Sequence[int], classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +68,7 @@ def embed_rows(module: MeanPoolClassifier, rows: Sequence[Sequence[int]], progre
     for start in range(0, len(order), EMBEDDING_BATCH):
         progress.check()
         part = order[start:start + EMBEDDING_BATCH]
-        ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
+        ids, mask = (torch.from_numpy(array).to(target) for array in pad_for(module, [rows[row] for row in part]))
         means[part] = module.embed(ids, mask).float().cpu().numpy()
     return means
 

@@ -12,7 +12,8 @@ from helpers.lab.errors import InputError
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _REQUIRED = ("config.json", "model.safetensors", "tokenizer.json")
-_NEEDED = (*_REQUIRED, "tokenizer_config.json", "vocab.txt")
+_SHARDS = "model.safetensors.index.json"
+_NEEDED = (*_REQUIRED, _SHARDS, "model-*.safetensors", "tokenizer_config.json", "vocab.txt")
 
 
 def find_weights(name: str | Path = MINILM) -> Path:
@@ -44,7 +45,7 @@ def _from_cache(name: str) -> Path | None:
         folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_NEEDED))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return folder if all((folder / file).exists() for file in _REQUIRED) else None
+    return folder if not _missing(folder) else None
 
 
 def _from_package() -> Path | None:
@@ -66,10 +67,20 @@ def _from_hub(name: str) -> Path:
 
 
 def _complete(folder: Path) -> Path:
-    for file in _REQUIRED:
-        if not (folder / file).exists():
-            raise InputError(f"The model folder '{folder.name}' has no {file}.")
+    missing = _missing(folder)
+    if missing == "model.safetensors" and (folder / "pytorch_model.bin").exists():
+        raise InputError(f"The model folder '{folder.name}' holds its weights in pytorch_model.bin, a pickle that "
+                         "could run code when it is read. Where you trust it, save it anew with transformers' "
+                         "save_pretrained, which writes model.safetensors.")
+    if missing:
+        raise InputError(f"The model folder '{folder.name}' has no {missing}.")
     return folder
+
+
+def _missing(folder: Path) -> str | None:
+    """The first file that a checkpoint lacks; weights may stand in several files with an index."""
+    return next((file for file in _REQUIRED if not (folder / file).exists()
+                 and not (file == "model.safetensors" and (folder / _SHARDS).exists())), None)
 
 
 def _verified(folder: Path) -> Path:

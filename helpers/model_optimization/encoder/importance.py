@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import TextEncoder, pad
+from helpers.lab.data.tokenizer import TextEncoder, pad_for
 from helpers.lab.errors import InputError
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.encoder.parts import Anatomy, anatomy
@@ -87,7 +87,7 @@ def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[in
     for start in range(0, len(rows), batch):
         progress.check()
         part = order[start:start + batch]
-        ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
+        ids, mask = (torch.from_numpy(array).to(target) for array in pad_for(module, [rows[row] for row in part]))
         wanted = torch.from_numpy(np.asarray(labels)[part]).to(target)
         functional.cross_entropy(module(ids, mask).float(), wanted, reduction="sum").backward()
         for name, score in _scores(parts, watched).items():

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.machine import instruction_sets
 from helpers.lab.measuring.comparison import compare
@@ -76,7 +75,7 @@ def operator_times(model: TextModel, texts: Sequence[str], repeats: int = 5) -> 
 
     Each runtime's own profiler is read; profiling itself costs time, so shares count, not sums.
     """
-    batch = pad(model.encoder.encode(texts))
+    batch = model.encoder.pad(model.encoder.encode(texts))
     if isinstance(model, OnnxTextModel):
         times = _onnx_times(model, batch, repeats)
     elif isinstance(model, TorchTextModel):
@@ -177,5 +176,5 @@ def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[i
 def _once(model: TextModel, texts: list[str]) -> float:
     """Seconds of one pass; `predict` would cut the batch into pieces."""
     began = time.perf_counter()
-    model._logits(*pad(model.encoder.encode(texts)))
+    model._logits(*model.encoder.pad(model.encoder.encode(texts)))
     return time.perf_counter() - began

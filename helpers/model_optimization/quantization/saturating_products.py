@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import pad
 from helpers.lab.measuring.intervals import paired_difference
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
@@ -100,7 +99,8 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
         classes = []
         for start in range(0, len(texts), 16):
             progress((number + start / len(texts)) / len(KERNELS), f"emulating {kernel}")
-            ids, mask = (torch.from_numpy(array) for array in pad(model.encoder.encode(texts[start:start + 16])))
+            rows = model.encoder.encode(texts[start:start + 16])
+            ids, mask = (torch.from_numpy(array) for array in model.encoder.pad(rows))
             with torch.inference_mode():
                 classes.append(emulated(ids, mask).numpy().argmax(axis=1))
         predicted = np.concatenate(classes)

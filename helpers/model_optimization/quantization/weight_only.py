@@ -12,7 +12,6 @@ from torchao.quantization import IntxWeightOnlyConfig, PerGroup, quantize_
 from torchao.quantization.qat import QATConfig
 
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import pad
 from helpers.lab.errors import InputError
 from helpers.lab.models.packing import PackedWeight
 from helpers.lab.models.torch import TorchTextModel, linear_layers
@@ -125,7 +124,7 @@ def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size:
     require_numbers(model.module, bits, group_size)
     texts = task.validation["text"][:rows]
     target = next(model.module.parameters()).device
-    ids, mask = (torch.from_numpy(array).to(target) for array in pad(model.encoder.encode(texts)))
+    ids, mask = (torch.from_numpy(array).to(target) for array in model.encoder.pad(model.encoder.encode(texts)))
     before = _log_probabilities(model.module, ids, mask)
     layers = linear_layers(model.module)
     divergences = []

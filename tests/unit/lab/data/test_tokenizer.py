@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from architectures import ARCHITECTURES, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.lab import load, load_pretrained
 from helpers.lab.data.tokenizer import TextEncoder, pad
 
 
@@ -43,3 +45,38 @@ def test_known_words_give_the_tokenizers_own_ids(minilm_tokenizer, texts):
     encoder = TextEncoder(minilm_tokenizer, max_tokens=24)
     for _ in range(2):  # the second time all words are known
         assert encoder.encode(texts) == [minilm_tokenizer.encode(text).ids for text in texts]
+
+
+# Classifiers of twelve architectures, which must answer as transformers does, whichever texts share a batch
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def checkpoint(request, tiny_task, tmp_path_factory):
+    """(folder, what transformers answers) of a small classifier with random weights."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return folder, build(request.param, folder, tiny_task.train["text"][:], tiny_task.labels)
+
+
+def test_logits_are_those_of_transformers_alone_and_in_a_batch(checkpoint, tiny_task, tmp_path):
+    folder, answer = checkpoint
+    model, texts = load_pretrained(folder, tiny_task), tiny_task.test["text"][:30]
+    alone = np.concatenate([answer([text]) for text in texts])
+    np.testing.assert_allclose(model.predict(texts), alone, atol=1e-4)
+    np.testing.assert_allclose(np.concatenate([model.predict([text]) for text in texts]), alone, atol=1e-4)
+    model.save(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).predict(texts), model.predict(texts))
+
+
+def test_an_empty_text_is_answered_and_changes_no_other_answer(checkpoint, tiny_task):
+    model = load_pretrained(checkpoint[0], tiny_task)
+    texts = ["", *tiny_task.test["text"][:3]]
+    logits = model.predict(texts)
+    assert np.isfinite(logits).all()
+    np.testing.assert_allclose(logits[1:], model.predict(texts[1:]), atol=1e-4)
+
+
+def test_a_tokenizer_without_a_padding_token_is_given_the_end_of_text(checkpoint, tmp_path):
+    folder = checkpoint[0]
+    for name in ("tokenizer.json", "config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text((folder / name).read_text().replace('"pad_token', '"no_token'))
+    encoder = TextEncoder.of_checkpoint(tmp_path)
+    assert encoder.pad_id == encoder._tokenizer.token_to_id("</s>")

@@ -1,6 +1,7 @@
 """The model to beat: made once, cached, and made again when its entry is damaged; and classifiers from elsewhere."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 from helpers.lab import Cancelled, InputError, baseline, export, load, load_pretrained, load_task
@@ -225,3 +227,44 @@ def test_an_incomplete_folder_is_refused_with_what_it_lacks(pretrained, tiny_tas
     (folder / file).unlink()
     with pytest.raises(InputError, match=f"The model folder 'partial' has no {file}"):
         load_pretrained(folder, tiny_task)
+
+
+def test_a_head_without_its_weights_is_refused_and_named(pretrained, tiny_task, tmp_path):
+    """transformers would fill it in with random numbers."""
+    folder = shutil.copytree(pretrained, tmp_path / "headless")
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor for name, tensor in weights.items() if not name.startswith("classifier")},
+              folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"lacks weights that it needs .classifier\.bias, classifier\.weight"):
+        load_pretrained(folder, tiny_task)
+
+
+def test_code_that_comes_with_a_model_is_never_run(pretrained, tiny_task, tmp_path):
+    folder = shutil.copytree(pretrained, tmp_path / "with-code")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mischief", "auto_map": {"AutoConfig": "code.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
+    with pytest.raises(InputError, match=r"Code of its own is never run"):
+        load_pretrained(folder, tiny_task)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickle_is_refused_by_name_with_the_way_out(pretrained, tiny_task, tmp_path):
+    folder = shutil.copytree(pretrained, tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"pytorch_model\.bin, a pickle .* save_pretrained"):
+        load_pretrained(folder, tiny_task)
+
+
+def test_torn_weights_are_a_sentence(pretrained, tiny_task, tmp_path):
+    folder = shutil.copytree(pretrained, tmp_path / "torn")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:len(whole) // 2])
+    with pytest.raises(InputError, match="The model in 'torn' cannot be read"):
+        load_pretrained(folder, tiny_task)
+
+
+def test_the_labels_of_a_reordered_head_are_saved_in_its_order(pretrained, tiny_task):
+    config = load_pretrained(pretrained, tiny_task).module.config
+    assert tuple(config.id2label[number] for number in range(3)) == tiny_task.labels
