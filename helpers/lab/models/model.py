@@ -175,7 +175,7 @@ def _class_of(runtime: str) -> type[Model]:
     """The class that saved a model under this runtime's name."""
     declared = {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     if runtime not in declared:
-        raise InputError(f"No installed package reads models of the runtime '{runtime}'. Known: "
+        raise InputError(f"No installed package reads models of the runtime '{runtime}'. Choose one of: "
                          f"{', '.join(sorted(declared)) or 'none: install this project with pip'}.")
     return declared[runtime].load()
 
