@@ -48,6 +48,14 @@ SHAPE = ["stake", "prediction", "experiment", "result", "explore", "verdict", "e
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_solutions_are_folded(path):
+    cells = nbformat.read(path, as_version=4).cells
+    solutions = [cell for cell in cells if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", [])]
+    assert solutions
+    assert all(cell.metadata.get("jupyter", {}).get("source_hidden") for cell in solutions)
+
+
 def cells(path: Path, tag: str | None = None, kind: str = "code") -> list:
     found = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
     return [cell for cell in found if tag is None or tag in cell.metadata.get("tags", [])]

@@ -1,6 +1,7 @@
 """A run's figures, its time series, replications and exact quantiles."""
 
 import math
+import types
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from helpers.cloud_distributed import (
     target_utilisation,
 )
 from helpers.cloud_distributed.simulator.runs import quantiles
+from helpers.lab.measuring.intervals import mean_interval
 
 
 def test_the_time_series_has_the_quantiles_of_its_intervals():
@@ -66,3 +68,12 @@ def test_no_request_at_all_is_a_run_too():
         assert sum(run.counts.values()) == 0
         assert math.isnan(run.mean_wait_s)
         assert len(run.frame()) >= 0
+
+
+def test_a_figure_that_some_runs_lack_has_the_interval_of_the_others():
+    def scenario(seed):
+        return types.SimpleNamespace(summary=lambda: {"p99_s": [1.0, math.nan, 2.0, 3.0][seed], "cold": math.nan})
+
+    found = replicate(scenario, runs=4)
+    assert tuple(found.loc["p99_s"]) == pytest.approx(mean_interval([1.0, 2.0, 3.0]))
+    assert found.loc["cold"].isna().all()
