@@ -50,7 +50,7 @@ def materialized(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     length = query.shape[2]
     scores = query @ key.transpose(2, 3)
     scores *= 1 / math.sqrt(query.shape[3])
-    scores.masked_fill_(torch.ones(length, length, dtype=torch.bool).triu_(1), -math.inf)
+    scores.masked_fill_(torch.ones(length, length, dtype=torch.bool, device=scores.device).triu_(1), -math.inf)
     return scores.softmax(-1) @ value
 
 
@@ -66,8 +66,8 @@ def sliding_window(query: Tensor, key: Tensor, value: Tensor, window: int) -> Te
     padded = [functional.pad(part, (0, 0, 0, blocks * window - length)).reshape(n * heads, blocks, window, width)
               for part in (query, key, value)]
     previous_and_own = [torch.cat([functional.pad(part, (0, 0, 0, 0, 1, 0))[:, :-1], part], 2) for part in padded[1:]]
-    position = torch.arange(window)[:, None]
-    other = torch.arange(2 * window)[None]
+    position = torch.arange(window, device=query.device)[:, None]
+    other = torch.arange(2 * window, device=query.device)[None]
     near = (other > position) & (other <= position + window)
     mask = near.expand(blocks, -1, -1).clone()
     mask[0] &= other >= window  # nothing comes before the first block

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.lab.errors import InputError
+from helpers.lab.models.torch import ATTENTION_FLOPS
 from helpers.lab.progress import Progress, silent
 
-# The counter knows the attention of GPUs only; without this a CPU's would count as nothing.
-_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
-                  lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)}
 COLUMNS = ["layer", "kind", "flops", "bytes", "weight_bytes", "calls"]
 
 
@@ -28,7 +26,7 @@ class _Counting(TorchDispatchMode):
     def __init__(self, stack: list[str], weights: set[int]) -> None:
         super().__init__()
         self._stack, self._weights = stack, weights
-        self._registry = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION).flop_registry
+        self._registry = FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS).flop_registry
         self.rows: dict[str, dict[str, Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
 from helpers.lab.data.tokenizer import TextEncoder
@@ -216,9 +216,18 @@ def _fit_shapes(module: nn.Module, weights: dict[str, Tensor]) -> None:
             module.set_submodule(name, nn.Linear(columns, rows, bias=layer.bias is not None))
 
 
-# The counter knows the attention of GPUs only; without this a CPU's would count as nothing.
-_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
-                  lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)}
+def _attention_flops(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object,
+                     **__: object) -> int:
+    """Of (n, heads, length, width) shapes; keys and values may have fewer heads, each used several times."""
+    n, heads, length, width = query
+    return 2 * n * heads * length * key[2] * (width + value[3])
+
+
+# PyTorch's counter knows no attention of CPUs, and on GPUs none in which several heads share keys and values.
+ATTENTION_FLOPS = dict.fromkeys((
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu, torch.ops.aten._scaled_dot_product_flash_attention,
+    torch.ops.aten._scaled_dot_product_efficient_attention, torch.ops.aten._scaled_dot_product_cudnn_attention,
+), _attention_flops)
 
 
 def count_macs(module: nn.Module, tokens: int) -> int:
@@ -226,7 +235,7 @@ def count_macs(module: nn.Module, tokens: int) -> int:
     target = next(module.parameters()).device
     ids = torch.ones(1, max(1, tokens), dtype=torch.int64, device=target)
     # With gradients, although none is taken: the counter cannot follow DeBERTa's functions without.
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter, torch.enable_grad():
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter, torch.enable_grad():
         module(ids, torch.ones_like(ids))
     return counter.get_total_flops() // 2
 
