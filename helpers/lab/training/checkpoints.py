@@ -10,11 +10,11 @@ from transformers import AutoConfig, PretrainedConfig
 from helpers.lab.errors import InputError
 
 
-def read_checkpoint(kind: Any, folder: Path, may_lack: str = "pooler") -> nn.Module:
+def read_checkpoint(kind: Any, folder: Path, may_lack: str | None = None) -> nn.Module:
     """A model of a folder in fp32, by one of transformers' Auto classes; no code of the folder is ever run.
 
     Args:
-        may_lack: part of the names of weights that are not needed.
+        may_lack: part of the names of weights that are not used here, such as an encoder's pooler.
 
     Raises:
         InputError: the folder is damaged, needs code of its own, or lacks weights, which would stay random.
@@ -26,7 +26,7 @@ def read_checkpoint(kind: Any, folder: Path, may_lack: str = "pooler") -> nn.Mod
         reason = str(error).strip().split("\n")[0].rstrip(".")[:160]
         raise InputError(f"The model in '{folder.name}' cannot be read ({type(error).__name__}: {reason}). Its code is "
                          "never run; if it needs none, the files are damaged: get them again.") from error
-    lacking = sorted(name for name in info["missing_keys"] if may_lack not in name)
+    lacking = sorted(name for name in info["missing_keys"] if may_lack is None or may_lack not in name)
     if lacking or info["mismatched_keys"]:
         names = ", ".join(lacking[:3] or [str(next(iter(info["mismatched_keys"]))[0])])
         raise InputError(f"The model in '{folder.name}' lacks weights that it needs ({names}): they would stay random. "

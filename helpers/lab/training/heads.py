@@ -25,7 +25,7 @@ def pretrained(encoder: str | Path = MINILM, classes: int = 1) -> tuple[MeanPool
         InputError: the weights cannot be found.
     """
     weights = find_weights(encoder)
-    module = MeanPoolClassifier(read_checkpoint(AutoModel, weights), classes)
+    module = MeanPoolClassifier(read_checkpoint(AutoModel, weights, may_lack="pooler"), classes)
     tokenizer = TextEncoder.of_checkpoint(weights)
     module.config.pad_token_id = tokenizer.pad_id
     return module.to(device()).eval(), tokenizer
