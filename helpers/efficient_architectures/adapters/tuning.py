@@ -19,7 +19,7 @@ from helpers.efficient_architectures.adapters.layers import LORA_SCALE, add_bott
 from helpers.efficient_architectures.options import LEARNING_RATES, RANKED, STRATEGY, require_adapter
 from helpers.efficient_architectures.right_sizing.frozen import as_model
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import TextEncoder, pad
+from helpers.lab.data.tokenizer import TextEncoder, pad_for
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_parameters
@@ -138,7 +138,7 @@ def train_as(module: MeanPoolClassifier, tokenizer: TextEncoder, task: Task, kin
     began = time.perf_counter()
     freeze_all_but(module, kind, rank)
     rows, labels = tokenizer.encode(task.train["text"][:]), task.train["label"][:]
-    memory = training_memory(module, *_typical_batch(rows))
+    memory = training_memory(module, *_typical_batch(module, rows))
     if kind != "probe":
         fine_tune(module, rows, labels, epochs=epochs, learning_rate=learning_rate or LEARNING_RATES[kind],
                   head_learning_rate=1e-3, seed=seed, progress=progress, say=f"training {kind}")
@@ -224,8 +224,8 @@ def training_memory(module: nn.Module, ids: np.ndarray, mask: np.ndarray) -> dic
     return {"weights": weights, "gradients": trained, "optimizer": 2 * trained, "activations": sum(saved.values())}
 
 
-def _typical_batch(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+def _typical_batch(module: nn.Module, rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Ids and mask of rows around the median length, as many as are trained together."""
     order = sorted(rows, key=len)
     start = max(0, len(order) // 2 - BATCH // 2)
-    return pad(order[start:start + BATCH])
+    return pad_for(module, order[start:start + BATCH])

@@ -9,7 +9,7 @@ import torch
 
 from helpers.efficient_architectures.right_sizing.frozen import as_model
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import pad
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.torch import TorchTextModel, device
 from helpers.lab.progress import Progress, silent
@@ -46,7 +46,7 @@ def few_shot(task: Task, encoder: str | Path = MINILM, *, pairs_per_row: int = 4
     cosine_loss = CosineSimilarityLoss(sentence)
 
     def loss_of(part: list[tuple[int, int, float]]) -> torch.Tensor:
-        sides = [_features([rows[pair[side]] for pair in part]) for side in (0, 1)]
+        sides = [_features(tokenizer, [rows[pair[side]] for pair in part]) for side in (0, 1)]
         return cosine_loss(sides, torch.tensor([same for _, _, same in part], device=device()))
 
     batches = [pairs[start:start + BATCH] for start in range(0, len(pairs), BATCH)]
@@ -77,6 +77,6 @@ def draw_pairs(labels: Sequence[int], pairs_per_row: int, seed: int = 0) -> list
     return pairs
 
 
-def _features(rows: list[list[int]]) -> dict[str, torch.Tensor]:
-    ids, mask = (torch.from_numpy(array).to(device()) for array in pad(rows))
+def _features(tokenizer: TextEncoder, rows: list[list[int]]) -> dict[str, torch.Tensor]:
+    ids, mask = (torch.from_numpy(array).to(device()) for array in tokenizer.pad(rows))
     return {"input_ids": ids, "attention_mask": mask}
