@@ -1,13 +1,17 @@
 """What strangers, mistakes and accidents may do to a page: little, and the page says so."""
 
 import contextlib
+import json
 import os
 import re
 import signal
+import stat
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -68,6 +72,16 @@ def test_the_kernel_of_a_vanished_browser_is_ended(start_voila, notebooks, brows
     context.close()
     assert process.is_running()
     process.wait(60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no sockets in files")
+def test_a_kernel_takes_no_port_that_others_may_take_first(voila, open_page):
+    page = open_page()
+    page.goto(f"{voila}voila/render/fixture.ipynb")
+    wait_for_charts(page)
+    connection = json.loads(Path(kernel_process(page).cmdline()[-1]).read_text())
+    assert connection["transport"] == "ipc"
+    assert stat.S_ISSOCK(os.stat(f"{connection['ip']}-{connection['shell_port']}").st_mode)
 
 
 def test_leaving_a_page_ends_its_kernel(voila, open_page):

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[3]
 TEMPLATES = Path(__file__).parents[1] / "template"
 EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget"]
 REFILL_S = 4.0  # until the next kernel is prepared: sooner, it would take the cores from the page that is opening
+SOCKET_NAME = 49  # bytes, as in /kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-5
+LONGEST_SOCKET = 103  # bytes of a path, macOS's limit; Linux takes 107
 CELL_FAILED = "This part of the page could not be computed. Reload the page; the server's log has the details."
 
 
@@ -50,6 +52,20 @@ def configure(config: Any, *, idle_s: int = 600) -> None:
     config.VoilaExecutor.cell_error_instruction = CELL_FAILED
     config.MappingKernelManager.cull_idle_timeout = idle_s  # a browser that vanishes leaves its kernel
     config.MappingKernelManager.cull_interval = min(60, idle_s)
+    config.KernelManager.transport = transport()
+
+
+def transport() -> str:
+    """How server and kernels talk: by sockets in the user's own folder, or by ports where there can be none.
+
+    Jupyter chooses free ports, lets them go, and the kernel takes them half a second later. Where another program was
+    faster, the page waited for a minute and failed (jupyter_client's issue 276). Ports are also open to all users of
+    the machine, though the kernel takes no message without its key.
+    """
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    fits = len(os.fsencode(jupyter_runtime_dir())) + SOCKET_NAME <= LONGEST_SOCKET
+    return "ipc" if fits and sys.platform != "win32" else "tcp"
 
 
 def configure_plain(config: Any) -> None:
