@@ -15,8 +15,8 @@ BITS = (2, 3, 4, 5, 6, 7, 8)  # of weights that are stored in few bits
 
 # pruning method -> what `sparsity` is a share of
 METHODS = {
-    "magnitude": "weights of the encoder's layers",
-    "2:4": "weights of the encoder's layers (any N:M; the share follows from it)",
+    "magnitude": "weights of the model's layers",
+    "2:4": "weights of the model's layers (any N:M; the share follows from it)",
     "structured": "multiply-accumulates of the encoder's layers: heads and intermediate neurons, one budget",
     "heads": "multiply-accumulates of the attention",
     "neurons": "multiply-accumulates of the feed-forward parts",

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
+
+from helpers.lab.models.torch import OwnHeadClassifier
 
 SPECIALS = ["<unk>", "<s>", "</s>", "<x>", "<y>"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -31,18 +33,36 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], int, bool]] = {
     "xlm-roberta": ("XLMRobertaConfig", SIZES | {"max_position_embeddings": 66}, 1, True),
 }
 
+# Others that load, and that each tool here works on or refuses by name: none of them may end in another error
+FURTHER: dict[str, tuple[str, dict[str, Any], int, bool]] = {
+    "convbert": ("ConvBertConfig", SIZES | {"embedding_size": 32, "max_position_embeddings": 64, "head_ratio": 2,
+                                            "conv_kernel_size": 3}, 0, True),
+    "roformer": ("RoFormerConfig", SIZES | {"embedding_size": 32, "max_position_embeddings": 64}, 0, True),
+    "rembert": ("RemBertConfig", SIZES | {"input_embedding_size": 16, "output_embedding_size": 16,
+                                          "max_position_embeddings": 64}, 0, True),
+    "mobilebert": ("MobileBertConfig", SIZES | {"embedding_size": 16, "intra_bottleneck_size": 16,
+                                                "max_position_embeddings": 64}, 0, True),
+    "roberta-prelayernorm": ("RobertaPreLayerNormConfig", SIZES | {"max_position_embeddings": 66}, 1, True),
+    "ibert": ("IBertConfig", SIZES | {"max_position_embeddings": 66}, 1, True),
+    "fnet": ("FNetConfig", {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64,
+                            "max_position_embeddings": 64}, 0, True),
+    "big_bird": ("BigBirdConfig", SIZES | {"max_position_embeddings": 64, "attention_type": "original_full"}, 0, True),
+    "luke": ("LukeConfig", SIZES | {"max_position_embeddings": 66, "entity_vocab_size": 10, "entity_emb_size": 16},
+             1, True),
+    "yoso": ("YosoConfig", SIZES | {"max_position_embeddings": 64, "use_expectation": True}, 0, True),
+    "nystromformer": ("NystromformerConfig", SIZES | {"max_position_embeddings": 62, "num_landmarks": 64,
+                                                      "segment_means_seq_len": 64, "conv_kernel_size": 3}, 0, True),
+}
+
 
 def build(name: str, folder: Path, texts: list[str], labels: tuple[str, ...], seed: int = 0) -> Callable[..., Any]:
     """Save a classifier of the architecture with its tokenizer into `folder`; a function that gives its logits."""
-    kind, sizes, pad_id, framed = ARCHITECTURES[name]
+    _, _, pad_id, framed = (ARCHITECTURES | FURTHER)[name]
     tokenizer = make_tokenizer(texts, pad_id, framed)
-    torch.manual_seed(seed)
-    config = getattr(transformers, kind)(
-        **sizes, vocab_size=len(tokenizer), pad_token_id=pad_id, num_labels=len(labels),
-        bos_token_id=tokenizer.convert_tokens_to_ids("<s>"), eos_token_id=tokenizer.convert_tokens_to_ids("</s>"),
-        cls_token_id=1, sep_token_id=2,
-        initializer_range=0.3, id2label=dict(enumerate(labels)), label2id={label: n for n, label in enumerate(labels)})
-    model = AutoModelForSequenceClassification.from_config(config).eval()
+    model = _classifier(name, seed, vocab_size=len(tokenizer), id2label=dict(enumerate(labels)),
+                        label2id={label: n for n, label in enumerate(labels)},
+                        bos_token_id=tokenizer.convert_tokens_to_ids("<s>"),
+                        eos_token_id=tokenizer.convert_tokens_to_ids("</s>"))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -53,6 +73,20 @@ def build(name: str, folder: Path, texts: list[str], labels: tuple[str, ...], se
         return model(**batch).logits.numpy()
 
     return answer
+
+
+def _classifier(name: str, seed: int, **facts: Any) -> PreTrainedModel:
+    """Random weights, wide apart enough that answers differ."""
+    kind, sizes, pad_id, _ = (ARCHITECTURES | FURTHER)[name]
+    torch.manual_seed(seed)
+    config = getattr(transformers, kind)(**sizes, pad_token_id=pad_id, cls_token_id=1, sep_token_id=2,
+                                         initializer_range=0.3, **facts)
+    return AutoModelForSequenceClassification.from_config(config).eval()
+
+
+def small_classifier(name: str, labels: int = 3, seed: int = 0) -> OwnHeadClassifier:
+    """A classifier of the architecture as this package holds it, of 50 tokens."""
+    return OwnHeadClassifier(_classifier(name, seed, vocab_size=50, num_labels=labels)).eval()
 
 
 def make_tokenizer(texts: list[str], pad_id: int, framed: bool) -> PreTrainedTokenizerFast:

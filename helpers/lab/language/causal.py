@@ -14,11 +14,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, LlamaConfig
-from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import InputError
 from helpers.lab.models.packing import PackedWeight, pack, unpack
-from helpers.lab.models.torch import device
+from helpers.lab.models.torch import device, linear_only
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import train
 from helpers.lab.training.weights import find_weights
@@ -113,16 +112,6 @@ def stored_once(module: nn.Module) -> dict[str, Tensor]:
             tensors[name] = tensor.contiguous()
         seen.add(tensor.data_ptr())
     return tensors
-
-
-def linear_only(module: nn.Module) -> nn.Module:
-    """GPT-2's transposed layers as linear ones, which quantization knows; same products, in place."""
-    for name, layer in list(module.named_modules()):
-        if isinstance(layer, Conv1D):
-            linear = nn.Linear(*layer.weight.shape)
-            linear.weight, linear.bias = nn.Parameter(layer.weight.detach().T.contiguous()), layer.bias
-            module.set_submodule(name, linear)
-    return module
 
 
 def load_language_model(name: str | Path) -> LanguageModel:

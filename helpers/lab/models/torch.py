@@ -1,12 +1,14 @@
 """Text classifiers in PyTorch."""
 
+import copy
 import hashlib
 import json
 import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
+from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
+from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
@@ -114,7 +118,7 @@ class TorchTextModel(TextModel):
             raise InputError(f"'{self.card.name}' cannot be saved: a {type(self.module).__name__} is a module that "
                              "`load` does not know how to build.")
         with torch.device("meta"):  # shapes without numbers
-            rebuilt = _build(self.module.head, self.module.config, self.card.classes)
+            rebuilt = build_module(self.module.head, self.module.config, self.card.classes)
         expected = {name for name in rebuilt.state_dict() if not name.endswith(".position_ids")}
         if unexpected := sorted(expected ^ set(weights)):
             raise InputError(f"'{self.card.name}' cannot be saved: its configuration does not describe the weights "
@@ -124,10 +128,10 @@ class TorchTextModel(TextModel):
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         head, form = config.pop("head"), config.pop("form", None)
-        module = _build(head, AutoConfig.for_model(config.pop("model_type"), **config), card.classes)
+        module = build_module(head, AutoConfig.for_model(config.pop("model_type"), **config), card.classes)
         weights, packed = unpack(load_file(path / "weights.safetensors"))
         dtype = next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())
-        _fit_shapes(module, weights)
+        fit_shapes(module, weights)
         module.to(dtype).load_state_dict(weights)
         model = TorchTextModel(card, encoder, module, packed)
         return RemadeModel.forms[form](card, model) if form else model
@@ -181,7 +185,8 @@ class DynamicInt8Model(RemadeModel):
             raise InputError("PyTorch's dynamic int8 runs on CPUs only.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
+            return torch.ao.quantization.quantize_dynamic(linear_only(copy.deepcopy(module)), {nn.Linear},
+                                                          dtype=torch.qint8, inplace=True)
 
 
 class CompiledModel(RemadeModel):
@@ -196,24 +201,59 @@ class CompiledModel(RemadeModel):
         return torch.compile(module, dynamic=True)
 
 
-def _build(head: str, config: PretrainedConfig, classes: int) -> nn.Module:
+def build_module(head: str, config: PretrainedConfig, classes: int) -> nn.Module:
     """The untrained module of a configuration, with the head that it was saved with."""
     if head == MeanPoolClassifier.head:
-        return MeanPoolClassifier(AutoModel.from_config(config), classes)
-    return OwnHeadClassifier(AutoModelForSequenceClassification.from_config(config))
+        module = MeanPoolClassifier(AutoModel.from_config(config), classes)
+    else:
+        module = OwnHeadClassifier(AutoModelForSequenceClassification.from_config(config))
+    if heads := getattr(config, "kept_heads", None):  # of a pruned MPNet
+        layers = [part for part in module.modules() if isinstance(part, MPNetSelfAttention)]
+        for attention, kept in zip(layers, heads, strict=True):
+            select_heads(attention, kept)
+    return module
 
 
-def _fit_shapes(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Give linear layers the sizes of their stored weights: a pruned encoder's differ from layer to layer.
+def select_heads(attention: MPNetSelfAttention, heads: Sequence[int]) -> None:
+    """Let a pruned layer of MPNet read its heads' part of the position bias, which all layers share."""
+    if not hasattr(attention, "kept_heads"):
+        attention.register_forward_pre_hook(_pick_position_bias)
+    attention.kept_heads = list(heads)
+    attention.num_attention_heads = len(heads)
+    attention.all_head_size = len(heads) * attention.attention_head_size
+
+
+def _pick_position_bias(attention: MPNetSelfAttention, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    states, mask, bias = inputs
+    return states, mask, bias[:, attention.kept_heads]
+
+
+def fit_shapes(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give linear layers and tables the sizes of their stored weights: a pruned encoder's differ from layer to layer.
 
     The last layer's outputs are the classes, which the card tells: those must agree.
     """
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Embedding))]
+    last = [name for name, layer in layers if isinstance(layer, nn.Linear)][-1]
     for name, layer in layers:
         rows, columns = weights[f"{name}.weight"].shape
-        rows = layer.out_features if name == layers[-1][0] else rows
+        if isinstance(layer, nn.Embedding):
+            if columns != layer.embedding_dim:
+                module.set_submodule(name, nn.Embedding(layer.num_embeddings, columns, layer.padding_idx))
+            continue
+        rows = layer.out_features if name == last else rows
         if (rows, columns) != layer.weight.shape:
             module.set_submodule(name, nn.Linear(columns, rows, bias=layer.bias is not None))
+
+
+def linear_only(module: nn.Module) -> nn.Module:
+    """GPT-2's transposed layers as linear ones, which quantization knows; same products, in place."""
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, Conv1D):
+            linear = nn.utils.skip_init(nn.Linear, *layer.weight.shape, device=layer.weight.device)
+            linear.weight, linear.bias = nn.Parameter(layer.weight.detach().T.contiguous()), layer.bias
+            module.set_submodule(name, linear)
+    return module
 
 
 def _attention_flops(query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...], *_: object,
@@ -254,5 +294,5 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def linear_layers(module: nn.Module) -> list[str]:
-    """Names of a module's linear layers, from input to output."""
-    return [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    """Names of a module's linear layers, GPT-2's transposed ones included, from input to output."""
+    return [name for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, Conv1D))]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from helpers.lab.data.tokenizer import pad_for
 from helpers.lab.progress import Progress, silent
+from helpers.lab.training.architectures import head_of
 
 BATCH = 32
 
@@ -72,7 +73,7 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
         rows: token ids of each text.
         labels: (n,) class numbers.
         epochs: over the rows; a fraction stops part-way.
-        head_learning_rate: of parameters whose name starts with `classifier` (default: the same).
+        head_learning_rate: of the parameters above the encoder (default: the same).
         loss: (logits, labels of the batch) -> () loss.
 
     Raises:
@@ -100,10 +101,10 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
 
 def _groups(module: nn.Module, body: float, head: float) -> list[dict]:
     """Weight decay on matrices only, and the head's own learning rate."""
-    groups = []
+    groups, above = [], {id(parameter) for parameter in head_of(module)}
     for is_head, rate in ((False, body), (True, head)):
-        mine = [parameter for name, parameter in module.named_parameters()
-                if parameter.requires_grad and name.startswith("classifier") == is_head]
+        mine = [parameter for parameter in module.parameters()
+                if parameter.requires_grad and (id(parameter) in above) == is_head]
         groups.append({"params": [p for p in mine if p.ndim > 1], "lr": rate, "weight_decay": 0.01})
         groups.append({"params": [p for p in mine if p.ndim <= 1], "lr": rate, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]

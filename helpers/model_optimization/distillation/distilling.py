@@ -12,11 +12,22 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.distillation.training import steps_in, train_student
-from helpers.model_optimization.distillation.transfer_set import TransferSet, make_transfer_set, teacher_logits
+from helpers.model_optimization.distillation.training import (
+    TransferSet,
+    make_transfer_set,
+    steps_in,
+    teacher_logits,
+    train_student,
+)
 from helpers.model_optimization.encoder.importance import Importance, best, calibration_rows, importance_of, magnitude
 from helpers.model_optimization.encoder.parts import Anatomy, anatomy, card_of, configs_of, require_torch
-from helpers.model_optimization.encoder.structured import keep_heads, keep_layers, keep_neurons, keep_width
+from helpers.model_optimization.encoder.structured import (
+    keep_heads,
+    keep_layers,
+    keep_neurons,
+    keep_width,
+    require_mean_pooling,
+)
 
 INITIALISATIONS = ("copied", "fresh")
 
@@ -39,7 +50,8 @@ def distill(teacher: TorchTextModel, task: Task, *, layers: int | Sequence[int] 
         epochs: over training rows, `transfer` and altered copies together.
 
     Raises:
-        InputError: a size, share or weight that there is not; a teacher that is no PyTorch model.
+        InputError: a size, share or weight that there is not; a teacher that is no PyTorch model, or of an architecture
+            whose layers cannot be removed (distill_linear and distill_static take any).
         Cancelled: the caller of `progress` wants an end; asked at each step.
 
     >>> from helpers.lab import baseline, load_task
@@ -48,6 +60,10 @@ def distill(teacher: TorchTextModel, task: Task, *, layers: int | Sequence[int] 
     >>> distill(baseline(task), task, layers=[0, 1]).card.name  # doctest: +SKIP
     'student of 2 layers, copied, distilled, PyTorch'
     """
+    require_torch(teacher, "distilled")
+    anatomy(teacher.module)  # refuses architectures whose layers cannot be removed
+    if width:
+        require_mean_pooling(teacher.module)
     began = time.perf_counter()
     transfer_set = make_transfer_set(task, transfer, augmented, seed, temperature=temperature, alpha=alpha,
                                      hidden=hidden, relation=relation)
@@ -92,7 +108,6 @@ def distill_with_control(teacher: TorchTextModel, task: Task, *, epochs: float =
 
 def _student(teacher: TorchTextModel, task: Task, shape: dict[str, Any], seed: int,
              progress: Progress) -> nn.Module:
-    require_torch(teacher, "distilled")
     importance = None
     if any(shape[name] for name in ("heads", "neurons", "width")) and shape["initialisation"] == "copied":
         importance = importance_of(teacher.module, "taylor", *calibration_rows(teacher.encoder, task, seed), progress)
@@ -187,5 +202,9 @@ def _without_dropout(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
+        if isinstance(getattr(part, "attention_dropout", None), float):  # ModernBERT's hands it on as a number
+            part.attention_dropout = 0.0
     for config in configs_of(module):
-        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+        for name, value in config.to_dict().items():
+            if name.endswith(("dropout", "dropout_prob")) and isinstance(value, int | float):
+                setattr(config, name, 0.0)

@@ -1,21 +1,90 @@
-"""Training with a teacher, for distillation and for recovery after pruning: the losses and the call."""
+"""Training with a teacher, for distillation and for recovery after pruning: the texts, the losses and the call."""
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.lab.cache import cached
+from helpers.lab.data.augmentation import augment
+from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Model
-from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.models.model import MAX_BATCH, Model
+from helpers.lab.models.torch import TorchTextModel, weights_digest
+from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import BATCH, fine_tune
-from helpers.model_optimization.distillation.transfer_set import TransferSet
 from helpers.model_optimization.encoder.parts import anatomy
 
 MAX_RELATION_HEADS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferSet:
+    """The texts that a student is trained on, and the weights of its losses.
+
+    texts with their class numbers (-1: unlabelled); temperature and alpha, see mixed_loss; hidden
+    and relation, the weights of the losses on hidden states and on token relations (0: not used).
+    """
+
+    texts: Sequence[str]
+    labels: Sequence[int]
+    temperature: float = 2.0
+    alpha: float = 0.9
+    hidden: float = 0.0
+    relation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise InputError(f"The temperature must be above 0, not {self.temperature}.")
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"alpha, the teacher's share of the loss, lies between 0 and 1, not at {self.alpha}.")
+        if self.hidden < 0 or self.relation < 0:
+            raise InputError("The weights of the hidden-state and relation losses cannot be negative.")
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether more than the teacher's logits is needed."""
+        return self.hidden > 0 or self.relation > 0
+
+
+def make_transfer_set(task: Task, transfer: Sequence[str], augmented: int, seed: int, **weights: float) -> TransferSet:
+    """The training rows with their labels; `transfer` and altered copies of the training texts without."""
+    if task.input != "text":
+        raise InputError(f"Distillation reads text here; the task '{task.name}' has images.")
+    texts = task.train["text"][:]
+    extra = [*transfer, *augment(texts, augmented, seed)]
+    return TransferSet([*texts, *extra], [*task.train["label"][:], *[-1] * len(extra)], **weights)
+
+
+def teacher_logits(teacher: Model, texts: Sequence[str], progress: Progress = silent) -> np.ndarray:
+    """(n, classes) float32 logits of the teacher, computed once for each text.
+
+    Those of a PyTorch teacher are cached on disk: students of one teacher on one transfer set wait for
+    them once, and they take longer than many a student's training.
+    """
+    def computed() -> np.ndarray:
+        parts = []
+        for start in range(0, len(texts), 4 * MAX_BATCH):
+            progress(start / len(texts), f"{teacher.card.name} answers text {start + 1:,} of {len(texts):,}")
+            parts.append(teacher.predict(texts[start:start + 4 * MAX_BATCH]))
+        return np.concatenate(parts)
+
+    if not isinstance(teacher, TorchTextModel):
+        return computed()
+    inputs = f"{weights_digest(teacher.module)} {json.dumps(list(texts))}"
+    file = cache("teacher_logits", f"{hashlib.sha256(inputs.encode()).hexdigest()[:24]}.npy")
+    return cached(file, computed, read=np.load, write=_save)
+
+
+def _save(logits: np.ndarray, path: Path) -> None:
+    np.save(path, logits)
 
 
 def soft_target_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -132,8 +201,8 @@ class _Pair(nn.Module):
             nn.init.zeros_(self.project.bias)
         depth = len(small.layers)
         self._pairs = [(layer, (layer + 1) * len(large.layers) // depth - 1) for layer in range(depth)]
-        self._relation_heads = _shared_heads([layer.attention.self.query.out_features
-                                              for layer in (small.layers[-1], large.layers[-1])])
+        self._relation_heads = _shared_heads([parts.attention_out(parts.layers[-1]).in_features
+                                              for parts in (small, large)])
 
     def __enter__(self) -> "_Pair":
         self._student_states, hooks = _tap(self.student)
@@ -170,11 +239,16 @@ def _shared_heads(features: list[int]) -> int:
 def _tap(module: nn.Module) -> tuple[dict, list]:
     """Hooks that keep each layer's output under its number, and the last layer's query, key and value."""
     states: dict = {}
-    layers = anatomy(module).layers
+    parts = anatomy(module)
 
-    def keep(name: int | str) -> Callable:
-        return lambda _, __, output: states.__setitem__(name, output)
+    def keep(*names: int | str) -> Callable:
+        def hook(_: nn.Module, __: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
+            whole = output[0] if isinstance(output, tuple) else output
+            states.update(zip(names, whole.chunk(len(names), dim=-1), strict=True))
+        return hook
 
-    hooks = [layer.output.register_forward_hook(keep(index)) for index, layer in enumerate(layers)]
-    last = layers[-1].attention.self
-    return states, hooks + [getattr(last, name).register_forward_hook(keep(name)) for name in ("query", "key", "value")]
+    hooks = [layer.register_forward_hook(keep(index)) for index, layer in enumerate(parts.layers)]
+    reads, names = parts.reads(parts.layers[-1]), ("query", "key", "value")
+    if parts.layout.fused:
+        return states, [*hooks, reads[0].register_forward_hook(keep(*names))]
+    return states, hooks + [part.register_forward_hook(keep(name)) for part, name in zip(reads, names, strict=True)]

@@ -17,8 +17,7 @@ from helpers.lab.models.sklearn import SklearnModel, word_vectorizer
 from helpers.lab.models.static import StaticModel
 from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.distillation.training import train_student
-from helpers.model_optimization.distillation.transfer_set import make_transfer_set, teacher_logits
+from helpers.model_optimization.distillation.training import make_transfer_set, teacher_logits, train_student
 from helpers.model_optimization.encoder.parts import require_torch
 from helpers.model_optimization.options import STRATEGY
 

@@ -58,17 +58,23 @@ def magnitude(module: nn.Module) -> Importance:
     """Sums of squares of the weights that go when the part goes (no data needed)."""
     parts = anatomy(module)
     heads, neurons, layers = [], [], []
-    width = parts.embeddings.word_embeddings.weight.square().sum(0)
+    start = parts.start
+    width = start.weight.square().sum(1) if isinstance(start, nn.Linear) else (
+        parts.body.get_input_embeddings().weight.square().sum(0))
     for layer in parts.layers:
-        own, out = layer.attention.self, layer.attention.output.dense
-        into, outof = layer.intermediate.dense, layer.output.dense
-        rows = sum(linear.weight.square().sum(1) for linear in (own.query, own.key, own.value))
-        heads.append(_numpy((rows + out.weight.square().sum(0)).reshape(-1, parts.head_size).sum(1)))
-        neurons.append(_numpy(into.weight.square().sum(1) + outof.weight.square().sum(0)))
+        reads, out = parts.reads(layer), parts.attention_out(layer)
+        into, outof = parts.ffn_in(layer), parts.ffn_out(layer)
+        heads.append(_numpy((_inner(reads, out) + out.weight.square().sum(0)).reshape(-1, parts.head_size).sum(1)))
+        neurons.append(_numpy(_inner([into], outof) + outof.weight.square().sum(0)))
         layers.append(heads[-1].sum() + neurons[-1].sum())
-        width = width + sum(linear.weight.square().sum(0) for linear in (own.query, own.key, own.value, into))
+        width = width + sum(linear.weight.square().sum(0) for linear in (*reads, into))
         width = width + out.weight.square().sum(1) + outof.weight.square().sum(1)
     return Importance(heads, neurons, np.array(layers), _numpy(width))
+
+
+def _inner(into: Sequence[nn.Linear], out: nn.Linear) -> Tensor:
+    """(columns of `out`,) the squares of all rows that fill each: one a matrix, or one a block that it stacks."""
+    return sum(linear.weight.square().sum(1).reshape(-1, out.in_features).sum(0) for linear in into)
 
 
 def taylor(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence[int],
@@ -108,26 +114,25 @@ def _watch(parts: Anatomy) -> dict[str, Tensor]:
         watched[name] = value
 
     for index, layer in enumerate(parts.layers):
-        layer.attention.output.dense.register_forward_pre_hook(
-            lambda _, inputs, name=f"heads.{index}": keep(name, inputs[0]))
-        layer.output.dense.register_forward_pre_hook(lambda _, inputs, name=f"neurons.{index}": keep(name, inputs[0]))
-    for index, norm in enumerate(parts.norms):
-        norm.register_forward_hook(lambda _, __, output, name=f"norm.{index}": keep(name, output))
+        for kind, part in (("heads", parts.attention_out(layer)), ("neurons", parts.ffn_out(layer))):
+            part.register_forward_pre_hook(lambda _, inputs, name=f"{kind}.{index}": keep(name, inputs[0]))
+    for index, part in enumerate(parts.stream):
+        part.register_forward_hook(lambda _, __, output, name=f"stream.{index}": keep(name, output))
     return watched
 
 
 def _scores(parts: Anatomy, watched: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each part's score, summed over the batch. Padding has no gradient."""
-    scores = {}
+    scores, step = {}, len(parts.layout.writes)
     for index in range(len(parts.layers)):
         heads = watched[f"heads.{index}"]
         share = (heads * heads.grad).sum(1).reshape(len(heads), -1, parts.head_size).sum(2)
         scores[f"heads.{index}"] = share.square().sum(0)
         neurons = watched[f"neurons.{index}"]
         scores[f"neurons.{index}"] = (neurons * neurons.grad).sum(1).square().sum(0)
-        before, after = watched[f"norm.{2 * index}"], watched[f"norm.{2 * index + 2}"]
+        before, after = watched[f"stream.{step * index}"], watched[f"stream.{step * (index + 1)}"]
         scores[f"layers.{index}"] = ((before - after) * after.grad).sum((1, 2)).square().sum()
-    streams = [watched[f"norm.{index}"] for index in range(len(parts.norms))]
+    streams = [watched[f"stream.{index}"] for index in range(len(parts.stream))]
     scores["width"] = sum((stream * stream.grad).sum(1).square().sum(0) for stream in streams)
     return {name: score.detach() for name, score in scores.items()}
 

@@ -1,6 +1,7 @@
-"""The parts of a BERT-like encoder: its layers, their heads and intermediate neurons, and the card of what is left."""
+"""The parts of an encoder: its layers, their heads and intermediate neurons, and the card of what is left."""
 
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -10,59 +11,88 @@ from transformers import PretrainedConfig
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model
-from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
+from helpers.lab.models.torch import RemadeModel, TorchTextModel, count_macs, count_parameters
+from helpers.lab.training.architectures import CUTTABLE, Layout, architecture_of, body_of, layers_of, stacked_linear
 from helpers.lab.training.baselines import mean_tokens
 from helpers.model_optimization.options import STRATEGY
 
 
 @dataclasses.dataclass(frozen=True)
 class Anatomy:
-    """The parts of one module, by reference: BERT, RoBERTa, ELECTRA and their like.
+    """The parts of one module, by reference: BERT, RoBERTa, ELECTRA, DistilBERT, MPNet, ModernBERT and their like.
 
     The residual stream is what all layers read and add to: (n, length, width).
     """
 
-    embeddings: nn.Module
-    stack: nn.Module  # its `layer` is the nn.ModuleList
+    body: nn.Module
+    layout: Layout
 
     @property
     def layers(self) -> nn.ModuleList:
         """The encoder's layers, from input to output."""
-        return self.stack.layer
+        return self.body.get_submodule(self.stack)
+
+    @functools.cached_property
+    def stack(self) -> str:
+        """Where the body keeps the list of its layers."""
+        return next(iter(layers_of(self.body, self.layout))).rpartition(".")[0]
+
+    def reads(self, layer: nn.Module) -> list[nn.Linear]:
+        """What reads the stream for the attention: query, key and value, or one matrix of all three."""
+        return [layer.get_submodule(name) for name in self.layout.reads]
+
+    def attention_out(self, layer: nn.Module) -> nn.Linear:
+        """The projection that returns the heads' values to the stream."""
+        return layer.get_submodule(self.layout.attention_out)
+
+    def ffn_in(self, layer: nn.Module) -> nn.Linear:
+        """The first feed-forward matrix; a gated one holds a neuron's two rows in its two halves."""
+        return layer.get_submodule(self.layout.ffn_in[0])
+
+    def ffn_out(self, layer: nn.Module) -> nn.Linear:
+        """The second feed-forward matrix."""
+        return layer.get_submodule(self.layout.ffn_out)
 
     @property
     def width(self) -> int:
         """Values per token in the residual stream."""
-        return self.embeddings.LayerNorm.normalized_shape[0]
+        return self.ffn_out(self.layers[0]).out_features
 
     @property
     def head_size(self) -> int:
         """Values per token in one attention head."""
-        return self.layers[0].attention.self.attention_head_size
+        attention = self.layers[0].get_submodule(self.layout.attention)
+        return getattr(attention, "attention_head_size", None) or attention.head_dim
 
     @property
     def heads(self) -> list[int]:
         """Attention heads of each layer."""
-        return [layer.attention.self.query.out_features // self.head_size for layer in self.layers]
+        return [self.attention_out(layer).in_features // self.head_size for layer in self.layers]
 
     @property
     def neurons(self) -> list[int]:
         """Intermediate neurons of each layer's feed-forward part."""
-        return [layer.intermediate.dense.out_features for layer in self.layers]
+        return [self.ffn_out(layer).in_features for layer in self.layers]
 
     @property
-    def norms(self) -> list[nn.LayerNorm]:
-        """The layer norms that write the residual stream, from the embeddings to the last layer."""
-        return [self.embeddings.LayerNorm,
-                *(norm for layer in self.layers for norm in (layer.attention.output.LayerNorm, layer.output.LayerNorm))]
+    def start(self) -> nn.Module:
+        """What gives the stream its first values: a norm, or the projection from narrower token vectors."""
+        parts = dict(self.body.named_modules())
+        return next(parts[name] for name in self.layout.start if name in parts)
+
+    @property
+    def stream(self) -> list[nn.Module]:
+        """The modules whose outputs are the residual stream, from the embeddings to the last layer."""
+        return [self.start, *(layer.get_submodule(name) for layer in self.layers for name in self.layout.writes)]
 
     def head_macs(self, tokens: int) -> int:
         """Multiply-accumulates of one head over a text: four projections, scores and their sums."""
         return tokens * (4 * self.width * self.head_size + 2 * tokens * self.head_size)
 
     def neuron_macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one intermediate neuron over a text."""
-        return tokens * 2 * self.width
+        """Multiply-accumulates of one intermediate neuron over a text: a row or, gated, two, and a column."""
+        layer = self.layers[0]
+        return tokens * (self.ffn_in(layer).out_features // self.ffn_out(layer).in_features + 1) * self.width
 
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates of all layers over a text."""
@@ -81,26 +111,26 @@ def anatomy(module: nn.Module) -> Anatomy:
     """The parts of a classifier's encoder.
 
     Raises:
-        InputError: it is not built like BERT.
+        InputError: an architecture whose parts cannot be removed here.
     """
-    stacks = [part for part in module.modules() if _is_stack(part)]
-    embeddings = [part for part in module.modules() if hasattr(part, "word_embeddings") and hasattr(part, "LayerNorm")]
-    if len(stacks) != 1 or len(embeddings) != 1:
-        raise InputError(f"Only encoders built like BERT can be cut here, not '{module.config.model_type}'.")
-    return Anatomy(embeddings[0], stacks[0])
+    kind = architecture_of(module)
+    if kind not in CUTTABLE:
+        raise InputError(f"Heads, neurons, layers and width cannot be removed from '{kind}', but only from "
+                         f"{', '.join(CUTTABLE)}; magnitude and N:M pruning, quantization and export work for it.")
+    return Anatomy(body_of(module), CUTTABLE[kind])
 
 
-def _is_stack(part: nn.Module) -> bool:
-    layers = getattr(part, "layer", None)
-    return isinstance(layers, nn.ModuleList) and all(
-        hasattr(layer, "intermediate") and hasattr(getattr(layer.attention, "self", None), "attention_head_size")
-        for layer in layers)
+def layer_weights(module: nn.Module) -> dict[str, nn.Module]:
+    """Name -> linear layer, of all that stand in the layers of any architecture; see `stacked_linear`.
 
-
-def layer_weights(module: nn.Module) -> dict[str, nn.Linear]:
-    """Name -> linear layer, of all that stand in the encoder's layers."""
-    inside = {id(part) for part in anatomy(module).layers.modules()}
-    return {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear) and id(part) in inside}
+    Raises:
+        InputError: an architecture without any.
+    """
+    inside = {id(part) for part in stacked_linear(body_of(module)).values()}
+    if not inside:
+        raise InputError(f"The layers of '{architecture_of(module)}' hold no linear layers, whose weights could be "
+                         "made zero or stored in fewer bits; int8 and export work for it.")
+    return {name: part for name, part in module.named_modules() if id(part) in inside}
 
 
 def configs_of(module: nn.Module) -> list[PretrainedConfig]:
@@ -115,14 +145,21 @@ def card_of(module: nn.Module, source: TorchTextModel, task: Task, name: str, be
     Args:
         began: `time.perf_counter()` when the making began.
     """
-    card = source.card.derive(name, STRATEGY, time.perf_counter() - began, runtime="pytorch",
-                              sizes=anatomy(module).sizes(), **settings)
+    if architecture_of(module) in CUTTABLE:
+        settings["sizes"] = anatomy(module).sizes()
+    card = source.card.derive(name, STRATEGY, time.perf_counter() - began, runtime="pytorch", **settings)
     return dataclasses.replace(card, parameters=count_parameters(module),
                                macs=count_macs(module, mean_tokens(task, source.encoder)))
 
 
 def require_torch(model: Model, verb: str) -> None:
-    """Refuse what has no PyTorch weights to work on."""
+    """Refuse what has no plain PyTorch weights to work on."""
     if not isinstance(model, TorchTextModel):
         raise InputError(f"Only a PyTorch model can be {verb}; '{model.card.name}' runs in "
                          f"{getattr(model, 'runtime', 'another runtime')}. Do this step before the export.")
+    if model.runtime != TorchTextModel.runtime:
+        raise InputError(f"'{model.card.name}' holds an adapter's layers and cannot be {verb}: merge them into the "
+                         "weights first.")
+    if isinstance(model, RemadeModel):
+        raise InputError(f"Only a plain PyTorch model can be {verb}; '{model.card.name}' was made from one. Do this "
+                         "step before that.")

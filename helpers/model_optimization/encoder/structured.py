@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
 from helpers.lab.errors import InputError
-from helpers.lab.models.torch import MeanPoolClassifier
+from helpers.lab.models.torch import MeanPoolClassifier, select_heads
+from helpers.lab.training.architectures import architecture_of
 from helpers.model_optimization.encoder.importance import Importance
 from helpers.model_optimization.encoder.parts import Anatomy, anatomy, configs_of
 
@@ -113,47 +115,83 @@ def keep_heads(module: nn.Module, keep: Mapping[int, Sequence[int]]) -> nn.Modul
     """
     pruned = copy.deepcopy(module)
     parts = anatomy(pruned)
-    for index, heads in keep.items():
-        chosen = _chosen(heads, parts.heads[index], f"heads of layer {index}")
-        own, output = parts.layers[index].attention.self, parts.layers[index].attention.output
-        rows = (chosen[:, None] * parts.head_size + torch.arange(parts.head_size)).flatten()
-        own.query, own.key, own.value = (take_rows(linear, rows) for linear in (own.query, own.key, own.value))
-        output.dense = take_columns(output.dense, rows)
-        own.num_attention_heads, own.all_head_size = len(chosen), len(rows)
+    heads = parts.heads
+    for index, kept in keep.items():
+        chosen, layer = _chosen(kept, heads[index], f"heads of layer {index}"), parts.layers[index]
+        columns = (chosen[:, None] * parts.head_size + torch.arange(parts.head_size)).flatten()
+        _cut_inside(layer, parts.layout.reads, parts.layout.attention_out, columns)
+        attention = layer.get_submodule(parts.layout.attention)
+        if isinstance(attention, MPNetSelfAttention):
+            before = getattr(attention, "kept_heads", range(heads[index]))
+            select_heads(attention, [before[head] for head in chosen.tolist()])
+    _note_kept_heads(pruned)
     return pruned
 
 
 def keep_neurons(module: nn.Module, keep: Mapping[int, Sequence[int]]) -> nn.Module:
     """A copy in which layer i has only the intermediate neurons keep[i]; other layers stay whole.
 
-    A neuron is a row of the first feed-forward matrix and a column of the second.
+    A neuron is a row of the first feed-forward matrix, in a gated one (ModernBERT's) a row of each half, and a column
+    of the second.
 
     Raises:
         InputError: a layer would keep no neuron, or an index is out of range.
     """
     pruned = copy.deepcopy(module)
     parts = anatomy(pruned)
-    for index, neurons in keep.items():
-        chosen = _chosen(neurons, parts.neurons[index], f"intermediate neurons of layer {index}")
-        layer = parts.layers[index]
-        layer.intermediate.dense = take_rows(layer.intermediate.dense, chosen)
-        layer.output.dense = take_columns(layer.output.dense, chosen)
+    neurons = parts.neurons
+    for index, kept in keep.items():
+        chosen = _chosen(kept, neurons[index], f"intermediate neurons of layer {index}")
+        _cut_inside(parts.layers[index], parts.layout.ffn_in, parts.layout.ffn_out, chosen)
     return pruned
+
+
+def _cut_inside(layer: nn.Module, into: Sequence[str], out: str, columns: Tensor) -> None:
+    """Keep only these columns of `out`, and the rows that fill them: in each of the blocks that a matrix stacks."""
+    last = layer.get_submodule(out)
+    for name in into:
+        first = layer.get_submodule(name)
+        starts = torch.arange(0, first.out_features, last.in_features)
+        layer.set_submodule(name, take_rows(first, (starts[:, None] + columns).flatten()))
+    layer.set_submodule(out, take_columns(last, columns))
+
+
+def _note_kept_heads(module: nn.Module, even_if_all: bool = False) -> None:
+    """Write into the configuration which heads MPNet's layers have left of those that share its position bias."""
+    layers = [part for part in module.modules() if isinstance(part, MPNetSelfAttention)]
+    if layers and (even_if_all or any(hasattr(layer, "kept_heads") for layer in layers)):
+        for layer in layers:
+            select_heads(layer, getattr(layer, "kept_heads", range(layer.num_attention_heads)))
+        for config in configs_of(module):
+            config.kept_heads = [layer.kept_heads for layer in layers]
 
 
 def keep_layers(module: nn.Module, keep: Sequence[int]) -> nn.Module:
     """A copy with only these layers, in their order.
 
     Raises:
-        InputError: no layer would stay, or an index is out of range.
+        InputError: no layer would stay, or an index is out of range; ModernBERT without its first layer.
     """
     pruned = copy.deepcopy(module)
     parts = anatomy(pruned)
-    chosen = _chosen(keep, len(parts.layers), "layers")
-    parts.stack.layer = nn.ModuleList([parts.layers[index] for index in chosen.tolist()])
+    chosen = _chosen(keep, len(parts.layers), "layers").tolist()
+    if missing := sorted(set(fixed_layers(parts)) - set(chosen)):
+        raise InputError(f"Layer {missing[0]} of '{architecture_of(module)}' stays: it alone reads the embeddings "
+                         "without a norm of its own. Name it among the layers to keep.")
+    parts.body.set_submodule(parts.stack, nn.ModuleList([parts.layers[index] for index in chosen]))
     for config in configs_of(pruned):
+        kinds = getattr(config, "layer_types", None)  # of ModernBERT: local or global attention
         config.num_hidden_layers = len(chosen)
+        if kinds:
+            config.layer_types = [kinds[index] for index in chosen]
+    _note_kept_heads(pruned)
     return pruned
+
+
+def fixed_layers(parts: Anatomy) -> list[int]:
+    """Numbers of the layers that cannot go: one without a norm that all later ones have."""
+    names = [{name for name, part in layer.named_modules() if isinstance(part, nn.LayerNorm)} for layer in parts.layers]
+    return [0] if len(names) > 1 and names[0] < names[1] else []
 
 
 def keep_width(module: nn.Module, keep: Sequence[int]) -> nn.Module:
@@ -164,36 +202,55 @@ def keep_width(module: nn.Module, keep: Sequence[int]) -> nn.Module:
     head. Layer norms then average over fewer numbers, so this is no mere masking: train after it.
 
     Raises:
-        InputError: a model without the mean-pooling head, or a width that is no multiple of the
-            head size (a saved configuration could not name the head size otherwise).
+        InputError: a model without the mean-pooling head, or a width that a saved configuration could not
+            describe: no multiple of the head size, or that of ELECTRA's narrower token vectors.
     """
+    require_mean_pooling(module)
+    pruned = copy.deepcopy(module)
+    parts = anatomy(pruned)
+    width, head_size, start = parts.width, parts.head_size, parts.start
+    chosen = _chosen(keep, width, "hidden dimensions")
+    if len(chosen) % head_size:
+        raise InputError(f"The hidden width must be a multiple of the head size {head_size}, not {len(chosen)}.")
+    if isinstance(start, nn.Linear) and len(chosen) == start.in_features:
+        raise InputError(f"The hidden width cannot be {len(chosen)}, that of the token vectors: the projection between "
+                         "them would be lost when the model is loaded. Choose another width.")
+    for norm in (part for part in parts.body.modules() if isinstance(part, nn.LayerNorm)):
+        if norm.normalized_shape == (width,):
+            _keep_in_norm(norm, chosen)
+    if isinstance(start, nn.Linear):  # ELECTRA's, from token vectors of another size, which stay
+        parts.body.set_submodule(parts.layout.start[0], take_rows(start, chosen))
+    else:
+        for table in (part for part in parts.body.embeddings.modules() if isinstance(part, nn.Embedding)):
+            table.weight = nn.Parameter(table.weight[:, chosen].detach().clone())
+            table.embedding_dim = len(chosen)
+    for layer in parts.layers:
+        for name in (*parts.layout.reads, *parts.layout.ffn_in):
+            layer.set_submodule(name, take_columns(layer.get_submodule(name), chosen))
+        for name in (parts.layout.attention_out, parts.layout.ffn_out):
+            layer.set_submodule(name, take_rows(layer.get_submodule(name), chosen))
+    pruned.classifier = take_columns(pruned.classifier, chosen)
+    if getattr(parts.body, "pooler", None) is not None:
+        parts.body.pooler.dense = take_columns(parts.body.pooler.dense, chosen)
+    for config in configs_of(pruned):
+        config.hidden_size, config.num_attention_heads = len(chosen), len(chosen) // head_size
+        if hasattr(config, "embedding_size") and not isinstance(start, nn.Linear):
+            config.embedding_size = len(chosen)
+    _note_kept_heads(pruned, even_if_all=True)
+    return pruned
+
+
+def require_mean_pooling(module: nn.Module) -> None:
+    """Refuse a head whose first matrix does not read the residual stream itself."""
     if not isinstance(module, MeanPoolClassifier):
         raise InputError("The hidden width is cut only in models of baseline(), whose head reads the mean of the "
                          "token vectors.")
-    pruned = copy.deepcopy(module)
-    parts = anatomy(pruned)
-    chosen = _chosen(keep, parts.width, "hidden dimensions")
-    if len(chosen) % parts.head_size:
-        raise InputError(f"The hidden width must be a multiple of the head size {parts.head_size}, not {len(chosen)}.")
-    for config in configs_of(pruned):
-        config.hidden_size, config.num_attention_heads = len(chosen), len(chosen) // parts.head_size
-    for norm in parts.norms:
-        norm.weight, norm.bias = nn.Parameter(norm.weight[chosen].detach()), nn.Parameter(norm.bias[chosen].detach())
-        norm.normalized_shape = (len(chosen),)
-    for table in (part for part in parts.embeddings.modules() if isinstance(part, nn.Embedding)):
-        table.weight = nn.Parameter(table.weight[:, chosen].detach().clone())
-        table.embedding_dim = len(chosen)
-    for layer in parts.layers:
-        attention = layer.attention.self
-        for name in ("query", "key", "value"):
-            setattr(attention, name, take_columns(getattr(attention, name), chosen))
-        layer.attention.output.dense = take_rows(layer.attention.output.dense, chosen)
-        layer.intermediate.dense = take_columns(layer.intermediate.dense, chosen)
-        layer.output.dense = take_rows(layer.output.dense, chosen)
-    pruned.classifier = take_columns(pruned.classifier, chosen)
-    if getattr(pruned.encoder, "pooler", None) is not None:
-        pruned.encoder.pooler.dense = take_columns(pruned.encoder.pooler.dense, chosen)
-    return pruned
+
+
+def _keep_in_norm(norm: nn.LayerNorm, chosen: Tensor) -> None:
+    for name, parameter in norm.named_parameters():
+        setattr(norm, name, nn.Parameter(parameter[chosen].detach()))
+    norm.normalized_shape = (len(chosen),)
 
 
 def _chosen(keep: Sequence[int], total: int, what: str) -> Tensor:

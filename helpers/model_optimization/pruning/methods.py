@@ -3,6 +3,7 @@
 import copy
 import time
 
+import numpy as np
 from torch import nn
 
 from helpers.lab.data.task import Task
@@ -11,8 +12,7 @@ from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
-from helpers.model_optimization.distillation.training import train_student
-from helpers.model_optimization.distillation.transfer_set import make_transfer_set, teacher_logits
+from helpers.model_optimization.distillation.training import make_transfer_set, teacher_logits, train_student
 from helpers.model_optimization.encoder.importance import (
     CALIBRATION_ROWS,
     IMPORTANCES,
@@ -21,14 +21,16 @@ from helpers.model_optimization.encoder.importance import (
     calibration_rows,
     importance_of,
 )
-from helpers.model_optimization.encoder.parts import anatomy, card_of, require_torch
+from helpers.model_optimization.encoder.parts import anatomy, card_of, layer_weights, require_torch
 from helpers.model_optimization.encoder.structured import (
+    fixed_layers,
     keep_heads,
     keep_layers,
     keep_neurons,
     keep_width,
     keep_within,
     parts_of,
+    require_mean_pooling,
 )
 from helpers.model_optimization.options import METHODS
 from helpers.model_optimization.pruning.unstructured import (
@@ -73,7 +75,8 @@ def prune(base: TorchTextModel, task: Task, method: str = "structured", sparsity
         augmented: altered copies of each training text for the teacher to answer, see `augment`.
 
     Raises:
-        InputError: a method, share or number that there is not; a model that is not a PyTorch one.
+        InputError: a method, share or number that there is not; a model that is not a PyTorch one; an architecture
+            whose parts cannot be removed (zeros can be written into all).
         Cancelled: the caller of `progress` wants an end.
 
     >>> from helpers.lab import baseline, load_task
@@ -84,9 +87,10 @@ def prune(base: TorchTextModel, task: Task, method: str = "structured", sparsity
     """
     require_torch(base, "pruned")
     sparsity = _require_known(method, sparsity, importance, scope, steps, epochs)
+    _require_able(base.module, method)
     began = time.perf_counter()
+    cut = _Cut(method, scope, base.module, mean_tokens(task, base.encoder))
     module = copy.deepcopy(base.module).requires_grad_(True)
-    cut = _Cut(method, scope, module, mean_tokens(task, base.encoder))
     transfer_set = make_transfer_set(task, (), augmented, seed)
     logits = teacher_logits(teacher, transfer_set.texts, progress) if teacher and epochs else None
     rows, labels = calibration_rows(base.encoder, task, seed)
@@ -107,13 +111,20 @@ def prune(base: TorchTextModel, task: Task, method: str = "structured", sparsity
     return TorchTextModel(card_of(module.eval(), base, task, _name(settings), began, **settings), base.encoder, module)
 
 
+def removes_parts(method: str) -> bool:
+    """Whether a pruning method makes matrices smaller, for which it must know the architecture."""
+    return method in METHODS and method != "magnitude" and not pattern_of(method)
+
+
 class _Cut:
     """Brings a module to a share of what it was when this was made."""
 
     def __init__(self, method: str, scope: str, module: nn.Module, tokens: int) -> None:
         self.method, self.scope, self.tokens = method, scope, tokens
         self.pattern = pattern_of(method)
-        self.needs_importance = method != "magnitude" and not self.pattern
+        self.needs_importance = removes_parts(method)
+        if not self.needs_importance:
+            return
         self.start = anatomy(module)
         self._layers, self._width = len(self.start.layers), self.start.width
         heads, neurons = sum(self.start.heads), sum(self.start.neurons)
@@ -129,7 +140,9 @@ class _Cut:
             mask_weights(module, magnitude_masks(prunable(module), sparsity, self.scope))
             return module
         if self.method == "layers":
-            return keep_layers(module, best(scores.layers, max(1, round((1 - sparsity) * self._layers))))
+            layers = scores.layers.copy()
+            layers[fixed_layers(anatomy(module))] = np.inf
+            return keep_layers(module, best(layers, max(1, round((1 - sparsity) * self._layers))))
         if self.method == "width":
             size = self.start.head_size
             return keep_width(module, best(scores.width, max(1, round((1 - sparsity) * self._width / size)) * size))
@@ -161,6 +174,14 @@ def _require_known(method: str, sparsity: float | None, importance: str, scope: 
     if sparsity is not None and not 0 <= sparsity < 1:
         raise InputError(f"The sparsity lies between 0 and 1, 1 left out; it was {sparsity}.")
     return 0.5 if sparsity is None else sparsity
+
+
+def _require_able(module: nn.Module, method: str) -> None:
+    """Refuse an architecture that the method can do nothing with."""
+    if not removes_parts(method):
+        layer_weights(module)
+    elif anatomy(module) and method == "width":
+        require_mean_pooling(module)
 
 
 def _name(settings: dict) -> str:

@@ -10,6 +10,7 @@ import pyarrow
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Model
@@ -94,15 +95,25 @@ class _Mask(nn.Module):
 
 
 def prunable(module: nn.Module) -> dict[str, Tensor]:
-    """The weight matrices of the encoder's layers, unmasked. Embeddings and the head are left whole."""
-    return {name: (layer.parametrizations.weight.original if parametrize.is_parametrized(layer) else layer.weight
-                   ).detach() for name, layer in layer_weights(module).items()}
+    """(out, in) weights of all linear layers of the model's layers, unmasked. Embeddings and the head are left whole.
+
+    Raises:
+        InputError: an architecture without any.
+    """
+    return {name: _upright(layer, layer.parametrizations.weight.original if parametrize.is_parametrized(layer) else
+                           layer.weight).detach() for name, layer in layer_weights(module).items()}
+
+
+def _upright(layer: nn.Module, weight: Tensor) -> Tensor:
+    """(out, in) from what the layer keeps, and back: GPT-2's keep (in, out)."""
+    return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def mask_weights(module: nn.Module, masks: dict[str, Tensor]) -> None:
-    """Put masks on, in place: zeros stay zero while the module trains."""
+    """Put masks, (out, in), on, in place: zeros stay zero while the module trains."""
     for name, mask in masks.items():
         layer = module.get_submodule(name)
+        mask = _upright(layer, mask)
         if parametrize.is_parametrized(layer):
             layer.parametrizations.weight[0].mask = mask
         else:
@@ -117,7 +128,7 @@ def make_zeros_plain(module: nn.Module) -> None:
 
 
 def zeros_in(module: nn.Module) -> float:
-    """Share of zeros among the weights of the encoder's layers."""
+    """Share of zeros among the weights of the model's layers."""
     weights = [layer.weight for layer in layer_weights(module).values()]
     return 1 - sum(int(weight.count_nonzero()) for weight in weights) / sum(weight.numel() for weight in weights)
 

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from architectures import small_classifier
 from torch import nn
 
 from helpers.lab import Cancelled
@@ -83,6 +84,22 @@ def test_training_runs_as_many_steps_as_the_epochs_make(tiny_model, tiny_task):
     fine_tune(copy.deepcopy(tiny_model.module), rows, labels, epochs=1.67, learning_rate=1e-4,
               progress=Progress(lambda fraction, message: told.append(fraction)))
     assert told == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+@pytest.mark.parametrize("own_head", [False, True])
+def test_the_heads_learning_rate_is_that_of_what_stands_above_the_encoder(tiny_model, tiny_task, own_head):
+    """A first step of Adam's moves a weight by about its learning rate, whatever its gradient."""
+    rows, labels = ([[token % 50 for token in row] for row in tiny_model.encoder.encode(tiny_task.train["text"][:32])],
+                    tiny_task.train["label"][:32])
+    module = small_classifier("roberta") if own_head else copy.deepcopy(tiny_model.module)
+    before = copy.deepcopy(module)
+    fine_tune(module, rows, labels, epochs=1, learning_rate=1e-5, head_learning_rate=1e-2)
+    above = "classifier.classifier" if own_head else "classifier"
+    for head, rate in ((True, 1e-2), (False, 1e-5)):
+        moved = max(float((new - old).detach().abs().max()) for (name, new), old in zip(
+            module.named_parameters(), before.parameters(), strict=True)
+            if name.startswith(above) == head and new.grad is not None)
+        assert moved == pytest.approx(rate, rel=0.1)
 
 
 @torch.inference_mode()

@@ -5,42 +5,47 @@ import copy
 import numpy as np
 import pytest
 import torch
+from architectures import ARCHITECTURES, small_classifier
 from tiny_texts import rows_and_labels
 from torch.nn import functional
 
 from helpers.lab.data.tokenizer import pad
+from helpers.lab.training.architectures import CUTTABLE
 from helpers.model_optimization import anatomy
 from helpers.model_optimization.encoder.importance import magnitude, taylor
 from helpers.model_optimization.encoder.structured import keep_heads
 
+CUT = [name for name in ARCHITECTURES if name in CUTTABLE]
 HEAD = 16  # numbers in a head of the tiny model: 2 layers, 4 heads, 128 neurons, width 64
 
 
-def gated_losses(module, model, task, scale_heads: dict, rows) -> np.ndarray:
+def gated_losses(module, rows, labels, scale: dict) -> np.ndarray:
     """The loss of each row with single heads or neurons scaled by a factor."""
-    module, labels = copy.deepcopy(module).double(), torch.tensor(task.train["label"][:rows])
-    for (kind, layer, index), factor in scale_heads.items():
-        parts = anatomy(module).layers[layer]
-        dense = parts.attention.output.dense if kind == "heads" else parts.output.dense
+    module = copy.deepcopy(module).double()
+    parts = anatomy(module)
+    for (kind, layer, index), factor in scale.items():
+        size = parts.head_size if kind == "heads" else 1
+        out = parts.attention_out(parts.layers[layer]) if kind == "heads" else parts.ffn_out(parts.layers[layer])
         with torch.no_grad():
-            dense.weight[:, index * HEAD:(index + 1) * HEAD] *= factor if kind == "heads" else 1
-            dense.weight[:, index] *= factor if kind == "neurons" else 1
+            out.weight[:, index * size:(index + 1) * size] *= factor
     found = []
-    for row, label in zip(model.encoder.encode(task.train["text"][:rows]), labels, strict=True):
+    for row, label in zip(rows, labels, strict=True):
         ids, mask = (torch.from_numpy(array) for array in pad([row]))
         with torch.inference_mode():
-            found.append(float(functional.cross_entropy(module(ids, mask), label[None])))
+            found.append(float(functional.cross_entropy(module(ids, mask), torch.tensor([label]))))
     return np.array(found)
 
 
-@pytest.mark.parametrize("part", [("heads", 0, 2), ("heads", 1, 0), ("neurons", 0, 100), ("neurons", 1, 7)])
-def test_taylor_importance_is_the_squared_finite_difference_of_each_rows_loss(tiny_model, tiny_task, part):
-    rows, step = 12, 1e-4
-    up, down = (gated_losses(tiny_model.module, tiny_model, tiny_task, {part: 1 + sign * step}, rows)
-                for sign in (1, -1))
+@pytest.mark.parametrize("part", [("heads", 0, 2), ("heads", 1, 0), ("neurons", 0, 50), ("neurons", 1, 7)])
+@pytest.mark.parametrize("name", [None, *CUT])
+def test_taylor_importance_is_the_squared_finite_difference_of_each_rows_loss(tiny_model, tiny_task, name, part):
+    step = 1e-4
+    module, rows, labels = tiny_model.module, *(half[:12] for half in rows_and_labels(tiny_model, tiny_task))
+    if name:
+        module, rows = small_classifier(name), [[1 + token % 49 for token in row] for row in rows]
+    up, down = (gated_losses(module, rows, labels, {part: 1 + sign * step}) for sign in (1, -1))
     expected = np.square((up - down) / (2 * step)).mean()
-    ids, labels = rows_and_labels(tiny_model, tiny_task)
-    found = taylor(tiny_model.module, ids[:rows], labels[:rows], batch=5)
+    found = taylor(module, rows, labels, batch=5)
     kind, layer, index = part
     assert getattr(found, kind)[layer][index] == pytest.approx(expected, rel=1e-3)
 
