@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
 from helpers.lab.measuring.intervals import paired_difference
-from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.models.torch import TorchTextModel, linear_only
 from helpers.lab.progress import Progress, silent
 
 KERNELS = {  # name -> (largest weight code, clips at 16 bits)
@@ -60,7 +60,7 @@ class _Int8Linear(nn.Module):
         weight = linear.weight.detach().float()
         self.scale = float(weight.abs().max()) / max_code
         self.codes = (weight / self.scale).round().clamp(-max_code, max_code).to(torch.int8).cpu().numpy()
-        self.bias = linear.bias.detach().float().cpu()
+        self.bias = 0.0 if linear.bias is None else linear.bias.detach().float().cpu()
         self.clip, self.pairs, self.clipped = clip, 0, 0
 
     def forward(self, values: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
 
 
 def _emulated(module: nn.Module, max_code: int, clip: bool) -> tuple[nn.Module, list[_Int8Linear]]:
-    emulated = copy.deepcopy(module).cpu().float()
+    emulated = linear_only(copy.deepcopy(module).cpu().float())
     layers = []
     for name, linear in list(emulated.named_modules()):
         if isinstance(linear, nn.Linear) and linear.in_features % 2 == 0:

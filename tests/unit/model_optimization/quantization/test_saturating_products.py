@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from architectures import small_classifier
 
 from helpers.lab import Cancelled
+from helpers.lab.models.torch import linear_layers
 from helpers.lab.progress import Progress
 from helpers.model_optimization import saturation
-from helpers.model_optimization.quantization.saturating_products import KERNELS, _Int8Linear, pairwise_product
+from helpers.model_optimization.quantization.saturating_products import (
+    KERNELS,
+    _emulated,
+    _Int8Linear,
+    pairwise_product,
+)
 
 rng = np.random.default_rng(0)
 
@@ -88,3 +95,14 @@ def test_large_weights_and_activations_saturate_without_vnni(tiny_model, tiny_ta
 def test_saturation_can_be_cancelled(tiny_model, tiny_task):
     with pytest.raises(Cancelled):
         saturation(tiny_model, tiny_task, progress=Progress(cancelled=lambda: True))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_layers_without_a_bias_and_transposed_ones_are_emulated_too(name):
+    emulated, layers = _emulated(small_classifier(name), 127, False)
+    plain = small_classifier(name)
+    ids, mask = torch.arange(1, 41).reshape(4, 10), torch.ones(4, 10, dtype=torch.int64)
+    assert len(layers) == len(linear_layers(plain))
+    with torch.inference_mode():
+        expected, found = plain(ids, mask), emulated(ids, mask)
+    assert 0 < (found - expected).abs().mean() < 0.1 * expected.std()
