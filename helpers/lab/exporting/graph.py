@@ -9,16 +9,19 @@ import tempfile
 import time
 import warnings
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from optimum.utils import DummyTextInputGenerator, NormalizedConfigManager
+from optimum.utils import DummyTextInputGenerator, NormalizedConfigManager, NormalizedTextConfig
 
-from helpers.lab.errors import InputError
-from helpers.lab.models.model import Model
+from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.models.model import Card, Model, TextModel
 from helpers.lab.models.torch import TorchTextModel
 
+TOLERANCE = 1e-2  # an export in fp32 is nearer by far; what traces wrongly is further away
 RUNTIME_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -30,7 +33,7 @@ def export(model: TorchTextModel, runtime: str, **settings: Any) -> Model:
         settings: `streams` and `micro_batch`, see TextModel.
 
     Raises:
-        InputError: no such runtime, or a model that is not a PyTorch one.
+        InputError: no such runtime, a model that is not a PyTorch one, or an architecture that the runtime cannot do.
 
     >>> from helpers.lab import baseline, export, load_task
     >>> base = baseline(load_task("tickets"))  # doctest: +SKIP
@@ -45,12 +48,69 @@ def export(model: TorchTextModel, runtime: str, **settings: Any) -> Model:
     card = model.card.derive(f"fp32, {RUNTIME_NAMES[runtime]}{streams_name(settings)}", "hardware co-design",
                              export_s + time.perf_counter() - began, runtime=runtime, **settings)
     if runtime == "onnxruntime":
-        from helpers.lab.models.onnx import OnnxTextModel
+        from helpers.lab.models.onnx import OnnxTextModel as Kind
+    else:
+        from helpers.lab.models.openvino import OpenVinoTextModel as Kind
+    return assembled(model, Kind, card, graph)
 
-        return OnnxTextModel(card, model.encoder, graph)
-    from helpers.lab.models.openvino import OpenVinoTextModel
 
-    return OpenVinoTextModel(card, model.encoder, graph)
+def assembled(source: TorchTextModel, kind: type[TextModel], card: Card, *artefact: Any) -> TextModel:
+    """The model of an artefact made from `source`, after it has answered `trial_rows`.
+
+    Raises:
+        InputError: it cannot be run, or its answers are no numbers.
+    """
+    with naming(source, f"made into '{card.name}'"):
+        made = kind(card, source.encoder, *artefact)
+        logits = made._logits(*trial_rows(source))
+    if not np.isfinite(logits).all() and np.isfinite(source._logits(*trial_rows(source))).all():
+        raise InputError(f"'{source.module.config.model_type}' cannot be made into '{card.name}': its answers are no "
+                         "numbers there. Choose a format with a wider range, such as bf16.")
+    return made
+
+
+def _require_same_answers(model: TorchTextModel, kind: type[TextModel], graph: Any, expected: np.ndarray) -> None:
+    """Refuse a graph in which tracing or a runtime made something else of the model: it would say nothing itself."""
+    runtime = RUNTIME_NAMES[kind.runtime]
+    with naming(model, f"run in {runtime}"):
+        logits = kind(Card(model.card.name, model.card.classes), model.encoder, graph)._logits(*trial_rows(model))
+    difference = np.abs(logits - expected).max() / max(1.0, np.abs(expected).max())
+    if np.isfinite(expected).all() and not difference <= TOLERANCE:  # so written, it holds of numbers that are none
+        raise InputError(f"'{model.module.config.model_type}' cannot be run in {runtime}: its graph answers otherwise "
+                         f"there, by {difference:.2g} of the largest logit. Choose another runtime for it.")
+
+
+def trial_rows(model: TorchTextModel) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and attention mask, (3, length) int64, of rows of three lengths, padded as the model's are."""
+    longest = min(11, model.encoder.max_tokens)
+    words = np.random.default_rng(0).integers(0, _config(model).vocab_size, (3, longest)).tolist()
+    return model.encoder.pad([words[0], words[1][:max(1, longest - 4)], words[2][:2]])
+
+
+def _config(model: TorchTextModel) -> NormalizedTextConfig:
+    """The configuration with the same names for all: optimum's where it knows the architecture."""
+    config, known = model.module.config, NormalizedConfigManager
+    try:
+        return known.get_normalized_config_class(config.model_type)(config)
+    except KeyError:
+        return NormalizedTextConfig(config)
+
+
+@contextlib.contextmanager
+def naming(model: TorchTextModel, step: str) -> Iterator[None]:
+    """Whatever a library raises meanwhile becomes a sentence with the architecture and the step.
+
+    Args:
+        step: such as "exported to ONNX".
+    """
+    try:
+        yield
+    except (InputError, Cancelled, OSError, MemoryError):  # of the disk and the machine, not of the architecture
+        raise
+    except Exception as error:  # each library has errors of its own
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")[:160]
+        raise InputError(f"'{model.module.config.model_type}' cannot be {step} ({type(error).__name__}: {reason}). "
+                         "Choose another scheme or runtime for this architecture.") from error
 
 
 def streams_name(settings: dict[str, Any]) -> str:
@@ -69,6 +129,8 @@ def cast(model: TorchTextModel, scheme: str) -> torch.nn.Module:
 class _Export:
     graph: bytes
     seconds: float
+    logits: np.ndarray  # of the module in fp32, for `trial_rows`
+    runs_in: set[str]  # runtimes in which the graph was seen to give these
 
 
 # Models are not changed after they are made, and take their export with them when they go.
@@ -81,7 +143,7 @@ def onnx_graph(model: TorchTextModel) -> bytes:
     The export takes some ten seconds, so a model is exported once.
 
     Raises:
-        InputError: not a PyTorch model.
+        InputError: not a PyTorch model; an architecture that cannot be exported, or whose graph answers otherwise.
     """
     return _export(model).graph
 
@@ -96,22 +158,27 @@ def _export(model: TorchTextModel) -> _Export:
         raise InputError(f"Only a PyTorch model can be exported; '{model.card.name}' runs in {model.runtime}.")
     if model not in _exports:
         began = time.perf_counter()
-        graph = _export_module(model)
-        _exports[model] = _Export(graph, time.perf_counter() - began)
+        module = copy.deepcopy(model.module).cpu().float()
+        graph = _export_module(model, module)
+        seconds = time.perf_counter() - began
+        with torch.inference_mode():
+            logits = module(*map(torch.from_numpy, trial_rows(model))).numpy()
+        from helpers.lab.models.onnx import OnnxTextModel
+
+        _require_same_answers(model, OnnxTextModel, graph, logits)
+        _exports[model] = _Export(graph, seconds, logits, {OnnxTextModel.runtime})
     return _exports[model]
 
 
-def _export_module(model: TorchTextModel) -> bytes:
-    module = copy.deepcopy(model.module).cpu().float()
-    config = NormalizedConfigManager.get_normalized_config_class(module.config.model_type)(module.config)
-    dummy = DummyTextInputGenerator("text-classification", config, batch_size=2, sequence_length=16)
+def _export_module(model: TorchTextModel, module: torch.nn.Module) -> bytes:
+    dummy = DummyTextInputGenerator("text-classification", _config(model), batch_size=2, sequence_length=16)
     inputs = tuple(dummy.generate(name, framework="pt") for name in ("input_ids", "attention_mask"))
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.encoder.max_tokens)}
-    with _quiet():
+    with naming(model, "exported to ONNX"), _quiet():
         program = torch.onnx.export(module, inputs, dynamo=True, external_data=False, verbose=False,
                                     input_names=["input_ids", "attention_mask"], output_names=["logits"],
                                     dynamic_shapes={"input_ids": free, "attention_mask": free})
-    return program.model_proto.SerializeToString()
+        return program.model_proto.SerializeToString()
 
 
 def openvino_graph(model: TorchTextModel, half: bool = False) -> Any:
@@ -119,12 +186,22 @@ def openvino_graph(model: TorchTextModel, half: bool = False) -> Any:
 
     Args:
         half: store the weights in 16 bits.
+
+    Raises:
+        InputError: as of `onnx_graph`, and an architecture of which OpenVINO makes something else.
     """
     import openvino
 
-    converted = openvino.convert_model(io.BytesIO(onnx_graph(model)))
+    from helpers.lab.models.openvino import OpenVinoTextModel
+
+    export = _export(model)
+    with naming(model, "converted for OpenVINO"):
+        converted = openvino.convert_model(io.BytesIO(export.graph))
     for port, name in zip(converted.inputs, ("input_ids", "attention_mask"), strict=True):
         port.get_tensor().set_names({name})
+    if OpenVinoTextModel.runtime not in export.runs_in:
+        _require_same_answers(model, OpenVinoTextModel, converted, export.logits)
+        export.runs_in.add(OpenVinoTextModel.runtime)
     if not half:
         return converted
     with tempfile.TemporaryDirectory() as folder:  # only writing a file compresses

@@ -17,7 +17,7 @@ import onnx
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.graph import onnx_graph, openvino_graph
+from helpers.lab.exporting.graph import naming, onnx_graph, openvino_graph
 from helpers.lab.models.torch import TorchTextModel
 
 CALIBRATIONS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}  # as ONNX Runtime calls them
@@ -25,7 +25,7 @@ CALIBRATION_ROWS = 128
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where the exporter notes each node's modules
 # Products and the embedding table: nearly all bytes and nearly all of the time.
 _OPERATORS = ["MatMul", "Gemm", "Gather"]
-_WEIGHTED_SUM = "scaled_dot_product_attention"  # in the name of the product of attention's weights with the values
+_LAYOUT = {"Cast", "Dropout", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}  # same numbers
 
 
 def calibration_inputs(model: TorchTextModel, task: Task, rows: int = CALIBRATION_ROWS) -> list[dict[str, np.ndarray]]:
@@ -61,10 +61,11 @@ def onnx_int8(model: TorchTextModel, inputs: Sequence[dict[str, np.ndarray]] = (
               "op_types_to_quantize": _OPERATORS}
     with tempfile.TemporaryDirectory() as folder:  # the quantizer writes files only
         target = Path(folder) / "int8.onnx"
-        if inputs:
-            _quantize_static(plain, target, inputs, calibration, common)
-        else:
-            quantize_dynamic(plain, target, **common)
+        with naming(model, "quantized to int8 by ONNX Runtime"):
+            if inputs:
+                _quantize_static(plain, target, inputs, calibration, common)
+            else:
+                quantize_dynamic(plain, target, **common)
         return target.read_bytes()
 
 
@@ -100,7 +101,7 @@ def openvino_int8(model: TorchTextModel, inputs: Sequence[dict[str, np.ndarray]]
     # The nodes keep their names; a Gemm's product is called NAME/WithoutBiases.
     products = [op.friendly_name for op in graph.get_ops() if op.get_type_name() == "MatMul"]
     ignored = nncf.IgnoredScope(names=[name for name in products if name.split("/")[0] in floats])
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+    with naming(model, "quantized to int8 for OpenVINO"), contextlib.redirect_stdout(io.StringIO()):  # progress bars
         return nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs), ignored_scope=ignored,
                              model_type=nncf.ModelType.TRANSFORMER)
 
@@ -108,17 +109,28 @@ def openvino_int8(model: TorchTextModel, inputs: Sequence[dict[str, np.ndarray]]
 def float_products(graph: onnx.ModelProto, keep_float: Sequence[str] = ()) -> list[str]:
     """Names of the graph's products that stay in float: those of the given modules, and attention's weighted sums."""
     asked, attention = [], []
+    makers = {name: node for node in graph.graph.node for name in node.output}
     for node in graph.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == _SCOPES), "")
         if node.op_type not in _OPERATORS:
             continue
-        if _WEIGHTED_SUM in node.name:
+        if node.op_type == "MatMul" and _is_of_softmax(node.input[0], makers):
             attention.append(node.name)
         elif any(f"'{layer}'" in scopes for layer in keep_float):
             asked.append(node.name)
     if len(asked) < len(keep_float):
         raise InputError(f"The graph has only {len(asked)} of the {len(keep_float)} layers that should stay in float.")
     return asked + attention
+
+
+def _is_of_softmax(name: str, makers: dict[str, onnx.NodeProto]) -> bool:
+    """Whether a value is a softmax's, in whatever layout: attention's weights."""
+    node = makers.get(name)
+    if node is None or node.op_type == "Softmax":
+        return node is not None
+    if node.op_type == "Where":  # zeros for rows of padding alone
+        return any(_is_of_softmax(one, makers) for one in node.input[1:])
+    return node.op_type in _LAYOUT and _is_of_softmax(node.input[0], makers)
 
 
 def _same_length(inputs: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:

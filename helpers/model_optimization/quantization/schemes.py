@@ -6,12 +6,21 @@ from typing import Any
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.exporting.graph import RUNTIME_NAMES, cast, export_seconds, openvino_graph, streams_name
+from helpers.lab.exporting.graph import (
+    RUNTIME_NAMES,
+    assembled,
+    cast,
+    export_seconds,
+    naming,
+    openvino_graph,
+    streams_name,
+)
 from helpers.lab.exporting.int8 import CALIBRATION_ROWS, calibration_inputs, onnx_int8, openvino_int8
 from helpers.lab.models.model import Model
 from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.openvino import OpenVinoTextModel
 from helpers.lab.models.torch import TorchTextModel, linear_layers
+from helpers.model_optimization.encoder.parts import require_torch
 from helpers.model_optimization.options import SCHEMES, STRATEGY
 
 _FORMATS = {"fp16": "f16", "bf16": "bf16"}  # scheme -> OpenVINO's name of the arithmetic
@@ -39,7 +48,8 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
         streams: `streams=` and `micro_batch=`, see TextModel.
 
     Raises:
-        InputError: a scheme, runtime, layer or number that there is not.
+        InputError: a scheme, runtime, layer or number that there is not; an architecture that the library behind
+            the scheme cannot do, or whose numbers its format cannot hold.
 
     >>> from helpers.lab import baseline, load_task
     >>> from helpers.model_optimization import quantize
@@ -48,6 +58,8 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
     'int8 dynamic, ONNX Runtime, 2 streams'
     """
     runtime = _require_known(scheme, runtime)
+    if runtime == "pytorch":
+        require_torch(model, "quantized")
     _require_layers(model, keep_float)
     if unknown := set(streams) - {"streams", "micro_batch"}:
         raise InputError(f"quantize does not take '{sorted(unknown)[0]}'.")
@@ -62,13 +74,15 @@ def quantize(model: TorchTextModel, task: Task, scheme: str, runtime: str | None
                     **({"keep_float": list(keep_float)} if keep_float else {}), **details}
         card = model.card.derive(name + streams_name(streams), STRATEGY, export_s + time.perf_counter() - began,
                                  **settings)
-        return kind(card, model.encoder, *artefact)
+        return assembled(model, kind, card, *artefact)
 
     if scheme == "weight-only":
         from helpers.model_optimization.quantization.weight_only import quantize_weights  # torchao takes seconds
 
-        return finish(TorchTextModel, f"int{bits} weights (groups of {group_size}), PyTorch",
-                      *quantize_weights(model, bits, group_size, keep_float), bits=bits, group_size=group_size)
+        with naming(model, f"quantized to weights of {bits} bits"):
+            artefact = quantize_weights(model, bits, group_size, keep_float)
+        return finish(TorchTextModel, f"int{bits} weights (groups of {group_size}), PyTorch", *artefact, bits=bits,
+                      group_size=group_size)
     if scheme in _FORMATS:
         name = f"{scheme}, {RUNTIME_NAMES[runtime]}"
         if runtime == "pytorch":

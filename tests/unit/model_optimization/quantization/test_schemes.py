@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from helpers.lab import InputError, export, load
 from helpers.lab.models.model import folder_bytes
-from helpers.lab.models.torch import linear_layers
+from helpers.lab.models.torch import TorchTextModel, linear_layers
 from helpers.model_optimization import SCHEMES, quantize
 
 KINDS = [(scheme, runtime) for scheme, runtimes in SCHEMES.items() for runtime in runtimes]
@@ -212,3 +212,14 @@ def test_what_cannot_be_made_is_refused_in_a_sentence(tiny_model, tiny_task, opt
 def test_only_a_pytorch_model_is_quantized(tiny_model, tiny_task):
     with pytest.raises(InputError, match=r"Only a PyTorch model can be quantized; .* runs in onnxruntime"):
         quantize(export(tiny_model, "onnxruntime"), tiny_task, "dynamic-int8")
+
+
+def test_a_format_that_cannot_hold_the_numbers_is_refused(tiny_model, tiny_task):
+    """16-bit floats end at 65,504; those of bf16 do not."""
+    module = copy.deepcopy(tiny_model.module)
+    with torch.no_grad():
+        module.classifier.weight.mul_(1e6)
+    large = TorchTextModel(tiny_model.card, tiny_model.encoder, module)
+    with pytest.raises(InputError, match=r"'bert' cannot be made into 'fp16, PyTorch': its answers are no num"):
+        quantize(large, tiny_task, "fp16")
+    assert np.isfinite(quantize(large, tiny_task, "bf16").predict(texts_of(tiny_task))).all()
