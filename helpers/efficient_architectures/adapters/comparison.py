@@ -14,7 +14,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.models.torch import count_parameters
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.weights import MINILM
+from helpers.lab.training.weights import MINILM, short_name
 
 
 def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequence[int] = (0,), epochs: float = 2.0,
@@ -41,7 +41,7 @@ def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequ
     for number, (kind, rank, seed) in enumerate(jobs):
         progress(number / len(jobs), f"{kind}, rank {rank}, seed {seed}: training {number + 1} of {len(jobs)}")
         tuned = train_as(copy.deepcopy(start), tokenizer, task, kind, rank=rank, epochs=epochs, seed=seed,
-                         progress=progress.part(number / len(jobs), (number + 1) / len(jobs)))
+                         name=short_name(encoder), progress=progress.part(number / len(jobs), (number + 1) / len(jobs)))
         right = tuned.model.predict(task.test["text"][:]).argmax(axis=1) == labels
         published = count_parameters(tuned.model.module) - _added(tuned)
         rows.append({"kind": kind, "rank": rank if kind in RANKED else 0,

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.errors import InputError
+from helpers.lab.training.architectures import Layout, layers_of, layout_of, stacked_linear
 
-SITES = ("attention.output.dense", "output.dense")  # where each half of a BERT layer returns to the residual stream
 LORA_SCALE = 2.0  # alpha over rank: the step's size does not change with the rank
 
 
@@ -37,29 +39,41 @@ class Bottleneck(nn.Module):
 class LinearWithBottleneck(nn.Module):
     """A linear layer of the encoder with a bottleneck behind it."""
 
-    def __init__(self, base: nn.Linear, rank: int) -> None:
+    def __init__(self, base: nn.Linear | Conv1D, rank: int) -> None:
         super().__init__()
         self.base = base
-        self.adapter = Bottleneck(base.out_features, rank)
+        self.adapter = Bottleneck(base.nf if isinstance(base, Conv1D) else base.out_features, rank)
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         return self.adapter(self.base(states))
 
 
-def add_bottlenecks(encoder: nn.Module, rank: int) -> None:
-    """Put two bottlenecks into every layer of a BERT-like encoder, in place.
+def add_bottlenecks(encoder: PreTrainedModel, rank: int) -> None:
+    """Put two bottlenecks into every layer, in place: where each half returns to the residual stream.
 
     Raises:
-        InputError: an encoder without BERT's layers.
+        InputError: an architecture whose layers are laid out in no known way.
     """
-    layers = getattr(getattr(encoder, "encoder", None), "layer", None)
-    if layers is None:
-        raise InputError(f"Bottlenecks go into encoders with BERT's layers; {type(encoder).__name__} has none.")
-    for layer in layers:
-        for site in SITES:
+    layout = known_layout(encoder, "bottleneck")
+    for layer in layers_of(encoder, layout).values():
+        for site in (layout.attention_out, layout.ffn_out):
             base = layer.get_submodule(site)
             layer.set_submodule(site, LinearWithBottleneck(base, rank).to(base.weight.device))
+
+
+def known_layout(encoder: PreTrainedModel, kind: str) -> Layout:
+    """How the encoder's layers are laid out.
+
+    Raises:
+        InputError: in no known way, so that the adapter cannot be put in.
+    """
+    layout = layout_of(encoder)
+    if layout is None:
+        others = ["probe", "bitfit", *["lora"] * bool(stacked_linear(encoder)), "full"]
+        raise InputError(f"'{kind}' has no known place in the layers of '{encoder.config.model_type}'. Choose one of: "
+                         f"{', '.join(others)}.")
+    return layout
 
 
 class RowOwners:
@@ -111,11 +125,11 @@ class TenantBottleneck(nn.Module):
 class TenantNorm(nn.Module):
     """A layer norm whose scale and shift, (N, width) each, are those of each row's tenant."""
 
-    def __init__(self, base: nn.LayerNorm, scale: Tensor, shift: Tensor, owners: RowOwners) -> None:
+    def __init__(self, base: nn.LayerNorm, scale: Tensor, shift: Tensor | None, owners: RowOwners) -> None:
         super().__init__()
         self.shape, self.eps, self._owners = base.normalized_shape, base.eps, owners
         self.register_buffer("scale", scale)
-        self.register_buffer("shift", shift)
+        self.register_buffer("shift", torch.zeros_like(scale) if shift is None else shift)  # ModernBERT's have none
 
     def forward(self, states: Tensor) -> Tensor:
         """(n, length, width) to the same."""
@@ -137,10 +151,10 @@ def add_tenants(module: nn.Module, deltas: Sequence[dict[str, Tensor]], owners: 
     for name in _sites(deltas[0], ".adapter.down.weight"):
         weights = [stack(f"{name}.adapter.{part}") for part in ("down.weight", "down.bias", "up.weight", "up.bias")]
         module.set_submodule(name, TenantBottleneck(module.get_submodule(name), weights, owners))
-    for name in _sites(deltas[0], "LayerNorm.weight"):
-        site = f"{name}LayerNorm"
-        module.set_submodule(site, TenantNorm(module.get_submodule(site), stack(f"{site}.weight"),
-                                              stack(f"{site}.bias"), owners))
+    for site, norm in [(name, part) for name, part in module.named_modules() if isinstance(part, nn.LayerNorm)]:
+        if f"{site}.weight" in deltas[0]:
+            shift = None if norm.bias is None else stack(f"{site}.bias")
+            module.set_submodule(site, TenantNorm(norm, stack(f"{site}.weight"), shift, owners))
     module.classifier = nn.Identity()  # each tenant has a head
     return module.eval()
 

@@ -19,6 +19,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import load
+from helpers.lab.models.torch import MeanPoolClassifier
 from helpers.lab.training.heads import pretrained
 from helpers.lab.training.weights import MINILM
 
@@ -32,10 +33,13 @@ class TenantBank:
         tuned: the tenants, all of one kind ("lora" or "bottleneck") and rank, tuned from `encoder`.
 
     Raises:
-        InputError: no tenant, or tenants of different or other kinds.
+        InputError: no tenant, or tenants of different or other kinds, or with heads of another form.
     """
 
     def __init__(self, tuned: Sequence[Tuned], encoder: str | Path = MINILM) -> None:
+        if not all(isinstance(one.model.module, MeanPoolClassifier) for one in tuned):
+            raise InputError("Tenants share a batch where each head is one linear layer on the mean of the token "
+                             "vectors: tune them from an encoder, not from a classifier.")
         if {one.kind for one in tuned} not in ({"lora"}, {"bottleneck"}) or len({one.rank for one in tuned}) != 1:
             raise InputError("Tenants that share a batch must all have LoRA, or all bottlenecks, of one rank.")
         module, self.tokenizer = pretrained(encoder, 1)

@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import json
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,29 +15,41 @@ from peft import IA3Config, LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig
+from transformers.pytorch_utils import Conv1D
 
-from helpers.efficient_architectures.adapters.layers import LORA_SCALE, add_bottlenecks
+from helpers.efficient_architectures.adapters.layers import LORA_SCALE, add_bottlenecks, known_layout
 from helpers.efficient_architectures.options import LEARNING_RATES, RANKED, STRATEGY, require_adapter
 from helpers.efficient_architectures.right_sizing.frozen import as_model
 from helpers.lab.data.task import Task
 from helpers.lab.data.tokenizer import TextEncoder, pad_for
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card
-from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_parameters
+from helpers.lab.models.model import Card, Model
+from helpers.lab.models.torch import (
+    MeanPoolClassifier,
+    OwnHeadClassifier,
+    TorchTextModel,
+    build_module,
+    fit_shapes,
+)
 from helpers.lab.progress import Progress, silent
+from helpers.lab.training.architectures import (
+    architecture_of,
+    body_of,
+    head_of,
+    layers_of,
+    layout_of,
+    stacked_linear,
+)
 from helpers.lab.training.baselines import card_of
 from helpers.lab.training.fine_tuning import BATCH, fine_tune
 from helpers.lab.training.heads import fit_linear_head, pretrained
-from helpers.lab.training.weights import MINILM
+from helpers.lab.training.weights import MINILM, short_name
 
-# Query and value alone: all matrices, with dropout, took twice the time and 4.5 times the parameters, and came no
-# nearer to full fine-tuning on `tickets` (both 0.97 points short over 5 seeds).
-LORA_SITES = ["query", "value"]
-IA3_SITES = r".*attention\.self\.(key|value)|.*layer\.\d+\.output\.dense"
-IA3_FEED_FORWARD = r".*layer\.\d+\.output\.dense"
+# What LoRA takes in layers of no known layout: query and value, or what holds them, by the names they bear.
+_QUERY_OR_VALUE = re.compile(r"(q|v|query|value)(_?(proj|lin|head))?|qkv(_proj)?|query_key_value|in_proj|c_attn|Wqkv")
 
-
+Classifier = MeanPoolClassifier | OwnHeadClassifier
 ADDED = ("ia3", "lora", "bottleneck")  # kinds that add layers to the encoder
 
 
@@ -48,7 +62,7 @@ class AdaptedModel(TorchTextModel):
 
     runtime = "adapters"
 
-    def __init__(self, card: Card, encoder: TextEncoder, module: MeanPoolClassifier, kind: str, rank: int) -> None:
+    def __init__(self, card: Card, encoder: TextEncoder, module: Classifier, kind: str, rank: int) -> None:
         super().__init__(card, encoder, module)
         self.kind, self.rank = kind, rank
 
@@ -60,11 +74,12 @@ class AdaptedModel(TorchTextModel):
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         adapter, config = (json.loads((path / name).read_text(encoding="utf-8"))
                            for name in ("adapter.json", "config.json"))
-        config.pop("head")  # always the mean's
-        body = AutoModel.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
-        module = MeanPoolClassifier(body, card.classes)
+        head = config.pop("head")
+        module = build_module(head, AutoConfig.for_model(config.pop("model_type"), **config), card.classes)
+        weights = load_file(path / "weights.safetensors")
+        fit_shapes(module, {re.sub(r"\.base(_layer)?\.", ".", name): tensor for name, tensor in weights.items()})
         freeze_all_but(module, **adapter)
-        module.load_state_dict(load_file(path / "weights.safetensors"))
+        module.load_state_dict(weights)
         return cls(card, encoder, module, **adapter)
 
 
@@ -94,17 +109,19 @@ class Tuned:
         return sum(tensor.numel() * tensor.element_size() for tensor in self.delta.values())
 
 
-def tune(task: Task, kind: str, *, rank: int = 8, encoder: str | Path = MINILM, epochs: float = 2.0,
+def tune(task: Task, kind: str, *, rank: int = 8, encoder: str | Path | TorchTextModel = MINILM, epochs: float = 2.0,
          seed: int = 0, progress: Progress = silent) -> Tuned:
     """Adapt an encoder to a task in one of six ways; the head is fitted on the frozen encoder first in all of them.
 
     Args:
+        encoder: a folder, or a name on the Hugging Face Hub; or a classifier of the task, whose own head is trained on.
         kind: "probe" (head only), "bitfit" (biases), "ia3" (scales), "lora" (rank-r updates of query and
             value), "bottleneck" (Houlsby's layers and the norms), "full" (everything).
         rank: of "lora" and "bottleneck"; the others have none.
 
     Raises:
-        InputError: an unknown kind, or a rank below 1.
+        InputError: an unknown kind, or a rank below 1; an architecture that the kind has no place in; a classifier of
+            other labels, or one that is no plain PyTorch model.
         Cancelled: the caller of `progress` wants an end; it is asked at each step.
 
     >>> from helpers.efficient_architectures import tune
@@ -115,22 +132,33 @@ def tune(task: Task, kind: str, *, rank: int = 8, encoder: str | Path = MINILM, 
     """
     require_adapter(kind, rank)
     module, tokenizer = with_fitted_head(task, encoder, progress)
-    return train_as(module, tokenizer, task, kind, rank=rank, epochs=epochs, seed=seed, progress=progress)
+    return train_as(module, tokenizer, task, kind, rank=rank, epochs=epochs, seed=seed, progress=progress,
+                    name=encoder.card.name if isinstance(encoder, Model) else short_name(encoder))
 
 
-def with_fitted_head(task: Task, encoder: str | Path = MINILM,
-                     progress: Progress = silent) -> tuple[MeanPoolClassifier, TextEncoder]:
-    """Where every way starts: the published encoder under a head fitted on its embeddings; and its tokenizer."""
+def with_fitted_head(task: Task, encoder: str | Path | TorchTextModel = MINILM,
+                     progress: Progress = silent) -> tuple[Classifier, TextEncoder]:
+    """Where every way starts: the published encoder under a head fitted on its embeddings; and its tokenizer.
+
+    Of a classifier: a copy, with the head that it has.
+    """
+    if isinstance(encoder, Model):
+        if type(encoder) is not TorchTextModel or encoder.card.classes != len(task.labels):
+            raise InputError(f"'{encoder.card.name}' cannot be adapted: that takes a plain PyTorch classifier of the "
+                             f"{len(task.labels)} labels of '{task.name}', such as load_pretrained gives.")
+        return copy.deepcopy(encoder.module), encoder.encoder
     module, tokenizer = pretrained(encoder, len(task.labels))
     fit_linear_head(module, tokenizer.encode(task.train["text"][:]), task.train["label"][:], progress)
     return module, tokenizer
 
 
-def train_as(module: MeanPoolClassifier, tokenizer: TextEncoder, task: Task, kind: str, *, rank: int, epochs: float,
-             learning_rate: float | None = None, seed: int = 0, progress: Progress = silent) -> Tuned:
+def train_as(module: Classifier, tokenizer: TextEncoder, task: Task, kind: str, *, rank: int, epochs: float,
+             learning_rate: float | None = None, seed: int = 0, progress: Progress = silent,
+             name: str = "MiniLM-L6") -> Tuned:
     """Adapt a module whose head is fitted already, in one of tune's ways; it is changed in place.
 
     Args:
+        name: what the model was called before.
         learning_rate: by default the kind's (LEARNING_RATES): fewer parameters bear larger steps.
     """
     require_adapter(kind, rank)
@@ -145,21 +173,25 @@ def train_as(module: MeanPoolClassifier, tokenizer: TextEncoder, task: Task, kin
     train_s = time.perf_counter() - began
     delta = {name: parameter.detach().cpu().clone() for name, parameter in module.named_parameters()
              if parameter.requires_grad}
-    head = count_parameters(module.classifier)
+    head = sum(parameter.numel() for parameter in head_of(module))
     trainable = sum(tensor.numel() for tensor in delta.values()) - head
-    name, ranked = (f"{kind} rank {rank}", {"rank": rank}) if kind in RANKED else (kind, {})
-    card = card_of(f"MiniLM-L6, {name}", task, tokenizer, module, strategy=STRATEGY,
+    how, ranked = (f"{kind} rank {rank}", {"rank": rank}) if kind in RANKED else (kind, {})
+    card = card_of(f"{name}, {how}", task, tokenizer, module, strategy=STRATEGY,
                    made_in_s=time.perf_counter() - began, adapter=kind, trained=trainable, seed=seed, **ranked)
     model = (AdaptedModel(card, tokenizer, module, kind, rank) if kind in ADDED else
              TorchTextModel(card, tokenizer, module))
     return Tuned(model, kind, rank, delta, trainable, head, train_s, memory)
 
 
-def freeze_all_but(module: MeanPoolClassifier, kind: str, rank: int) -> None:
-    """Put the adapter's layers in, and leave only what the kind trains (and the head) trainable; in place."""
+def freeze_all_but(module: Classifier, kind: str, rank: int) -> None:
+    """Put the adapter's layers in, and leave only what the kind trains (and the head) trainable; in place.
+
+    Raises:
+        InputError: an architecture that the kind has no place in.
+    """
     require_adapter(kind, rank)
     module.requires_grad_(kind == "full")
-    encoder = module.encoder
+    encoder, head = body_of(module), head_of(module)
     if kind == "bitfit":
         for name, parameter in encoder.named_parameters():
             parameter.requires_grad_(name.endswith("bias"))
@@ -169,13 +201,58 @@ def freeze_all_but(module: MeanPoolClassifier, kind: str, rank: int) -> None:
             if isinstance(layer, nn.LayerNorm):
                 layer.requires_grad_(True)
     elif kind == "lora":
-        config = LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, target_modules=LORA_SITES)
-        inject_adapter_in_model(config, encoder)
+        sites = lora_sites(encoder)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, target_modules=sites,
+                                           fan_in_fan_out=_is_transposed(encoder, sites)), encoder)
     elif kind == "ia3":
-        inject_adapter_in_model(IA3Config(target_modules=IA3_SITES, feedforward_modules=IA3_FEED_FORWARD), encoder)
-    if kind != "full" and getattr(encoder, "pooler", None) is not None:
+        sites, feed_forward = ia3_sites(encoder)
+        inject_adapter_in_model(IA3Config(target_modules=sites, feedforward_modules=feed_forward,
+                                          fan_in_fan_out=_is_transposed(encoder, sites)), encoder)
+    if kind != "full" and isinstance(module, MeanPoolClassifier) and getattr(encoder, "pooler", None) is not None:
         encoder.pooler.requires_grad_(False)  # the mean of the token vectors does not pass it
-    module.classifier.requires_grad_(True)
+    if kind == "bitfit" and not any(parameter.requires_grad for parameter in encoder.parameters()):
+        raise InputError(f"'{architecture_of(module)}' has no biases to train. Choose one of: probe, lora, ia3, full.")
+    for parameter in head:
+        parameter.requires_grad_(True)
+
+
+def lora_sites(encoder: nn.Module) -> list[str]:
+    """Names of the matrices that LoRA updates.
+
+    Query and value alone, or the one matrix that holds them: all matrices, with dropout, took twice the time and 4.5
+    times the parameters, and came no nearer to full fine-tuning on `tickets` (both 0.97 points short over 5 seeds).
+    Where neither is known by its place or its name: all matrices of the layers.
+
+    Raises:
+        InputError: the layers hold no linear layers.
+    """
+    if layout := layout_of(encoder):
+        names = layout.reads if layout.fused else (layout.reads[0], layout.reads[2])
+        return [f"{layer}.{name}" for layer in layers_of(encoder, layout) for name in names]
+    matrices = list(stacked_linear(encoder))
+    if not matrices:
+        raise InputError(f"'lora' has no place in '{encoder.config.model_type}', whose layers hold no linear layers. "
+                         "Choose one of: probe, bitfit, full.")
+    return [name for name in matrices if _QUERY_OR_VALUE.fullmatch(name.rpartition(".")[2])] or matrices
+
+
+def ia3_sites(encoder: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the matrices that IA3 scales, and of those among them whose inputs it scales.
+
+    Keys, values (or the one matrix that holds them) and the inner values of the feed-forward parts.
+
+    Raises:
+        InputError: an architecture whose layers are laid out in no known way.
+    """
+    layout = known_layout(encoder, "ia3")
+    layers = layers_of(encoder, layout)
+    attention = [f"{layer}.{name}" for layer in layers for name in (layout.reads if layout.fused else layout.reads[1:])]
+    feed_forward = [f"{layer}.{layout.ffn_out}" for layer in layers]
+    return attention + feed_forward, feed_forward
+
+
+def _is_transposed(encoder: nn.Module, sites: Sequence[str]) -> bool:
+    return isinstance(encoder.get_submodule(sites[0]), Conv1D)
 
 
 def merge(tuned: Tuned, task: Task) -> TorchTextModel:

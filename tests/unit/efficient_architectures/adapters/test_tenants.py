@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from architectures import build
 
 from helpers.efficient_architectures import (
     TenantBank,
@@ -14,7 +15,7 @@ from helpers.efficient_architectures import (
     tenant_tasks,
     tune,
 )
-from helpers.lab import InputError
+from helpers.lab import InputError, load_pretrained
 
 
 @pytest.mark.parametrize("kind", ["lora", "bottleneck"])
@@ -31,6 +32,24 @@ def test_a_batch_of_mixed_tenants_answers_as_each_tenants_own_model(kind, tiny_t
         expected = own.model.predict([texts[row] for row in rows])
         np.testing.assert_allclose(mixed[rows][:, :expected.shape[1]], expected, atol=1e-4)
         assert np.isneginf(mixed[rows][:, expected.shape[1]:]).all()
+
+
+@pytest.mark.parametrize("name", ["distilbert", "modernbert", "gpt2"])
+def test_tenants_of_other_architectures_share_a_batch_too(name, tiny_task, tmp_path):
+    """Whatever their norms are called: each tenant's own are trained with its bottlenecks."""
+    build(name, tmp_path, tiny_task.train["text"][:], tiny_task.labels)
+    tuned = [tune(tiny_task, "bottleneck", rank=2, encoder=tmp_path, epochs=1, seed=seed) for seed in (0, 1)]
+    texts = tiny_task.test["text"][:8]
+    bank = TenantBank(tuned, tmp_path)
+    for tenant, one in enumerate(tuned):
+        np.testing.assert_allclose(bank.predict(texts, [tenant] * 8), one.model.predict(texts), atol=1e-4)
+
+
+def test_a_bank_takes_no_classifiers_heads(tiny_task, tmp_path):
+    build("bert", tmp_path, tiny_task.train["text"][:], tiny_task.labels)
+    tuned = tune(tiny_task, "lora", rank=2, encoder=load_pretrained(tmp_path, tiny_task), epochs=0.1)
+    with pytest.raises(InputError, match=r"tune them from an encoder, not from a classifier\.$"):
+        TenantBank([tuned], tmp_path)
 
 
 def test_a_bank_holds_one_base_and_each_tenants_adapter(tuned, narrow_encoder):

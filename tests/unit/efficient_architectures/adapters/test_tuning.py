@@ -9,7 +9,7 @@ from transformers import BertModel
 from helpers.efficient_architectures import merge, tune
 from helpers.efficient_architectures.adapters.tuning import train_as
 from helpers.efficient_architectures.options import ADAPTERS
-from helpers.lab import InputError, compare, load
+from helpers.lab import InputError, compare, load, tfidf_baseline
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.training.heads import pretrained, set_head
@@ -98,6 +98,7 @@ def test_memory_of_a_training_step_is_what_is_trained(tuned):
 @pytest.mark.parametrize("wrong", [
     lambda task: tune(task, "prompt"),
     lambda task: tune(task, "lora", rank=0),
+    lambda task: tune(task, "lora", encoder=tfidf_baseline(task)),
 ])
 def test_what_cannot_be_used_is_said_in_a_sentence(wrong, tiny_task):
     with pytest.raises(InputError, match=r"\.$"):
