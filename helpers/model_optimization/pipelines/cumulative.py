@@ -15,7 +15,7 @@ from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.measuring.timing import seconds_of, timing_turn
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.pipelines.steps import Step, build, label, name_of
+from helpers.model_optimization.pipelines.steps import Step, build, label, name_of, require_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +113,7 @@ def cumulative_gains(base: TorchTextModel, task: Task, steps: Sequence[Step], *,
     """
     if not steps:
         raise InputError("A pipeline needs at least one step.")
+    require_steps(steps, base)
     chains = {name_of(chain): chain for chain in
               [*(steps[:count] for count in range(1, len(steps) + 1)), *([step] for step in steps)]}
     models = [base]

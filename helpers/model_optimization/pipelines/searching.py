@@ -69,7 +69,7 @@ def search(base: TorchTextModel, task: Task, pipelines: Sequence[Sequence[Step]]
     """
     from helpers.lab.measuring.comparison import compare  # slow to import, and the building processes do without
 
-    pipelines = _distinct(pipelines)
+    pipelines = _distinct(pipelines, base)
     start, ledger = start_of(base, task), ledger or Ledger()
     held_out = dataclasses.replace(task, name=f"{task.name} (validation)", test=task.validation)
     reference = _accuracy(base, task)
@@ -100,9 +100,9 @@ def pareto(measurements: Sequence[Measurement], max_accuracy_loss: float) -> tup
     return tuple(sorted(best, key=lambda m: -m.speedup))
 
 
-def _distinct(pipelines: Sequence[Sequence[Step]]) -> list[tuple[Step, ...]]:
+def _distinct(pipelines: Sequence[Sequence[Step]], base: TorchTextModel) -> list[tuple[Step, ...]]:
     for steps in pipelines:
-        require_steps(steps)
+        require_steps(steps, base)
     by_name = {name_of(steps): tuple(steps) for steps in pipelines if steps}
     if not by_name:
         raise InputError("A search needs at least one pipeline with a step.")

@@ -23,9 +23,9 @@ from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.distilling import distill
 from helpers.model_optimization.distillation.word_students import distill_linear, distill_static
-from helpers.model_optimization.encoder.parts import require_torch
+from helpers.model_optimization.encoder.parts import anatomy, require_torch
 from helpers.model_optimization.options import STRATEGY
-from helpers.model_optimization.pruning.methods import prune
+from helpers.model_optimization.pruning.methods import prune, removes_parts
 from helpers.model_optimization.quantization.schemes import quantize
 
 Step = Mapping[str, Any]
@@ -92,8 +92,8 @@ def build(base: TorchTextModel, task: Task, steps: Sequence[Step], *, progress: 
     >>> steps = [{"step": "prune", "sparsity": 0.5}, {"step": "quantize", "scheme": "dynamic-int8"}]
     >>> model = build(baseline(task), task, steps)  # doctest: +SKIP
     """
-    require_steps(steps)
     require_torch(base, "the start of a pipeline")
+    require_steps(steps, base)
     return build_from(start_of(base, task), Context(base, task, progress), steps)
 
 
@@ -106,11 +106,13 @@ def build_from(start: str, context: Context, steps: Sequence[Step]) -> Model:
     return model
 
 
-def require_steps(steps: Sequence[Step]) -> None:
-    """Refuse a pipeline with an unknown step."""
+def require_steps(steps: Sequence[Step], base: TorchTextModel) -> None:
+    """Refuse a pipeline with an unknown step, or one that removes parts from an architecture where that cannot be."""
     for step in steps:
         if step.get("step") not in STEPS:
             raise InputError(f"Unknown step '{step.get('step')}'. Choose one of: {', '.join(STEPS)}.")
+        if step["step"] == "distill" or (step["step"] == "prune" and removes_parts(step.get("method", "structured"))):
+            anatomy(base.module)
 
 
 def start_of(base: TorchTextModel, task: Task) -> str:
