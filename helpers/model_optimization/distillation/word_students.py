@@ -126,7 +126,9 @@ def token_vectors(teacher: TorchTextModel, progress: Progress = silent, batch: i
 
 def _frame(encoder: TextEncoder) -> tuple[list[int], list[int]]:
     """The tokens that the tokenizer puts before and after each text."""
-    empty = encoder.encode([""])[0]
+    empty, word = encoder.encode(["", "a"])
+    if empty == [encoder.pad_id] and word[0] != encoder.pad_id:  # stands in for a text of no tokens: there are no marks
+        return [], []
     half = (len(empty) + 1) // 2
     return empty[:half], empty[half:]
 

@@ -5,14 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from architectures import build
 from scipy.special import log_softmax
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from helpers.lab import Cancelled, InputError, Model, load, tfidf_baseline
 from helpers.lab.data.augmentation import augment
+from helpers.lab.models.model import Card
 from helpers.lab.models.static import StaticModel
+from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress
+from helpers.lab.training.heads import embed_rows, pretrained
 from helpers.model_optimization.distillation.word_students import (
     distill_linear,
     distill_static,
@@ -144,3 +148,13 @@ def test_word_students_can_be_cancelled(teacher, tiny_task):
 def test_only_a_pytorch_model_gives_token_vectors(tiny_task):
     with pytest.raises(InputError, match=r"Only a PyTorch model can be distilled; .* scikit-learn"):
         distill_static(tfidf_baseline(tiny_task), tiny_task)
+
+
+def test_token_vectors_of_a_decoder_have_no_mark_before_them(tiny_task, tmp_path):
+    """An empty text is one padding token there, which stands in front of no other text."""
+    build("gpt2", tmp_path, tiny_task.train["text"][:], tiny_task.labels)
+    module, encoder = pretrained(tmp_path, 3)
+    found = token_vectors(TorchTextModel(Card("decoder", 3), encoder, module))
+    expected = embed_rows(module, encoder.encode(["cat", "hammer"]))
+    rows = [row[0] for row in encoder.encode(["cat", "hammer"])]
+    np.testing.assert_allclose(found[rows], expected, atol=1e-5)
