@@ -33,6 +33,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], int, bool]] = {
     "xlm-roberta": ("XLMRobertaConfig", SIZES | {"max_position_embeddings": 66}, 1, True),
 }
 
+
+# Built like BERT or RoBERTa under another name
+ALIKE: dict[str, tuple[str, dict[str, Any], int, bool]] = {
+    name: (kind, SIZES | {"max_position_embeddings": 66}, 1, True) for name, kind in (
+        ("camembert", "CamembertConfig"), ("data2vec-text", "Data2VecTextConfig"), ("ernie", "ErnieConfig"))}
+
 # Others that load, and that each tool here works on or refuses by name: none of them may end in another error
 FURTHER: dict[str, tuple[str, dict[str, Any], int, bool]] = {
     "convbert": ("ConvBertConfig", SIZES | {"embedding_size": 32, "max_position_embeddings": 64, "head_ratio": 2,
@@ -57,7 +63,7 @@ FURTHER: dict[str, tuple[str, dict[str, Any], int, bool]] = {
 
 def build(name: str, folder: Path, texts: list[str], labels: tuple[str, ...], seed: int = 0) -> Callable[..., Any]:
     """Save a classifier of the architecture with its tokenizer into `folder`; a function that gives its logits."""
-    _, _, pad_id, framed = (ARCHITECTURES | FURTHER)[name]
+    _, _, pad_id, framed = (ARCHITECTURES | ALIKE | FURTHER)[name]
     tokenizer = make_tokenizer(texts, pad_id, framed)
     model = _classifier(name, seed, vocab_size=len(tokenizer), id2label=dict(enumerate(labels)),
                         label2id={label: n for n, label in enumerate(labels)},
@@ -77,7 +83,7 @@ def build(name: str, folder: Path, texts: list[str], labels: tuple[str, ...], se
 
 def _classifier(name: str, seed: int, **facts: Any) -> PreTrainedModel:
     """Random weights, wide apart enough that answers differ."""
-    kind, sizes, pad_id, _ = (ARCHITECTURES | FURTHER)[name]
+    kind, sizes, pad_id, _ = (ARCHITECTURES | ALIKE | FURTHER)[name]
     torch.manual_seed(seed)
     config = getattr(transformers, kind)(**sizes, pad_token_id=pad_id, cls_token_id=1, sep_token_id=2,
                                          initializer_range=0.3, **facts)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from architectures import ARCHITECTURES, FURTHER, build
+from architectures import ALIKE, ARCHITECTURES, FURTHER, build
 from transformers import AutoModel
 from transformers.pytorch_utils import Conv1D
 
@@ -148,7 +148,7 @@ def test_zeros_are_written_into_every_architecture(models, tiny_task, texts, tmp
 
 # Parts removed for good
 
-@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("name", [*CUT, *ALIKE])
 def test_heads_and_neurons_removed_answer_as_silenced(models, texts, tmp_path, name):
     model, _ = models(name)
     heads, neurons = {0: [0, 3], 1: [2]}, {0: list(range(0, 64, 3)), 1: list(range(5, 40))}

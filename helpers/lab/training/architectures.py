@@ -45,7 +45,7 @@ MODERNBERT = Layout(("attn.Wqkv",), "attn.Wo", ("mlp.Wi",), "mlp.Wo", "attn", ("
 
 # model type -> layout, of those whose parts can be removed. Others may look alike, but add to a part what a cut would
 # have to know: shared layers, positions inside the attention, convolutions, norms in another place.
-CUTTABLE = {"bert": BERT, "roberta": BERT, "xlm-roberta": BERT, "camembert": BERT, "electra": BERT,
+CUTTABLE = {**dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "data2vec-text", "ernie", "electra"), BERT),
             "distilbert": DISTILBERT, "mpnet": MPNET, "modernbert": MODERNBERT}
 
 # What layers look like that adapters go into, whatever the model is called
