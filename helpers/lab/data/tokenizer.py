@@ -1,5 +1,6 @@
 """Texts to token ids: the same tokenizer, and the same cost, for every model."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -10,6 +11,9 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
+
+from helpers.lab.errors import InputError, reason
+from helpers.lab.paths import write_atomically
 
 MAX_TOKENS = 128
 # What BERT's splitter makes of printable ASCII: runs of letters and digits, and each other sign alone.
@@ -54,24 +58,59 @@ class TextEncoder:
 
     @classmethod
     def load(cls, path: Path, max_tokens: int = MAX_TOKENS) -> "TextEncoder":
-        """Read a tokenizer.json."""
-        return cls(Tokenizer.from_file(str(path)), max_tokens)
+        """Read a tokenizer.json.
+
+        Raises:
+            InputError: it is damaged, or cannot cut at `max_tokens`.
+        """
+        with _readable(path):
+            return cls(Tokenizer.from_file(str(path)), max_tokens)
 
     @classmethod
     def of_checkpoint(cls, folder: Path, max_tokens: int = MAX_TOKENS) -> "TextEncoder":
         """The tokenizer of a published model's folder, with the padding token that its own files name.
 
         A model without one is given its end-of-text token, else token 0.
+
+        Raises:
+            InputError: its tokenizer.json, tokenizer_config.json or config.json is damaged.
         """
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return cls(tokenizer, max_tokens, _pad_id(tokenizer, folder))
+        named, numbered = read_facts(folder / "tokenizer_config.json"), read_facts(folder / "config.json")
+        with _readable(folder / "tokenizer.json"):
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            return cls(tokenizer, max_tokens, _pad_id(tokenizer, named, numbered))
+
+    @property
+    def pad_token(self) -> str:
+        """The padding token as text."""
+        return self._tokenizer.id_to_token(self.pad_id)
+
+    @property
+    def unknown_token(self) -> str | None:
+        """What stands for a piece that the vocabulary does not have; a vocabulary of bytes needs none."""
+        return None if self._unknown_id is None else self._tokenizer.id_to_token(self._unknown_id)
+
+    @property
+    def max_id(self) -> int:
+        """The largest token id."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+
+    @property
+    def shortest(self) -> int:
+        """The least `max_tokens`: the marks around a text and one token of it."""
+        return self._frame + 1
+
+    def to_json(self) -> str:
+        """The tokenizer.json; a padding token other than token 0 stands in it."""
+        if self.pad_id:
+            self._tokenizer.enable_padding(pad_id=self.pad_id, pad_token=self.pad_token)
+        text = self._tokenizer.to_str()
+        self._tokenizer.no_padding()
+        return text
 
     def save(self, path: Path) -> None:
-        """Write a tokenizer.json; a padding token other than token 0 stands in it."""
-        if self.pad_id:
-            self._tokenizer.enable_padding(pad_id=self.pad_id, pad_token=self._tokenizer.id_to_token(self.pad_id))
-        self._tokenizer.save(str(path), pretty=False)
-        self._tokenizer.no_padding()
+        """Write what `load` reads."""
+        write_atomically(path, self.to_json())
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of rows of ids, see `pad`."""
@@ -172,21 +211,43 @@ def _is_lower_case_bert(tokenizer: Tokenizer) -> bool:
             and all(text.startswith("[") for text in specials))
 
 
-def _pad_id(tokenizer: Tokenizer, folder: Path) -> int:
-    """What the checkpoint's files call the padding token, else the end-of-text token."""
-    def facts(name: str) -> dict:
-        path = folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """One sentence for whatever the library says about a file that is none of its own."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a damaged file may also end in a panic of the Rust library, which is no Exception
+        raise InputError(f"The model in '{path.parent.name}' is damaged or incomplete: its {path.name} cannot be read "
+                         f"({reason(error)}). Get it again, or save it again.") from error
 
-    named, numbered = facts("tokenizer_config.json"), facts("config.json")
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model's folder; empty where there is no such file.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if not path.exists():
+        return {}
+    with _readable(path):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"a JSON object is expected, not a {type(facts).__name__}")
+        return facts
+
+
+def _pad_id(tokenizer: Tokenizer, named: dict[str, Any], numbered: dict[str, Any]) -> int:
+    """What the checkpoint's files (tokens by name, tokens by number) call the padding token, else the end of text."""
     for role in ("pad", "eos"):
         token = named.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
-        ids = [tokenizer.token_to_id(token) if token else None, numbered.get(f"{role}_token_id")]
+        ids = [tokenizer.token_to_id(token) if isinstance(token, str) else None, numbered.get(f"{role}_token_id")]
         if role == "pad" and tokenizer.padding:
             ids.append(tokenizer.padding["pad_id"])
-        if found := [one for one in ids if isinstance(one, int) and one >= 0]:
-            return found[0]
+        if known := [one for one in ids if isinstance(one, int) and one >= 0 and tokenizer.id_to_token(one)]:
+            return known[0]
     return 0
 
 

@@ -1,12 +1,19 @@
-"""Quantized weights of 1 to 8 bits stored in just so many bits."""
+"""Weights in files: in few bits, and no more of them than there are stored."""
 
 import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 _MARK = ".packed"
+_MAX_NUMBER = 2**27  # larger than any size of a published model; the bases of rotary positions are exempt
+_MAX_PLACES = 2**16  # of a table of positions that is computed when the model is built
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,3 +57,38 @@ def unpack(stored: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Pack
                                     stored[f"{name}{_MARK}.scale"])
         weights[f"{name}.weight"] = packed[name].dequantize()
     return weights, packed
+
+
+def require_sizes(config: PretrainedConfig, build: Callable[[], nn.Module], stored: Mapping[str, tuple[int, ...]],
+                  at_most: int) -> None:
+    """Refuse a configuration that asks for far more than its weights fill: building it would take all memory.
+
+    Args:
+        build: the module of the configuration; called where numbers have shapes only.
+        stored: the shapes of the weights by name.
+        at_most: how many times as many numbers as are stored the module may have.
+
+    Raises:
+        ValueError: what does not fit.
+    """
+    rotary = any("rope" in key or "rotary" in key for key in config.to_dict())
+    rows = max((shape[0] for shape in stored.values() if len(shape)), default=0)
+    for key, number in _numbers(config.to_dict()):
+        layers = re.search(r"layers?$|blocks?$|depth$", key) and number > max(len(stored), 64)
+        places = "position" in key and not rotary and number > max(_MAX_PLACES, rows)
+        if layers or places or (abs(number) > _MAX_NUMBER and not re.search("theta|base", key)):
+            raise ValueError(f"{key} is {number:,}, which does not fit the weights")
+    with torch.device("meta"):
+        needed = sum(weight.numel() for weight in build().parameters())
+    given = sum(math.prod(shape) for shape in stored.values())
+    if needed > at_most * given + 2**20:
+        raise ValueError(f"config.json asks for {needed:,} numbers, and the weights hold {given:,}")
+
+
+def _numbers(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, int]]:
+    """(name, number) of all whole numbers in a configuration, however deep."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{path}{key}.")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            yield f"{path}{key}", value

@@ -10,17 +10,24 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+)
 
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, TextModel
-from helpers.lab.models.packing import pack, unpack
+from helpers.lab.models.packing import pack, require_sizes, unpack
 from helpers.lab.paths import write_atomically
 
+transformers.utils.logging.disable_progress_bar()
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -124,8 +131,11 @@ class TorchTextModel(TextModel):
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         head, form = config.pop("head"), config.pop("form", None)
-        module = _build(head, AutoConfig.for_model(config.pop("model_type"), **config), card.classes)
+        config = AutoConfig.for_model(config.pop("model_type"), **config)
         weights, packed = unpack(load_file(path / "weights.safetensors"))
+        require_sizes(config, lambda: _build(head, config, card.classes),
+                      {name: tensor.shape for name, tensor in weights.items()}, at_most=8)  # pruned ones are smaller
+        module = _build(head, config, card.classes)
         dtype = next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())
         _fit_shapes(module, weights)
         module.to(dtype).load_state_dict(weights)
@@ -156,6 +166,10 @@ class RemadeModel(TorchTextModel):
         self._source._save_artefact(path, form=self.form)
 
 
+# What encoders and decoders call their table of learned, or once computed, positions
+POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe", "positions_embed")
+
+
 class PaddedModel(RemadeModel):
     """Each row as wide as the setting `padding` says, whatever it holds; as many tutorials do."""
 
@@ -164,6 +178,8 @@ class PaddedModel(RemadeModel):
     def __init__(self, card: Card, source: TorchTextModel) -> None:
         if card.settings.get("padding", 0) < 1:
             raise InputError("Rows are padded to at least one token: padding=128, for one.")
+        if card.settings["padding"] > (limit := position_limit(source.module) or card.settings["padding"]):
+            raise InputError(f"'{source.card.name}' has positions for {limit} tokens: padding={limit} at most.")
         super().__init__(card, source)
 
     def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -240,12 +256,30 @@ def count_macs(module: nn.Module, tokens: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def weights_digest(module: nn.Module) -> str:
-    """64 hex digits over names and values of all tensors of the state."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
+def model_digest(model: TorchTextModel) -> str:
+    """64 hex digits over all that its logits depend on: weights, configuration, tokenizer and its limit."""
+    if isinstance(model, RemadeModel):
+        model = model._source
+    encoder, config = model.encoder, model.module.config.to_dict()
+    digest = hashlib.sha256(json.dumps([config, encoder.max_tokens, encoder.pad_id], sort_keys=True,
+                                       default=str).encode() + encoder.to_json().encode())
+    for name, tensor in model.module.state_dict().items():
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype}".encode() + values.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def position_limit(module: nn.Module) -> int | None:
+    """The longest row of ids that the model has positions for; None where they are relative or rotary.
+
+    RoBERTa's family counts positions from behind the padding token's number, so its table has more rows than places.
+    """
+    for name, part in module.named_modules():
+        if name.rpartition(".")[2] in POSITION_TABLES and isinstance(part, nn.Embedding):
+            named = getattr(module.config, "max_position_embeddings", None)
+            rows = part.num_embeddings if part.padding_idx is None else part.num_embeddings - part.padding_idx - 1
+            return min(rows, named) if isinstance(named, int) else rows
+    return None
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib.util
+import os
+import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -12,8 +14,10 @@ from helpers.lab.errors import InputError
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _REQUIRED = ("config.json", "model.safetensors", "tokenizer.json")
+_OF_A_RUN = re.compile(r"checkpoint-\d+|models?|outputs?|best|last|final")  # says nothing without its run
 _SHARDS = "model.safetensors.index.json"
-_NEEDED = (*_REQUIRED, _SHARDS, "model-*.safetensors", "tokenizer_config.json", "vocab.txt")
+_NEEDED = (*_REQUIRED, _SHARDS, "model-*.safetensors", "tokenizer_config.json", "sentence_bert_config.json",
+           "vocab.txt")
 
 
 def find_weights(name: str | Path = MINILM) -> Path:
@@ -36,8 +40,17 @@ def find_weights(name: str | Path = MINILM) -> Path:
 
 
 def short_name(encoder: str | Path) -> str:
-    """What an encoder is called in tables."""
-    return "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
+    """What an encoder is called in tables: its name on the Hub, or its folder's, with the run's for a checkpoint.
+
+    >>> short_name("FacebookAI/roberta-base"), short_name("runs/tickets/checkpoint-500")
+    ('roberta-base', 'tickets/checkpoint-500')
+    """
+    if str(encoder) == MINILM:
+        return "MiniLM-L6"
+    path = Path(os.path.abspath(encoder))  # '.' has no name
+    if path.parent.name == "snapshots":  # of the Hub's cache: models--owner--name/snapshots/commit
+        return path.parents[1].name.rpartition("--")[2]
+    return f"{path.parent.name}/{path.name}" if _OF_A_RUN.fullmatch(path.name) else path.name
 
 
 def _from_cache(name: str) -> Path | None:

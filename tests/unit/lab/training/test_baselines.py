@@ -26,7 +26,7 @@ def made(monkeypatch, tiny_model, fresh_home):
     """Stands in for the training; the list of what it was asked for."""
     asked = []
 
-    def make(task, encoder, epochs, seed, progress):
+    def make(task, encoder, epochs, max_length, seed, progress):
         asked.append((task.name, epochs, seed))
         return tiny_model
 
