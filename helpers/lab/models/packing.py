@@ -1,5 +1,6 @@
-"""Weights in files: in few bits, and no more of them than there are stored."""
+"""Weights in files: in few bits, as classifiers that transformers has, and no more of them than there are stored."""
 
+import copy
 import dataclasses
 import math
 import re
@@ -9,11 +10,28 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import AutoModelForSequenceClassification, PretrainedConfig
+
+from helpers.lab.errors import InputError
 
 _MARK = ".packed"
 _MAX_NUMBER = 2**27  # larger than any size of a published model; the bases of rotary positions are exempt
 _MAX_PLACES = 2**16  # of a table of positions that is computed when the model is built
+
+# Encoders whose sequence classifier can be given a mean of token vectors, see `as_sequence_classifier`: where their
+# layers stand; of a layer the linear layers of query, key, value and attention's output, the one that ends the
+# feed-forward network, and the two norms; the name of the number of layers; the head's two linear layers.
+_BERT = (("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+          "output.dense"), ("attention.output.LayerNorm", "output.LayerNorm"), "num_hidden_layers")
+_DISTILBERT = (("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin2"),
+               ("sa_layer_norm", "output_layer_norm"), "n_layers")
+_MEAN_AS_A_LAYER = {
+    "bert": ("encoder.layer", *_BERT, ("bert.pooler.dense", "classifier")),
+    "electra": ("encoder.layer", *_BERT, ("classifier.dense", "classifier.out_proj")),
+    "distilbert": ("transformer.layer", *_DISTILBERT, ("pre_classifier", "classifier")),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"),
+                    ("encoder.layer", *_BERT, ("classifier.dense", "classifier.out_proj")))}
+_TANH = {"bert", "roberta", "xlm-roberta", "camembert"}  # between the head's two layers; else x -> gelu(x) or relu(x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +75,100 @@ def unpack(stored: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Pack
                                     stored[f"{name}{_MARK}.scale"])
         weights[f"{name}.weight"] = packed[name].dequantize()
     return weights, packed
+
+
+def as_sequence_classifier(encoder: nn.Module, head: nn.Linear) -> nn.Module:
+    """A sequence classifier of transformers with the logits of `head` on the mean of the encoder's token vectors.
+
+    ModernBERT's takes the mean by itself. The others read the first token: they get one more layer, whose attention is
+    even over all tokens (queries and keys are 0), so that the first token holds the mean. The norms of that layer get
+    numbers so small that their epsilon outweighs the variance: they multiply then, and do nothing else. What the first
+    token held before is scaled down by 2^-26, which leaves less of it than fp32 keeps. So the numbers of this layer lie
+    far apart: it is for fp32 and bf16, and for answering, not for training on.
+
+    Raises:
+        InputError: another architecture, or an encoder whose configuration does not describe its layers' sizes.
+    """
+    config = copy.deepcopy(encoder.config)
+    kind = config.model_type
+    if kind not in (*_MEAN_AS_A_LAYER, "modernbert"):
+        raise InputError(f"transformers has no classifier of the architecture {kind} that takes the mean of the token "
+                         f"vectors. Those that can be written: {', '.join([*_MEAN_AS_A_LAYER, 'modernbert'])}.")
+    config.num_labels = head.out_features
+    if kind == "modernbert":
+        config.classifier_pooling, config.classifier_activation = "mean", "linear"
+    else:
+        _, _, _, count, _ = _MEAN_AS_A_LAYER[kind]
+        setattr(config, count, getattr(config, count) + 1)
+    classifier = AutoModelForSequenceClassification.from_config(config).eval()
+    body = classifier.base_model.state_dict()
+    given = {name: tensor for name, tensor in encoder.state_dict().items() if name in body}
+    for name, tensor in encoder.state_dict().items():
+        if "pooler" not in name and (name not in given or given[name].shape != body[name].shape):
+            raise InputError(f"A configuration of transformers has one width for all layers of a {kind}, and cannot "
+                             f"describe '{name}' of shape {tuple(tensor.shape)}: a pruned model is saved by save().")
+    classifier.base_model.load_state_dict({name: tensor for name, tensor in given.items() if "pooler" not in name},
+                                          strict=False)
+    with torch.no_grad():
+        (_mean_of_modernbert if kind == "modernbert" else _mean_as_a_layer)(classifier, head)
+    return classifier
+
+
+def _mean_as_a_layer(classifier: nn.Module, head: nn.Linear) -> None:
+    """Fill the last layer and the head, in place; the last norm's numbers go into the head."""
+    kind = classifier.config.model_type
+    where, linear, norms, _, ends = _MEAN_AS_A_LAYER[kind]
+    before, last = classifier.base_model.get_submodule(where)[-2:]
+    query, key, value, out, feed = map(last.get_submodule, linear)
+    inner, outer = map(last.get_submodule, norms)
+    closing = before.get_submodule(norms[1])
+    weight, bias = head.weight * closing.weight, head.bias + head.weight @ closing.bias  # on the norm's bare output
+    deviation = math.sqrt(outer.eps)
+    small = 2.0 ** (math.floor(math.log2(deviation)) - 12)  # its square is 2^-24 of epsilon
+    closing.weight.fill_(small * 2.0 ** -26)
+    eye = torch.eye(head.in_features)
+    for layer, values in ((query, 0 * eye), (key, 0 * eye), (value, eye * 2.0 ** 13), (out, eye * 2.0 ** 13)):
+        layer.weight.copy_(values)
+    feed.weight.zero_()
+    shrunk = 2.0 ** -14  # at which tanh is a straight line
+    inner.weight.fill_(deviation)
+    outer.weight.fill_(shrunk * deviation / small)
+    first, second = map(classifier.get_submodule, ends)
+    for part in (query, key, value, out, feed, inner, outer, closing, first):
+        part.bias.zero_()
+    if kind in _TANH:
+        first.weight.copy_(eye)
+        second.weight.copy_(weight / shrunk)
+    else:
+        _in_pairs(first, second, weight, 1 / shrunk)
+    second.bias.copy_(bias)
+
+
+def _mean_of_modernbert(classifier: nn.Module, head: nn.Linear) -> None:
+    """Fill the head, in place: its norm, too, gets numbers below its epsilon."""
+    first, norm, second = classifier.head.dense, classifier.head.norm, classifier.classifier
+    closing = classifier.base_model.final_norm
+    most = (head.weight * closing.weight).norm(dim=1).max() * math.sqrt(head.in_features)  # no logit is larger
+    small = math.sqrt(norm.eps) * 2.0 ** -12 / float(most)
+    _in_pairs(first, second, head.weight * small, 0.5)
+    norm.weight.fill_(math.sqrt(norm.eps) / small)
+    for part in (first, norm):
+        if part.bias is not None:
+            part.bias.zero_()
+    second.bias.copy_(head.bias)
+
+
+def _in_pairs(first: nn.Linear, second: nn.Linear, weight: Tensor, scale: float) -> None:
+    """Rows w and -w, and their difference: f(x) - f(-x) = x where f is a ReLU, GELU or SiLU."""
+    classes = len(weight)
+    if 2 * classes > first.out_features:
+        raise InputError(f"{classes} classes are too many for a head of {first.out_features} hidden values: at most "
+                         "half as many can be written as a classifier of transformers.")
+    first.weight.zero_()
+    first.weight[:2 * classes] = torch.cat([weight, -weight])
+    second.weight.zero_()
+    second.weight[:, :classes], second.weight[:, classes:2 * classes] = (sign * scale * torch.eye(classes)
+                                                                        for sign in (1, -1))
 
 
 def require_sizes(config: PretrainedConfig, build: Callable[[], nn.Module], stored: Mapping[str, tuple[int, ...]],

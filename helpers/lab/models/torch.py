@@ -1,5 +1,6 @@
 """Text classifiers in PyTorch."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -12,20 +13,23 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     PretrainedConfig,
+    PreTrainedTokenizerFast,
 )
 
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, TextModel
-from helpers.lab.models.packing import pack, require_sizes, unpack
-from helpers.lab.paths import write_atomically
+from helpers.lab.models.packing import as_sequence_classifier, pack, require_sizes, unpack
+from helpers.lab.paths import replacing, write_atomically
 
 transformers.utils.logging.disable_progress_bar()
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
@@ -103,6 +107,72 @@ class TorchTextModel(TextModel):
         logits = self.module(torch.from_numpy(ids).to(target), torch.from_numpy(mask).to(target))
         return logits.float().cpu().numpy()
 
+    def to_transformers(self, folder: str | Path) -> Path:
+        """Write a new folder that transformers opens without this package, with the same logits and labels.
+
+        A head on the mean of token vectors, as `baseline` makes it, becomes one more layer of the encoder: see
+        `as_sequence_classifier`. Quantized weights are written as the floating-point numbers that they stand for.
+
+        Raises:
+            InputError: a model that transformers' configuration cannot express (layers pruned to different widths,
+                adapters, PyTorch's own int8), or a folder that is there already.
+
+        >>> from helpers.lab import baseline, load_task
+        >>> baseline(load_task("tickets")).to_transformers("my_folder")  # doctest: +SKIP
+        >>> transformers.pipeline("text-classification", "my_folder")("Where is my parcel?")  # doctest: +SKIP
+        [{'label': 'delivery_late', 'score': 0.98}]
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise InputError(f"'{folder.name}' is there already; name a new folder, which is written whole.")
+        classifier = self._classifier()
+        labels = self.card.labels or [str(number) for number in range(self.card.classes)]
+        classifier.config.id2label = dict(enumerate(labels))
+        classifier.config.label2id = {label: number for number, label in enumerate(labels)}
+        classifier.config.problem_type = "single_label_classification"
+        classifier.config.pad_token_id = self.encoder.pad_id
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(self.encoder.to_json()), pad_token=self.encoder.pad_token,
+            unk_token=self.encoder.unknown_token, model_max_length=self.encoder.max_tokens,
+            model_input_names=["input_ids", "attention_mask"], padding_side="right", truncation_side="right")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(folder) as unfinished:
+                classifier.save_pretrained(unfinished)
+                tokenizer.save_pretrained(unfinished)
+                self._require_same_tokens(unfinished)
+        except OSError as error:
+            raise InputError(f"{folder.name} cannot be written ({error.strerror}). Free some disk space, or check who "
+                             f"may write to {folder.parent}.") from error
+        return folder
+
+    def _require_same_tokens(self, folder: Path) -> None:
+        """For some architectures transformers takes a tokenizer of its own, whatever the folder holds."""
+        texts = ["The quick brown fox, 3 of 17!", "Gr\u00f6\u00dfe caf\u00e9 \u58f9\u8cb3  2 blanks", *self.card.labels]
+        read = AutoTokenizer.from_pretrained(folder)(texts, truncation=True)["input_ids"]
+        if [ids or [self.encoder.pad_id] for ids in read] != self.encoder.encode(texts):
+            raise InputError(f"'{self.card.name}' cannot be written for transformers: for a "
+                             f"{self.module.config.model_type} it takes a tokenizer of its own, which reads other "
+                             "tokens than this model's.")
+
+    def _classifier(self) -> nn.Module:
+        """A sequence classifier of transformers that gives this model's logits; a copy."""
+        if isinstance(self.module, MeanPoolClassifier):
+            module = copy.deepcopy(self.module).cpu()
+            return as_sequence_classifier(module.encoder, module.classifier)
+        if not isinstance(self.module, OwnHeadClassifier):
+            raise InputError(f"'{self.card.name}' cannot be written for transformers: a {type(self.module).__name__} "
+                             "is none of its models. Take the PyTorch model that it was made from.")
+        classifier = copy.deepcopy(self.module.classifier).cpu()
+        with torch.device("meta"):  # shapes without numbers
+            plain = type(classifier)(copy.deepcopy(classifier.config))
+        shapes, expected = ({name: weight.shape for name, weight in one.state_dict().items()}
+                            for one in (classifier, plain))
+        if odd := [name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name)]:
+            raise InputError(f"'{self.card.name}' cannot be written for transformers: its configuration does not "
+                             f"describe '{odd[0]}'. Layers of different widths are saved by save().")
+        return classifier
+
     def _save_artefact(self, path: Path, **facts: str) -> None:
         weights = {name: tensor.contiguous() for name, tensor in self.module.state_dict().items()
                    if not name.endswith(".position_ids")}
@@ -158,6 +228,12 @@ class RemadeModel(TorchTextModel):
 
     def _remake(self, module: nn.Module) -> nn.Module:
         return module
+
+    def _classifier(self) -> nn.Module:
+        if self.module is self._source.module:
+            return super()._classifier()
+        raise InputError(f"'{self.card.name}' cannot be written for transformers: its form ({self.form}) is PyTorch's "
+                         f"own. Write '{self._source.card.name}', which it was made from.")
 
     def _save_artefact(self, path: Path, **facts: str) -> None:
         if type(self._source) is not TorchTextModel:
