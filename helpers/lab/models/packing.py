@@ -4,15 +4,19 @@ import copy
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PretrainedConfig
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
+from helpers.lab.paths import replacing
 
 _MARK = ".packed"
 _MAX_NUMBER = 2**27  # larger than any size of a published model; the bases of rotary positions are exempt
@@ -103,10 +107,9 @@ def as_sequence_classifier(encoder: nn.Module, head: nn.Linear) -> nn.Module:
     classifier = AutoModelForSequenceClassification.from_config(config).eval()
     body = classifier.base_model.state_dict()
     given = {name: tensor for name, tensor in encoder.state_dict().items() if name in body}
-    for name, tensor in encoder.state_dict().items():
+    for name in encoder.state_dict():
         if "pooler" not in name and (name not in given or given[name].shape != body[name].shape):
-            raise InputError(f"A configuration of transformers has one width for all layers of a {kind}, and cannot "
-                             f"describe '{name}' of shape {tuple(tensor.shape)}: a pruned model is saved by save().")
+            raise _indescribable(name, config)
     classifier.base_model.load_state_dict({name: tensor for name, tensor in given.items() if "pooler" not in name},
                                           strict=False)
     with torch.no_grad():
@@ -169,6 +172,47 @@ def _in_pairs(first: nn.Linear, second: nn.Linear, weight: Tensor, scale: float)
     second.weight.zero_()
     second.weight[:, :classes], second.weight[:, classes:2 * classes] = (sign * scale * torch.eye(classes)
                                                                         for sign in (1, -1))
+
+
+def write_for_transformers(classifier: nn.Module, labels: Sequence[str], encoder: TextEncoder, folder: Path) -> None:
+    """Write a sequence classifier of transformers, and its tokenizer, into a new folder: whole or not at all.
+
+    Raises:
+        InputError: its configuration does not describe its weights, transformers would take another tokenizer for this
+            architecture, or the folder cannot be written.
+    """
+    config = classifier.config
+    with torch.device("meta"):  # shapes without numbers
+        plain = type(classifier)(copy.deepcopy(config))
+    shapes, expected = ({name: weight.shape for name, weight in module.state_dict().items()}
+                        for module in (classifier, plain))
+    if odd := [name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name)]:
+        raise _indescribable(odd[0], config)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    config.problem_type, config.pad_token_id = "single_label_classification", encoder.pad_id
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(encoder.to_json()), pad_token=encoder.pad_token,
+        unk_token=encoder.unknown_token, model_max_length=encoder.max_tokens,
+        model_input_names=["input_ids", "attention_mask"], padding_side="right", truncation_side="right")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder) as unfinished:
+            classifier.save_pretrained(unfinished)
+            tokenizer.save_pretrained(unfinished)
+            texts = ["The quick brown fox, 3 of 17!", "Gr\u00f6\u00dfe caf\u00e9 \u58f9\u8cb3  2 blanks", *labels]
+            read = AutoTokenizer.from_pretrained(unfinished)(texts, truncation=True)["input_ids"]
+            if [ids or [encoder.pad_id] for ids in read] != encoder.encode(texts):
+                raise InputError(f"For a {config.model_type} transformers takes a tokenizer of its own, which reads "
+                                 "other tokens than this model's: it cannot be written for transformers.")
+    except OSError as error:
+        raise InputError(f"{folder.name} cannot be written ({error.strerror}). Free some disk space, or check who may "
+                         f"write to {folder.parent}.") from error
+
+
+def _indescribable(name: str, config: PretrainedConfig) -> InputError:
+    return InputError(f"A configuration of transformers cannot describe the weights '{name}' of this "
+                      f"{config.model_type}: layers of different widths, and adapters, are saved by save() only.")
 
 
 def require_sizes(config: PretrainedConfig, build: Callable[[], nn.Module], stored: Mapping[str, tuple[int, ...]],

@@ -13,23 +13,21 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
 
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, TextModel
-from helpers.lab.models.packing import as_sequence_classifier, pack, require_sizes, unpack
-from helpers.lab.paths import replacing, write_atomically
+from helpers.lab.models.packing import (
+    as_sequence_classifier,
+    pack,
+    require_sizes,
+    unpack,
+    write_for_transformers,
+)
+from helpers.lab.paths import write_atomically
 
 transformers.utils.logging.disable_progress_bar()
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
@@ -125,35 +123,9 @@ class TorchTextModel(TextModel):
         folder = Path(folder)
         if folder.exists():
             raise InputError(f"'{folder.name}' is there already; name a new folder, which is written whole.")
-        classifier = self._classifier()
-        labels = self.card.labels or [str(number) for number in range(self.card.classes)]
-        classifier.config.id2label = dict(enumerate(labels))
-        classifier.config.label2id = {label: number for number, label in enumerate(labels)}
-        classifier.config.problem_type = "single_label_classification"
-        classifier.config.pad_token_id = self.encoder.pad_id
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_str(self.encoder.to_json()), pad_token=self.encoder.pad_token,
-            unk_token=self.encoder.unknown_token, model_max_length=self.encoder.max_tokens,
-            model_input_names=["input_ids", "attention_mask"], padding_side="right", truncation_side="right")
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(folder) as unfinished:
-                classifier.save_pretrained(unfinished)
-                tokenizer.save_pretrained(unfinished)
-                self._require_same_tokens(unfinished)
-        except OSError as error:
-            raise InputError(f"{folder.name} cannot be written ({error.strerror}). Free some disk space, or check who "
-                             f"may write to {folder.parent}.") from error
+        labels = self.card.labels or tuple(str(number) for number in range(self.card.classes))
+        write_for_transformers(self._classifier(), labels, self.encoder, folder)
         return folder
-
-    def _require_same_tokens(self, folder: Path) -> None:
-        """For some architectures transformers takes a tokenizer of its own, whatever the folder holds."""
-        texts = ["The quick brown fox, 3 of 17!", "Gr\u00f6\u00dfe caf\u00e9 \u58f9\u8cb3  2 blanks", *self.card.labels]
-        read = AutoTokenizer.from_pretrained(folder)(texts, truncation=True)["input_ids"]
-        if [ids or [self.encoder.pad_id] for ids in read] != self.encoder.encode(texts):
-            raise InputError(f"'{self.card.name}' cannot be written for transformers: for a "
-                             f"{self.module.config.model_type} it takes a tokenizer of its own, which reads other "
-                             "tokens than this model's.")
 
     def _classifier(self) -> nn.Module:
         """A sequence classifier of transformers that gives this model's logits; a copy."""
@@ -163,15 +135,7 @@ class TorchTextModel(TextModel):
         if not isinstance(self.module, OwnHeadClassifier):
             raise InputError(f"'{self.card.name}' cannot be written for transformers: a {type(self.module).__name__} "
                              "is none of its models. Take the PyTorch model that it was made from.")
-        classifier = copy.deepcopy(self.module.classifier).cpu()
-        with torch.device("meta"):  # shapes without numbers
-            plain = type(classifier)(copy.deepcopy(classifier.config))
-        shapes, expected = ({name: weight.shape for name, weight in one.state_dict().items()}
-                            for one in (classifier, plain))
-        if odd := [name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name)]:
-            raise InputError(f"'{self.card.name}' cannot be written for transformers: its configuration does not "
-                             f"describe '{odd[0]}'. Layers of different widths are saved by save().")
-        return classifier
+        return copy.deepcopy(self.module.classifier).cpu()
 
     def _save_artefact(self, path: Path, **facts: str) -> None:
         weights = {name: tensor.contiguous() for name, tensor in self.module.state_dict().items()
@@ -210,6 +174,8 @@ class TorchTextModel(TextModel):
         _fit_shapes(module, weights)
         module.to(dtype).load_state_dict(weights)
         model = TorchTextModel(card, encoder, module, packed)
+        if model.predict(["", "a text"]).shape != (2, card.classes):  # values that show only when they are used
+            raise ValueError("the module does not answer as its card says")
         return RemadeModel.forms[form](card, model) if form else model
 
 
@@ -292,6 +258,8 @@ def _build(head: str, config: PretrainedConfig, classes: int) -> nn.Module:
     """The untrained module of a configuration, with the head that it was saved with."""
     if head == MeanPoolClassifier.head:
         return MeanPoolClassifier(AutoModel.from_config(config), classes)
+    if head != OwnHeadClassifier.head:
+        raise ValueError(f"no head '{head}' is known")
     return OwnHeadClassifier(AutoModelForSequenceClassification.from_config(config))
 
 

@@ -199,7 +199,8 @@ def _label_order(config: PretrainedConfig, task: Task, name: str, labels: Sequen
         missing = [label for label in task.labels if label not in known]
         raise InputError(f"The model '{name}' knows {len(own)} labels, the task '{task.name}' has "
                          f"{len(task.labels)}{counts}; it does not know, for one, '{(missing or task.labels)[0]}'.")
-    known = aligned(pd.Series(known), pd.Series(task.labels)).tolist()
+    legible = [label.encode("utf-8", "replace").decode() for label in known]  # half a character is no text
+    known = aligned(pd.Series(legible), pd.Series(task.labels)).tolist()
     index_of = {label: index for index, label in enumerate(known)}
     if set(index_of) == set(task.labels):
         return [index_of[label] for label in task.labels]

@@ -115,7 +115,7 @@ def test_transformers_opens_a_loaded_classifier_with_the_same_logits(tiny_task, 
 def test_a_tokenizer_that_transformers_does_not_take_from_the_folder_is_refused(tiny_task, tmp_path):
     """For Qwen2 it splits texts in its own way, which is Qwen's own; this test's tokenizer splits in another."""
     build("qwen2", tmp_path / "from", tiny_task.train["text"][:], tiny_task.labels)
-    with pytest.raises(InputError, match="for a qwen2 it takes a tokenizer of its own, which reads other tokens"):
+    with pytest.raises(InputError, match="For a qwen2 transformers takes a tokenizer of its own"):
         load_pretrained(tmp_path / "from", tiny_task).to_transformers(tmp_path / "to")
     assert not (tmp_path / "to").exists()
     alphabet = {letter: number for number, letter in enumerate([*SPECIALS, *sorted(ByteLevel.alphabet())])}
@@ -157,7 +157,7 @@ def test_distilled_and_evenly_pruned_models_are_written_and_uneven_ones_refused(
     masked = prune(tiny_model, tiny_task, "magnitude", 0.5)
     again = load_pretrained(masked.to_transformers(tmp_path / "masked"), tiny_task, labels=tiny_task.labels)
     np.testing.assert_allclose(again.predict(texts), masked.predict(texts), atol=1e-5)
-    with pytest.raises(InputError, match=r"one width for all layers .* a pruned model is saved by save"):
+    with pytest.raises(InputError, match=r"cannot describe the weights .*: layers of different widths"):
         prune(tiny_model, tiny_task, "structured", 0.5).to_transformers(tmp_path / "cut")
     assert not (tmp_path / "cut").exists()
 
