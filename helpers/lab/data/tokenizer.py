@@ -229,7 +229,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it holds something else.
     """
-    if not path.exists():
+    if not path.is_file():
         return {}
     with _readable(path):
         facts = json.loads(path.read_text(encoding="utf-8"))

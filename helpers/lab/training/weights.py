@@ -81,19 +81,33 @@ def _from_hub(name: str) -> Path:
 
 def _complete(folder: Path) -> Path:
     missing = _missing(folder)
-    if missing == "model.safetensors" and (folder / "pytorch_model.bin").exists():
+    if missing == "model.safetensors" and any(folder.glob("pytorch_model*.bin*")):
         raise InputError(f"The model folder '{folder.name}' holds its weights in pytorch_model.bin, a pickle that "
-                         "could run code when it is read. Where you trust it, save it anew with transformers' "
-                         "save_pretrained, which writes model.safetensors.")
+                         "could run code when it is read. If you trust it, convert it: from_pretrained(folder), then "
+                         "save_pretrained(folder) of transformers' AutoModelForSequenceClassification write "
+                         "model.safetensors.")
     if missing:
-        raise InputError(f"The model folder '{folder.name}' has no {missing}.")
+        raise InputError(f"The model folder '{folder.name}' has no {missing}.{_cure(folder, missing)}")
     return folder
+
+
+def _cure(folder: Path, missing: str) -> str:
+    """What to do about it, where the other files tell."""
+    if (folder / "model.json").is_file():
+        return " It was saved by this package: load(folder) reads it."
+    if (folder / "adapter_config.json").is_file():
+        return " It holds an adapter: merge it into its model, model.merge_and_unload().save_pretrained(...)."
+    others = [path.name for pattern in ("vocab.*", "*.model", "merges.txt") for path in sorted(folder.glob(pattern))]
+    if missing == "tokenizer.json" and others:
+        return (f" It has {others[0]}: AutoTokenizer.from_pretrained(folder).save_pretrained(folder), of transformers, "
+                "writes it.")
+    return ""
 
 
 def _missing(folder: Path) -> str | None:
     """The first file that a checkpoint lacks; weights may stand in several files with an index."""
-    return next((file for file in _REQUIRED if not (folder / file).exists()
-                 and not (file == "model.safetensors" and (folder / _SHARDS).exists())), None)
+    return next((file for file in _REQUIRED if not (folder / file).is_file()
+                 and not (file == "model.safetensors" and (folder / _SHARDS).is_file())), None)
 
 
 def _verified(folder: Path) -> Path:

@@ -125,6 +125,28 @@ def test_weights_of_other_widths_are_read_as_fp32(folder, tiny_task, kind):
     assert {weight.dtype for weight in weights.values() if weight.is_floating_point()} == {torch.float32}
 
 
+@pytest.mark.parametrize(("files", "sentence"), [
+    ({"pytorch_model.bin": "model.safetensors"}, "a pickle that could run code .* save_pretrained"),
+    ({"pytorch_model-00001-of-00002.bin": "model.safetensors"}, "a pickle that could run code .* save_pretrained"),
+    ({"model.json": "config.json"}, r"has no config.json. It was saved by this package: load\(folder\) reads it"),
+    ({"adapter_config.json": "config.json"}, r"has no config.json. It holds an adapter: .*merge_and_unload"),
+    ({"vocab.txt": "tokenizer.json"}, r"has no tokenizer.json. It has vocab.txt: AutoTokenizer.from_pretrained")])
+def test_a_folder_in_another_form_is_refused_with_the_way_to_this_one(folder, tiny_task, files, sentence):
+    for name, before in files.items():
+        (folder / before).rename(folder / name)
+    with pytest.raises(InputError, match=sentence):
+        load_pretrained(folder, tiny_task)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_nobody_waits_for_a_pipe(folder, tiny_task, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"The model folder 'my-model' has no {name}"):
+        load_pretrained(folder, tiny_task)
+
+
 # Weights in several files
 
 @pytest.fixture
