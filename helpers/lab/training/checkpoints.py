@@ -97,11 +97,18 @@ def read_tokenizer(folder: Path, module: nn.Module, max_length: int | None = Non
 
 
 def content_digest(folder: Path) -> str:
-    """64 hex digits over the configuration, the tokenizer and the weights of a folder, wherever it stands."""
+    """64 hex digits over the configuration, the tokenizer and the weights of a folder, wherever it stands.
+
+    Raises:
+        InputError: weights that are not there, or a file that cannot be read.
+    """
     digest = hashlib.sha256()
     for path in [folder / name for name in FACTS if (folder / name).is_file()] + list(_weight_files(folder)):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        try:
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise _unreadable(folder, error) from error
     return digest.hexdigest()
 
 
