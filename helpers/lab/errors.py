@@ -7,3 +7,9 @@ class InputError(ValueError):
 
 class Cancelled(Exception):
     """The user pressed Cancel, or the caller's `Progress` was told to end."""
+
+
+def reason(error: BaseException) -> str:
+    """What a library's error says, on one line that ends without a full stop: for a sentence of our own."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:160].rstrip('.')}"

@@ -15,7 +15,7 @@ def make_tiny_model(task, seed: int = 0, places: int = 128):
                         intermediate_size=128, max_position_embeddings=places, initializer_range=0.15)
     module = MeanPoolClassifier(BertModel(config), len(task.labels)).eval()
     card = Card("tiny", len(task.labels), settings={"runtime": "pytorch"}, parameters=count_parameters(module),
-                macs=count_macs(module, 8))
+                macs=count_macs(module, 8), labels=task.labels)
     return TorchTextModel(card, TextEncoder.load(find_weights() / "tokenizer.json", places), module)
 
 

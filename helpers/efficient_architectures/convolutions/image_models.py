@@ -166,7 +166,7 @@ def train_images(task: Task, design: str, *, width: float = 1.0, resolution: int
     card = Card(f"{design}, width {width:g}, {resolution} pixels", len(task.labels), STRATEGY,
                 {"runtime": "pytorch", "design": design, "width": width, "resolution": resolution,
                  "epochs": epochs, "seed": seed}, count_parameters(module),
-                counted_macs(module, images.shape[1:]), time.perf_counter() - began)
+                counted_macs(module, images.shape[1:]), time.perf_counter() - began, labels=task.labels)
     return ImageModel(card, module)
 
 

@@ -71,7 +71,7 @@ def static_embeddings(task: Task, encoder: str | Path = MINILM, *, progress: Pro
     arrays = _static_arrays(vectors @ (weight.T * scale), bias)
     card = Card(f"static embeddings of {short_name(encoder)} + linear head", len(task.labels), STRATEGY,
                 {"runtime": "numpy"}, parameters=arrays["vectors"].size + len(bias), macs=2 * len(bias) ** 2,
-                made_in_s=time.perf_counter() - began)
+                made_in_s=time.perf_counter() - began, labels=task.labels)
     return StaticModel(card, tokenizer, arrays)
 
 

@@ -60,7 +60,7 @@ def most_frequent(task: Task) -> SklearnModel:
     pipeline = make_pipeline(TfidfVectorizer(vocabulary=no_word), LogisticRegression(max_iter=1000))
     pipeline.fit(task.train["text"][:], task.train["label"][:])
     card = Card("most frequent label", len(task.labels), STRATEGY, {"runtime": "scikit-learn"},
-                parameters=len(task.labels), macs=0, made_in_s=time.perf_counter() - began)
+                parameters=len(task.labels), macs=0, made_in_s=time.perf_counter() - began, labels=task.labels)
     return SklearnModel(card, pipeline)
 
 

@@ -1,18 +1,38 @@
 """Texts to token ids: the same tokenizer, and the same cost, for every model."""
 
+import contextlib
+import dataclasses
+import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from helpers.lab.errors import InputError, reason
+from helpers.lab.paths import write_atomically
+
 MAX_TOKENS = 128
 # What BERT's splitter makes of printable ASCII: runs of letters and digits, and each other sign alone.
 _PLAIN_WORD = re.compile(r"[0-9a-z]+|[!-/:-@\[-`{-~]")
 _MAX_WORDS = 100_000  # remembered; a word is some 200 bytes
+_TEXTS_AT_ONCE = 1_000  # tokenized whole: what is cut off is counted, too
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """What an encoder reads of texts; fractions, marks such as [CLS] not counted.
+
+    unknown: share of all tokens that stand for what the vocabulary does not have; rows_cut: share of texts longer than
+    the token limit; tokens_cut: share of all tokens that lie beyond it.
+    """
+
+    unknown: float
+    rows_cut: float
+    tokens_cut: float
 
 
 class TextEncoder:
@@ -33,28 +53,64 @@ class TextEncoder:
         # than any real text needs.
         self._max_characters = 64 * max_tokens
         frame = tokenizer.encode("").ids  # [CLS], [SEP]
+        self._frame = len(frame)
         self._words = _WordTable(tokenizer, *frame) if len(frame) == 2 and _is_lower_case_bert(tokenizer) else None
 
     @classmethod
     def load(cls, path: Path, max_tokens: int = MAX_TOKENS) -> "TextEncoder":
-        """Read a tokenizer.json."""
-        return cls(Tokenizer.from_file(str(path)), max_tokens)
+        """Read a tokenizer.json.
+
+        Raises:
+            InputError: it is damaged, or cannot cut at `max_tokens`.
+        """
+        with _readable(path):
+            return cls(Tokenizer.from_file(str(path)), max_tokens)
 
     @classmethod
     def of_checkpoint(cls, folder: Path, max_tokens: int = MAX_TOKENS) -> "TextEncoder":
         """The tokenizer of a published model's folder, with the padding token that its own files name.
 
         A model without one is given its end-of-text token, else token 0.
+
+        Raises:
+            InputError: its tokenizer.json, tokenizer_config.json or config.json is damaged.
         """
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return cls(tokenizer, max_tokens, _pad_id(tokenizer, folder))
+        named, numbered = read_facts(folder / "tokenizer_config.json"), read_facts(folder / "config.json")
+        with _readable(folder / "tokenizer.json"):
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            return cls(tokenizer, max_tokens, _pad_id(tokenizer, named, numbered))
+
+    @property
+    def pad_token(self) -> str:
+        """The padding token as text."""
+        return self._tokenizer.id_to_token(self.pad_id)
+
+    @property
+    def unknown_token(self) -> str | None:
+        """What stands for a piece that the vocabulary does not have; a vocabulary of bytes needs none."""
+        return None if self._unknown_id is None else self._tokenizer.id_to_token(self._unknown_id)
+
+    @property
+    def max_id(self) -> int:
+        """The largest token id."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+
+    @property
+    def shortest(self) -> int:
+        """The least `max_tokens`: the marks around a text and one token of it."""
+        return self._frame + 1
+
+    def to_json(self) -> str:
+        """The tokenizer.json; a padding token other than token 0 stands in it."""
+        if self.pad_id:
+            self._tokenizer.enable_padding(pad_id=self.pad_id, pad_token=self.pad_token)
+        text = self._tokenizer.to_str()
+        self._tokenizer.no_padding()
+        return text
 
     def save(self, path: Path) -> None:
-        """Write a tokenizer.json; a padding token other than token 0 stands in it."""
-        if self.pad_id:
-            self._tokenizer.enable_padding(pad_id=self.pad_id, pad_token=self._tokenizer.id_to_token(self.pad_id))
-        self._tokenizer.save(str(path), pretty=False)
-        self._tokenizer.no_padding()
+        """Write what `load` reads."""
+        write_atomically(path, self.to_json())
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and attention mask of rows of ids, see `pad`."""
@@ -70,6 +126,51 @@ class TextEncoder:
         for index, encoding in zip(others, self._tokenizer.encode_batch([cut[i] for i in others]), strict=True):
             rows[index] = encoding.ids
         return rows
+
+    def coverage(self, texts: Sequence[str]) -> Coverage:
+        """How much of the texts lies beyond the token limit, and how much of them this encoder cannot read.
+
+        All of each text is tokenized, about as long as encoding takes. A vocabulary of bytes knows every text; it has
+        no unknown tokens.
+
+        >>> from helpers.lab import find_weights
+        >>> from helpers.lab.data.tokenizer import TextEncoder
+        >>> encoder = TextEncoder.load(find_weights() / "tokenizer.json", max_tokens=6)
+        >>> encoder.coverage(["one two three four", "one two three four five six", "\u58f9 \u8cb3"])
+        Coverage(unknown=0.16666666666666666, rows_cut=0.3333333333333333, tokens_cut=0.16666666666666666)
+        """
+        tokens = cut_rows = cut_tokens = unknown = 0
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            part = texts[start:start + _TEXTS_AT_ONCE]
+            for text, (length, strange) in zip(part, self._lengths(part), strict=True):
+                # Beyond so many characters a text is cut before it is tokenized, whatever its number of tokens.
+                kept = (length if len(text) <= self._max_characters
+                        else min(length, len(self.encode([text])[0]) - self._frame))
+                kept = max(0, min(kept, self.max_tokens - self._frame))
+                tokens, unknown = tokens + length, unknown + strange
+                cut_rows, cut_tokens = cut_rows + (kept < length), cut_tokens + length - kept
+        return Coverage(unknown / max(1, tokens), cut_rows / max(1, len(texts)), cut_tokens / max(1, tokens))
+
+    def _lengths(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Of each text, uncut: its tokens and how many of them are unknown, marks not counted."""
+        plain = [self._words is not None and _is_plain(text) for text in texts]
+        others = iter(self._tokenizer.encode_batch([text for text, known in zip(texts, plain, strict=True)
+                                                    if not known]))
+        for text, known in zip(texts, plain, strict=True):
+            if known:
+                pieces = [self._words.encode(text, len(text) + 3)]  # a token is at least a character
+            else:
+                encoding = next(others)
+                pieces = [piece.ids for piece in (encoding, *encoding.overflowing)]
+            yield (sum(len(ids) - self._frame for ids in pieces),
+                   sum(ids.count(self._unknown_id) for ids in pieces) if self._unknown_id is not None else 0)
+
+    @functools.cached_property
+    def _unknown_id(self) -> int | None:
+        """The token for what the vocabulary does not have; a vocabulary of bytes needs none."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        token = model.get("unk_token")
+        return model.get("unk_id") if token is None else self._tokenizer.token_to_id(token)
 
 
 class _WordTable:
@@ -110,21 +211,43 @@ def _is_lower_case_bert(tokenizer: Tokenizer) -> bool:
             and all(text.startswith("[") for text in specials))
 
 
-def _pad_id(tokenizer: Tokenizer, folder: Path) -> int:
-    """What the checkpoint's files call the padding token, else the end-of-text token."""
-    def facts(name: str) -> dict:
-        path = folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """One sentence for whatever the library says about a file that is none of its own."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a damaged file may also end in a panic of the Rust library, which is no Exception
+        raise InputError(f"The model in '{path.parent.name}' is damaged or incomplete: its {path.name} cannot be read "
+                         f"({reason(error)}). Get it again, or save it again.") from error
 
-    named, numbered = facts("tokenizer_config.json"), facts("config.json")
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model's folder; empty where there is no such file.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if not path.is_file():
+        return {}
+    with _readable(path):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"a JSON object is expected, not a {type(facts).__name__}")
+        return facts
+
+
+def _pad_id(tokenizer: Tokenizer, named: dict[str, Any], numbered: dict[str, Any]) -> int:
+    """What the checkpoint's files (tokens by name, tokens by number) call the padding token, else the end of text."""
     for role in ("pad", "eos"):
         token = named.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
-        ids = [tokenizer.token_to_id(token) if token else None, numbered.get(f"{role}_token_id")]
+        ids = [tokenizer.token_to_id(token) if isinstance(token, str) else None, numbered.get(f"{role}_token_id")]
         if role == "pad" and tokenizer.padding:
             ids.append(tokenizer.padding["pad_id"])
-        if found := [one for one in ids if isinstance(one, int) and one >= 0]:
-            return found[0]
+        if known := [one for one in ids if isinstance(one, int) and one >= 0 and tokenizer.id_to_token(one)]:
+            return known[0]
     return 0
 
 

@@ -98,7 +98,7 @@ def _nested(models: Sequence[Model], stage_of: np.ndarray, strategy: str, settin
                  **settings},
                 parameters=None if None in parameters else sum(parameters),
                 macs=_expected_macs(first.card, second.card, escalated),
-                made_in_s=first.card.made_in_s + second.card.made_in_s)
+                made_in_s=first.card.made_in_s + second.card.made_in_s, labels=first.card.labels)
     return CascadeModel(card, first, second, settings["threshold"])
 
 

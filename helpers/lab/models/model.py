@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 
 from helpers.lab.cache import cached
-from helpers.lab.data.tokenizer import TextEncoder
+from helpers.lab.data.tokenizer import Coverage, TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.paths import write_atomically
@@ -29,7 +29,12 @@ ENTRY_POINTS = "helpers.models"
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What is known of a model besides its weights. `macs` is for one input of the task's mean length."""
+    """What is known of a model besides its weights.
+
+    `macs` is for one input of the task's mean length. `labels` are the names of the classes, in the order of the
+    logits; `coverage` is what the encoder reads of the task's test texts. `checkpoint` is what the names of models made
+    from this one begin with, so that those of two checkpoints can be told apart.
+    """
 
     name: str
     classes: int
@@ -38,9 +43,29 @@ class Card:
     parameters: int | None = None
     macs: int | None = None
     made_in_s: float = 0.0
+    labels: tuple[str, ...] = ()
+    coverage: Coverage | None = None
+    checkpoint: str = ""
+
+    @classmethod
+    def of_json(cls, facts: dict[str, Any]) -> "Card":
+        """The card that was written as JSON.
+
+        Raises:
+            ValueError, TypeError: it is none.
+        """
+        coverage = facts.get("coverage")
+        card = cls(**facts | {"labels": tuple(facts.get("labels", ())),
+                              "coverage": None if coverage is None else Coverage(**coverage)})
+        sizes = [card.classes, card.settings.get("streams", 1), card.settings.get("micro_batch", 1)]
+        if not (isinstance(card.name, str) and all(isinstance(size, int) and size > 0 for size in sizes)
+                and len(card.labels) in (0, card.classes)):
+            raise ValueError("not the card of a model")
+        return card
 
     def derive(self, name: str, strategy: str, made_in_s: float, **settings: Any) -> "Card":
         """The card of a model made from this one: settings and making times add up."""
+        name = name if name.startswith(self.checkpoint) else f"{self.checkpoint} {name}"
         return dataclasses.replace(self, name=name, strategy=strategy, settings={**self.settings, **settings},
                                    made_in_s=self.made_in_s + made_in_s)
 
@@ -154,8 +179,8 @@ def load(path: Path) -> Model:
         facts = json.loads((path / "model.json").read_text(encoding="utf-8"))
         runtime = facts.pop("runtime")
         max_tokens = facts.pop("max_tokens", None)
-        card = Card(**facts)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        card = Card.of_json(facts)
+    except Exception as error:  # JSON of any form, nested as deep as one likes
         raise InputError(f"The folder '{path.name}' holds no readable model ({type(error).__name__}).") from None
     try:
         return _class_of(runtime).load(path, card, max_tokens)

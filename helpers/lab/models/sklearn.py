@@ -147,5 +147,5 @@ def tfidf_baseline(task: Task) -> SklearnModel:
     pipeline.fit(task.train["text"][:], task.train["label"][:])
     card = Card("TF-IDF + logistic regression", len(task.labels), strategy="efficient architectures",
                 settings={"runtime": "scikit-learn"}, parameters=int(pipeline[-1].coef_.size),
-                made_in_s=time.perf_counter() - began)
+                made_in_s=time.perf_counter() - began, labels=task.labels)
     return SklearnModel(card, pipeline)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,9 +23,16 @@ from transformers.pytorch_utils import Conv1D
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, TextModel
-from helpers.lab.models.packing import pack, unpack
+from helpers.lab.models.packing import (
+    as_sequence_classifier,
+    pack,
+    require_sizes,
+    unpack,
+    write_for_transformers,
+)
 from helpers.lab.paths import write_atomically
 
+transformers.utils.logging.disable_progress_bar()
 # transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -100,6 +108,38 @@ class TorchTextModel(TextModel):
         logits = self.module(torch.from_numpy(ids).to(target), torch.from_numpy(mask).to(target))
         return logits.float().cpu().numpy()
 
+    def to_transformers(self, folder: str | Path) -> Path:
+        """Write a new folder that transformers opens without this package, with the same logits and labels.
+
+        A head on the mean of token vectors, as `baseline` makes it, becomes one more layer of the encoder: see
+        `as_sequence_classifier`. Quantized weights are written as the floating-point numbers that they stand for.
+
+        Raises:
+            InputError: a model that transformers' configuration cannot express (layers pruned to different widths,
+                adapters, PyTorch's own int8), or a folder that is there already.
+
+        >>> from helpers.lab import baseline, load_task
+        >>> baseline(load_task("tickets")).to_transformers("my_folder")  # doctest: +SKIP
+        >>> transformers.pipeline("text-classification", "my_folder")("Where is my parcel?")  # doctest: +SKIP
+        [{'label': 'delivery_late', 'score': 0.98}]
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise InputError(f"'{folder.name}' is there already; name a new folder, which is written whole.")
+        labels = self.card.labels or tuple(str(number) for number in range(self.card.classes))
+        write_for_transformers(self._classifier(), labels, self.encoder, folder)
+        return folder
+
+    def _classifier(self) -> nn.Module:
+        """A sequence classifier of transformers that gives this model's logits; a copy."""
+        if isinstance(self.module, MeanPoolClassifier):
+            module = copy.deepcopy(self.module).cpu()
+            return as_sequence_classifier(module.encoder, module.classifier)
+        if not isinstance(self.module, OwnHeadClassifier):
+            raise InputError(f"'{self.card.name}' cannot be written for transformers: a {type(self.module).__name__} "
+                             "is none of its models. Take the PyTorch model that it was made from.")
+        return copy.deepcopy(self.module.classifier).cpu()
+
     def _save_artefact(self, path: Path, **facts: str) -> None:
         weights = {name: tensor.contiguous() for name, tensor in self.module.state_dict().items()
                    if not name.endswith(".position_ids")}
@@ -128,12 +168,17 @@ class TorchTextModel(TextModel):
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         head, form = config.pop("head"), config.pop("form", None)
-        module = build_module(head, AutoConfig.for_model(config.pop("model_type"), **config), card.classes)
+        config = AutoConfig.for_model(config.pop("model_type"), **config)
         weights, packed = unpack(load_file(path / "weights.safetensors"))
+        require_sizes(config, lambda: build_module(head, config, card.classes),
+                      {name: tensor.shape for name, tensor in weights.items()}, at_most=8)  # pruned ones are smaller
+        module = build_module(head, config, card.classes)
         dtype = next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point())
         fit_shapes(module, weights)
         module.to(dtype).load_state_dict(weights)
         model = TorchTextModel(card, encoder, module, packed)
+        if model.predict(["", "a text"]).shape != (2, card.classes):  # values that show only when they are used
+            raise ValueError("the module does not answer as its card says")
         return RemadeModel.forms[form](card, model) if form else model
 
 
@@ -153,11 +198,21 @@ class RemadeModel(TorchTextModel):
     def _remake(self, module: nn.Module) -> nn.Module:
         return module
 
+    def _classifier(self) -> nn.Module:
+        if self.module is self._source.module:
+            return super()._classifier()
+        raise InputError(f"'{self.card.name}' cannot be written for transformers: its form ({self.form}) is PyTorch's "
+                         f"own. Write '{self._source.card.name}', which it was made from.")
+
     def _save_artefact(self, path: Path, **facts: str) -> None:
         if type(self._source) is not TorchTextModel:
             raise InputError(f"'{self.card.name}' cannot be saved: it was made from '{self._source.card.name}', which "
                              "is stored in another way. Make it from a plain PyTorch model.")
         self._source._save_artefact(path, form=self.form)
+
+
+# What encoders and decoders call their table of learned, or once computed, positions
+POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe", "positions_embed")
 
 
 class PaddedModel(RemadeModel):
@@ -168,6 +223,8 @@ class PaddedModel(RemadeModel):
     def __init__(self, card: Card, source: TorchTextModel) -> None:
         if card.settings.get("padding", 0) < 1:
             raise InputError("Rows are padded to at least one token: padding=128, for one.")
+        if card.settings["padding"] > (limit := position_limit(source.module) or card.settings["padding"]):
+            raise InputError(f"'{source.card.name}' has positions for {limit} tokens: padding={limit} at most.")
         super().__init__(card, source)
 
     def _logits(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -205,8 +262,10 @@ def build_module(head: str, config: PretrainedConfig, classes: int) -> nn.Module
     """The untrained module of a configuration, with the head that it was saved with."""
     if head == MeanPoolClassifier.head:
         module = MeanPoolClassifier(AutoModel.from_config(config), classes)
-    else:
+    elif head == OwnHeadClassifier.head:
         module = OwnHeadClassifier(AutoModelForSequenceClassification.from_config(config))
+    else:
+        raise ValueError(f"no head '{head}' is known")
     if heads := getattr(config, "kept_heads", None):  # of a pruned MPNet
         layers = [part for part in module.modules() if isinstance(part, MPNetSelfAttention)]
         for attention, kept in zip(layers, heads, strict=True):
@@ -280,12 +339,30 @@ def count_macs(module: nn.Module, tokens: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def weights_digest(module: nn.Module) -> str:
-    """64 hex digits over names and values of all tensors of the state."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
+def model_digest(model: TorchTextModel) -> str:
+    """64 hex digits over all that its logits depend on: weights, configuration, tokenizer and its limit."""
+    if isinstance(model, RemadeModel):
+        model = model._source
+    encoder, config = model.encoder, model.module.config.to_dict()
+    digest = hashlib.sha256(json.dumps([config, encoder.max_tokens, encoder.pad_id], sort_keys=True,
+                                       default=str).encode() + encoder.to_json().encode())
+    for name, tensor in model.module.state_dict().items():
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype}".encode() + values.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def position_limit(module: nn.Module) -> int | None:
+    """The longest row of ids that the model has positions for; None where they are relative or rotary.
+
+    RoBERTa's family counts positions from behind the padding token's number, so its table has more rows than places.
+    """
+    for name, part in module.named_modules():
+        if name.rpartition(".")[2] in POSITION_TABLES and isinstance(part, nn.Embedding):
+            named = getattr(module.config, "max_position_embeddings", None)
+            rows = part.num_embeddings if part.padding_idx is None else part.num_embeddings - part.padding_idx - 1
+            return min(rows, named) if isinstance(named, int) else rows
+    return None
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -11,23 +11,26 @@ from transformers import AutoModel
 from helpers.lab.data.tokenizer import TextEncoder, pad_for
 from helpers.lab.models.torch import MeanPoolClassifier, device
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.checkpoints import read_checkpoint
+from helpers.lab.training.checkpoints import read_checkpoint, read_tokenizer
 from helpers.lab.training.weights import MINILM, find_weights
 
 EMBEDDING_BATCH = 32
 NEVER = -30.0  # the bias of a class without a training row: its probability rounds to 0
 
 
-def pretrained(encoder: str | Path = MINILM, classes: int = 1) -> tuple[MeanPoolClassifier, TextEncoder]:
+def pretrained(encoder: str | Path = MINILM, classes: int = 1,
+               max_length: int | None = None) -> tuple[MeanPoolClassifier, TextEncoder]:
     """The published encoder under an untrained linear layer, and its tokenizer.
 
+    Args:
+        max_length: tokens of a text that are read, see `read_tokenizer`.
+
     Raises:
-        InputError: the weights cannot be found.
+        InputError: the weights cannot be found, are damaged, or have positions for fewer tokens.
     """
     weights = find_weights(encoder)
     module = MeanPoolClassifier(read_checkpoint(AutoModel, weights, may_lack="pooler"), classes)
-    tokenizer = TextEncoder.of_checkpoint(weights)
-    module.config.pad_token_id = tokenizer.pad_id
+    tokenizer = read_tokenizer(weights, module.encoder, max_length)
     return module.to(device()).eval(), tokenizer
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib.util
+import os
+import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -12,8 +14,10 @@ from helpers.lab.errors import InputError
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _REQUIRED = ("config.json", "model.safetensors", "tokenizer.json")
+_OF_A_RUN = re.compile(r"checkpoint-\d+|models?|outputs?|best|last|final")  # says nothing without its run
 _SHARDS = "model.safetensors.index.json"
-_NEEDED = (*_REQUIRED, _SHARDS, "model-*.safetensors", "tokenizer_config.json", "vocab.txt")
+_NEEDED = (*_REQUIRED, _SHARDS, "model-*.safetensors", "tokenizer_config.json", "sentence_bert_config.json",
+           "vocab.txt")
 
 
 def find_weights(name: str | Path = MINILM) -> Path:
@@ -36,8 +40,17 @@ def find_weights(name: str | Path = MINILM) -> Path:
 
 
 def short_name(encoder: str | Path) -> str:
-    """What an encoder is called in tables."""
-    return "MiniLM-L6" if str(encoder) == MINILM else Path(encoder).name
+    """What an encoder is called in tables: its name on the Hub, or its folder's, with the run's for a checkpoint.
+
+    >>> short_name("FacebookAI/roberta-base"), short_name("runs/tickets/checkpoint-500")
+    ('roberta-base', 'tickets/checkpoint-500')
+    """
+    if str(encoder) == MINILM:
+        return "MiniLM-L6"
+    path = Path(os.path.abspath(encoder))  # '.' has no name
+    if path.parent.name == "snapshots":  # of the Hub's cache: models--owner--name/snapshots/commit
+        return path.parents[1].name.rpartition("--")[2]
+    return f"{path.parent.name}/{path.name}" if _OF_A_RUN.fullmatch(path.name) else path.name
 
 
 def _from_cache(name: str) -> Path | None:
@@ -68,19 +81,33 @@ def _from_hub(name: str) -> Path:
 
 def _complete(folder: Path) -> Path:
     missing = _missing(folder)
-    if missing == "model.safetensors" and (folder / "pytorch_model.bin").exists():
+    if missing == "model.safetensors" and any(folder.glob("pytorch_model*.bin*")):
         raise InputError(f"The model folder '{folder.name}' holds its weights in pytorch_model.bin, a pickle that "
-                         "could run code when it is read. Where you trust it, save it anew with transformers' "
-                         "save_pretrained, which writes model.safetensors.")
+                         "could run code when it is read. If you trust it, convert it: from_pretrained(folder), then "
+                         "save_pretrained(folder) of transformers' AutoModelForSequenceClassification write "
+                         "model.safetensors.")
     if missing:
-        raise InputError(f"The model folder '{folder.name}' has no {missing}.")
+        raise InputError(f"The model folder '{folder.name}' has no {missing}.{_cure(folder, missing)}")
     return folder
+
+
+def _cure(folder: Path, missing: str) -> str:
+    """What to do about it, where the other files tell."""
+    if (folder / "model.json").is_file():
+        return " It was saved by this package: load(folder) reads it."
+    if (folder / "adapter_config.json").is_file():
+        return " It holds an adapter: merge it into its model, model.merge_and_unload().save_pretrained(...)."
+    others = [path.name for pattern in ("vocab.*", "*.model", "merges.txt") for path in sorted(folder.glob(pattern))]
+    if missing == "tokenizer.json" and others:
+        return (f" It has {others[0]}: AutoTokenizer.from_pretrained(folder).save_pretrained(folder), of transformers, "
+                "writes it.")
+    return ""
 
 
 def _missing(folder: Path) -> str | None:
     """The first file that a checkpoint lacks; weights may stand in several files with an index."""
-    return next((file for file in _REQUIRED if not (folder / file).exists()
-                 and not (file == "model.safetensors" and (folder / _SHARDS).exists())), None)
+    return next((file for file in _REQUIRED if not (folder / file).is_file()
+                 and not (file == "model.safetensors" and (folder / _SHARDS).is_file())), None)
 
 
 def _verified(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from helpers.lab.data.augmentation import augment
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import MAX_BATCH, Model
-from helpers.lab.models.torch import TorchTextModel, weights_digest
+from helpers.lab.models.torch import TorchTextModel, model_digest
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import BATCH, fine_tune
@@ -78,7 +78,7 @@ def teacher_logits(teacher: Model, texts: Sequence[str], progress: Progress = si
 
     if not isinstance(teacher, TorchTextModel):
         return computed()
-    inputs = f"{weights_digest(teacher.module)} {json.dumps(list(texts))}"
+    inputs = f"{model_digest(teacher)} {json.dumps(list(texts))}"
     file = cache("teacher_logits", f"{hashlib.sha256(inputs.encode()).hexdigest()[:24]}.npy")
     return cached(file, computed, read=np.load, write=_save)
 

@@ -53,7 +53,7 @@ def distill_linear(teacher: Model, task: Task, *, augmented: int = 4, seed: int 
                 {"runtime": "scikit-learn", "words": MAX_WORDS,
                  "transfer_rows": len(transfer_set.texts) - len(task.train), "seed": seed,
                  "teacher": teacher.card.name},
-                parameters=int(fitted.coef_.size), made_in_s=time.perf_counter() - began)
+                parameters=int(fitted.coef_.size), made_in_s=time.perf_counter() - began, labels=task.labels)
     return SklearnModel(card, make_pipeline(vectorizer, linear_classifier(fitted)))
 
 
@@ -105,7 +105,8 @@ def distill_static(teacher: TorchTextModel, task: Task, *, dimensions: int = 128
                  "transfer_rows": len(transfer_set.texts) - len(task.train), "epochs": epochs,
                  "learning_rate": learning_rate, "seed": seed, "teacher": teacher.card.name},
                 parameters=sum(array.size for array in weights.values()),
-                macs=hidden * (dimensions + len(task.labels)), made_in_s=time.perf_counter() - began)
+                macs=hidden * (dimensions + len(task.labels)), made_in_s=time.perf_counter() - began,
+                labels=task.labels)
     return StaticModel(card, teacher.encoder, weights)
 
 

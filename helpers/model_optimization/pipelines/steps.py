@@ -18,7 +18,7 @@ from helpers.lab.measuring.measurement import code_version
 from helpers.lab.models.cascade import build_cascade
 from helpers.lab.models.model import Model, cached_model
 from helpers.lab.models.sklearn import tfidf_baseline
-from helpers.lab.models.torch import TorchTextModel, weights_digest
+from helpers.lab.models.torch import TorchTextModel, model_digest
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.distilling import distill
@@ -116,8 +116,8 @@ def require_steps(steps: Sequence[Step], base: TorchTextModel) -> None:
 
 
 def start_of(base: TorchTextModel, task: Task) -> str:
-    """16 hex digits over the first model's weights, the task and this package's code."""
-    inputs = f"{task.digest} {code_version()} {weights_digest(base.module)}"
+    """16 hex digits over the first model, the task and this package's code."""
+    inputs = f"{task.digest} {code_version()} {model_digest(base)}"
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 

@@ -127,6 +127,8 @@ def test_every_model_predicts_the_same_after_a_reload(tiny_model, tiny_task, sma
     loaded = load(tmp_path)
     np.testing.assert_array_equal(loaded.predict(texts), model.predict(texts))
     assert (loaded.card, type(loaded)) == (json_card(model.card), type(model))
+    if not name.startswith(("scikit-learn", "a cascade")):  # this test's own cards
+        assert json.loads((tmp_path / "model.json").read_text())["labels"] == list(tiny_task.labels)
 
 
 def json_card(card: Card) -> Card:

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
-from helpers.lab import Cancelled, InputError, baseline, export, load, load_pretrained, load_task
+from helpers.lab import Cancelled, InputError, baseline, compare, export, load, load_pretrained, load_task
+from helpers.lab.data.tokenizer import Coverage
 from helpers.lab.progress import Progress
 from helpers.lab.training import baselines
-from helpers.lab.training.weights import find_weights
+from helpers.lab.training.weights import find_weights, short_name
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def made(monkeypatch, tiny_model, fresh_home):
     """Stands in for the training; the list of what it was asked for."""
     asked = []
 
-    def make(task, encoder, epochs, seed, progress):
+    def make(task, encoder, epochs, max_length, seed, progress):
         asked.append((task.name, epochs, seed))
         return tiny_model
 
@@ -269,3 +270,129 @@ def test_torn_weights_are_a_sentence(pretrained, tiny_task, tmp_path):
 def test_the_labels_of_a_reordered_head_are_saved_in_its_order(pretrained, tiny_task):
     config = load_pretrained(pretrained, tiny_task).module.config
     assert tuple(config.id2label[number] for number in range(3)) == tiny_task.labels
+
+
+# Labels that a checkpoint does not name
+
+def test_outputs_without_names_are_named_by_labels(tiny_task, tmp_path):
+    folder = classifier(tmp_path / "unnamed", ["weather", "animals", "tools"], named=False)
+    texts = tiny_task.test["text"][:]
+    expected = answers_of_transformers(folder, texts)
+    assert set(expected) <= {"LABEL_0", "LABEL_1", "LABEL_2"}
+    names = {"LABEL_0": "weather", "LABEL_1": "animals", "LABEL_2": "tools"}
+    model = load_pretrained(folder, tiny_task, labels=[*names.values()])
+    answers = model.predict(texts).argmax(axis=1)
+    assert [tiny_task.labels[answer] for answer in answers] == [names[one] for one in expected]
+    assert model.card.labels == tiny_task.labels
+    model.save(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "model.json").read_text())["labels"] == list(tiny_task.labels)
+    assert load(tmp_path / "ours").card == model.card
+
+
+def test_outputs_without_names_are_refused_with_the_call_to_make(tiny_task, tmp_path):
+    folder = classifier(tmp_path / "unnamed", ["a", "b", "c"], named=False)
+    with pytest.raises(InputError, match=r"its outputs have no names \(LABEL_0, …\)") as caught:
+        load_pretrained(folder, tiny_task)
+    assert 'load_pretrained("unnamed", task, labels=["animals", "tools", "weather"]), reordered' in str(caught.value)
+
+
+@pytest.mark.parametrize(("labels", "sentence"), [
+    (["animals", "tools"], "knows 3 labels, the task 'tiny' has 3; labels= names 2; .* for one, 'weather'"),
+    (["animals", "tools", "plants"], "labels= names 'plants', but no 'weather'; the labels of the task 'tiny' are: 'a"),
+    (["animals", "tools", "tools"], "labels= names no 'weather'; .* Name each once"),
+    ("animals", "takes the names of the classes in a list"), ([0, 1, 2], "takes the names of the classes in a list")])
+def test_labels_that_do_not_fit_are_refused(tiny_task, tmp_path, labels, sentence):
+    folder = classifier(tmp_path / "unnamed", ["a", "b", "c"], named=False)
+    with pytest.raises(InputError, match=sentence):
+        load_pretrained(folder, tiny_task, labels=labels)
+
+
+def test_labels_in_another_spelling_are_the_same_labels(tiny_task, tmp_path):
+    """As load_task takes those of a second file."""
+    folder, texts = classifier(tmp_path / "loud", ["Weather", " ANIMALS", "tools"]), tiny_task.test["text"][:]
+    expected = [label.strip().lower() for label in answers_of_transformers(folder, texts)]
+    answers = load_pretrained(folder, tiny_task).predict(texts).argmax(axis=1)
+    assert [tiny_task.labels[answer] for answer in answers] == expected
+
+
+# Names
+
+def test_two_checkpoints_and_what_is_made_from_them_can_be_told_apart(pretrained, tiny_task, tmp_path):
+    first, second = load_pretrained(pretrained, tiny_task), load_pretrained(pretrained, tiny_task, name="in March")
+    assert (first.card.name, second.card.name) == ("my-classifier fp32, PyTorch", "in March")
+    exported = [export(model, "onnxruntime").card.name for model in (first, second)]
+    assert exported == ["my-classifier fp32, ONNX Runtime", "in March fp32, ONNX Runtime"]
+    result = compare([first, second], tiny_task, rows=4, rounds=2, energy=False, memory=False)
+    assert list(result.frame()["model"]) == ["my-classifier fp32, PyTorch", "in March"]
+    second.save(tmp_path)
+    assert export(load(tmp_path), "onnxruntime").card.name == "in March fp32, ONNX Runtime"
+
+
+def test_a_name_is_given_to_cached_models_too_and_minilms_own_names_stay(tiny_task, made, tiny_model):
+    assert baseline(tiny_task, name="in March").card.name == "in March"
+    model = baseline(tiny_task)
+    assert model.card.name == "MiniLM-L6 fp32, PyTorch"
+    assert export(model, "onnxruntime").card.name == "fp32, ONNX Runtime"
+    assert len(made) == 1
+    assert tiny_model.card.name == "tiny"
+
+
+@pytest.mark.parametrize(("given", "name"), [
+    ("FacebookAI/roberta-base", "roberta-base"), ("runs/tickets/checkpoint-500", "tickets/checkpoint-500"),
+    ("my-roberta/", "my-roberta"), ("somewhere/model", "somewhere/model"),
+    ("hub/models--me--my-bert/snapshots/0123456789abcdef0123456789abcdef01234567", "my-bert")])
+def test_a_checkpoint_is_named_by_what_tells_it_from_others(given, name):
+    assert short_name(given) == name
+
+
+def test_a_folder_named_by_a_dot_has_its_name(pretrained, monkeypatch):
+    monkeypatch.chdir(pretrained)
+    assert short_name(".") == "my-classifier"
+
+
+# The cache knows contents
+
+def test_a_replaced_encoder_is_another_model_and_a_moved_one_is_the_same(tiny_task, made, narrow_encoder, tmp_path):
+    folder = shutil.copytree(narrow_encoder, tmp_path / "first")
+    baseline(tiny_task, folder)
+    moved = baseline(tiny_task, shutil.copytree(folder, tmp_path / "second"))
+    assert (len(made), moved.card.name) == (1, "second fp32, PyTorch")
+    weights, times = load_file(folder / "model.safetensors"), (folder / "model.safetensors").stat()
+    name = next(iter(weights))
+    weights[name] = weights[name] + 1  # as large, and as old
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    os.utime(folder / "model.safetensors", ns=(times.st_atime_ns, times.st_mtime_ns))
+    baseline(tiny_task, folder)
+    assert len(made) == 2
+    baseline(tiny_task, folder, max_length=16)
+    assert len(made) == 3
+
+
+# What an encoder does not read
+
+def test_unknown_and_cut_tokens_are_said_before_training_and_when_cached(tiny_task, narrow_encoder, fresh_home):
+    def changed(split):
+        return split.map(lambda row: {"text": row["text"] + " \u58f9\u8cb3\u5341" + " rain" * 40})
+
+    task = dataclasses.replace(tiny_task, train=changed(tiny_task.train), test=changed(tiny_task.test))
+    with (pytest.warns(UserWarning, match=r"% of the tokens of the training texts are unknown to narrow-encoder"),
+          pytest.warns(UserWarning, match=r"narrow-encoder reads 20 tokens of a text: 100% of the training texts"),
+          pytest.raises(Cancelled)):
+        baseline(task, narrow_encoder, max_length=20, progress=Progress(None, lambda: True))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"narrow-encoder reads 20 tokens of a text: 100% of the t"):
+            model = baseline(task, narrow_encoder, max_length=20, epochs=0.1)
+    assert model.encoder.max_tokens == 20
+    assert model.card.coverage == model.encoder.coverage(task.test["text"][:])
+    assert export(model, "onnxruntime").card.coverage == model.card.coverage
+
+
+def test_texts_that_are_read_whole_are_passed_over_in_silence(tiny_task, narrow_encoder, fresh_home, recwarn):
+    assert baseline(tiny_task, narrow_encoder, epochs=0.1).card.coverage == Coverage(0, 0, 0)
+    assert [one for one in recwarn if "narrow-encoder" in str(one.message)] == []
+
+
+def test_a_longer_limit_changes_nothing_for_texts_below_it(tiny_task, pretrained):
+    texts = tiny_task.test["text"][:]
+    short, long = (load_pretrained(pretrained, tiny_task, max_length=length) for length in (32, 64))
+    np.testing.assert_array_equal(short.predict(texts), long.predict(texts))
