@@ -58,8 +58,7 @@ class Card:
         card = cls(**facts | {"labels": tuple(facts.get("labels", ())),
                               "coverage": None if coverage is None else Coverage(**coverage)})
         sizes = [card.classes, card.settings.get("streams", 1), card.settings.get("micro_batch", 1)]
-        if not (isinstance(card.name, str) and all(isinstance(size, int) and size > 0 for size in sizes)
-                and len(card.labels) in (0, card.classes)):
+        if not (isinstance(card.name, str) and all(isinstance(size, int) and size > 0 for size in sizes)):
             raise ValueError("not the card of a model")
         return card
 
@@ -183,6 +182,8 @@ def load(path: Path) -> Model:
     except Exception as error:  # JSON of any form, nested as deep as one likes
         raise InputError(f"The folder '{path.name}' holds no readable model ({type(error).__name__}).") from None
     try:
+        if len(card.labels) not in (0, card.classes):
+            raise ValueError("there are not as many labels as classes")
         return _class_of(runtime).load(path, card, max_tokens)
     except InputError:
         raise
