@@ -21,11 +21,12 @@ if TYPE_CHECKING:  # most pages open without it
 
 PROVENANCES = ("measured", "recorded", "simulated")
 DASHED = [6, 3]  # simulated
-GUESS_DASH, PAPER_DASH = [6, 4], [2, 3]
+GUESS_DASH, PAPER_DASH, CONSTANT_DASH = [6, 4], [2, 3], [1, 2]
 WIDTH, HEIGHT = 520, 300  # pixels of the plot that the places of names are tried for
 _DASHES, _SHAPES = [[1, 0], [1, 0], DASHED], ["circle", "circle", "diamond"]
 _OUTLINED = "outlined"
 _TITLE_LETTERS = 62  # of a line; Vega does not break a title by itself
+_SUBTITLE_LETTERS = 48  # a line of it fits a phone
 _LETTER, _LINE = 6.6, 15  # pixels
 _PLACES = (("left", 7, -8), ("right", -7, -8), ("left", 7, 18), ("right", -7, 18), ("left", 7, -24),
            ("right", -7, -24), ("left", 7, 34), ("right", -7, 34))
@@ -166,9 +167,10 @@ def finished(layers: Sequence[alt.Chart], title: str, description: str, height: 
     In one go: each `.properties`, `.encode` and `.resolve_scale` of a chart of layers copies all of it.
     """
     # At spaces only: the page joins the lines again, to break them to its own width.
+    below = [part for line in subtitle or () for part in textwrap.wrap(line, _SUBTITLE_LETTERS)]
     lines = textwrap.wrap(title, _TITLE_LETTERS, break_long_words=False, break_on_hyphens=False)
     return alt.layer(*layers, width="container", height=height, description=f"{title}. {description}.",
-                     title=lines if subtitle is None else alt.TitleParams(lines, subtitle=subtitle), **more)
+                     title=alt.TitleParams(lines, subtitle=below) if below else lines, **more)
 
 
 @dataclasses.dataclass(frozen=True)

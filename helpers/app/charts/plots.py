@@ -5,7 +5,6 @@ need not.
 """
 
 import math
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ from helpers.app.text.figures import short_names, two
 from helpers.lab.errors import InputError
 
 MAX_DESCRIBED = 40  # rows in the description for screen readers; the table has them all
-_KEY_LETTERS = 48  # a line of it fits a phone
 _TOOLTIP = [*parts.tooltips({"name": "name", "value": "value", "provenance": "provenance"}),
             alt.Tooltip("x:Q", title="x", format=".4~g")]
 
@@ -198,5 +196,5 @@ def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, h
     kinds = ", ".join(dict.fromkeys(row["provenance"] for row in rows))
     figures = "; ".join(f"{row['name'] or row['x']}: {row['value']}" for row in rows[:MAX_DESCRIBED])
     return parts.finished(layers, title, f"{figures} ({kinds})", height,
-                    subtitle=[f"Marks: {kinds}", *textwrap.wrap(key, _KEY_LETTERS)],
+                    subtitle=[f"Marks: {kinds}", key],
                     resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))

@@ -7,9 +7,8 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import NAMED, NONE, interval, signed, two
+from helpers.app.text.figures import NAMED, NONE, interval, origins, percent, signed, two
 from helpers.app.text.words import shown
-from helpers.lab import machine
 from helpers.lab.measuring.measurement import Measurement
 
 Cell = tuple[str, str]  # the figure and, smaller, its interval
@@ -54,6 +53,14 @@ def _difference(record: Measurement) -> Cell:
             f"{signed(100 * record.accuracy_delta_low)} to {signed(100 * record.accuracy_delta_high)}")
 
 
+def _in_percent(share: float | None) -> str:
+    return two(None if share is None else 100 * share)
+
+
+def _weakest(record: Measurement) -> Cell:
+    return _in_percent(record.weakest_recall), record.weakest_class or ""
+
+
 def _cost(record: Measurement) -> Cell:
     ratio = record.usd_per_million * record.speedup
     return two(record.usd_per_million), interval(ratio / record.speedup_high, ratio / record.speedup_low)
@@ -77,6 +84,9 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
     ("Model", "", lambda r: (r.model, r.strategy)),
     ("Accuracy", "%", _accuracy),
     ("Difference", "points", _difference),
+    ("Constant", "accuracy, %", lambda r: (_in_percent(r.majority), "")),
+    ("Macro F1", "", lambda r: (two(r.macro_f1), "")),
+    ("Weakest class", "found, %", _weakest),
     ("Cost", "$ per million", _cost),
     ("Speed-up", "times", lambda r: (two(r.speedup), interval(r.speedup_low, r.speedup_high))),
     ("Throughput", "per second", lambda r: (two(r.throughput_per_s), f"batch {r.batch_size}")),
@@ -91,14 +101,13 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
 def _how(records: Sequence[Measurement]) -> str:
     if not records:
         return ""
-    by_place: dict[tuple[str, str, str], list[str]] = {}
-    for record in records:
-        place = (record.provenance, _machine(record.machine), record.measured_at[:10])
-        by_place.setdefault(place, []).append(record.model)
     first = records[0]
-    lines = [f"{', '.join(models)}: {kind}, {day}, on {where}" for (kind, where, day), models in by_place.items()]
-    lines.append(f"Task {first.task}, {first.rows} test rows that no model was trained on; "
-                 "accuracy with Wilson's 95 % interval, differences paired on the same rows.")
+    lines = [*origins(records), "No model was trained on the test rows; accuracy with Wilson's 95 % interval, "
+             "differences paired on the same rows."]
+    if any(record.majority is not None for record in records):
+        lines.append("Constant: the accuracy of always giving the most frequent label. Macro F1 counts each class the "
+                     "same; the weakest class is the one whose rows are least often found.")
+    lines += _coverage(records)
     lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
                  "at each model's best batch size.")
     if any(record.joules is not None for record in records):
@@ -107,8 +116,12 @@ def _how(records: Sequence[Measurement]) -> str:
     return f"<details class='app-how'><summary>How was this measured?</summary><ul>{items}</ul></details>"
 
 
-def _machine(facts: dict[str, Any]) -> str:
-    try:
-        return machine.describe(facts)
-    except KeyError:
-        return "a machine of which no details were recorded"
+def _coverage(records: Sequence[Measurement]) -> list[str]:
+    """What the models' encoders cut off or could not read of the test rows; models that read alike in one line."""
+    alike: dict[tuple[float, ...], list[str]] = {}
+    for record in records:
+        if record.rows_cut is not None:
+            alike.setdefault((record.rows_cut, record.tokens_cut, record.unknown), []).append(record.model)
+    return [f"{'Every model' if len(models) == len(records) else ', '.join(models)}: {percent(rows)} of the rows are "
+            f"longer than its token limit; of all tokens {percent(tokens)} are cut off and {percent(unknown)} unknown."
+            for (rows, tokens, unknown), models in alike.items()]
