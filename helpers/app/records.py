@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib.resources
 import io
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -78,12 +79,17 @@ def rows_of(result: Any) -> list[dict[str, Any]] | None:
 
 
 def rows_csv(rows: list[dict[str, Any]], columns: list[str] | None = None) -> str:
-    """Rows as CSV; by default the columns are all keys, in the order in which they come up."""
-    file = io.StringIO()
+    """Rows as CSV; by default the columns are all keys, in the order in which they come up.
+
+    What a spreadsheet would run as a formula gets a ' before it.
+    """
+    from helpers.lab.data.files import quoting_of, safe_cell  # with pandas, which a page can open without
+
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    lines = [[safe_cell(cell) for cell in line] for line in (columns, *([row.get(name) for name in columns]
+                                                                        for row in rows))]
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n", quoting=quoting_of(itertools.chain(*lines))).writerows(lines)
     return file.getvalue()
 
 

@@ -13,6 +13,7 @@ from helpers.app.charts.plots import lines_spec
 from helpers.app.jobs.job import Job
 from helpers.app.panels.exploring import shown_in_place
 from helpers.app.panels.frame import Download, JobButtons, PanelFrame, Status, row
+from helpers.app.records import rows_csv, rows_of
 from helpers.app.text.problems import guarded
 from helpers.lab.errors import InputError
 
@@ -83,7 +84,7 @@ class ReviewPanel(PanelFrame):
                          f"Saved in {self.review.path.name}.")
 
     def _cleaned_csv(self) -> str:
-        return self.review.cleaned()[["text", "label"]].to_csv(index=False)
+        return rows_csv(rows_of(self.review.cleaned()[["text", "label"]]))
 
     def _log_text(self) -> str:
         return self.review.path.read_text(encoding="utf-8") if self.review.path.exists() else ""

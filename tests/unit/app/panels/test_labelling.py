@@ -54,6 +54,13 @@ def test_a_panel_opened_anew_goes_on_where_it_stopped(panel, tmp_path):
     assert "broken again" in again._row.value
 
 
+def test_the_cleaned_file_is_safe_in_a_spreadsheet(tmp_path):
+    panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), ["=1+1", "fine"],
+                        ["+a", "b"], pd.DataFrame({"row": [0], "given": ["+a"], "suggested": ["b"], "doubt": [0.5]}),
+                        usd_per_review=0.25)
+    assert panel._cleaned_csv() == "text,label\n'=1+1,'+a\nfine,b\n"
+
+
 def checked(report, path):
     import pandas as pd
 

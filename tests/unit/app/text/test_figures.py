@@ -4,8 +4,8 @@ import pytest
 from app_helpers import record
 
 from helpers.app.text.figures import (
-    best,
     beside_the_constant,
+    best,
     change,
     cheaper,
     count,
