@@ -54,8 +54,13 @@ def listed(measurements: Any) -> list[Measurement]:
 
 
 def replaced(shown: Iterable[Measurement], fresh: Iterable[Measurement]) -> list[Measurement]:
-    """`shown` with each fresh record in the place of the same model's; new models come last."""
-    by_model = {record.model: record for record in shown}
+    """`shown` with each fresh record in the place of the same model's; new models come last.
+
+    Records of other data than the fresh ones' leave: their accuracies are of other rows.
+    """
+    fresh = list(fresh)
+    tasks = {record.task for record in fresh}
+    by_model = {record.model: record for record in shown if not tasks or record.task in tasks}
     by_model.update((record.model, record) for record in fresh)
     return list(by_model.values())
 

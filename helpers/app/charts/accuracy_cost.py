@@ -44,7 +44,7 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     up = _accuracy_span(rows)
     base = alt.Chart(alt.Data(values=rows))
     x = parts.axis(alt.X, "usd", "$ per million predictions", parts.log_scale(domain=[across.low, across.high]),
-                   format="$~g")
+                   format="$~r")
     share = alt.Scale(domain=[up.low, up.high], nice=False, zero=False)
     y = parts.axis(alt.Y, "up", "accuracy, with 95 % interval", share, format=".0%", tickCount=6)
     legend = parts.line_legend("strategy")
@@ -78,7 +78,7 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
     colour = palette.colour(legend)
     top = max([1.0, *(row["speedup_high"] for row in rows), *(one["speedup"] for one in expected)]) * 1.08
     x = parts.axis(alt.X, "speedup", "speed-up, with 95 % interval", alt.Scale(domain=[0, top], nice=False),
-                   format="~g", tickCount=6)
+                   format="~r", tickCount=6)
     y = parts.names_axis("model", [row["model"] for row in rows])
     no_gain = alt.Chart(alt.Data(values=[{"speedup": 1}]))
     layers = [no_gain.mark_rule(style="no-gain").encode(x=x),
@@ -93,7 +93,7 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
         tip = alt.Tooltip("text:N")
         layers += [ticks.mark_tick(thickness=2, size=24, orient="vertical").encode(x=x, y=y, tooltip=tip),
                    ticks.mark_text(dy=-18, fontSize=11).encode(x=x, y=y, text=alt.Text("text:N"))]
-    return _finished(layers, records, title, max(120, 52 * len(rows)))
+    return _finished(layers, records, title, max(120, parts.rows_height([row["model"] for row in rows], 52)))
 
 
 chart = parts.drawn(cost_spec, "chart")

@@ -138,6 +138,12 @@ def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
             "not distinguishable from none")
 
 
+def of_one_run(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those measured here, once their reference is among them; else all: no sentence compares two machines."""
+    here = [record for record in measurements if record.provenance == "measured"]
+    return here if len(here) > 1 and here[0].model == here[0].reference else list(measurements)
+
+
 def best(measurements: Sequence[Measurement]) -> Measurement | None:
     """The cheapest candidate that is significantly cheaper and loses no more than is tolerated, both at 95 %.
 
@@ -160,6 +166,7 @@ def finding(measurements: Sequence[Measurement]) -> str:
     """What the records say in one sentence; losing cases are said as plainly as winning ones."""
     if not measurements:
         return "Nothing has been measured yet."
+    measurements = of_one_run(measurements)
     reference, candidates = measurements[0], measurements[1:]
     if not candidates:
         return beside_the_constant(measurements) or (
@@ -181,6 +188,7 @@ def finding(measurements: Sequence[Measurement]) -> str:
 
 def short_finding(measurements: Sequence[Measurement]) -> str:
     """The same as a chart's title."""
+    measurements = of_one_run(measurements)
     if len(measurements) < 2:
         return finding(measurements)
     if no_verdict(measurements):

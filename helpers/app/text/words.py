@@ -38,13 +38,14 @@ def shown(body: str) -> HTML:
     return HTML(style() + body)
 
 
-def verdict(text: str, of: Sequence[Measurement | Score] = ()) -> HTML:
+def verdict(text: str, of: Sequence[Measurement | Score] = (), origin: str = "") -> HTML:
     """The answer in one big sentence; markup in it is shown, not obeyed.
 
     Args:
         text: the sentence.
         of: the records or scores that it rests on. If one of them has learned no more than the constant answer, that is
-            said in the sentence's place.
+            said in the sentence's place; what was not measured here is named under it, with its data and machine.
+        origin: the same of a recorded table (`attrs["origin"]`).
 
     >>> from helpers import app
     >>> from helpers.lab import score
@@ -52,7 +53,8 @@ def verdict(text: str, of: Sequence[Measurement | Score] = ()) -> HTML:
     >>> "99 % right." in said.data, "learned no more than the constant answer" in said.data
     (False, True)
     """
-    return shown(verdict_html(beside_the_constant(of) or text))
+    elsewhere = [one for one in of if isinstance(one, Measurement) and one.provenance != "measured"]
+    return shown(verdict_html(beside_the_constant(of) or text) + notes_html([*origins(elsewhere), origin]))
 
 
 def verdict_html(text: str) -> str:
@@ -66,13 +68,13 @@ def check(passed: bool, yes: str, no: str) -> HTML:
     return shown(f"<div class='app-check {kind} mathjax_ignore' role='status'><b>{word}</b> {html.escape(text)}</div>")
 
 
-def tiles(pairs: Iterable[tuple[str, str]]) -> HTML:
-    """Big figures side by side, each with what it is under it.
+def tiles(pairs: Iterable[tuple[str, str]], origin: str = "") -> HTML:
+    """Big figures side by side, each with what it is under it; `origin` says where they were recorded, if they were.
 
     >>> from helpers import app
     >>> figures = app.tiles([("$1,200", "a month"), ("0.5%", "later than the target")])
     """
-    return shown(tiles_html(pairs))
+    return shown(tiles_html(pairs) + notes_html([origin]))
 
 
 def tiles_html(pairs: Iterable[tuple[str, str]]) -> str:
@@ -96,14 +98,14 @@ def headline(measurements: Any) -> HTML:
     return shown(headline_html(listed(measurements)))
 
 
-def origins_html(records: Sequence[Measurement]) -> str:
-    """Which data and which machine the records are of, under what they say."""
-    return "".join(f"<div class='app-status mathjax_ignore'>{html.escape(line)}.</div>" for line in origins(records))
+def notes_html(lines: Iterable[str]) -> str:
+    """Small lines under what they are about, such as where it was recorded; empty ones are left out."""
+    return "".join(f"<div class='app-status mathjax_ignore'>{html.escape(line)}.</div>" for line in lines if line)
 
 
 def headline_html(records: Sequence[Measurement]) -> str:
     """The headline's elements without their style."""
-    body = verdict_html(finding(records)) + origins_html(records)
+    body = verdict_html(finding(records)) + notes_html(origins(records))
     if len(records) < 2:
         return body
     if no_verdict(records):
