@@ -121,7 +121,7 @@ def no_verdict(measurements: Sequence[Measurement]) -> str:
 
 
 def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
-    """'86 % of the loss', what came back of a loss of accuracy; no share where the loss may be none.
+    """'86% of the lost accuracy', what came back of it; no share where that loss may be none.
 
     Args:
         back: accuracy that came back.
@@ -129,10 +129,10 @@ def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
 
     >>> from helpers.app import share_of_loss
     >>> share_of_loss(0.03, 0.04, low=0.03, high=0.05)
-    '75 % of the loss'
+    '75% of the lost accuracy'
     """
     if low > 0:
-        return f"{percent(back / loss)} of the loss"
+        return f"{back / loss:.0%} of the lost accuracy"
     bounds = f"{signed(100 * low)} to {signed(100 * high)}; 95 %" if low <= high else "no interval"
     return (f"{two(100 * back)} points, and no share of the loss: that loss ({two(100 * loss)} points, {bounds}) is "
             "not distinguishable from none")

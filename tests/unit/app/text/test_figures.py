@@ -111,7 +111,7 @@ def test_a_wide_interval_does_not_hide_a_candidate_that_is_significantly_cheaper
 
 
 @pytest.mark.parametrize(("loss", "said"), [
-    ((0.04, 0.03, 0.05), "75 % of the loss"),
+    ((0.04, 0.03, 0.05), "75% of the lost accuracy"),
     ((0.04, -0.01, 0.09), f"3.0 points, and no share of the loss: that loss (4.0 points, {MINUS}1.0 to +9.0; 95 %) is "
                           "not distinguishable from none"),
     ((0.04, float("nan"), float("nan")), "3.0 points, and no share of the loss: that loss (4.0 points, no interval) is "
