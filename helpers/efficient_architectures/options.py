@@ -108,8 +108,8 @@ def explain_separable(times: pd.DataFrame) -> str:
             f"{share['depthwise half']:.0%} of them and takes {time_share['depthwise half']:.0%} of the time, at "
             f"{rows.gmacs_per_s['depthwise half']:.1f} billion a second against "
             f"{rows.gmacs_per_s['standard']:.1f} in the standard convolution, with "
-            f"{rows.macs_per_byte['depthwise half']:.2g} multiplications for each byte moved against "
-            f"{rows.macs_per_byte['standard']:.2g}.")
+            f"{rows.macs_per_byte['depthwise half']:,.1f} multiplications for each byte moved against "
+            f"{rows.macs_per_byte['standard']:,.1f}.")
 
 
 # Attention
