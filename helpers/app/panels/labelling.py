@@ -120,10 +120,12 @@ class LabelPanel(PanelFrame):
         texts: all rows. labels: names of the classes.
         ask: (rows labelled so far, their labels) -> the next row.
         score: the same, and the name of an arm, "you" or "random" -> accuracy on the test rows.
+        constant: the accuracy of always giving the most frequent label there.
     """
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str], ask: Callable[[list[int], list[str]], int],
-                 score: Callable[[list[int], list[str], str], float]) -> None:
+                 score: Callable[[list[int], list[str], str], float], constant: float | None = None) -> None:
+        self._constant = constant
         self._texts, self._ask, self._score = list(texts), ask, score
         self.rows: list[int] = []
         self.given: list[str] = []
@@ -177,6 +179,7 @@ class LabelPanel(PanelFrame):
             return
         last = {point["who"]: point["accuracy"] for point in self._points}
         spec = lines_spec(pd.DataFrame(self._points), "labels", "accuracy", "who", percent=True,
+                          constant=self._constant,
                           title=f"You {last['you']:.0%}, random {last['random']:.0%} after {len(self.rows)} labels")
         old = self._chart.children[0] if self._chart.children else None
         self._chart.children = [shown_in_place(spec, old)]

@@ -7,9 +7,9 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import NAMED, NONE, interval, origins, percent, signed, two
+from helpers.app.text.figures import NAMED, NONE, interval, origins, signed, two
 from helpers.app.text.words import shown
-from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement, coverage_notes
 
 Cell = tuple[str, str]  # the figure and, smaller, its interval
 
@@ -107,21 +107,10 @@ def _how(records: Sequence[Measurement]) -> str:
     if any(record.majority is not None for record in records):
         lines.append("Constant: the accuracy of always giving the most frequent label. Macro F1 counts each class the "
                      "same; the weakest class is the one whose rows are least often found.")
-    lines += _coverage(records)
+    lines += coverage_notes(records)
     lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
                  "at each model's best batch size.")
     if any(record.joules is not None for record in records):
         lines.append(f"Energy: {first.energy_method}, low to high.")
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f"<details class='app-how'><summary>How was this measured?</summary><ul>{items}</ul></details>"
-
-
-def _coverage(records: Sequence[Measurement]) -> list[str]:
-    """What the models' encoders cut off or could not read of the test rows; models that read alike in one line."""
-    alike: dict[tuple[float, ...], list[str]] = {}
-    for record in records:
-        if record.rows_cut is not None:
-            alike.setdefault((record.rows_cut, record.tokens_cut, record.unknown), []).append(record.model)
-    return [f"{'Every model' if len(models) == len(records) else ', '.join(models)}: {percent(rows)} of the rows are "
-            f"longer than its token limit; of all tokens {percent(tokens)} are cut off and {percent(unknown)} unknown."
-            for (rows, tokens, unknown), models in alike.items()]

@@ -22,7 +22,7 @@ from helpers.lab.machine import fingerprint, usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians
 from helpers.lab.measuring.ledger import Ledger
-from helpers.lab.measuring.measurement import COLUMNS, Measurement, key_of, score
+from helpers.lab.measuring.measurement import COLUMNS, Measurement, coverage_notes, key_of, score
 from helpers.lab.measuring.timing import seconds_in_turns, seconds_of, timing_turn
 from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes
 from helpers.lab.money import costs
@@ -38,8 +38,10 @@ class Comparison:
     measurements: tuple[Measurement, ...]
 
     def frame(self) -> pd.DataFrame:
-        """One row a model, the columns of Measurement.row()."""
-        return pd.DataFrame([m.row() for m in self.measurements], columns=list(COLUMNS))
+        """One row a model, the columns of Measurement.row(); `attrs["notes"]` says what encoders cut or cannot read."""
+        frame = pd.DataFrame([m.row() for m in self.measurements], columns=list(COLUMNS))
+        frame.attrs["notes"] = coverage_notes(self.measurements)
+        return frame
 
     def of(self, model: Model | str) -> Measurement:
         """The record of one model."""

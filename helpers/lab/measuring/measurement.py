@@ -181,3 +181,14 @@ def read_recorded(path: Path) -> list[Measurement]:
 def write_recorded(path: Path, measurements: list[Measurement]) -> None:
     """Write records to be shipped, one JSON line each."""
     write_atomically(path, "".join(m.to_json() + "\n" for m in measurements))
+
+
+def coverage_notes(measurements: Sequence[Measurement]) -> list[str]:
+    """What the models' encoders cut off or could not read of the test rows; models that read alike share a sentence."""
+    alike: dict[tuple[float | None, ...], list[str]] = {}
+    for one in measurements:
+        if one.rows_cut is not None:
+            alike.setdefault((one.rows_cut, one.tokens_cut, one.unknown), []).append(one.model)
+    return [f"{'Every model' if len(models) == len(measurements) else ', '.join(models)}: {rows:.1%} of the rows are "
+            f"longer than its token limit; of all tokens {tokens:.1%} are cut off and {unknown:.1%} unknown."
+            for (rows, tokens, unknown), models in alike.items()]

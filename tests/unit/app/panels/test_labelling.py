@@ -110,12 +110,14 @@ def test_labels_are_asked_for_in_the_strategys_order_and_the_curve_has_both_arms
 
 def test_the_curve_is_drawn_again_after_each_of_its_points(monkeypatch):
     monkeypatch.setattr(labelling, "LABELS_PER_POINT", 1)
-    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: len(rows), lambda rows, given, who: 0.5)
+    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: len(rows), lambda rows, given, who: 0.5,
+                       constant=0.25)
     titles = []
     for _ in TEXTS:
         panel.answer("money")
         chart = panel._chart.children[0]
         titles.append(" ".join(chart.spec["title"]["text"]))
+        assert chart.spec["title"]["subtitle"][1] == "Constant answer: 25 %"
     assert [title.split(" after ")[1] for title in titles] == ["1 labels", "2 labels", "3 labels"]
 
 

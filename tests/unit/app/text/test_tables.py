@@ -23,6 +23,6 @@ def test_the_table_shows_the_constant_and_the_weakest_class_where_they_are_known
 def test_the_footnote_tells_what_the_encoders_cut_off_and_cannot_read():
     read = {"unknown": 0.6, "rows_cut": 0.25, "tokens_cut": 0.125}
     both = table([record(**read), record("small", 2.0, **read)]).data
-    assert "Every model: 25 % of the rows are longer than its token limit; of all tokens 12 % are cut off" in both
-    assert "base: 25 % of the rows" in table([record(**read), record("tfidf", 2.0)]).data
+    assert "Every model: 25.0% of the rows are longer than its token limit; of all tokens 12.5% are cut off" in both
+    assert "base: 25.0% of the rows" in table([record(**read), record("tfidf", 2.0)]).data
     assert "token limit" not in table([record()]).data

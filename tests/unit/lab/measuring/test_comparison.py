@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from helpers.lab import Cancelled, InputError, Ledger, Model, compare, export, load_task, offers
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.measuring.comparison import peak_bytes
+from helpers.lab.measuring.measurement import coverage_notes
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Card, folder_bytes
 from helpers.lab.progress import Progress
@@ -112,7 +113,10 @@ def test_what_the_encoder_cuts_and_cannot_read_stands_in_the_record(tiny_model, 
     short.encoder = TextEncoder(cut, max_tokens=6)
     whole.no_truncation()
     lengths = [len(whole.encode(text).ids) for text in texts]
-    record = quick([short], tiny_task).measurements[0]
+    result = quick([short], tiny_task)
+    record = result.measurements[0]
+    assert result.frame().attrs["notes"] == coverage_notes([record])
+    assert result.frame().attrs["notes"][0].startswith(f"Every model: {record.rows_cut:.1%} of the rows are longer")
     assert record.rows_cut == pytest.approx(np.mean([length > 6 for length in lengths]))
     assert record.tokens_cut == pytest.approx(sum(max(0, length - 6) for length in lengths)
                                               / sum(length - 2 for length in lengths))
