@@ -114,7 +114,7 @@ def _row(record: Measurement, reference: bool) -> dict[str, Any]:
             "usd_high": record.usd_per_million * record.speedup / record.speedup_low,
             "speedup": record.speedup, "speedup_low": record.speedup_low, "speedup_high": record.speedup_high,
             "cost": f"${two(record.usd_per_million)} per million",
-            "right": f"{two(100 * record.accuracy)} % "
+            "right": f"{percent(record.accuracy)} "
                      f"({interval(100 * record.accuracy_low, 100 * record.accuracy_high)})",
             "constant": percent(record.majority), "macro_f1": two(record.macro_f1), "weakest": _weakest(record),
             "change": "the reference" if reference else change(record),

@@ -38,8 +38,18 @@ def signed(value: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A fraction in percent, in two digits: '90 %'."""
-    return NONE if share is None else f"{two(100 * share)} %"
+    """A fraction in percent, in two digits: '90 %'; what is less than all is never told as 100."""
+    return NONE if share is None else f"{in_percent(share)} %"
+
+
+def in_percent(share: float | None) -> str:
+    """The same without the sign, for a column that bears it: '90', '99.6'."""
+    rounded = two(None if share is None else 100 * share)
+    if rounded != "100" or share > 1 - 1e-9:  # no test has a billion rows
+        return rounded
+    missing = 100 * (1 - share)
+    decimals = -math.floor(math.log10(missing))
+    return f"{100 - math.ceil(round(missing * 10**decimals, 6)) / 10**decimals:.{decimals}f}"
 
 
 def count(value: float) -> str:

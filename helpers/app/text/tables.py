@@ -7,7 +7,7 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import NAMED, NONE, interval, origins, signed, two
+from helpers.app.text.figures import NAMED, NONE, in_percent, interval, origins, signed, two
 from helpers.app.text.words import shown
 from helpers.lab.measuring.measurement import Measurement, coverage_notes
 
@@ -43,7 +43,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _accuracy(record: Measurement) -> Cell:
-    return two(100 * record.accuracy), interval(100 * record.accuracy_low, 100 * record.accuracy_high)
+    return in_percent(record.accuracy), interval(100 * record.accuracy_low, 100 * record.accuracy_high)
 
 
 def _difference(record: Measurement) -> Cell:
@@ -53,12 +53,8 @@ def _difference(record: Measurement) -> Cell:
             f"{signed(100 * record.accuracy_delta_low)} to {signed(100 * record.accuracy_delta_high)}")
 
 
-def _in_percent(share: float | None) -> str:
-    return two(None if share is None else 100 * share)
-
-
 def _weakest(record: Measurement) -> Cell:
-    return _in_percent(record.weakest_recall), record.weakest_class or ""
+    return in_percent(record.weakest_recall), record.weakest_class or ""
 
 
 def _cost(record: Measurement) -> Cell:
@@ -84,7 +80,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
     ("Model", "", lambda r: (r.model, r.strategy)),
     ("Accuracy", "%", _accuracy),
     ("Difference", "points", _difference),
-    ("Constant", "accuracy, %", lambda r: (_in_percent(r.majority), "")),
+    ("Constant", "accuracy, %", lambda r: (in_percent(r.majority), "")),
     ("Macro F1", "", lambda r: (two(r.macro_f1), "")),
     ("Weakest class", "found, %", _weakest),
     ("Cost", "$ per million", _cost),

@@ -12,6 +12,7 @@ from helpers.app.text.figures import (
     finding,
     interval,
     origins,
+    percent,
     seconds,
     share_of_loss,
     short_finding,
@@ -27,6 +28,13 @@ MINUS = "\N{MINUS SIGN}"
     (-0.3, f"{MINUS}0.30"), (None, "\N{EN DASH}"), (float("nan"), "\N{EN DASH}")])
 def test_two_significant_digits(value, text):
     assert two(value) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [
+    (0.8986, "90 %"), (0.042, "4.2 %"), (0, "0 %"), (1.0, "100 %"), (0.994, "99 %"), (0.996, "99.6 %"),
+    (0.9996, "99.96 %"), (719 / 720, "99.8 %"), (None, "\N{EN DASH}")])
+def test_less_than_all_is_never_100_percent(share, text):
+    assert percent(share) == text
 
 
 def test_large_numbers_and_times_are_words():
