@@ -100,7 +100,7 @@ def headline(measurements: Any) -> HTML:
 
 def notes_html(lines: Iterable[str]) -> str:
     """Small lines under what they are about, such as where it was recorded; empty ones are left out."""
-    return "".join(f"<div class='app-status mathjax_ignore'>{html.escape(line)}.</div>" for line in lines if line)
+    return "".join(f"<div class='app-note mathjax_ignore'>{html.escape(line)}.</div>" for line in lines if line)
 
 
 def headline_html(records: Sequence[Measurement]) -> str:
