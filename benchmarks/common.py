@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from helpers.lab import InputError, Task, fingerprint, load_task
 from helpers.lab.machine import describe
 
@@ -69,10 +71,15 @@ def finish(rows: list[Row], path: Path | None) -> None:
     machine = fingerprint()
     print(f"\n{describe(machine)}")
     for row in rows:
-        value = "-" if row.value is None else f"{row.value:.4g}"
-        interval = "" if row.low is None else f" ({row.low:.4g} to {row.high:.4g})"
+        value = "-" if row.value is None else _plain(row.value)
+        interval = "" if row.low is None else f" ({_plain(row.low)} to {_plain(row.high)})"
         verdict = {True: "holds", False: "FALLS SHORT", None: ""}[row.holds]
         print(f"{row.name:<72} {value}{interval} {row.unit:<12} {row.target:<9} {verdict}")
     if path:
         path.write_text(json.dumps({"machine": machine, "rows": [dataclasses.asdict(row) for row in rows]}, indent=1),
                         encoding="utf-8")
+
+
+def _plain(value: float) -> str:
+    """Four significant digits, never with an exponent: '12350', '0.04562'."""
+    return np.format_float_positional(value, precision=4, fractional=False, trim="-")

@@ -56,14 +56,15 @@ def noise_rows(data: Features, seeds: int) -> list[Row]:
         curves = [review_curve(data, 0.1, kind, seed, steps=1) for seed in range(seeds)]
         firsts = pd.DataFrame([curve.iloc[0] for curve in curves])
         lasts = pd.DataFrame([curve[curve["order"] == "doubt"].iloc[-1] for curve in curves])
-        back = (lasts["accuracy"] - lasts["dirty"]).sum() / max(1e-9, (lasts["clean"] - lasts["dirty"]).sum())
+        loss, least, _ = mean_interval(lasts["clean"] - lasts["dirty"])
+        back = (lasts["accuracy"] - lasts["dirty"]).mean() / loss if least > 0 else None  # else it may be no loss
         for name, target in (("precision", 0.6), ("recall", 0.7)):
             mean, low, high = mean_interval(firsts[name])
             said = f"{kind} noise of 10 %: {name} of the flags"
             rows.append(at_least(said, mean, target, "", low, high) if kind == "uniform" else shown(
                 said, mean, "", low, high))
         said = f"{kind} noise of 10 %: share of the lost accuracy regained by as many reviews"
-        rows.append(at_least(said, back, 0.5, "") if kind == "uniform" else shown(said, back, ""))
+        rows.append(at_least(said, back, 0.5, "") if kind == "uniform" and back is not None else shown(said, back, ""))
     return rows
 
 

@@ -34,8 +34,8 @@ KIND = {"tickets": "minilm", "docstrings": "lexical", "digits": "pixels"}
 
 
 def write(name: str, frame: pd.DataFrame) -> None:
-    """Write a table and show its head."""
-    write_table(FOLDER / f"4_data_efficiency_{name}.json", frame)
+    """Write a table and show its head; one about several tasks names them in its column `task`."""
+    write_table(FOLDER / f"4_data_efficiency_{name}.json", frame, None if "task" in frame else "tickets")
     print(f"\n{name}\n{frame.head(12).round(3).to_string(index=False)}", flush=True)
 
 

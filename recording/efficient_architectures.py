@@ -39,9 +39,9 @@ NETS = [*((design, width, 8) for design in ("standard", "separable", "inverted r
         ("MobileNetV2", 0.5, 8), ("standard", 1.0, 16), ("separable", 1.0, 16)]
 
 
-def write(part: str, frame: pd.DataFrame) -> None:
-    """One table of the page."""
-    write_table(FOLDER / f"{NAME}_{part}.json", frame)
+def write(part: str, frame: pd.DataFrame, data: str | None = None) -> None:
+    """One table of the page, and the name of the data that it is about."""
+    write_table(FOLDER / f"{NAME}_{part}.json", frame, data)
     print(f"\n{part}\n{frame.round(4).head(12).to_string(index=False)}", flush=True)
 
 
@@ -62,7 +62,7 @@ def record_labels(task: Task, fine_tuned: Measurement) -> None:
     every = quality_by_labels(task, (None,), [step for step in STEPS if step not in slow])
     whole = every.iloc[-1:].assign(step="fine-tuned", accuracy=fine_tuned.accuracy, low=fine_tuned.accuracy_low,
                                    high=fine_tuned.accuracy_high, made_in_s=fine_tuned.made_in_s)
-    write("labels", pd.concat([*few, every, whole], ignore_index=True))
+    write("labels", pd.concat([*few, every, whole], ignore_index=True), task.name)
 
 
 def record_cascade(task: Task, models: list[Model], measured: list[Measurement]) -> None:
@@ -81,7 +81,7 @@ def record_cascade(task: Task, models: list[Model], measured: list[Measurement])
         threshold = chosen[-1]["threshold"].iloc[1]
         drifts.append(under_drift(test, truth, seconds, threshold, hard_rows(test)).assign(**label))
     for part, frames in (("cascade", curves), ("guarantees", chosen), ("drift", drifts)):
-        write(part, pd.concat(frames, ignore_index=True))
+        write(part, pd.concat(frames, ignore_index=True), task.name)
 
 
 def record_convolutions() -> None:
@@ -89,7 +89,7 @@ def record_convolutions() -> None:
     times = [convolution_times(channels, channels, size=size, batch=8).assign(channels=channels, size=size)
              for channels in (16, 64, 128) for size in (8, 32)]
     write("convolutions", pd.concat(times, ignore_index=True))
-    write("digits", compare_designs(load_task("digits"), NETS, epochs=12, progress=printed))
+    write("digits", compare_designs(load_task("digits"), NETS, epochs=12, progress=printed), "digits")
 
 
 def record_attention() -> None:
@@ -102,7 +102,7 @@ def record_adapters(task: Task) -> None:
     runs = compare_adapters(task, WAYS, seeds=range(5), progress=printed)
     means = runs.drop(columns="seed").groupby("way", sort=False).mean(numeric_only=True)
     against = paired_over_seeds(runs).set_index("way")
-    write("adapters", means.join(against).reset_index())
+    write("adapters", means.join(against).reset_index(), task.name)
     print(against.round(2).to_string())
 
 

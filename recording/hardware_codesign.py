@@ -42,9 +42,9 @@ NAME = "3_hardware_codesign"
 BEST = option("onnxruntime", "int8", streams=2)
 
 
-def keep(what: str, frame: pd.DataFrame) -> pd.DataFrame:
-    """Write one table."""
-    write_table(FOLDER / f"{NAME}_{what}.json", frame)
+def keep(what: str, frame: pd.DataFrame, data: str | None = None) -> pd.DataFrame:
+    """Write one table, with the name of the data whose texts it is about."""
+    write_table(FOLDER / f"{NAME}_{what}.json", frame, data)
     print(f"\n{what}\n{frame.round(4).to_string(index=False)}", flush=True)
     return frame
 
@@ -73,21 +73,22 @@ def record_roofline(base: TorchTextModel, task: Task) -> Peaks:
 
 def record_runtimes(base: TorchTextModel, task: Task, texts: list[str]) -> None:
     """Every runtime and precision, the graph levels, the libraries' switches."""
-    keep("runtimes", compare_runtimes(base, task, rows=32, rounds=3, progress=printed))
-    keep("levels", graph_levels(base, texts[:8]))
+    keep("runtimes", compare_runtimes(base, task, rows=32, rounds=3, progress=printed), task.name)
+    keep("levels", graph_levels(base, texts[:8]), task.name)
     keep("switches", compare_switches(base, rounds=4))
 
 
 def record_batching(base: TorchTextModel, task: Task, texts: list[str], peaks: Peaks) -> None:
     """Padding, batch size, processes and threads, and the batcher under load."""
-    keep("padding", compare_padding(base, texts[:64], peaks, rounds=3))
+    keep("padding", compare_padding(base, texts[:64], peaks, rounds=3), task.name)
     quick = make(base, BEST, task)
     times = {base.card.name: batch_times(base, texts, calls=4), quick.card.name: batch_times(quick, texts, calls=10)}
     keep("batches", pd.DataFrame([{"model": name, "batch": batch, "seconds": float(one)}
                                   for name, by_batch in times.items() for batch, seconds in by_batch.items()
-                                  for one in seconds]))
-    keep("load", compare_with_load(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=20))
-    keep("layouts", compare_layouts(make(base, option("onnxruntime", "int8"), task), texts[:64], seconds=1))
+                                  for one in seconds]), task.name)
+    keep("load", compare_with_load(quick, texts, times[quick.card.name], targets_ms=(50, 150), seconds=20),
+         task.name)
+    keep("layouts", compare_layouts(make(base, option("onnxruntime", "int8"), task), texts[:64], seconds=1), task.name)
 
 
 def record_measurements(base: TorchTextModel, task: Task) -> None:

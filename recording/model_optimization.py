@@ -113,7 +113,7 @@ def record_language() -> None:
     unseen = rows.test["text"][:200]
     for part, frame in (("language", bits_against_perplexity(model, unseen, progress=printed)),
                         ("language_cache", cache_in_8_bits(model, unseen))):
-        write_table(FOLDER / f"1_model_optimization_{part}.json", frame)
+        write_table(FOLDER / f"1_model_optimization_{part}.json", frame, rows.name)
         print(frame.round(3).to_string(index=False), flush=True)
 
 

@@ -14,7 +14,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.words": ["verdict", "check", "headline", "tiles"],
-    "text.figures": ["change", "cheaper", "finding"],
+    "text.figures": ["beside_the_constant", "change", "cheaper", "count", "finding", "share_of_loss", "two"],
     "text.tables": ["table"],
     "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],

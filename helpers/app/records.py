@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib.resources
 import io
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -53,8 +54,13 @@ def listed(measurements: Any) -> list[Measurement]:
 
 
 def replaced(shown: Iterable[Measurement], fresh: Iterable[Measurement]) -> list[Measurement]:
-    """`shown` with each fresh record in the place of the same model's; new models come last."""
-    by_model = {record.model: record for record in shown}
+    """`shown` with each fresh record in the place of the same model's; new models come last.
+
+    Records of other data than the fresh ones' leave: their accuracies are of other rows.
+    """
+    fresh = list(fresh)
+    tasks = {record.task for record in fresh}
+    by_model = {record.model: record for record in shown if not tasks or record.task in tasks}
     by_model.update((record.model, record) for record in fresh)
     return list(by_model.values())
 
@@ -78,12 +84,17 @@ def rows_of(result: Any) -> list[dict[str, Any]] | None:
 
 
 def rows_csv(rows: list[dict[str, Any]], columns: list[str] | None = None) -> str:
-    """Rows as CSV; by default the columns are all keys, in the order in which they come up."""
-    file = io.StringIO()
+    """Rows as CSV; by default the columns are all keys, in the order in which they come up.
+
+    What a spreadsheet would run as a formula gets a ' before it.
+    """
+    from helpers.lab.data.files import quoting_of, safe_cell  # with pandas, which a page can open without
+
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    lines = [[safe_cell(cell) for cell in line] for line in (columns, *([row.get(name) for name in columns]
+                                                                        for row in rows))]
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n", quoting=quoting_of(itertools.chain(*lines))).writerows(lines)
     return file.getvalue()
 
 

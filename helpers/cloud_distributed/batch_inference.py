@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.files import read_frame
+from helpers.lab.data.files import read_frame, write_separated
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
 from helpers.lab.paths import replacing
 from helpers.lab.sweeping import ray_cluster
 
-_WRITERS = {".csv": functools.partial(pd.DataFrame.to_csv, index=False),
-            ".tsv": functools.partial(pd.DataFrame.to_csv, index=False, sep="\t"),
+_WRITERS = {".csv": write_separated,
+            ".tsv": functools.partial(write_separated, separator="\t"),
             ".jsonl": functools.partial(pd.DataFrame.to_json, orient="records", lines=True, force_ascii=False),
             ".parquet": pd.DataFrame.to_parquet}
 _FAILED = "The prediction failed on a batch: "

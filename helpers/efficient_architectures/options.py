@@ -26,6 +26,8 @@ def require_steps(steps: Sequence[str]) -> None:
 def cheapest_within(measurements: Sequence[Measurement], points: float = 2.0) -> Measurement:
     """The cheapest model whose accuracy is at most so many points below the best one's.
 
+    A model that has learned no more than the constant answer is none, however near it is, unless all are such.
+
     Raises:
         InputError: no measurement, or a negative number of points.
 
@@ -35,8 +37,9 @@ def cheapest_within(measurements: Sequence[Measurement], points: float = 2.0) ->
     if not measurements or points < 0:
         raise InputError("The cheapest of some measurements within 0 or more points of the best is asked for; "
                          f"there are {len(measurements)} measurements and {points} points.")
-    best = max(record.accuracy for record in measurements)
-    good = [record for record in measurements if record.accuracy >= best - points / 100 - 1e-12]
+    able = [record for record in measurements if record.learned is not False] or measurements
+    best = max(record.accuracy for record in able)
+    good = [record for record in able if record.accuracy >= best - points / 100 - 1e-12]
     return min(good, key=lambda record: record.usd_per_million)
 
 
@@ -105,8 +108,8 @@ def explain_separable(times: pd.DataFrame) -> str:
             f"{share['depthwise half']:.0%} of them and takes {time_share['depthwise half']:.0%} of the time, at "
             f"{rows.gmacs_per_s['depthwise half']:.1f} billion a second against "
             f"{rows.gmacs_per_s['standard']:.1f} in the standard convolution, with "
-            f"{rows.macs_per_byte['depthwise half']:.2g} multiplications for each byte moved against "
-            f"{rows.macs_per_byte['standard']:.2g}.")
+            f"{rows.macs_per_byte['depthwise half']:,.1f} multiplications for each byte moved against "
+            f"{rows.macs_per_byte['standard']:,.1f}.")
 
 
 # Attention

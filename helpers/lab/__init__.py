@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "data.task": ["Task", "load_task"],
     "models.model": ["Model", "load"],
-    "measuring.measurement": ["Measurement", "write_recorded"],
+    "measuring.measurement": ["Measurement", "score", "write_recorded"],
     "measuring.recorded": ["write_table"],
     "training.baselines": ["baseline", "load_pretrained"],
     "training.weights": ["MINILM", "find_weights"],
@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language.perplexity": ["negative_log_likelihood"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.costs": ["cost", "offer", "offers", "break_even"],
-    "measuring.intervals": ["paired_difference"],
+    "measuring.intervals": ["mean_interval", "paired_difference"],
     "measuring.ledger": ["Ledger"],
     "sweeping": ["sweep"],
     "facts": ["devices"],

@@ -1,6 +1,7 @@
 """Every notebook has the house's shape, runs from top to bottom, and its take-home cells run alone."""
 
 import ast
+import html
 import os
 import subprocess
 import sys
@@ -126,6 +127,32 @@ def test_it_runs_on_a_file_of_the_users(path, tmp_path, monkeypatch):
     done = papermill.execute_notebook(str(tmp_path / "short.ipynb"), str(tmp_path / "out.ipynb"), parameters=own,
                                       cwd=str(tmp_path), progress_bar=False, execution_timeout=300)
     assert said in str(done.cells[-1].outputs)
+
+
+RARE = {  # notebook -> its parameters, and the code that the run ends with: a verdict
+    "2_efficient_architectures": ({"TIMED_ROWS": 8, "ROUNDS": 3, "EPOCHS": 1}, "tfidf.accuracy_delta"),
+    "4_data_efficiency": ({"SEEDS": 2}, "buy {full:.1%}"),
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_99_percent_right_is_no_success_where_99_percent_have_one_label(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "home"))
+    words = ["late", "order", "parcel", "invoice", "refund", "please", "again", "thanks", "where", "when"]
+    texts = [" ".join(words[(number * step) % 10] for step in (1, 3, 7, 9)) + f" {number}" for number in range(600)]
+    (tmp_path / "rare.csv").write_text("text,label\n" + "".join(
+        f"{text},{'yes' if number % 100 == 0 else 'no'}\n" for number, text in enumerate(texts)))
+    parameters, ends_with = RARE[name]
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    last = next(i for i, cell in enumerate(notebook.cells) if ends_with in cell.source)
+    notebook.cells = notebook.cells[:last + 1]
+    nbformat.write(notebook, tmp_path / "short.ipynb")
+    done = papermill.execute_notebook(str(tmp_path / "short.ipynb"), str(tmp_path / "out.ipynb"), cwd=str(tmp_path),
+                                      parameters={"TASK": "rare.csv", **parameters}, progress_bar=False,
+                                      execution_timeout=300)
+    said = html.unescape(str(done.cells[-1].outputs))
+    assert "learned no more than the constant answer: always giving the most frequent label is right in 99 %" in said
+    assert "the weakest class, 'yes'" in said
 
 
 @by_name

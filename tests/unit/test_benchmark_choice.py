@@ -1,7 +1,8 @@
-"""Which pipelines the benchmark of strategy 1 takes to the test rows."""
+"""Which pipelines the benchmark of strategy 1 takes to the test rows, and how figures are printed."""
 
 import pytest
 
+from benchmarks.common import finish, shown
 from benchmarks.model_optimization import nearest
 from helpers.model_optimization.pipelines.searching import Abandoned, SearchResult
 
@@ -24,3 +25,10 @@ def test_the_nearest_of_those_cheap_enough_else_the_cheapest(found, cheaper, ste
 
 def test_where_all_were_given_up_the_most_accurate_of_them_goes_to_the_test_rows(found):
     assert nearest(found, {"one": 0.1, "short": 0.2}, staged=True, cheaper=40) == STAGED
+
+
+def test_no_figure_has_an_exponent(capsys):
+    finish([shown("rows", 123_456.0, "rows/s", 0.00001234, 20_000), shown("none", None, "")], None)
+    said = capsys.readouterr().out
+    assert "123500 (0.00001234 to 20000) rows/s" in said
+    assert "none" in said

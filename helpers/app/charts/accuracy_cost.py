@@ -8,13 +8,14 @@ from altair.utils.schemapi import debug_mode
 
 from helpers.app.charts import parts
 from helpers.app.records import listed
-from helpers.app.text.figures import change, interval, short_finding, short_names, two
+from helpers.app.text.figures import change, interval, origins, percent, short_finding, short_names, two
 from helpers.lab.measuring.measurement import Measurement
 
 Paper = float | Mapping[str, float] | None
 MAX_LOSS = 0.2  # of accuracy against the reference; beyond it a mark stands at the lower edge, with its figure
-_TOOLTIP = parts.tooltips({"model": "model", "right": "accuracy (95 %)", "change": "difference", "cost": "cost",
-                     "times": "speed-up (95 %)", "provenance": "provenance"})
+_TOOLTIP = parts.tooltips({"model": "model", "right": "accuracy (95 %)", "constant": "constant answer",
+                           "macro_f1": "macro F1", "weakest": "weakest class", "change": "difference", "cost": "cost",
+                           "times": "speed-up (95 %)", "provenance": "provenance"})
 
 
 @debug_mode(False)  # see Chart: the tests check what comes out
@@ -43,7 +44,7 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     up = _accuracy_span(rows)
     base = alt.Chart(alt.Data(values=rows))
     x = parts.axis(alt.X, "usd", "$ per million predictions", parts.log_scale(domain=[across.low, across.high]),
-                   format="$~g")
+                   format="$~r")
     share = alt.Scale(domain=[up.low, up.high], nice=False, zero=False)
     y = parts.axis(alt.Y, "up", "accuracy, with 95 % interval", share, format=".0%", tickCount=6)
     legend = parts.line_legend("strategy")
@@ -53,6 +54,7 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
               palette.marks(base, _TOOLTIP, legend).encode(x=x, y=y)]
     for one in expected:
         layers += _expected_rule(one["usd"], one)
+    layers += _constant(records, up)
     names = [f"{name} ({row['accuracy']:.0%}, below)" if row["far"] else name
              for name, row in zip(short_names([row["model"] for row in rows]), rows, strict=True)]
     marks = [parts.Mark(name, *(row[key] for key in ("usd", "usd_low", "usd_high", "up", "up_low", "up_high")))
@@ -76,7 +78,7 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
     colour = palette.colour(legend)
     top = max([1.0, *(row["speedup_high"] for row in rows), *(one["speedup"] for one in expected)]) * 1.08
     x = parts.axis(alt.X, "speedup", "speed-up, with 95 % interval", alt.Scale(domain=[0, top], nice=False),
-                   format="~g", tickCount=6)
+                   format="~r", tickCount=6)
     y = parts.names_axis("model", [row["model"] for row in rows])
     no_gain = alt.Chart(alt.Data(values=[{"speedup": 1}]))
     layers = [no_gain.mark_rule(style="no-gain").encode(x=x),
@@ -91,7 +93,7 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
         tip = alt.Tooltip("text:N")
         layers += [ticks.mark_tick(thickness=2, size=24, orient="vertical").encode(x=x, y=y, tooltip=tip),
                    ticks.mark_text(dy=-18, fontSize=11).encode(x=x, y=y, text=alt.Text("text:N"))]
-    return _finished(layers, records, title, max(120, 52 * len(rows)))
+    return _finished(layers, records, title, max(120, parts.rows_height([row["model"] for row in rows], 52)))
 
 
 chart = parts.drawn(cost_spec, "chart")
@@ -112,10 +114,26 @@ def _row(record: Measurement, reference: bool) -> dict[str, Any]:
             "usd_high": record.usd_per_million * record.speedup / record.speedup_low,
             "speedup": record.speedup, "speedup_low": record.speedup_low, "speedup_high": record.speedup_high,
             "cost": f"${two(record.usd_per_million)} per million",
-            "right": f"{two(100 * record.accuracy)} % "
+            "right": f"{percent(record.accuracy)} "
                      f"({interval(100 * record.accuracy_low, 100 * record.accuracy_high)})",
+            "constant": percent(record.majority), "macro_f1": two(record.macro_f1), "weakest": _weakest(record),
             "change": "the reference" if reference else change(record),
             "times": f"{two(record.speedup)}x ({two(record.speedup_low)} to {two(record.speedup_high)})"}
+
+
+def _weakest(record: Measurement) -> str:
+    found = percent(record.weakest_recall)
+    return f"{record.weakest_class}: {found} found" if record.weakest_class else found
+
+
+def _constant(records: list[Measurement], up: parts.Span) -> list[alt.Chart]:
+    """The accuracy of always giving the most frequent label: a line, at the lower edge where it lies below."""
+    layers = []
+    for majority in dict.fromkeys(record.majority for record in records if record.majority is not None):
+        below = "" if majority >= up.low else ", below"
+        layers += parts.rule("y", min(max(majority, up.low), up.high), f"constant answer: {percent(majority)}{below}",
+                             dash=parts.CONSTANT_DASH)
+    return layers
 
 
 def _expected(records: list[Measurement], guess: Any, paper: Paper) -> list[dict[str, Any]]:
@@ -141,12 +159,17 @@ def _expected_rule(value: float, one: dict[str, Any]) -> list[alt.Chart]:
 def _finished(layers: list[alt.Chart], records: list[Measurement], title: str | None, height: int) -> alt.LayerChart:
     title = short_finding(records) if title is None else title
     description = "; ".join(
-        f"{r.model}: accuracy {two(100 * r.accuracy)} %, ${two(r.usd_per_million)} per million predictions, "
+        f"{r.model}: accuracy {percent(r.accuracy)}{_beside(r)}, ${two(r.usd_per_million)} per million predictions, "
         f"{two(r.speedup)} times the reference's speed ({r.provenance})" for r in records)
     separate = alt.ScaleResolveMap(fill="independent", stroke="independent", strokeDash="independent",
                                    shape="independent")
     return parts.finished([*layers, parts.provenance_legend()], title, description, height,
-                    resolve=alt.Resolve(scale=separate))
+                          subtitle=origins(records, brief=True), resolve=alt.Resolve(scale=separate))
+
+
+def _beside(record: Measurement) -> str:
+    return "" if record.majority is None else (f" (constant answer {percent(record.majority)}, macro F1 "
+                                               f"{two(record.macro_f1)}, {_weakest(record)})")
 
 
 def _cost_span(values: list[float]) -> parts.Span:

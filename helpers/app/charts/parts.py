@@ -6,6 +6,7 @@ diamonds simulated or computed on paper. The reference is grey.
 
 import dataclasses
 import functools
+import json
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,11 +22,13 @@ if TYPE_CHECKING:  # most pages open without it
 
 PROVENANCES = ("measured", "recorded", "simulated")
 DASHED = [6, 3]  # simulated
-GUESS_DASH, PAPER_DASH = [6, 4], [2, 3]
+GUESS_DASH, PAPER_DASH, CONSTANT_DASH = [6, 4], [2, 3], [1, 2]
 WIDTH, HEIGHT = 520, 300  # pixels of the plot that the places of names are tried for
 _DASHES, _SHAPES = [[1, 0], [1, 0], DASHED], ["circle", "circle", "diamond"]
 _OUTLINED = "outlined"
 _TITLE_LETTERS = 62  # of a line; Vega does not break a title by itself
+_SUBTITLE_LETTERS = 48  # a line of it fits a phone
+_NAME_LETTERS = 26  # of a line down the left
 _LETTER, _LINE = 6.6, 15  # pixels
 _PLACES = (("left", 7, -8), ("right", -7, -8), ("left", 7, 18), ("right", -7, 18), ("left", 7, -24),
            ("right", -7, -24), ("left", 7, 34), ("right", -7, 34))
@@ -130,8 +133,15 @@ def log_scale(**more: Any) -> alt.Scale:
 
 
 def names_axis(field: str, names: list[str]) -> alt.Y:
-    """Names down the left, in this order."""
-    return alt.Y(f"{field}:N", sort=names, title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
+    """Names down the left, in this order, in as many lines as they need: two that were cut could look the same."""
+    lines = {name: textwrap.wrap(name, _NAME_LETTERS) or [name] for name in names}
+    return alt.Y(f"{field}:N", sort=names, title=None,
+                 axis=alt.Axis(labelExpr=f"{json.dumps(lines)}[datum.label]", labelLimit=0, ticks=False, domain=False))
+
+
+def rows_height(names: Sequence[str], row: int) -> int:
+    """Pixels of a chart with a row for each name: `row` each, or more where a name takes several lines."""
+    return sum(max(row, _LINE * len(textwrap.wrap(name, _NAME_LETTERS)) + 8) for name in names)
 
 
 def rule(side: str, value: float, text: str, *, dash: Any = alt.Undefined, row: int = 0,
@@ -166,9 +176,10 @@ def finished(layers: Sequence[alt.Chart], title: str, description: str, height: 
     In one go: each `.properties`, `.encode` and `.resolve_scale` of a chart of layers copies all of it.
     """
     # At spaces only: the page joins the lines again, to break them to its own width.
+    below = [part for line in subtitle or () for part in textwrap.wrap(line, _SUBTITLE_LETTERS)]
     lines = textwrap.wrap(title, _TITLE_LETTERS, break_long_words=False, break_on_hyphens=False)
     return alt.layer(*layers, width="container", height=height, description=f"{title}. {description}.",
-                     title=lines if subtitle is None else alt.TitleParams(lines, subtitle=subtitle), **more)
+                     title=alt.TitleParams(lines, subtitle=below) if below else lines, **more)
 
 
 @dataclasses.dataclass(frozen=True)

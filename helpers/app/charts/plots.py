@@ -5,7 +5,6 @@ need not.
 """
 
 import math
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,20 +14,20 @@ from altair.utils.schemapi import debug_mode
 
 from helpers.app.charts import parts
 from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS
+from helpers.app.text.figures import percent as percent_of
 from helpers.app.text.figures import short_names, two
 from helpers.lab.errors import InputError
 
 MAX_DESCRIBED = 40  # rows in the description for screen readers; the table has them all
-_KEY_LETTERS = 48  # a line of it fits a phone
 _TOOLTIP = [*parts.tooltips({"name": "name", "value": "value", "provenance": "provenance"}),
-            alt.Tooltip("x:Q", title="x", format=".4~g")]
+            alt.Tooltip("x:Q", title="x", format=",.4~r")]
 
 
 @debug_mode(False)
 def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: str | None = None,
                high: str | None = None, *, title: str = "", x_title: str | None = None, y_title: str | None = None,
                log_x: bool = False, log_y: bool = False, provenance: str = "measured", percent: bool = False,
-               rules: Mapping[str, float] | None = None) -> alt.LayerChart:
+               rules: Mapping[str, float] | None = None, constant: float | None = None) -> alt.LayerChart:
     """A curve for each value of `by`, with points and a band.
 
     Args:
@@ -42,6 +41,7 @@ def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: 
         provenance: "measured", "recorded" or "simulated", or the column that says it row by row.
         percent: y in percent.
         rules: {text: y value}, dashed lines such as the reader's guess.
+        constant: the accuracy of always giving the most frequent label: a line where it is near, else told in words.
 
     Raises:
         InputError: no rows, a column is missing, or a provenance unknown.
@@ -60,7 +60,7 @@ def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: 
     line = base.mark_line(strokeWidth=2)
     layers += [line.encode(x=across, y=up, color=colour, detail=alt.Detail("provenance:N"), strokeDash=parts.dashes()),
                palette.marks(base, _TOOLTIP, legend).encode(x=across, y=up), *_rules(rules, percent)]
-    return _finished(layers, rows, title, 320)
+    return _finished(layers, rows, title, 320, frame, constant)
 
 
 @debug_mode(False)
@@ -97,21 +97,21 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
     layers.append(palette.marks(base, _TOOLTIP).encode(x=across, y=up))
     if reference is not None:
         layers += parts.rule("x", reference, "", dash=parts.PAPER_DASH)
-    return _finished(layers, rows, title, max(110, 40 * len(rows)))
+    return _finished(layers, rows, title, max(110, parts.rows_height(names, 40)), frame)
 
 
 @debug_mode(False)
 def dots_spec(frame: pd.DataFrame, x: str, y: str, name: str, low: str | None = None, high: str | None = None, *,
               title: str = "", x_title: str | None = None, y_title: str | None = None, log_x: bool = False,
               log_y: bool = False, provenance: str = "measured", percent: bool = False,
-              rules: Mapping[str, float] | None = None) -> alt.LayerChart:
+              rules: Mapping[str, float] | None = None, constant: float | None = None) -> alt.LayerChart:
     """A mark with its name for each row; the first row is the reference. More than four are numbered by row.
 
     Args:
         frame: one row a mark.
         x, y, name: the columns of the axes and of the names.
         low, high: the columns of y's interval.
-        title, x_title, y_title, log_x, log_y, provenance, percent, rules: as of `lines`.
+        title, x_title, y_title, log_x, log_y, provenance, percent, rules, constant: as of `lines`.
 
     Raises:
         InputError: as `lines`.
@@ -130,7 +130,7 @@ def dots_spec(frame: pd.DataFrame, x: str, y: str, name: str, low: str | None = 
     layers += [*parts.names_beside(marks, *spans, ("x", "y")), *_rules(rules, percent)]
     numbered = [f"{label}\N{NO-BREAK SPACE}{row['name']}" for row, label in zip(rows, labels, strict=True)
                 if label != row["name"]]
-    return _finished(layers, rows, title, 340, ", ".join(numbered))
+    return _finished(layers, rows, title, 340, frame, constant, ", ".join(numbered))
 
 
 lines = parts.drawn(lines_spec, "lines")
@@ -170,7 +170,7 @@ def _axes(rows: list[dict[str, Any]], x_title: str, y_title: str, log_x: bool, l
 
 def _format(values: list[float], percent: bool) -> str:
     """Thousands as 10k; fractions plainly, not as 100m."""
-    return "~%" if percent else "~s" if max(map(abs, values)) >= 1000 else "~g"
+    return "~%" if percent else "~s" if max(map(abs, values)) >= 1000 else "~r"
 
 
 def _scale(log: bool) -> alt.Scale:
@@ -192,11 +192,14 @@ def _rules(rules: Mapping[str, float] | None, percent: bool) -> list[alt.Chart]:
     return layers
 
 
-def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, height: int,
-              key: str = "") -> alt.LayerChart:
-    """`key` says which number is which name, where there is no room for the names."""
+def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, height: int, frame: pd.DataFrame,
+              constant: float | None = None, key: str = "") -> alt.LayerChart:
+    """`key` says which number is which name, where there is no room for the names; the frame, where it was recorded."""
     kinds = ", ".join(dict.fromkeys(row["provenance"] for row in rows))
     figures = "; ".join(f"{row['name'] or row['x']}: {row['value']}" for row in rows[:MAX_DESCRIBED])
-    return parts.finished(layers, title, f"{figures} ({kinds})", height,
-                    subtitle=[f"Marks: {kinds}", *textwrap.wrap(key, _KEY_LETTERS)],
-                    resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))
+    told = [frame.attrs.get("origin", ""), "" if constant is None else f"Constant answer: {percent_of(constant)}"]
+    near = constant is not None and constant >= 2 * min(row["y"] for row in rows) - max(row["y"] for row in rows)
+    line = parts.rule("y", constant, "constant answer", dash=parts.CONSTANT_DASH) if near else []
+    said = ". ".join(filter(None, [f"{figures} ({kinds})", *told]))
+    return parts.finished([*layers, *line], title, said, height, subtitle=[f"Marks: {kinds}", *told, key],
+                          resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))

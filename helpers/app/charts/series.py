@@ -60,7 +60,7 @@ def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None) -> alt
     layers = [_line(base, parts.axis(alt.Y, name, "latency, ms", scale, tickCount=4, format="~s", grid=False), name, x)
               for name in colours]
     if deadline_s:
-        layers += parts.rule("y", 1e3 * deadline_s, f"target: {1e3 * deadline_s:g} ms")
+        layers += parts.rule("y", 1e3 * deadline_s, f"target: {two(1e3 * deadline_s)} ms")
     return _over_time(layers, colours, title, times, unit)
 
 
@@ -96,7 +96,7 @@ def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None 
                        align="right")
     description = "; ".join(f"{row['name']}: {row['bill']}" + (f", {row['note']}" if row["note"] else "")
                             for row in rows)
-    return parts.finished(layers, title, description, max(120, 48 * len(rows)),
+    return parts.finished(layers, title, description, max(120, parts.rows_height([row["name"] for row in rows], 48)),
                           resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))
 
 
@@ -135,7 +135,7 @@ def scaling_spec(predicted: pd.DataFrame, measured: pd.DataFrame, *, title: str)
     parts.require(predicted, "workers", "speedup", "speedup_low", "speedup_high")
     parts.require(measured, "workers", "speedup")
     x = parts.axis(alt.X, "workers", "workers", parts.log_scale(base=2), values=list(predicted["workers"]), format="d")
-    y = parts.axis(alt.Y, "speedup", "speed-up over one worker", parts.log_scale(base=2), format="~g", tickCount=6)
+    y = parts.axis(alt.Y, "speedup", "speed-up over one worker", parts.log_scale(base=2), format="~r", tickCount=6)
     most = [{"workers": n, "speedup": n, "kind": "ideal"} for n in predicted["workers"]]
     band = alt.Chart(alt.Data(values=[{**row, "kind": "on paper, with 95 % band"}
                                       for row in predicted.to_dict("records")]))

@@ -83,8 +83,10 @@ class Guess(traitlets.HasTraits):
     def __init__(self, label: str, low: float, high: float):
         super().__init__(value=(low + high) / 2)
         self.label = label
-        self.slider = ipywidgets.FloatSlider(value=self.value, min=low, max=high, step=(high - low) / 100,
-                                             readout_format=".2g", layout={"width": "min(100%, 480px)"})
+        step = (high - low) / 100
+        decimals = max(0, -math.floor(math.log10(step)))  # '20.5', never '2e+1'
+        self.slider = ipywidgets.FloatSlider(value=self.value, min=low, max=high, step=step,
+                                             readout_format=f".{decimals}f", layout={"width": "min(100%, 480px)"})
         self.slider.description_allow_html = False
         self.slider.tooltip = label
         traitlets.link((self.slider, "value"), (self, "value"))

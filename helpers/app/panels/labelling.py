@@ -13,6 +13,7 @@ from helpers.app.charts.plots import lines_spec
 from helpers.app.jobs.job import Job
 from helpers.app.panels.exploring import shown_in_place
 from helpers.app.panels.frame import Download, JobButtons, PanelFrame, Status, row
+from helpers.app.records import rows_csv, rows_of
 from helpers.app.text.problems import guarded
 from helpers.lab.errors import InputError
 
@@ -83,7 +84,7 @@ class ReviewPanel(PanelFrame):
                          f"Saved in {self.review.path.name}.")
 
     def _cleaned_csv(self) -> str:
-        return self.review.cleaned()[["text", "label"]].to_csv(index=False)
+        return rows_csv(rows_of(self.review.cleaned()[["text", "label"]]))
 
     def _log_text(self) -> str:
         return self.review.path.read_text(encoding="utf-8") if self.review.path.exists() else ""
@@ -119,10 +120,12 @@ class LabelPanel(PanelFrame):
         texts: all rows. labels: names of the classes.
         ask: (rows labelled so far, their labels) -> the next row.
         score: the same, and the name of an arm, "you" or "random" -> accuracy on the test rows.
+        constant: the accuracy of always giving the most frequent label there.
     """
 
     def __init__(self, texts: Sequence[str], labels: Sequence[str], ask: Callable[[list[int], list[str]], int],
-                 score: Callable[[list[int], list[str], str], float]) -> None:
+                 score: Callable[[list[int], list[str], str], float], constant: float | None = None) -> None:
+        self._constant = constant
         self._texts, self._ask, self._score = list(texts), ask, score
         self.rows: list[int] = []
         self.given: list[str] = []
@@ -176,6 +179,7 @@ class LabelPanel(PanelFrame):
             return
         last = {point["who"]: point["accuracy"] for point in self._points}
         spec = lines_spec(pd.DataFrame(self._points), "labels", "accuracy", "who", percent=True,
+                          constant=self._constant,
                           title=f"You {last['you']:.0%}, random {last['random']:.0%} after {len(self.rows)} labels")
         old = self._chart.children[0] if self._chart.children else None
         self._chart.children = [shown_in_place(spec, old)]

@@ -14,10 +14,10 @@ from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.exploring import shown_in_place
 from helpers.app.panels.frame import JobButtons, PanelFrame, Status, beside, take_away
 from helpers.app.records import as_csv, as_json, listed, replaced
-from helpers.app.text.figures import finding
+from helpers.app.text.figures import finding, origins
 from helpers.app.text.problems import guarded
 from helpers.app.text.tables import table_html
-from helpers.app.text.words import verdict_html
+from helpers.app.text.words import notes_html, verdict_html
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
 
@@ -35,7 +35,8 @@ class Panel(PanelFrame):
         chart: records -> chart; accuracy against cost by default.
         name: goes before the settings in the page's address and is the name of downloads.
 
-    `records` holds what is shown; a fresh record takes the place of the same model's.
+    `records` holds what is shown; a fresh record takes the place of the same model's, and of all that was recorded on
+    other data.
     """
 
     records = traitlets.List()
@@ -85,7 +86,9 @@ class Panel(PanelFrame):
             self._take(self.job.result)
         self._box.enable(self.job.state not in BUSY)
         if self.job.state == "done":
-            self._status.say(self._problem or "Measured on this machine just now.", error=bool(self._problem))
+            left = sorted({record.task for record in self._opened_on} - {record.task for record in self.records})
+            gone = f" What was recorded on {', '.join(left)} is no longer shown: it is of other rows." if left else ""
+            self._status.say(self._problem or f"Measured on this machine just now.{gone}", error=bool(self._problem))
 
     def _take(self, fresh: Any) -> None:
         try:
@@ -94,7 +97,8 @@ class Panel(PanelFrame):
             self._problem = "The measurement ran to its end but returned no records to show."
 
     def _draw(self, _change: Any = None) -> None:
-        self._top.value = verdict_html(finding(self.records) if self.records else NOTHING)
+        self._top.value = verdict_html(finding(self.records) if self.records else NOTHING) + notes_html(
+            origins(self.records))
         # The chart's title and the page's headline already say what the panel opens on.
         self._top.layout.display = "none" if self.records and self.records == self._opened_on else None
         self._table.value = table_html(self.records) if self.records else ""

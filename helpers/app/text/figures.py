@@ -1,9 +1,11 @@
 """Numbers and records in words: two significant digits with the unit, and the finding that records support."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from helpers.lab.measuring.measurement import Measurement
+from helpers.lab import machine
+from helpers.lab.measuring.measurement import Measurement, Score
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
 NAMED = 4  # marks of a chart that have room for their names; more of them are numbered as in the table
@@ -33,6 +35,21 @@ def signed(value: float) -> str:
     """Two digits with their sign, a true minus for negative ones."""
     text = two(value)
     return text if text.startswith(_MINUS) or text == "0" else f"+{text}"
+
+
+def percent(share: float | None) -> str:
+    """A fraction in percent, in two digits: '90 %'; what is less than all is never told as 100."""
+    return NONE if share is None else f"{in_percent(share)} %"
+
+
+def in_percent(share: float | None) -> str:
+    """The same without the sign, for a column that bears it: '90', '99.6'."""
+    rounded = two(None if share is None else 100 * share)
+    if rounded != "100" or share > 1 - 1e-9:  # no test has a billion rows
+        return rounded
+    missing = 100 * (1 - share)
+    decimals = -math.floor(math.log10(missing))
+    return f"{100 - math.ceil(round(missing * 10**decimals, 6)) / 10**decimals:.{decimals}f}"
 
 
 def count(value: float) -> str:
@@ -81,37 +98,150 @@ def change(record: Measurement) -> str:
             f"({signed(low)} to {signed(high)}; 95 % intervals)")
 
 
+def beside_the_constant(scores: Sequence[Measurement | Score]) -> str:
+    """Which of these have learned no more than the constant answer, as a sentence; empty where none, or it is unknown.
+
+    It stands in a verdict's place: what was not learned cannot be lost, so neither a saving nor a loss means anything.
+    """
+    none = [one for one in scores if one.learned is False]
+    if not none:
+        return ""
+    first = none[0]
+    names = list(dict.fromkeys(_name(one) for one in none))
+    who = (f"{'The model' if names[0] == 'the model' else names[0]} has learned no more than" if len(names) == 1 else
+           f"Neither {names[0]} nor {names[1]} has learned more than" if len(names) == 2 else
+           f"{names[0]} and {len(names) - 1} others have learned no more than")
+    return (f"{who} the constant answer: always giving the most frequent label is right in {percent(first.majority)} "
+            f"of the test rows, {names[0]} in {percent(first.accuracy)} "
+            f"({interval(100 * first.accuracy_low, 100 * first.accuracy_high)}). Its macro F1 is "
+            f"{two(first.macro_f1)}, and of the weakest class, '{first.weakest_class}', it finds "
+            f"{percent(first.weakest_recall)} of the rows.")
+
+
+def _name(score: Measurement | Score) -> str:
+    return score.model if isinstance(score, Measurement) else "the model"
+
+
+def no_verdict(measurements: Sequence[Measurement]) -> str:
+    """Why there is none: the reference or every candidate has learned nothing. Empty where there is one."""
+    reference, candidates = measurements[0], measurements[1:]
+    if reference.learned is False:
+        return beside_the_constant(measurements)
+    return beside_the_constant(candidates) if all(one.learned is False for one in candidates) else ""
+
+
+def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
+    """'86% of the lost accuracy', what came back of it; no share where that loss may be none.
+
+    Args:
+        back: accuracy that came back.
+        loss, low, high: accuracy that was lost, with its 95 % interval; NaN bounds are no interval.
+
+    >>> from helpers.app import share_of_loss
+    >>> share_of_loss(0.03, 0.04, low=0.03, high=0.05)
+    '75% of the lost accuracy'
+    """
+    if low > 0:
+        return f"{back / loss:.0%} of the lost accuracy"
+    bounds = f"{signed(100 * low)} to {signed(100 * high)}; 95 %" if low <= high else "no interval"
+    return (f"{two(100 * back)} points, and no share of the loss: that loss ({two(100 * loss)} points, {bounds}) is "
+            "not distinguishable from none")
+
+
+def of_one_run(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those measured here, once their reference is among them; else all: no sentence compares two machines."""
+    here = [record for record in measurements if record.provenance == "measured"]
+    return here if len(here) > 1 and here[0].model == here[0].reference else list(measurements)
+
+
 def best(measurements: Sequence[Measurement]) -> Measurement | None:
-    """The cheapest candidate that is significantly cheaper and loses no more than is tolerated, both at 95 %."""
+    """The cheapest candidate that is significantly cheaper and loses no more than is tolerated, both at 95 %.
+
+    None where the reference, and no candidate that, has learned no more than the constant answer.
+    """
+    if not measurements or measurements[0].learned is False:
+        return None
     able = [record for record in measurements[1:]
-            if record.speedup_low > 1 and record.accuracy_delta_low >= -TOLERATED]
+            if record.speedup_low > 1 and record.accuracy_delta_low >= -TOLERATED and record.learned is not False]
     return max(able, key=lambda record: record.speedup, default=None)
+
+
+def runner_up(measurements: Sequence[Measurement]) -> Measurement:
+    """What is told of where there is no best: the cheapest of those significantly cheaper, else the cheapest."""
+    able = [record for record in measurements[1:] if record.learned is not False] or measurements[1:]
+    return max(able, key=lambda record: (record.speedup_low > 1, record.speedup))
 
 
 def finding(measurements: Sequence[Measurement]) -> str:
     """What the records say in one sentence; losing cases are said as plainly as winning ones."""
     if not measurements:
         return "Nothing has been measured yet."
+    measurements = of_one_run(measurements)
     reference, candidates = measurements[0], measurements[1:]
     if not candidates:
-        return f"So far there is only the reference, {reference.model}: accuracy {two(100 * reference.accuracy)} %."
+        return beside_the_constant(measurements) or (
+            f"So far there is only the reference, {reference.model}: accuracy {percent(reference.accuracy)}.")
+    if nothing := no_verdict(measurements):
+        return nothing
     if winner := best(measurements):
         return f"{winner.model} is {cheaper(winner)} than {reference.model} and {change(winner)}."
-    fastest = max(candidates, key=lambda record: record.speedup)
+    fastest = runner_up(measurements)
     if fastest.speedup_low <= 1:
         return (f"None of these is significantly cheaper than {reference.model} (95 %): the fastest, {fastest.model}, "
                 f"is {cheaper(fastest)}.")
+    if fastest.accuracy_delta >= -TOLERATED:
+        return (f"{fastest.model} is {cheaper(fastest)} than {reference.model} and {change(fastest)}: these rows do "
+                f"not exclude a loss of more than {two(100 * TOLERATED)} points (95 %).")
     return (f"{fastest.model} is {cheaper(fastest)} than {reference.model} but {change(fastest)}: no candidate is "
             f"significantly cheaper and loses at most {two(100 * TOLERATED)} points (95 %).")
 
 
 def short_finding(measurements: Sequence[Measurement]) -> str:
     """The same as a chart's title."""
+    measurements = of_one_run(measurements)
     if len(measurements) < 2:
         return finding(measurements)
-    winner = best(measurements)
-    shown = winner or max(measurements[1:], key=lambda record: record.speedup)
-    cost = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
-    points = f"{verb(shown)} {two(abs(100 * shown.accuracy_delta))} points"
-    what = f"{shown.model} {cost} and {points if shown.accuracy_delta else 'is equally accurate'}"
-    return what if winner else f"No clear winner: {what}"
+    if no_verdict(measurements):
+        who = "These models have" if measurements[0].learned is False else "The candidates have"
+        return f"{who} learned no more than the constant answer"
+    shown = best(measurements) or runner_up(measurements)
+    less = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
+    if shown.speedup_low <= 1:
+        return f"None is significantly cheaper: {shown.model} {less} ({_times(shown)})"
+    points = f"loses {two(-100 * shown.accuracy_delta)} points"
+    if shown.accuracy_delta_low < -TOLERATED <= shown.accuracy_delta:
+        points = f"may lose up to {two(-100 * shown.accuracy_delta_low)} points"
+    elif shown.accuracy_delta_low <= 0 <= shown.accuracy_delta_high:
+        points = "shows no significant difference in accuracy"
+    elif shown.accuracy_delta > 0:
+        points = f"gains {two(100 * shown.accuracy_delta)} points"
+    return f"{shown.model} {less} {'and' if best(measurements) else 'but'} {points}"
+
+
+def _times(record: Measurement) -> str:
+    _, low, high, _ = ratio(record)
+    return f"{two(low)} to {two(high)}"
+
+
+def origins(measurements: Sequence[Measurement], brief: bool = False) -> list[str]:
+    """Which data and which machine the records are of: 'Recorded on the task tickets, 720 test rows, 2026-01-02, on …'.
+
+    One line for each data set, machine and day, with its models where there are several lines. `brief` leaves out
+    what a chart has no room for.
+    """
+    by_place: dict[str, list[str]] = {}
+    for record in measurements:
+        here = "Measured here" if record.provenance == "measured" else record.provenance.capitalize()
+        day, cpu = record.measured_at[:10], record.machine.get("cpu", "unknown machine")
+        place = (f"{here} on {record.task}: {cpu}, {day}" if brief else
+                 f"{here} on the task {record.task}, {record.rows:,} test rows, {day}, on {_machine(record.machine)}")
+        by_place.setdefault(place, []).append(record.model)
+    return [place if brief or len(by_place) == 1 else f"{place}: {', '.join(models)}"
+            for place, models in by_place.items()]
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    try:
+        return machine.describe(dict(facts))
+    except KeyError:
+        return "a machine of which no details were recorded"

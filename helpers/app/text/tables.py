@@ -7,10 +7,9 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import NAMED, NONE, interval, signed, two
+from helpers.app.text.figures import NAMED, NONE, in_percent, interval, origins, signed, two
 from helpers.app.text.words import shown
-from helpers.lab import machine
-from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.measuring.measurement import Measurement, coverage_notes
 
 Cell = tuple[str, str]  # the figure and, smaller, its interval
 
@@ -44,7 +43,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _accuracy(record: Measurement) -> Cell:
-    return two(100 * record.accuracy), interval(100 * record.accuracy_low, 100 * record.accuracy_high)
+    return in_percent(record.accuracy), interval(100 * record.accuracy_low, 100 * record.accuracy_high)
 
 
 def _difference(record: Measurement) -> Cell:
@@ -52,6 +51,10 @@ def _difference(record: Measurement) -> Cell:
         return "reference", ""
     return (signed(100 * record.accuracy_delta),
             f"{signed(100 * record.accuracy_delta_low)} to {signed(100 * record.accuracy_delta_high)}")
+
+
+def _weakest(record: Measurement) -> Cell:
+    return in_percent(record.weakest_recall), record.weakest_class or ""
 
 
 def _cost(record: Measurement) -> Cell:
@@ -77,6 +80,9 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
     ("Model", "", lambda r: (r.model, r.strategy)),
     ("Accuracy", "%", _accuracy),
     ("Difference", "points", _difference),
+    ("Constant", "accuracy, %", lambda r: (in_percent(r.majority), "")),
+    ("Macro F1", "", lambda r: (two(r.macro_f1), "")),
+    ("Weakest class", "found, %", _weakest),
     ("Cost", "$ per million", _cost),
     ("Speed-up", "times", lambda r: (two(r.speedup), interval(r.speedup_low, r.speedup_high))),
     ("Throughput", "per second", lambda r: (two(r.throughput_per_s), f"batch {r.batch_size}")),
@@ -91,24 +97,16 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
 def _how(records: Sequence[Measurement]) -> str:
     if not records:
         return ""
-    by_place: dict[tuple[str, str, str], list[str]] = {}
-    for record in records:
-        place = (record.provenance, _machine(record.machine), record.measured_at[:10])
-        by_place.setdefault(place, []).append(record.model)
     first = records[0]
-    lines = [f"{', '.join(models)}: {kind}, {day}, on {where}" for (kind, where, day), models in by_place.items()]
-    lines.append(f"Task {first.task}, {first.rows} test rows that no model was trained on; "
-                 "accuracy with Wilson's 95 % interval, differences paired on the same rows.")
+    lines = [*origins(records), "No model was trained on the test rows; accuracy with Wilson's 95 % interval, "
+             "differences paired on the same rows."]
+    if any(record.majority is not None for record in records):
+        lines.append("Constant: the accuracy of always giving the most frequent label. Macro F1 counts each class the "
+                     "same; the weakest class is the one whose rows are least often found.")
+    lines += coverage_notes(records)
     lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
                  "at each model's best batch size.")
     if any(record.joules is not None for record in records):
         lines.append(f"Energy: {first.energy_method}, low to high.")
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f"<details class='app-how'><summary>How was this measured?</summary><ul>{items}</ul></details>"
-
-
-def _machine(facts: dict[str, Any]) -> str:
-    try:
-        return machine.describe(facts)
-    except KeyError:
-        return "a machine of which no details were recorded"

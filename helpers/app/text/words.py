@@ -9,8 +9,20 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import best, count, finding, ratio, signed, two
-from helpers.lab.measuring.measurement import Measurement
+from helpers.app.text.figures import (
+    beside_the_constant,
+    best,
+    count,
+    finding,
+    no_verdict,
+    origins,
+    percent,
+    ratio,
+    runner_up,
+    signed,
+    two,
+)
+from helpers.lab.measuring.measurement import Measurement, Score
 from helpers.lab.money.costs import DEFAULT_OFFER, break_even, offer
 
 
@@ -26,9 +38,23 @@ def shown(body: str) -> HTML:
     return HTML(style() + body)
 
 
-def verdict(text: str) -> HTML:
-    """The answer in one big sentence; markup in it is shown, not obeyed."""
-    return shown(verdict_html(text))
+def verdict(text: str, of: Sequence[Measurement | Score] = (), origin: str = "") -> HTML:
+    """The answer in one big sentence; markup in it is shown, not obeyed.
+
+    Args:
+        text: the sentence.
+        of: the records or scores that it rests on. If one of them has learned no more than the constant answer, that is
+            said in the sentence's place; what was not measured here is named under it, with its data and machine.
+        origin: the same of a recorded table (`attrs["origin"]`).
+
+    >>> from helpers import app
+    >>> from helpers.lab import score
+    >>> said = app.verdict("99 % right.", of=[score([0] * 100, [0] * 99 + [1], names=["no", "yes"])])
+    >>> "99 % right." in said.data, "learned no more than the constant answer" in said.data
+    (False, True)
+    """
+    elsewhere = [one for one in of if isinstance(one, Measurement) and one.provenance != "measured"]
+    return shown(verdict_html(beside_the_constant(of) or text) + notes_html([*origins(elsewhere), origin]))
 
 
 def verdict_html(text: str) -> str:
@@ -42,13 +68,13 @@ def check(passed: bool, yes: str, no: str) -> HTML:
     return shown(f"<div class='app-check {kind} mathjax_ignore' role='status'><b>{word}</b> {html.escape(text)}</div>")
 
 
-def tiles(pairs: Iterable[tuple[str, str]]) -> HTML:
-    """Big figures side by side, each with what it is under it.
+def tiles(pairs: Iterable[tuple[str, str]], origin: str = "") -> HTML:
+    """Big figures side by side, each with what it is under it; `origin` says where they were recorded, if they were.
 
     >>> from helpers import app
     >>> figures = app.tiles([("$1,200", "a month"), ("0.5%", "later than the target")])
     """
-    return shown(tiles_html(pairs))
+    return shown(tiles_html(pairs) + notes_html([origin]))
 
 
 def tiles_html(pairs: Iterable[tuple[str, str]]) -> str:
@@ -72,12 +98,23 @@ def headline(measurements: Any) -> HTML:
     return shown(headline_html(listed(measurements)))
 
 
+def notes_html(lines: Iterable[str]) -> str:
+    """Small lines under what they are about, such as where it was recorded; empty ones are left out."""
+    return "".join(f"<div class='app-note mathjax_ignore'>{html.escape(line)}.</div>" for line in lines if line)
+
+
 def headline_html(records: Sequence[Measurement]) -> str:
     """The headline's elements without their style."""
-    body = verdict_html(finding(records))
+    body = verdict_html(finding(records)) + notes_html(origins(records))
     if len(records) < 2:
         return body
-    chosen = best(records) or max(records[1:], key=lambda record: record.speedup)
+    if no_verdict(records):
+        first = next(record for record in records if record.learned is False)
+        return body + tiles_html([
+            (percent(first.accuracy), f"of the rows right: {first.model}"),
+            (percent(first.majority), "right by always giving the most frequent label"),
+            (percent(first.weakest_recall), f"of the weakest class found: {first.weakest_class}")])
+    chosen = best(records) or runner_up(records)
     after = break_even(records[0], chosen, offer(DEFAULT_OFFER))
     if after is None:
         figure = ("never", f"break-even: no cheaper to run on {DEFAULT_OFFER}")

@@ -8,7 +8,9 @@ import gzip
 import io
 import json
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,13 +86,34 @@ def write_like(frame: pd.DataFrame, target: Path, source: Path) -> None:
     separator = "\t" if _is_tsv(target) else ","
     if not _is_tsv(target) and kind_of(source) in (".csv", ".tsv"):
         separator = _separator(source, _decoded(_content(source), source, None))
-    safe = frame.map(lambda value: f"'{value}" if isinstance(value, str) and _would_run(value) else value)
     with replacing(target) as unfinished:
-        safe.to_csv(unfinished, index=False, sep=separator)
+        write_separated(frame, unfinished, separator)
 
 
-def _would_run(value: str) -> bool:
-    return value.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(value)
+def write_separated(frame: pd.DataFrame, path: Path, separator: str = ",") -> None:
+    """Write a table as CSV or TSV, each cell and each column's name made safe by `safe_cell`."""
+    safe = frame.map(safe_cell).rename(columns=safe_cell)
+    safe.to_csv(path, index=False, sep=separator, quoting=quoting_of(safe.to_numpy().ravel()))
+
+
+def quoting_of(values: Iterable[object]) -> int:
+    """How the csv module has to quote: a carriage return outside of quotes would be read as the end of the row."""
+    return csv.QUOTE_NONNUMERIC if any(isinstance(one, str) and "\r" in one for one in values) else csv.QUOTE_MINIMAL
+
+
+def safe_cell(value: Any) -> Any:
+    """The value, with a ' before a text that a spreadsheet would run as a formula; numbers stay as they are.
+
+    >>> from helpers.lab.data.files import safe_cell
+    >>> [safe_cell(value) for value in ("=1+1", "-5", "- a dash", -5)]
+    ["'=1+1", '-5', "'- a dash", -5]
+    """
+    return f"'{value}" if would_run(value) else value
+
+
+def would_run(value: object) -> bool:
+    """Whether a spreadsheet would take a value for a formula."""
+    return isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(value)
 
 
 def _require_rows(frame: pd.DataFrame, name: str) -> None:

@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.machine import fingerprint, usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
-from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians, wilson
+from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians
 from helpers.lab.measuring.ledger import Ledger
-from helpers.lab.measuring.measurement import COLUMNS, Measurement, key_of
+from helpers.lab.measuring.measurement import COLUMNS, Measurement, coverage_notes, key_of, score
 from helpers.lab.measuring.timing import seconds_in_turns, seconds_of, timing_turn
 from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes
 from helpers.lab.money import costs
@@ -37,8 +38,10 @@ class Comparison:
     measurements: tuple[Measurement, ...]
 
     def frame(self) -> pd.DataFrame:
-        """One row a model, the columns of Measurement.row()."""
-        return pd.DataFrame([m.row() for m in self.measurements], columns=list(COLUMNS))
+        """One row a model, the columns of Measurement.row(); `attrs["notes"]` says what encoders cut or cannot read."""
+        frame = pd.DataFrame([m.row() for m in self.measurements], columns=list(COLUMNS))
+        frame.attrs["notes"] = coverage_notes(self.measurements)
+        return frame
 
     def of(self, model: Model | str) -> Measurement:
         """The record of one model."""
@@ -215,25 +218,32 @@ def _record(candidate: _Candidate, reference: _Candidate, task: Task, rows: int)
 
     card, power, is_reference = candidate.model.card, candidate.power, candidate is reference
     labels = np.asarray(task.test["label"][:])
-    right = candidate.logits.argmax(axis=1) == labels
+    answers = candidate.logits.argmax(axis=1)
+    right = answers == labels
     reference_right = reference.logits.argmax(axis=1) == labels
     delta = (0.0, 0.0, 0.0) if is_reference else paired_difference(reference_right, right)
     speedup = (1.0, 1.0, 1.0) if is_reference else ratio_of_medians(reference.round_s, candidate.round_s)
     p50, p95, p99 = np.percentile(candidate.single_s * 1000, [50, 95, 99])
     throughput = rows / float(np.median(candidate.round_s))
-    low, high = wilson(int(right.sum()), len(right))
-    scores = quality(candidate.logits, labels)
+    scored = score(answers, labels, task.labels)
     settings = {**card.settings, "rows_timed": rows, "rounds": len(candidate.round_s)}
     record = Measurement(
         task=task.name, model=card.name, strategy=card.strategy, settings=settings,
-        accuracy=float(right.mean()), accuracy_low=low, accuracy_high=high, accuracy_delta=delta[0],
-        accuracy_delta_low=delta[1], accuracy_delta_high=delta[2], macro_f1=scores["macro_f1"],
-        calibration_error=scores["calibration_error"], rows=len(right), speedup=speedup[0], speedup_low=speedup[1],
-        speedup_high=speedup[2], p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99), throughput_per_s=throughput,
-        batch_size=candidate.batch_size, threads=usable_cores(), artefact_bytes=candidate.artefact_bytes,
+        **dataclasses.asdict(scored), **_coverage(candidate.model, task),
+        accuracy_delta=delta[0], accuracy_delta_low=delta[1], accuracy_delta_high=delta[2],
+        calibration_error=quality(candidate.logits, labels)["calibration_error"], rows=len(right),
+        speedup=speedup[0], speedup_low=speedup[1], speedup_high=speedup[2], p50_ms=float(p50), p95_ms=float(p95),
+        p99_ms=float(p99), throughput_per_s=throughput, batch_size=candidate.batch_size, threads=usable_cores(),
+        artefact_bytes=candidate.artefact_bytes,
         parameters=card.parameters, macs=card.macs, peak_bytes=candidate.peak_bytes,
         joules_low=power and power.low / throughput, joules=power and power.mid / throughput,
         joules_high=power and power.high / throughput, energy_method=power.method if power else "not measured",
         made_in_s=card.made_in_s, usd_per_million=0.0, reference=reference.model.card.name, machine=fingerprint(),
         key=key_of(task.digest, card.name, settings, fingerprint()["id"]))
     return dataclasses.replace(record, usd_per_million=costs.cost(record, costs.offer(costs.DEFAULT_OFFER)).usd)
+
+
+def _coverage(model: Model, task: Task) -> dict[str, float]:
+    """How much of the test rows the model's encoder cuts off or cannot read; nothing where it has none."""
+    encoder = getattr(model, "encoder", None)
+    return dataclasses.asdict(encoder.coverage(task.test["text"][:])) if isinstance(encoder, TextEncoder) else {}

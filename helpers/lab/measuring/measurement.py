@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +15,82 @@ from helpers.lab.paths import write_atomically
 Provenance = Literal["measured", "recorded", "simulated"]
 
 COLUMNS = ("model", "strategy", "accuracy", "accuracy_low", "accuracy_high", "accuracy_delta", "accuracy_delta_low",
-           "accuracy_delta_high", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms", "p99_ms",
-           "throughput_per_s", "artefact_mb", "parameters", "macs", "peak_mb", "joules_low", "joules", "joules_high",
-           "usd_per_million", "provenance")
+           "accuracy_delta_high", "majority", "macro_f1", "weakest_recall", "speedup", "speedup_low", "speedup_high",
+           "p50_ms", "p95_ms", "p99_ms", "throughput_per_s", "artefact_mb", "parameters", "macs", "peak_mb",
+           "joules_low", "joules", "joules_high", "usd_per_million", "provenance")
+
+
+class BesideTheConstant:
+    """What has an accuracy with its interval, and the share of rows that the most frequent label has."""
+
+    accuracy_low: float
+    majority: float | None
+
+    @property
+    def learned(self) -> bool | None:
+        """Whether it is significantly more accurate than always giving the most frequent label (95 %).
+
+        None where that label's share was not recorded.
+        """
+        return None if self.majority is None else self.accuracy_low > self.majority
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement:
+class Score(BesideTheConstant):
+    """How often answers are right, and whom they fail; fractions, the interval is Wilson's of 95 %.
+
+    majority: the accuracy of always giving the most frequent label of these rows; weakest_recall: of the class whose
+    rows are least often answered correctly; weakest_class: its name.
+    """
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    majority: float
+    macro_f1: float
+    weakest_recall: float
+    weakest_class: str
+
+
+def score(answers: Sequence[int], labels: Sequence[int], names: Sequence[str] | None = None) -> Score:
+    """Accuracy beside the constant answer's, macro F1 and the weakest class.
+
+    Args:
+        answers, labels: (n,) numbers of classes.
+        names: of the classes; their numbers by default.
+
+    Macro F1 is over the classes that occur among labels or answers; a class without test rows has no recall. Of several
+    weakest classes the most frequent one is named.
+
+    >>> from helpers.lab import score
+    >>> found = score([0] * 100, [0] * 99 + [1], names=["no", "yes"])
+    >>> found.accuracy, found.majority, found.learned, found.weakest_class, found.weakest_recall
+    (0.99, 0.99, False, 'yes', 0.0)
+    """
+    import numpy as np  # a page of recorded results opens without them
+    from sklearn.metrics import f1_score
+
+    from helpers.lab.measuring.intervals import wilson
+
+    answers, labels = np.asarray(answers), np.asarray(labels)
+    right = answers == labels
+    present, counts = np.unique(labels, return_counts=True)
+    recalls = np.array([right[labels == label].mean() for label in present])
+    weakest = np.lexsort((-counts, recalls))[0]
+    return Score(float(right.mean()), *wilson(int(right.sum()), len(right)), float(counts.max() / len(labels)),
+                 float(f1_score(labels, answers, average="macro", zero_division=0)), float(recalls[weakest]),
+                 str(names[present[weakest]] if names is not None else present[weakest]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement(BesideTheConstant):
     """One candidate on one task on one machine.
 
     Fractions, not percent; 95 % intervals; seconds, bytes and joules per prediction unless the
     name says otherwise. `accuracy_delta` and `speedup` are against the first model of the same run.
+
+    `majority`, `weakest_recall` and `weakest_class` are as in `Score`; `unknown`, `rows_cut` and `tokens_cut` as in
+    `Coverage`, of the model's encoder on the test rows. None in older records, and where a model has no encoder.
     """
 
     task: str
@@ -66,6 +132,12 @@ class Measurement:
     measured_at: str = dataclasses.field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"))
     id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    majority: float | None = None
+    weakest_recall: float | None = None
+    weakest_class: str | None = None
+    unknown: float | None = None
+    rows_cut: float | None = None
+    tokens_cut: float | None = None
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back."""
@@ -109,3 +181,14 @@ def read_recorded(path: Path) -> list[Measurement]:
 def write_recorded(path: Path, measurements: list[Measurement]) -> None:
     """Write records to be shipped, one JSON line each."""
     write_atomically(path, "".join(m.to_json() + "\n" for m in measurements))
+
+
+def coverage_notes(measurements: Sequence[Measurement]) -> list[str]:
+    """What the models' encoders cut off or could not read of the test rows; models that read alike share a sentence."""
+    alike: dict[tuple[float | None, ...], list[str]] = {}
+    for one in measurements:
+        if one.rows_cut is not None:
+            alike.setdefault((one.rows_cut, one.tokens_cut, one.unknown), []).append(one.model)
+    return [f"{'Every model' if len(models) == len(measurements) else ', '.join(models)}: {rows:.1%} of the rows are "
+            f"longer than its token limit; of all tokens {tokens:.1%} are cut off and {unknown:.1%} unknown."
+            for (rows, tokens, unknown), models in alike.items()]

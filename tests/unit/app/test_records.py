@@ -7,7 +7,7 @@ import json
 import pytest
 from app_helpers import record
 
-from helpers.app.records import as_csv, as_json, listed, recorded, replaced
+from helpers.app.records import as_csv, as_json, listed, recorded, replaced, rows_csv
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, write_recorded
 
@@ -48,3 +48,15 @@ def test_the_csv_has_the_columns_of_the_frame():
 def test_the_json_gives_the_records_back():
     shown = [record(), record("c", 2.0)]
     assert [Measurement(**fields) for fields in json.loads(as_json(shown))] == shown
+
+
+FORMULAS = ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1"]
+
+
+def test_no_cell_of_a_csv_is_run_by_a_spreadsheet_and_none_is_lost():
+    written = rows_csv([{"text": text, "=name": -0.5, "plain": "a\rb, c"} for text in [*FORMULAS, "-3", "fine"]])
+    header, *rows = csv.reader(io.StringIO(written, newline=""))
+    assert header == ["text", "'=name", "plain"]
+    assert [row[0] for row in rows] == [*(f"'{text}" for text in FORMULAS), "-3", "fine"]
+    assert {(row[1], row[2]) for row in rows} == {("-0.5", "a\rb, c")}
+    assert "\n'=evil," in as_csv([record("=evil", task="=evil")])

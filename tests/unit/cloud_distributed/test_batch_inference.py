@@ -1,5 +1,6 @@
 """Batch inference of a user's file: nothing lost, nothing doubled."""
 
+import csv
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ import time
 import pandas as pd
 import pytest
 
+from helpers.cloud_distributed import batch_inference
 from helpers.cloud_distributed.batch_inference import predict_file
 from helpers.lab import InputError
 
@@ -47,6 +49,16 @@ def test_a_file_is_read_as_a_task_reads_it(tmp_path):
     path.write_text("id,text\n1,hello, world\n")
     with pytest.raises(InputError, match=r"than the header has columns .line 2.\. Put texts that hold a comma"):
         predict_file(path, tmp_path / "o.csv", lengths)
+
+
+def test_answers_are_written_safe_for_a_spreadsheet(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_inference, "_answers", lambda texts, *_: ["=1+1", "-5"])
+    (tmp_path / "own.csv").write_text('text,n\n=A1,-1\n"a\rb",2\n')
+    for name, separator in (("o.csv", ","), ("o.tsv", "\t")):
+        predict_file(tmp_path / "own.csv", tmp_path / name, lengths)
+        with (tmp_path / name).open(newline="") as file:
+            assert list(csv.reader(file, delimiter=separator)) == [
+                ["text", "n", "prediction"], ["'=A1", "-1", "'=1+1"], ["a\rb", "2", "-5"]]
 
 
 def test_without_ray_the_reader_is_told_what_to_install(rows, tmp_path, monkeypatch):

@@ -19,6 +19,16 @@ def test_the_cheapest_that_is_good_enough(new_measurement):
     assert cheapest_within(records, points=5).model == "tiny"
 
 
+def test_a_constant_is_not_the_cheapest_that_is_good_enough_however_near_it_comes(new_measurement):
+    """98.5 % of the rows have one label: always giving it is within 2 points of the best."""
+    large, constant, small = (
+        new_measurement(model=name, accuracy=accuracy, accuracy_low=low, usd_per_million=usd, majority=0.985)
+        for name, accuracy, low, usd in (("large", 0.998, 0.99, 9.0), ("constant", 0.985, 0.98, 0.1),
+                                         ("small", 0.995, 0.987, 1.0)))
+    assert cheapest_within([large, constant, small]).model == "small"
+    assert cheapest_within([constant]).model == "constant"
+
+
 def test_tenants_share_one_base_or_have_a_model_each():
     table = tenant_bytes(100, 10, [1, 50]).set_index("tenants")
     assert (table.models[50], table.adapters[50], table.ratio[50]) == (5000, 600, 6.0)

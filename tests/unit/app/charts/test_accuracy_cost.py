@@ -60,8 +60,25 @@ def test_a_screen_reader_hears_the_finding_and_every_record(spec):
     said = spec(RECORDS).to_dict()["description"]
     for shown in RECORDS:
         assert shown.model in said
-    assert said.startswith("quick costs 3.0x less") is False  # 0.88 +- 0.01 may lose more than two points
-    assert "No clear winner" in said
+    assert said.startswith("tiny costs 4.0x less but loses 10 points")
+
+
+def test_the_constant_is_a_line_and_the_weakest_class_in_the_tooltip():
+    known = {"majority": 0.88, "weakest_recall": 0.25, "weakest_class": "yes"}
+    spec = cost_spec([record(**known), record("small", 2.0, 0.89, **known)]).to_dict()
+    rules = [layer["data"]["values"][0] for layer in spec["layer"] if layer["mark"].get("style") == "expected"]
+    assert rules == [{"y": 0.88, "text": "constant answer: 88 %"}]
+    assert [(row["constant"], row["weakest"]) for row in rows(cost_spec([record(**known)]))] == [
+        ("88 %", "yes: 25 % found")]
+    far = cost_spec([record(**{**known, "majority": 0.04})]).to_dict()
+    assert "constant answer: 4.0 %, below" in str(far)
+    assert "constant answer" not in texts(cost_spec(RECORDS))
+
+
+def test_the_chart_names_the_data_and_the_machine():
+    below = cost_spec(RECORDS).to_dict()["title"]["subtitle"]
+    assert "Recorded on made up: unknown machine," in " ".join(below)
+    assert "Measured here on made up" in " ".join(below)
 
 
 @pytest.mark.parametrize(("count", "beside"), [(4, ["base", "m1", "m2", "m3"]), (5, ["1", "2", "3", "4", "5"])])

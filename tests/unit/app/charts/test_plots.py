@@ -1,15 +1,18 @@
 """Charts of tidy frames: what is drawn, how provenance shows, what is said about it."""
 
+import re
+
 import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 from altair.utils.schemapi import debug_mode
 
 from helpers import app
 from helpers.app.charts.plots import bars_spec, dots_spec, lines_spec
 from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS, svg
-from helpers.lab import InputError, write_table
+from helpers.lab import InputError, fingerprint, write_table
 
 CURVES = pd.DataFrame({"labels": [5, 50, 500] * 2, "accuracy": np.array([0.4, 0.7, 0.9, 0.5, 0.8, 0.9]),
                        "strategy": ["random"] * 3 + ["margin"] * 3, "low": [0.3, 0.6, 0.88, 0.4, 0.7, 0.88],
@@ -77,6 +80,46 @@ def test_rows_without_a_value_are_left_out():
 def test_bad_input_is_one_sentence(draw, said):
     with pytest.raises(InputError, match=said):
         draw()
+
+
+@pytest.mark.parametrize(("constant", "line"), [(0.8, True), (0.04, False)])
+def test_the_constant_answer_is_told_and_drawn_where_it_is_near(constant, line):
+    """Accuracies are 0.84 to 0.89: at 0.04 the line would squeeze them together."""
+    frame = CURVES.assign(accuracy=0.8 + CURVES["accuracy"] / 10)
+    chart = lines_spec(frame, "labels", "accuracy", "strategy", percent=True, constant=constant)
+    drawn = [layer["data"]["values"][0] for layer in layers(chart, "rule")]
+    assert drawn == ([{"y": 0.8, "text": "constant answer"}] if line else [])
+    assert "Constant answer: " in chart.to_dict()["title"]["subtitle"][1]
+
+
+def test_names_that_begin_alike_are_shown_whole():
+    names = [f"ONNX Runtime int8, rows sorted by length, four at a time, {n} streams" for n in (1, 2, 4)]
+    drawn = svg(bars_spec(pd.DataFrame({"name": names, "speedup": [1.0, 2.0, 3.0]}), "name", "speedup"))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in drawn
+    assert all(f"{n} streams" in drawn for n in (1, 2, 4))
+
+
+def test_large_numbers_have_no_exponent():
+    tip = layers(CHARTS["lines"](), "point")[0]["encoding"]["tooltip"][-1]["format"]
+    assert vl_convert.vegalite_to_svg(bars_spec(BARS, "runtime", "speedup").to_dict() | {"width": 300})
+    assert vega_number(128_000, tip) == "128,000"
+
+
+def vega_number(value, format_):
+    """As Vega writes it, on the axis of a chart of one mark."""
+    spec = {"data": {"values": [{"v": value}]}, "mark": "text",
+            "encoding": {"text": {"field": "v", "type": "quantitative", "format": format_}}}
+    return re.search(r">([^<>]+)</text>", vl_convert.vegalite_to_svg(spec))[1]
+
+
+def test_a_recorded_table_is_told_with_its_data_and_machine(tmp_path):
+    write_table(tmp_path / "found.json", CURVES, "tickets")
+    back = app.recorded_table("found", tmp_path)
+    spec = lines_spec(back.query("labels > 5"), "labels", "accuracy", "strategy", provenance="recorded").to_dict()
+    below = " ".join(spec["title"]["subtitle"])
+    assert below.startswith("Marks: recorded Recorded on tickets: ")
+    assert fingerprint()["cpu"] in below
+    assert "Recorded on tickets: " in spec["description"]
 
 
 def test_a_recorded_table_comes_back_with_its_machine(tmp_path):

@@ -58,3 +58,8 @@ def test_a_guess_follows_its_slider(capsys):
     assert asked.value == 3.0
     with pytest.raises(InputError, match="low < high"):
         guess("speed-up", low=4, high=1)
+
+
+@pytest.mark.parametrize(("low", "high", "shown"), [(1, 60, ".1f"), (0, 1, ".2f"), (0.5, 6, ".2f"), (0, 3000, ".0f")])
+def test_a_guess_is_read_without_an_exponent(low, high, shown):
+    assert guess("a number", low, high).slider.readout_format == shown

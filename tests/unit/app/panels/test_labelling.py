@@ -54,6 +54,13 @@ def test_a_panel_opened_anew_goes_on_where_it_stopped(panel, tmp_path):
     assert "broken again" in again._row.value
 
 
+def test_the_cleaned_file_is_safe_in_a_spreadsheet(tmp_path):
+    panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), ["=1+1", "fine"],
+                        ["+a", "b"], pd.DataFrame({"row": [0], "given": ["+a"], "suggested": ["b"], "doubt": [0.5]}),
+                        usd_per_review=0.25)
+    assert panel._cleaned_csv() == "text,label\n'=1+1,'+a\nfine,b\n"
+
+
 def checked(report, path):
     import pandas as pd
 
@@ -103,12 +110,14 @@ def test_labels_are_asked_for_in_the_strategys_order_and_the_curve_has_both_arms
 
 def test_the_curve_is_drawn_again_after_each_of_its_points(monkeypatch):
     monkeypatch.setattr(labelling, "LABELS_PER_POINT", 1)
-    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: len(rows), lambda rows, given, who: 0.5)
+    panel = LabelPanel(TEXTS, ["money", "parcel"], lambda rows, given: len(rows), lambda rows, given, who: 0.5,
+                       constant=0.25)
     titles = []
     for _ in TEXTS:
         panel.answer("money")
         chart = panel._chart.children[0]
         titles.append(" ".join(chart.spec["title"]["text"]))
+        assert chart.spec["title"]["subtitle"][1] == "Constant answer: 25 %"
     assert [title.split(" after ")[1] for title in titles] == ["1 labels", "2 labels", "3 labels"]
 
 

@@ -46,3 +46,27 @@ def test_a_panels_verdict_is_told_once_something_fresh_is_there():
     assert panel.job.wait(20)
     assert panel._top.layout.display is None
     assert Panel(lambda report: [], {}, [])._top.layout.display is None
+
+
+def test_results_on_other_data_take_the_place_of_what_was_recorded():
+    def compute(report):
+        return [record(provenance="measured", task="mine"),
+                record("fast", 1.5, provenance="measured", task="mine")]
+
+    panel = Panel(compute, {}, [record(), record("fast", 2.0), record("recorded best", 9.0)])
+    panel._buttons.run.click()
+    assert panel.job.wait(20)
+    assert [(r.model, r.task) for r in panel.records] == [("base", "mine"), ("fast", "mine")]
+    assert "What was recorded on made up is no longer shown" in panel._status.value
+
+
+def test_a_verdict_after_measuring_rests_on_this_machine_alone():
+    def compute(report):
+        return [record(provenance="measured"), record("fast", 1.5, provenance="measured")]
+
+    panel = Panel(compute, {}, [record(), record("recorded best", 9.0)])
+    panel._buttons.run.click()
+    assert panel.job.wait(20)
+    assert "fast is 1.5 times" in panel._top.value
+    assert "recorded best" in panel._table.value
+    assert "Recorded on the task made up" in panel._top.value

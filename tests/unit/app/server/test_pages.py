@@ -90,11 +90,14 @@ def test_a_notebooks_page_opens_without_torch_and_with_the_finding_that_is_shipp
     notebook.cells.append(nbformat.v4.new_code_cell(ask))
     done = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert done.cells[-1].outputs[0]["text"].strip() == "[]"
-    said = re.search(r"class='app-verdict[^>]*>(.*?)</div>", "".join(
-        output.get("data", {}).get("text/html", "") for one in done.cells for output in one.get("outputs", [])))
+    outputs = [output for one in done.cells for output in one.get("outputs", [])]
+    shown = "".join(output.get("data", {}).get("text/html", "") for output in outputs)
+    said = re.search(r"class='app-verdict[^>]*>(.*?)</div>", shown)
     assert html.unescape(said[1]) == recorded_finding(path.stem)[0], "make pictures writes the findings"
     if "app.Panel(" in str(notebook.cells):  # others simulate
         assert "recorded" in str(done.metadata["widgets"])
+    for told in shown.split("<style>")[1:] if "app.recorded_table(" in str(notebook.cells) else ():
+        assert "Recorded on t" in told, "which data, and on which machine"
 
 
 def test_each_notebook_has_a_name_and_a_claim_of_its_own():

@@ -3,7 +3,22 @@
 import pytest
 from app_helpers import record
 
-from helpers.app.text.figures import best, change, cheaper, count, finding, interval, seconds, short_finding, two
+from helpers.app.text.figures import (
+    beside_the_constant,
+    best,
+    change,
+    cheaper,
+    count,
+    finding,
+    interval,
+    origins,
+    percent,
+    seconds,
+    share_of_loss,
+    short_finding,
+    two,
+)
+from helpers.lab import score
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -13,6 +28,13 @@ MINUS = "\N{MINUS SIGN}"
     (-0.3, f"{MINUS}0.30"), (None, "\N{EN DASH}"), (float("nan"), "\N{EN DASH}")])
 def test_two_significant_digits(value, text):
     assert two(value) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [
+    (0.8986, "90 %"), (0.042, "4.2 %"), (0, "0 %"), (1.0, "100 %"), (0.994, "99 %"), (0.996, "99.6 %"),
+    (0.9996, "99.96 %"), (719 / 720, "99.8 %"), (None, "\N{EN DASH}")])
+def test_less_than_all_is_never_100_percent(share, text):
+    assert percent(share) == text
 
 
 def test_large_numbers_and_times_are_words():
@@ -33,7 +55,9 @@ def test_the_best_is_the_cheapest_that_significantly_gains_and_loses_little():
     records = [record(), record("fine", 2.0, 0.895), record("lossy", 9.0, 0.7), record("unsure", 1.1, 0.9)]
     assert best(records).model == "fine"
     assert finding(records).startswith("fine is 2.0 times (1.6 to 2.5) cheaper than base and loses 0.50 points")
-    assert short_finding(records) == "fine costs 2.0x less and loses 0.50 points"
+    assert short_finding(records) == "fine costs 2.0x less and shows no significant difference in accuracy"
+    worse = record("worse", 2.0, 0.885)
+    assert short_finding([record(), worse]) == "worse costs 2.0x less but may lose up to 2.5 points"
 
 
 @pytest.mark.parametrize(("records", "said"), [
@@ -43,3 +67,70 @@ def test_the_best_is_the_cheapest_that_significantly_gains_and_loses_little():
     ([record(), record("lossy", 3.0, 0.5)], "no candidate is significantly cheaper and loses at most 2.0 points")])
 def test_losing_cases_are_said_plainly(records, said):
     assert said in finding(records)
+
+
+# One row in a hundred is 'yes', as in a file of rare events: 0.99 is what a constant answer gets.
+RARE = {"majority": 0.99, "macro_f1": 0.497, "weakest_recall": 0.0, "weakest_class": "yes", "accuracy_low": 0.95,
+        "accuracy_high": 0.999}
+
+
+def test_what_learned_no_more_than_the_constant_gets_no_verdict():
+    records = [record("base", 1.0, 0.99, **RARE), record("quick", 9.0, 0.99, **RARE)]
+    said = finding(records)
+    assert best(records) is None
+    assert said.startswith("Neither base nor quick has learned more than the constant answer")
+    assert "right in 99 % of the test rows, base in 99 % (95 to 100). Its macro F1 is 0.50" in said
+    assert "weakest class, 'yes', it finds 0 % of the rows" in said
+    assert "cheaper" not in said + short_finding(records)
+
+
+def test_a_candidate_that_learned_nothing_is_neither_the_best_nor_the_one_that_is_told_of():
+    learned = {**RARE, "majority": 0.5}
+    records = [record("base", 1.0, 0.9, majority=0.5), record("constant", 99.0, 0.9, **RARE),
+               record("fine", 2.0, 0.9, majority=0.5)]
+    assert best(records).model == "fine"
+    assert finding([*records[:2], record("lossy", 2.0, 0.7, majority=0.5)]).startswith("lossy is 2.0 times")
+    assert finding(records[:2]).startswith("constant has learned no more than the constant answer")
+    assert beside_the_constant([record(**learned)]) == ""
+
+
+def test_records_of_before_are_judged_as_before():
+    assert finding([record(), record("fine", 2.0, 0.895)]).startswith("fine is 2.0 times")
+
+
+def test_a_score_without_a_name_is_the_models():
+    assert beside_the_constant([score([0] * 50, [0] * 49 + [1], ["no", "yes"])]).startswith("The model has learned")
+
+
+@pytest.mark.parametrize(("records", "title"), [
+    ([record(), record("slow", 0.5)], "None is significantly cheaper: slow costs 2.0x more (1.6 to 2.5)"),
+    ([record(), record("unsure", 1.1, 0.9)], "None is significantly cheaper: unsure costs 1.1x less (0.88 to 1.4)"),
+    ([record(), record("lossy", 3.0, 0.5)], "lossy costs 3.0x less but loses 40 points"),
+    ([record(), record("wide", 7.4, 0.9067, accuracy_delta_low=-0.03, accuracy_delta_high=0.04)],
+     "wide costs 7.4x less but may lose up to 3.0 points"),
+    ([record(), record("better", 2.0, 0.92)], "better costs 2.0x less and gains 2.0 points")])
+def test_a_title_gives_the_reason_and_never_contradicts_itself(records, title):
+    assert short_finding(records) == title
+
+
+def test_a_wide_interval_does_not_hide_a_candidate_that_is_significantly_cheaper():
+    wide = record("wide", 3.0, 0.9, speedup_low=0.9, speedup_high=8.0)
+    assert "lossy is 2.0 times (1.6 to 2.5) cheaper" in finding([record(), wide, record("lossy", 2.0, 0.7)])
+
+
+@pytest.mark.parametrize(("loss", "said"), [
+    ((0.04, 0.03, 0.05), "75% of the lost accuracy"),
+    ((0.04, -0.01, 0.09), f"3.0 points, and no share of the loss: that loss (4.0 points, {MINUS}1.0 to +9.0; 95 %) is "
+                          "not distinguishable from none"),
+    ((0.04, float("nan"), float("nan")), "3.0 points, and no share of the loss: that loss (4.0 points, no interval) is "
+                                         "not distinguishable from none")])
+def test_no_share_is_taken_of_a_loss_inside_its_own_noise(loss, said):
+    assert share_of_loss(0.03, *loss) == said
+
+
+def test_records_are_named_by_data_and_machine():
+    records = [record(), record("mine", 2.0, provenance="measured", task="my_file", machine={"cpu": "a CPU"})]
+    assert origins(records, brief=True) == ["Recorded on made up: unknown machine, 2026-01-02",
+                                            "Measured here on my_file: a CPU, 2026-01-02"]
+    assert origins(records)[0].endswith("800 test rows, 2026-01-02, on a machine of which no details were recorded: "
+                                        "base")

@@ -30,3 +30,20 @@ def test_markup_in_words_is_shown_not_obeyed():
 def test_figures_are_shown_and_not_obeyed():
     shown = app.tiles([("$1", "<b>a month</b>")]).data
     assert "&lt;b&gt;a month" in shown
+
+
+def test_a_headline_on_what_learned_nothing_shows_no_saving():
+    rare = {"majority": 0.99, "weakest_recall": 0.0, "weakest_class": "yes"}
+    shown = headline([record("base", 1.0, 0.99, **rare), record("quick", 9.0, 0.99, **rare)]).data
+    assert "cheaper" not in shown
+    assert "<b>0 %</b><span>of the weakest class found: yes</span>" in shown
+
+
+def test_the_headline_names_the_data_and_the_machine():
+    assert "Recorded on the task made up, 800 test rows, 2026-01-02, on a machine" in headline([record()]).data
+
+
+def test_a_verdict_on_what_learned_nothing_is_not_given():
+    rare = record("base", 1.0, 0.99, majority=0.99, weakest_recall=0.0, weakest_class="yes")
+    assert "99 % right" not in verdict("It is 99 % right.", of=[rare]).data
+    assert "It is 99 % right." in verdict("It is 99 % right.", of=[record()]).data

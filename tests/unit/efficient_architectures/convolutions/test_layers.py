@@ -36,6 +36,7 @@ def test_times_and_their_explanation_are_of_one_run():
     assert rows.macs["depthwise half"] + rows.macs["pointwise half"] == rows.macs["separable"]
     assert (times["low"] <= times["seconds"]).all()
     assert f"{rows.macs['standard'] / rows.macs['separable']:.1f} times fewer" in explain_separable(times)
+    assert "moved against 1,234.5." in explain_separable(times.assign(macs_per_byte=1234.5)), "without an exponent"
 
 
 @pytest.mark.parametrize("wrong", [

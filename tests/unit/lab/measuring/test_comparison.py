@@ -1,22 +1,29 @@
 """Models measured side by side: what the record says, and that it says the truth about speed."""
 
+import copy
 import itertools
 import threading
 import time
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import f1_score, recall_score
+from tokenizers import Tokenizer
 
 from helpers.lab import Cancelled, InputError, Ledger, Model, compare, export, load_task, offers
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.measuring.comparison import peak_bytes
+from helpers.lab.measuring.measurement import coverage_notes
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Card, folder_bytes
 from helpers.lab.progress import Progress
 
 # From design.md, 'The surface that others build on'
 COLUMNS = """model, strategy, accuracy, accuracy_low, accuracy_high, accuracy_delta, accuracy_delta_low,
-accuracy_delta_high, speedup, speedup_low, speedup_high, p50_ms, p95_ms, p99_ms, throughput_per_s, artefact_mb,
-parameters, macs, peak_mb, joules_low, joules, joules_high, usd_per_million, provenance"""
+accuracy_delta_high, majority, macro_f1, weakest_recall, speedup, speedup_low, speedup_high, p50_ms, p95_ms, p99_ms,
+throughput_per_s, artefact_mb, parameters, macs, peak_mb, joules_low, joules, joules_high, usd_per_million,
+provenance"""
 
 
 class Sleeper:
@@ -88,6 +95,41 @@ def test_each_interval_holds_its_value(frame, name):
 def test_accuracy_is_that_of_all_test_rows(frame, pair, tiny_task):
     right = pair[0].predict(tiny_task.test["text"][:]).argmax(axis=1) == tiny_task.test["label"][:]
     assert frame["accuracy"][0] == pytest.approx(right.mean())
+
+
+def test_the_constant_macro_f1_and_the_weakest_class_are_as_scikit_learn_has_them(frame, pair, tiny_task):
+    labels = tiny_task.test["label"][:]
+    answers = pair[0].predict(tiny_task.test["text"][:]).argmax(axis=1)
+    constant = DummyClassifier(strategy="most_frequent").fit(labels, labels)
+    assert frame["majority"].tolist() == [pytest.approx(constant.score(labels, labels))] * 2
+    assert frame["macro_f1"][0] == pytest.approx(f1_score(labels, answers, average="macro"))
+    assert frame["weakest_recall"][0] == pytest.approx(recall_score(labels, answers, average=None).min())
+
+
+def test_what_the_encoder_cuts_and_cannot_read_stands_in_the_record(tiny_model, tiny_task):
+    texts = tiny_task.test["text"][:]
+    short, whole, cut = copy.copy(tiny_model), *(Tokenizer.from_str(tiny_model.encoder._tokenizer.to_str())
+                                                 for _ in range(2))
+    short.encoder = TextEncoder(cut, max_tokens=6)
+    whole.no_truncation()
+    lengths = [len(whole.encode(text).ids) for text in texts]
+    result = quick([short], tiny_task)
+    record = result.measurements[0]
+    assert result.frame().attrs["notes"] == coverage_notes([record])
+    assert result.frame().attrs["notes"][0].startswith(f"Every model: {record.rows_cut:.1%} of the rows are longer")
+    assert record.rows_cut == pytest.approx(np.mean([length > 6 for length in lengths]))
+    assert record.tokens_cut == pytest.approx(sum(max(0, length - 6) for length in lengths)
+                                              / sum(length - 2 for length in lengths))
+    assert quick([Sleeper("no encoder", 0.1)], tiny_task).measurements[0].rows_cut is None
+
+
+def test_a_constant_answer_has_learned_nothing_however_often_it_is_right(tmp_path):
+    (tmp_path / "rare.csv").write_text("text,label\n" + "".join(
+        f"message {number},{'yes' if number % 50 == 0 else 'no'}\n" for number in range(400)))
+    task = load_task(tmp_path / "rare.csv")
+    record = quick([Sleeper("always no", 0.01, answer=task.labels.index("no"))], task).measurements[0]
+    assert record.accuracy == record.majority > 0.97
+    assert (record.learned, record.weakest_class, record.weakest_recall) == (False, "yes", 0)
 
 
 def test_the_same_weights_answer_alike_in_both_runtimes(frame):

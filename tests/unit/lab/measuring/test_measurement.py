@@ -1,0 +1,47 @@
+"""Scores beside the constant answer, against scikit-learn's; and records of before."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, recall_score
+
+from helpers.lab import Measurement, score
+
+RNG = np.random.default_rng(0)
+LABELS = np.repeat([0, 1, 3], [60, 30, 10])  # class 2 has no rows
+
+
+@pytest.mark.parametrize("answers", [LABELS, np.zeros(100, int), RNG.permutation(LABELS),
+                                     np.where(LABELS == 1, 2, LABELS)])
+def test_a_score_is_as_scikit_learn_has_it(answers):
+    found = score(answers, LABELS, names=["a", "b", "c", "d"])
+    assert found.accuracy == pytest.approx((answers == LABELS).mean())
+    assert found.majority == pytest.approx(0.6)
+    assert found.macro_f1 == pytest.approx(f1_score(LABELS, answers, average="macro", zero_division=0))
+    recalls = recall_score(LABELS, answers, labels=[0, 1, 3], average=None)
+    assert found.weakest_recall == pytest.approx(recalls.min())
+    assert recalls["abd".index(found.weakest_class)] == recalls.min()
+
+
+def test_of_equally_weak_classes_the_most_frequent_one_is_named():
+    assert score(np.full(100, 2), LABELS, names=list("abcd")).weakest_class == "a"
+    assert score(np.zeros(100, int), LABELS).weakest_class == "1"
+
+
+@pytest.mark.parametrize(("right", "learned"), [(90, False), (95, False), (97, True)])
+def test_learned_means_that_the_whole_interval_lies_above_the_constant(right, learned):
+    """Wilson's lower bound of 97 of 100 is 0.915, of 95 it is 0.888 (statsmodels)."""
+    labels = np.repeat([0, 1], [90, 10])
+    answers = labels.copy()
+    answers[np.flatnonzero(labels == 1)[:100 - right]] = 0
+    found = score(answers, labels)
+    assert found.accuracy == right / 100
+    assert found.learned is learned
+
+
+def test_a_record_of_before_has_no_constant_and_is_not_given_one(new_measurement):
+    fields = json.loads(new_measurement().to_json())
+    old = Measurement.from_json(json.dumps({name: value for name, value in fields.items()
+                                            if name not in ("majority", "weakest_recall", "weakest_class")}))
+    assert (old.majority, old.learned, old.row()["weakest_recall"]) == (None, None, None)
