@@ -56,8 +56,8 @@ def closed_forms(servers: int, load: float) -> dict[str, tuple[float, Callable[[
     exponential = lambda count, seed: exponential_service(1.0, count, seed)  # noqa: E731
     return {
         "M/M/1": (load / (1 - load), exponential, Fleet(1)),
-        f"M/M/{servers}": (wait_c, exponential, Fleet(servers)),
-        f"M/M/{servers}/{servers + room}": (wait_k, exponential, Fleet(servers, queue_limit=room)),
+        f"M/M/{servers}": (wait_c, exponential, Fleet(servers, balancer="central")),
+        f"M/M/{servers}/{servers + room}": (wait_k, exponential, Fleet(servers, balancer="central", queue_limit=room)),
         "M/D/1": (load / (1 - load) / 2, lambda count, seed: np.ones(count), Fleet(1)),
         "M/G/1": (load / (1 - load) * 1.5, lambda count, seed: np.random.default_rng(seed).gamma(0.5, 2.0, count),
                   Fleet(1)),
@@ -92,13 +92,13 @@ def fcfs_rows(quick: bool) -> list[Row]:
 
     def ours() -> None:
         arrivals = poisson(rate, count / rate, 1)
-        simulate(arrivals, exponential_service(mean_s, len(arrivals), 1), Fleet(SERVERS))
+        simulate(arrivals, exponential_service(mean_s, len(arrivals), 1), Fleet(SERVERS, balancer="central"))
 
     ours()
     speed, low, high = rate_of(count, ours, 5)
     arrivals = poisson(rate, count / rate, 1)
     service = exponential_service(mean_s, len(arrivals), 1)
-    alone = rate_of(len(arrivals), lambda: simulate(arrivals, service, Fleet(SERVERS)), 5)
+    alone = rate_of(len(arrivals), lambda: simulate(arrivals, service, Fleet(SERVERS, balancer="central")), 5)
     rows = [at_least("M/M/8: requests per second on one core, drawing included", speed, 10e6, "1/s", low, high),
             shown("M/M/8: the same, given arrivals and service times", alone[0], "1/s", *alone[1:])]
     for name, peer in (("SimPy", simpy_fcfs), ("Ciw", ciw_fcfs)):
@@ -110,8 +110,8 @@ def fcfs_rows(quick: bool) -> list[Row]:
 
 def full_rows(quick: bool) -> list[Row]:
     """Scaling, cold starts, batches, queue limit and time-outs on a daily wave, here and in SimPy."""
-    fleet = Fleet(4, policy=target_utilisation(), startup_s=30, queue_limit=2000, timeout_s=5, batch_size=8,
-                  batch_delay_s=0.02, max_replicas=60)
+    fleet = Fleet(4, policy=target_utilisation(), balancer="central", startup_s=30, queue_limit=2000, timeout_s=5,
+                  batch_size=8, batch_delay_s=0.02, max_replicas=60)
     hours = 0.5 if quick else 4.0
     arrivals = diurnal(350, hours * 3600, 1, swing=0.8, peak_hour=hours / 2)
     service = np.random.default_rng(1).gamma(4.0, 0.01, len(arrivals))

@@ -79,7 +79,7 @@ def _start(folder: Path, rank: int, workers: int, timeout_s: float) -> subproces
 def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float, progress: Progress) -> None:
     """Until all have ended, or the first has ended without a result: the others would wait for it."""
     deadline = time.monotonic() + timeout_s
-    while any([process.poll() is None for process in started]):  # a list: each of them is asked, not up to the first
+    while None in [process.poll() for process in started]:  # each of them is asked, not only up to the first that runs
         progress.check()
         if time.monotonic() > deadline:
             raise RuntimeError(f"{len(started)} workers did not end within {timeout_s:.0f} s; they were ended.")

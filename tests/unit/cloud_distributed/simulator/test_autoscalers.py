@@ -40,8 +40,8 @@ def test_target_utilisation_scales_down_to_the_highest_proposal_of_the_window(dr
 
 
 def test_target_utilisation_holds_what_there_is_for_its_first_window(driver_of):
-    """Kubernetes notes the present replicas as a recommendation before it makes its first (recordInitialRecommendation):
-    10 replicas that are hardly busy stay 300 s from the first look at 15 s on."""
+    """Kubernetes notes the present replicas as a recommendation before its first (recordInitialRecommendation): 10
+    replicas that are hardly busy stay 300 s from the first look at 15 s on."""
     driver = driver_of(target_utilisation(0.5))
     answers = [driver(10, utilisation=0.1) for _ in range(22)]
     assert answers[:20] == [10] * 20
