@@ -91,8 +91,8 @@ RULES = np.dtype([("slots", "i8"), ("balancer", "i8"), ("replica_queue", "i8"), 
                   ("failure_rate", "f8"), ("interruption_rate", "f8"), ("notice_s", "f8"), ("period_s", "f8"),
                   ("sample_s", "f8"), ("closes_s", "f8")], align=True)
 STATE = np.dtype([("now_s", "f8"), ("next", "i8"), ("oldest", "i8"), ("front", "i8"), ("head", "i8"), ("tail", "i8"),
-                  ("turn", "i8"), ("spare", "i8"), ("waiting", "i8"), ("in_service", "i8"), ("busy", "i8"), ("free", "i8"),
-                  ("heap", "i8"), ("ready", "i8"), ("starting", "i8"), ("target", "i8"), ("cold", "i8"),
+                  ("turn", "i8"), ("spare", "i8"), ("waiting", "i8"), ("in_service", "i8"), ("busy", "i8"),
+                  ("free", "i8"), ("heap", "i8"), ("ready", "i8"), ("starting", "i8"), ("target", "i8"), ("cold", "i8"),
                   ("launches", "i8"), ("draws", "i8"), ("samples", "i8"), ("queue_s", "f8"), ("service_s", "f8"),
                   ("busy_s", "f8"), ("ready_s", "f8"), ("left_s", "f8"), ("tick_s", "f8"), ("next_timer_s", "f8"),
                   ("next_sample_s", "f8"), ("next_rare_s", "f8"), ("last_tick_s", "f8"), ("tick_queue_s", "f8"),
@@ -108,7 +108,7 @@ class Tally(NamedTuple):
     """What is counted while requests pass, so that no array needs a place for each."""
 
     each: bool                # whether each request's wait, latency and outcome are stored, too
-    latencies: np.ndarray     # (2**BITS,) uint32: answers by the leading bits of their latency
+    latencies: np.ndarray     # (BINS,) uint32: answers by the leading bits of their latency
     outcomes: np.ndarray      # (len(Outcome),) int64
     sums_s: np.ndarray        # (SUMS,) float64: see below
     stride: int               # every so many requests, the latency is sampled
@@ -121,8 +121,9 @@ class Tally(NamedTuple):
 # Places in Tally.sums_s: waits of the answered; time in queues; seconds of work; sum of arrivals in front; the end.
 WAITED_S, QUEUED_S, WORKED_S, FRONT_S, END_S = range(5)
 SUMS = 5
-SHIFT = 42      # of a latency's 64 bits: sign, 11 of the exponent and 10 of the fraction are left, steps of 0.1 %
-BITS = 64 - SHIFT
+SHIFT = 42      # of a latency's 64 bits the sign, 11 of the exponent and 10 of the fraction are left: steps of 0.1 %
+LEAST_BIN = 1003 << 10  # 2**-20: what takes less than a microsecond falls into one bin
+BINS = (2047 << 10) - LEAST_BIN
 
 
 class World(NamedTuple):

@@ -14,6 +14,7 @@ from helpers.cloud_distributed.simulator.compiled import (
     END_S,
     FREE,
     FRONT_S,
+    LEAST_BIN,
     LEAST_LOADED,
     QUEUED_S,
     READY,
@@ -161,24 +162,55 @@ def run_stretches(decide, memory, parameters, signals, w, rules, s, t):
 
 @hot
 def _serve_until(w, rules, s, t):
-    """Place all who arrive before the next rare moment; False where there is no spare entry."""
-    while s.next < len(w.arrivals) and w.arrivals[s.next] < s.next_rare_s:
+    """Place all who arrive before the next rare moment; False where there is no spare entry.
+
+    What is summed up stays in registers meanwhile.
+    """
+    i, until, drawn = s.next, s.next_rare_s, len(w.rows) > 0
+    first, count = (w.rows[1, 0], w.rows[1, 1]) if drawn else (0, 0)
+    answered, waited, worked, end = 0, 0.0, 0.0, t.sums_s[END_S]
+    roomy = True
+    while i < len(w.arrivals) and w.arrivals[i] < until:
         if s.spare == 0:
-            return False
-        i, now = s.next, w.arrivals[s.next]
-        s.next += 1
+            roomy = False
+            break
+        now = w.arrivals[i]
         if s.ready == 0:
             if s.front == 0:
                 s.head = i
             s.front += 1
             t.sums_s[FRONT_S] += now
             s.cold += 1
+            i += 1
             if rules.wakes and s.starting == 0:
                 s.tick_s = s.next_rare_s = now
                 break
+            continue
+        at = _choose(w, rules, s, t, i, now)
+        slot = _first_free(w, rules, at)
+        start = max(now, w.free_s[slot])
+        if start <= now + rules.timeout_s and start <= rules.closes_s:
+            row = w.replicas[at]
+            seconds = w.values[first + int(uniform(w.seeds[0], i) * count)] if drawn else w.values[i]
+            w.free_s[slot] = start + seconds
+            row.work_s += seconds
+            worked += seconds
+            waited += start - now
+            answered += 1
+            end = max(end, start + seconds)
+            _note_latency(w, t, i, start - now, (start - now) + seconds)
+            if start > now:
+                _let_wait(s, t, row, start)
         else:
-            _place(w, rules, s, t, i, now)
-    return True
+            _let_wait(s, t, w.replicas[at], _leave_unanswered(w, rules, t, i))
+        i += 1
+    s.next = i
+    t.outcomes[ANSWERED] += answered
+    t.sums_s[WAITED_S] += waited
+    t.sums_s[QUEUED_S] += waited
+    t.sums_s[WORKED_S] += worked
+    t.sums_s[END_S] = max(t.sums_s[END_S], end)
+    return roomy
 
 
 @part
@@ -207,50 +239,65 @@ def _dismiss_front(w, rules, s, t, until):
 
 
 @hot
-def _place(w, rules, s, t, i, now):
-    """Choose a replica for request i, and say at once when it starts there and ends, or leaves."""
-    if rules.balancer == LEAST_LOADED:
-        first, second = two_of(bits(w.seeds[2], i), s.ready)
-        at, other = w.open[first], w.open[second]
-        if _held(w, rules, s, t, other, now) < _held(w, rules, s, t, at, now):
-            at = other
-    else:
-        at = choose(w, rules, s, i)
-    row = w.replicas[at]
+def _choose(w, rules, s, t, i, now):
+    """As `replica_pool.choose`, where how much a replica holds has to be worked out."""
+    if rules.balancer != LEAST_LOADED:
+        return choose(w, rules, s, i)
+    first, second = two_of(bits(w.seeds[2], i), s.ready)
+    at, other = w.open[first], w.open[second]
+    return other if _held(w, rules, s, t, other, now) < _held(w, rules, s, t, at, now) else at
+
+
+@hot
+def _first_free(w, rules, at):
+    """The slot of a replica that has first done all that it was given."""
     slot = at * rules.slots
     for k in range(slot + 1, slot + rules.slots):
         if w.free_s[k] < w.free_s[slot]:
             slot = k
+    return slot
+
+
+@part
+def _place(w, rules, s, t, i, now):
+    """The same as in `_serve_until` for one who has waited already."""
+    at = _choose(w, rules, s, t, i, now)
+    slot = _first_free(w, rules, at)
     arrival, start = w.arrivals[i], max(now, w.free_s[slot])
     leave = start
     if start <= arrival + rules.timeout_s and start <= rules.closes_s:
         seconds = draw_service(w.values, w.rows, w.weights, 1, uniform(w.seeds[0], i)) if len(w.rows) else w.values[i]
         w.free_s[slot] = start + seconds
-        row.work_s += seconds
-        wait = start - arrival
-        _note_answer(w, t, i, wait, wait + seconds)
-        t.sums_s[QUEUED_S] += wait
+        w.replicas[at].work_s += seconds
+        _note_latency(w, t, i, start - arrival, (start - arrival) + seconds)
+        t.outcomes[ANSWERED] += 1
+        t.sums_s[WAITED_S] += start - arrival
+        t.sums_s[QUEUED_S] += start - arrival
         t.sums_s[WORKED_S] += seconds
         t.sums_s[END_S] = max(t.sums_s[END_S], start + seconds)
     else:
         leave = _leave_unanswered(w, rules, t, i)
     if leave > now:
-        entry = s.spare
-        s.spare = t.link[entry]
-        t.leave_s[entry], t.link[entry] = leave, 0
-        if row.waiting > 0:
-            t.link[row.tail] = entry
-        else:
-            row.head = entry
-        row.tail = entry
-        row.waiting += 1
-        row.leave_sum_s += leave
+        _let_wait(s, t, w.replicas[at], leave)
 
 
 @hot
-def _note_answer(w, t, i, wait, latency):
-    t.outcomes[ANSWERED] += 1
-    t.sums_s[WAITED_S] += wait
+def _let_wait(s, t, row, leave):
+    """Somebody waits at a replica until `leave`, as the last of its list."""
+    entry = s.spare
+    s.spare = t.link[entry]
+    t.leave_s[entry], t.link[entry] = leave, 0
+    if row.waiting > 0:
+        t.link[row.tail] = entry
+    else:
+        row.head = entry
+    row.tail = entry
+    row.waiting += 1
+    row.leave_sum_s += leave
+
+
+@hot
+def _note_latency(w, t, i, wait, latency):
     t.latencies[leading_bits(latency)] += 1
     if i % t.stride == 0:
         t.sampled[i // t.stride] = latency
@@ -258,7 +305,7 @@ def _note_answer(w, t, i, wait, latency):
         w.wait_s[i], w.latency_s[i], w.outcome[i] = wait, latency, ANSWERED
 
 
-@hot
+@part
 def _leave_unanswered(w, rules, t, i):
     """Somebody waits to the time-out or to the end of the clock: when that is."""
     arrival, limit = w.arrivals[i], w.arrivals[i] + rules.timeout_s
@@ -266,7 +313,7 @@ def _leave_unanswered(w, rules, t, i):
     t.outcomes[outcome] += 1
     t.sums_s[QUEUED_S] += leave - arrival
     t.sums_s[END_S] = max(t.sums_s[END_S], leave)
-    t.unanswered[min(len(t.unanswered) - 1, int(math.ceil(arrival / rules.sample_s)))] += 1
+    t.unanswered[min(len(t.unanswered) - 1, np.int64(math.ceil(arrival / rules.sample_s)))] += 1
     if i % t.stride == 0:
         t.sampled[i // t.stride] = np.nan
     if t.each:
@@ -334,5 +381,5 @@ def _settle(w, rules, s, t, now):
 
 @hot
 def leading_bits(latency):
-    """The bin of a positive number, 0.1 % wide; its least number is that of the bits with zeros behind."""
-    return np.float64(latency).view(np.int64) >> SHIFT
+    """The bin of a positive number, 0.1 % wide; its least number has these bits and zeros behind."""
+    return max(0, (np.float64(latency).view(np.int64) >> SHIFT) - LEAST_BIN)

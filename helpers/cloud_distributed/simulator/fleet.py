@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.cloud_distributed.simulator.compiled import (
-    BITS,
+    BINS,
     REPLICA,
     RULES,
     SAMPLES,
@@ -196,7 +196,7 @@ def _simulate_stretches(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarr
     world, rules, state, policy = _beginning(arrivals, values, rows, weights, seeds, fleet, len(arrivals) * each, 0)
     state.next_rare_s, state.spare = -1.0, 1
     stride = max(1, -(-len(arrivals) // _MAX_SAMPLED))
-    tally = Tally(each, np.zeros(1 << BITS, np.uint32), np.zeros(len(Outcome), np.int64), np.zeros(SUMS), stride,
+    tally = Tally(each, np.zeros(BINS, np.uint32), np.zeros(len(Outcome), np.int64), np.zeros(SUMS), stride,
                   np.full(-(-len(arrivals) // stride), np.nan), np.zeros(len(world.samples) + 1, np.int64),
                   np.zeros(_LINKS), np.append(np.arange(1, _LINKS), 0))
     while not run_stretches(*policy, world, rules, state[0], tally):

@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from helpers.cloud_distributed.simulator.compiled import (
-    ANSWERED,
     CENTRAL,
     DRAINING,
     FAILED,

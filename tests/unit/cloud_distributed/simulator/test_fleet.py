@@ -137,7 +137,8 @@ def test_a_full_queue_drops_and_delays_as_theory_says(load):
     lost, waits = [], []
     for seed in range(20):
         arrivals = poisson(4 * load, 50_000 / load, seed)
-        run = simulate(arrivals, exponential_service(1.0, len(arrivals), seed), Fleet(4, balancer="central", queue_limit=8))
+        fleet = Fleet(4, balancer="central", queue_limit=8)
+        run = simulate(arrivals, exponential_service(1.0, len(arrivals), seed), fleet)
         lost.append(run.counts["dropped"] / len(arrivals))
         waits.append(steady_wait(run))
     dropped, wait = finite_queue(4, 4 * load, 8)
