@@ -186,7 +186,7 @@ def _simulate_fcfs(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, w
     hours = {kind: count * end_s / 3600 for kind, count in fleet.kinds().items()}
     queue_s = float(np.sum(wait_s[:served])) + float(np.sum(closes_s - arrivals[served:]))
     return Run(arrivals, hours, end_s, queue_s, busy_s, fleet.replicas * fleet.concurrency * end_s, 0, fleet.replicas,
-               series, lambda: (wait_s, latency_s, outcome))
+               series, lambda: (wait_s, latency_s, outcome), concurrency=fleet.concurrency)
 
 
 def _simulate_stretches(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, weights: np.ndarray,
@@ -259,7 +259,8 @@ def _ended(world: World, rules: np.record, final: np.record, fleet: Fleet, of_ea
                                                                                   strict=True)))
 
     return Run(world.arrivals, hours, float(final.now_s), float(final.queue_s), float(final.busy_s),
-               float(final.ready_s) * fleet.concurrency, int(final.cold), int(final.launches), series, of_each, tally)
+               float(final.ready_s) * fleet.concurrency, int(final.cold), int(final.launches), series, of_each, tally,
+               fleet.concurrency)
 
 
 def _rules(fleet: Fleet, last: float) -> np.record:
