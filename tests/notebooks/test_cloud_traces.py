@@ -29,7 +29,7 @@ def read_aloud(request, tmp_path_factory):
               in zip(arrivals, prompt, output, strict=True)]
     (folder / request.param).write_text("\n".join(lines) + "\n")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    last = next(i for i, cell in enumerate(notebook.cells) if "a million written tokens" in cell.source)
+    last = next(i for i, cell in enumerate(notebook.cells) if "per_million = gpu" in cell.source)
     notebook.cells = notebook.cells[:last + 1]
     nbformat.write(notebook, folder / "short.ipynb")
     with pytest.MonkeyPatch.context() as patch:
