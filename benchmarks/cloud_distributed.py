@@ -3,14 +3,21 @@
 python -m benchmarks.cloud_distributed [--quick] [--json FILE] [--only PART ...]
 """
 
+import contextlib
+import io
+import itertools
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import nbformat
 import numpy as np
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown
 from benchmarks.peers.queues import SimpyFleet, ciw_fcfs, simpy_fcfs
+from helpers.app import latency_spec, replicas_spec
 from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
@@ -29,7 +36,8 @@ from helpers.lab.measuring.intervals import mean_interval
 
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 SERVERS = 8
-PARTS = ("theory", "fcfs", "full", "page", "training")
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "5_cloud_distributed.ipynb"
+PARTS = ("theory", "fcfs", "full", "page", "panel", "training")
 CALIBRATED_ON, JUDGED_ON = 1024, (256, 384, 512, 768, 1280)  # widths of the layers
 
 
@@ -138,8 +146,29 @@ def page_rows(quick: bool) -> list[Row]:
     return rows
 
 
+def panel_rows(quick: bool) -> list[Row]:
+    """What Explore of notebook 5 computes and describes for each setting of its controls, without the browser."""
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    page = [cell.source for cell in cells if cell.cell_type == "code" and "lesson" not in cell.metadata.get("tags", [])]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for source in page[:next(i for i, source in enumerate(page) if "app.Explore(" in source)]:
+            exec(source, names)
+    traffics = {"steady": "an hour", "bursts": "an hour", "flash crowd": "an hour", "day and night": "a day"}
+    policies = ("fixed", "Kubernetes HPA", "Knative", "Ray Serve", "predictive")
+    seconds: dict[str, list[float]] = {}
+    for traffic, policy, rate in itertools.product(traffics, policies[:2] if quick else policies, (30, 100)):
+        began = time.perf_counter()
+        frame = names["scenario"](traffic, rate, policy, names["OFFER"], names["laws"][names["reference"]], 60.0)
+        replicas_spec(frame)
+        latency_spec(frame, deadline_s=names["DEADLINE_S"])
+        seconds.setdefault(traffics[traffic], []).append(time.perf_counter() - began)
+    return [at_most(f"notebook 5's panel, {length}: p95 of {len(waits)} settings", float(np.quantile(waits, 0.95)),
+                    0.15, "s", min(waits), max(waits)) for length, waits in seconds.items()]
+
+
 def answer_rows(name: str, rate: float, seconds: float, fleet: Fleet, most: float) -> list[Row]:
-    """Seconds of the simulation alone, and with its quantiles and its time series."""
+    """Seconds of the simulation alone, and with its quantiles and its time series, each target for both."""
     times = ServiceTimes({1: np.random.default_rng(0).gamma(4.0, 0.005, 2000)})
     arrivals = poisson(rate, seconds, 1)
 
@@ -174,7 +203,8 @@ def training_rows(quick: bool) -> list[Row]:
 def main() -> None:
     """Compare, time, print."""
     options = arguments(__doc__, PARTS)
-    work = {"theory": theory_rows, "fcfs": fcfs_rows, "full": full_rows, "page": page_rows, "training": training_rows}
+    work = {"theory": theory_rows, "fcfs": fcfs_rows, "full": full_rows, "page": page_rows, "panel": panel_rows,
+            "training": training_rows}
     finish([row for part in PARTS if part in options.only for row in work[part](options.quick)], options.json)
 
 

@@ -1,6 +1,7 @@
 """What rented machines cost: the bill of a simulated run, and how much of a load to commit to for years."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -191,6 +192,7 @@ def _mean_above(load: np.ndarray, bases: np.ndarray) -> np.ndarray:
     return (sums[first] - bases * (len(load) - first)) / len(load)
 
 
+@functools.cache
 def _sustained_tiers(offer: Offer) -> tuple[float, ...]:
     """Shares of the on-demand price in equal parts of a month of use; (1.0,) where nothing is taken off."""
     for row in read_facts("instances"):

@@ -16,6 +16,7 @@ from helpers.lab.measuring.intervals import mean_interval
 _MAX_SAMPLED = 512  # requests per interval for the quantiles of the time series
 _MIN_COUNTED = 200_000  # below this NumPy's selection is as quick
 _SHIFT = 44     # of the 64 bits: sign, 11 of the exponent and 8 of the fraction are left, steps of 0.4 %
+_LEAST, _COUNTS = 1003 << 8, 1044 << 8  # below 2**-20 s all share a bin
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,8 +179,8 @@ def quantiles(values: np.ndarray, at: Sequence[float]) -> np.ndarray:
         answered = values[~np.isnan(values)]
         return np.quantile(answered, at) if len(answered) else np.full(len(at), np.nan)
     values = np.ascontiguousarray(values)
-    counts = _count_leading_bits(values.view(np.uint64), values)
-    below = np.concatenate([[0], np.cumsum(counts)])
+    counts = _count_leading_bits(values.view(np.int64), values)
+    below = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     if not below[-1]:
         return np.full(len(at), np.nan)
     ranks = at * (below[-1] - 1)
@@ -188,7 +189,7 @@ def quantiles(values: np.ndarray, at: Sequence[float]) -> np.ndarray:
     bins = np.searchsorted(below, wanted, side="right") - 1
     values_at = {}
     for one in np.unique(bins):
-        inside = np.sort(_collect(values.view(np.uint64), one, counts[one]))
+        inside = np.sort(_collect(values.view(np.int64), values, one, counts[one]))
         values_at |= {rank: inside[rank - below[one]] for rank in wanted[bins == one]}
     first = np.array([values_at[rank] for rank in low])
     second = np.array([values_at[min(rank + 1, below[-1] - 1)] for rank in low])
@@ -252,19 +253,19 @@ def _quantiles_between(values, bounds, most):
 
 @compiled
 def _count_leading_bits(bits, values):
-    counts = np.zeros(1 << (64 - _SHIFT), np.int64)
+    counts = np.zeros(_COUNTS, np.uint32)
     for i in range(len(bits)):
         if values[i] == values[i]:  # not NaN
-            counts[bits[i] >> np.uint64(_SHIFT)] += 1
+            counts[max(0, (bits[i] >> _SHIFT) - _LEAST)] += 1
     return counts
 
 
 @compiled
-def _collect(bits, leading, size):
-    collected = np.empty(size, np.uint64)
+def _collect(bits, values, leading, size):
+    collected = np.empty(size, np.float64)
     k = 0
     for i in range(len(bits)):
-        if bits[i] >> np.uint64(_SHIFT) == np.uint64(leading):
-            collected[k] = bits[i]
+        if max(0, (bits[i] >> _SHIFT) - _LEAST) == leading and values[i] == values[i]:
+            collected[k] = values[i]
             k += 1
-    return collected.view(np.float64)
+    return collected

@@ -1,5 +1,6 @@
 """The event loop against a brute-force simulator, and its bookkeeping on any fleet."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -20,7 +21,8 @@ from helpers.cloud_distributed import (
     target_utilisation,
 )
 from helpers.cloud_distributed.simulator.compiled import Outcome
-from helpers.cloud_distributed.simulator.fleet import BALANCERS
+from helpers.cloud_distributed.simulator.event_loop import run_events
+from helpers.cloud_distributed.simulator.fleet import BALANCERS, _beginning
 
 
 def queue_per_slot(signals, memory, parameters):
@@ -247,3 +249,24 @@ def test_nothing_is_lost_or_doubled_and_littles_law_holds(fleet, seed, count, ra
         + (closed - arrivals[run.outcome == Outcome.WAITING]).sum()
     assert run.queue_s == pytest.approx(in_queue, rel=1e-6, abs=1e-6)
     assert run.replica_hours["reserved"] == pytest.approx(fleet.reserved * run.end_s / 3600)
+
+
+@settings(max_examples=80, deadline=None)
+@given(fleet=fleets, seed=st.integers(0, 2**32), count=st.integers(1, 200), rate=st.sampled_from([5.0, 30.0]))
+def test_no_replica_works_on_more_than_its_concurrency(fleet, seed, count, rate):
+    """Per row of the table, whoever has it: single requests that overlap are never more than its slots."""
+    rng = np.random.default_rng(seed)
+    arrivals, service = np.cumsum(rng.exponential(1 / rate, count)), rng.exponential(0.4, count)
+    fleet = dataclasses.replace(fleet, batch_size=1, batch_delay_s=0.0)
+    seeds = np.random.SeedSequence(seed).generate_state(3, np.uint64)
+    world, rules, state, policy = _beginning(arrivals, service, np.zeros((0, 4), np.int64), np.zeros(0), seeds, fleet,
+                                             count, count)
+    run_events(*policy, world, rules, state[0])
+    served = world.outcome == Outcome.ANSWERED
+    where = world.place if fleet.balancer != "central" else np.zeros(count, int)  # one queue: all slots together
+    slots = fleet.concurrency * (1 if fleet.balancer != "central" else len(world.replicas))
+    for row in np.unique(where[served]):
+        mine = served & (where == row)
+        begins, ends = arrivals[mine] + world.wait_s[mine], arrivals[mine] + world.latency_s[mine]
+        steps = sorted([(end, -1) for end in ends - 1e-9] + [(begin, 1) for begin in begins])
+        assert np.cumsum([step for _, step in steps]).max() <= slots
