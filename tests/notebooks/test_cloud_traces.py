@@ -88,3 +88,20 @@ def test_the_language_model_reads_the_traces_tokens(read_aloud):
     assert float(found[3].replace(",", "")) == pytest.approx(again["tokens_per_s"], rel=1e-3)
     usd = offer("AWS p5.4xlarge").on_demand_usd_hour / 3600 / again["tokens_per_s"] * 1e6
     assert float(found[4]) == pytest.approx(usd, abs=0.01)
+
+
+def test_a_day_is_billed_from_all_its_hours():
+    """Its first hour is the quietest: billed all month it would be one machine, $70."""
+    page = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells
+            if cell.cell_type == "code" and "lesson" not in cell.metadata.get("tags", [])]
+    names = {"__name__": "__main__"}
+    for source in page[:next(i for i, source in enumerate(page) if "first = {" in source)]:
+        exec(source, names)
+    law = names["laws"][names["reference"]]
+    frame = names["scenario"]("day and night", 30.0, "Kubernetes HPA", "AWS m6i.large", law, 60.0)
+    assert frame["t_s"].iloc[-1] > 0.99 * 86_400
+    paid = (frame["ready"] + frame["starting"]).mean() * HOURS * offer("AWS m6i.large").on_demand_usd_hour
+    usd = frame.attrs["usd"][0]
+    assert usd == pytest.approx(paid, rel=0.05)
+    assert usd > 1.05 * HOURS * offer("AWS m6i.large").on_demand_usd_hour
+    assert 0 < frame.attrs["busy_usd"] < usd
