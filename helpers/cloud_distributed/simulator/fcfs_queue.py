@@ -169,12 +169,14 @@ def _serve_until(w, rules, s, t):
     i, until, drawn = s.next, s.next_rare_s, len(w.rows) > 0
     first, count = (w.rows[1, 0], w.rows[1, 1]) if drawn else (0, 0)
     answered, waited, worked, end = 0, 0.0, 0.0, t.sums_s[END_S]
+    sample_at = -(-i // t.stride) * t.stride  # a division for each request would take as long as all the rest
     roomy = True
     while i < len(w.arrivals) and w.arrivals[i] < until:
         if s.spare == 0:
             roomy = False
             break
-        now = w.arrivals[i]
+        now, sampled = w.arrivals[i], i == sample_at
+        sample_at += t.stride if sampled else 0
         if s.ready == 0:
             if s.front == 0:
                 s.head = i
@@ -198,7 +200,10 @@ def _serve_until(w, rules, s, t):
             waited += start - now
             answered += 1
             end = max(end, start + seconds)
-            _note_latency(w, t, i, start - now, (start - now) + seconds)
+            latency = (start - now) + seconds
+            _note_latency(w, t, i, start - now, latency)
+            if sampled:
+                t.sampled[i // t.stride] = latency
             if start > now:
                 _let_wait(s, t, row, start)
         else:
@@ -269,7 +274,10 @@ def _place(w, rules, s, t, i, now):
         seconds = draw_service(w.values, w.rows, w.weights, 1, uniform(w.seeds[0], i)) if len(w.rows) else w.values[i]
         w.free_s[slot] = start + seconds
         w.replicas[at].work_s += seconds
-        _note_latency(w, t, i, start - arrival, (start - arrival) + seconds)
+        latency = (start - arrival) + seconds
+        _note_latency(w, t, i, start - arrival, latency)
+        if i % t.stride == 0:
+            t.sampled[i // t.stride] = latency
         t.outcomes[ANSWERED] += 1
         t.sums_s[WAITED_S] += start - arrival
         t.sums_s[QUEUED_S] += start - arrival
@@ -299,8 +307,6 @@ def _let_wait(s, t, row, leave):
 @hot
 def _note_latency(w, t, i, wait, latency):
     t.latencies[leading_bits(latency)] += 1
-    if i % t.stride == 0:
-        t.sampled[i // t.stride] = latency
     if t.each:
         w.wait_s[i], w.latency_s[i], w.outcome[i] = wait, latency, ANSWERED
 
@@ -314,8 +320,6 @@ def _leave_unanswered(w, rules, t, i):
     t.sums_s[QUEUED_S] += leave - arrival
     t.sums_s[END_S] = max(t.sums_s[END_S], leave)
     t.unanswered[min(len(t.unanswered) - 1, np.int64(math.ceil(arrival / rules.sample_s)))] += 1
-    if i % t.stride == 0:
-        t.sampled[i // t.stride] = np.nan
     if t.each:
         w.wait_s[i], w.latency_s[i], w.outcome[i] = np.nan, np.nan, outcome
     return leave

@@ -51,7 +51,7 @@ def choose(w, rules, s, i):
     if count == 0:
         return -1
     if rules.balancer == ROUND_ROBIN:
-        at = s.turn % count
+        at = s.turn if s.turn < count else s.turn % count
         s.turn = at + 1
         return places[at]
     first, second = two_of(bits(w.seeds[2], i), count)
