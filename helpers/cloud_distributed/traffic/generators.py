@@ -110,7 +110,7 @@ def bursts(quiet: float, busy: float, seconds: float, seed: int = 0, quiet_s: fl
 
 def flash_crowd(rate: float, seconds: float, seed: int = 0, times: float = 10.0, at_s: float | None = None,
                 rise_s: float = 30.0, decay_s: float = 600.0) -> np.ndarray:
-    """A constant rate, and a crowd that comes within `rise_s` and leaves exponentially.
+    """A constant rate, and a crowd that comes within `rise_s` and leaves exponentially, in steps of a second.
 
     Args:
         times: the peak over the usual rate.
@@ -124,11 +124,11 @@ def flash_crowd(rate: float, seconds: float, seed: int = 0, times: float = 10.0,
         raise InputError(f"times must be 1 or more, not {times:g}.")
     begin = seconds / 3 if at_s is None else at_s
 
-    def rate_at(t: np.ndarray) -> np.ndarray:
-        rising = np.clip((t - begin) / rise_s, 0, 1)
-        return rate * (1 + (times - 1) * rising * np.exp(-np.maximum(t - begin - rise_s, 0) / decay_s))
-
-    return with_rate(rate_at, rate * times, seconds, seed)
+    edges = np.append(np.arange(0.0, seconds, _STEP_S), seconds)
+    since = (edges[:-1] + edges[1:]) / 2 - begin
+    rising = np.clip(since / rise_s, 0, 1)
+    return _with_steps(rate * (1 + (times - 1) * rising * np.exp(-np.maximum(since - rise_s, 0) / decay_s)), edges,
+                       seed)
 
 
 def exponential_service(mean_s: float, count: int, seed: int = 0) -> np.ndarray:
