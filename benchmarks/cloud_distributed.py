@@ -3,14 +3,21 @@
 python -m benchmarks.cloud_distributed [--quick] [--json FILE] [--only PART ...]
 """
 
+import contextlib
+import io
+import itertools
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import nbformat
 import numpy as np
 
 from benchmarks.common import Row, arguments, at_least, at_most, finish, shown
 from benchmarks.peers.queues import SimpyFleet, ciw_fcfs, simpy_fcfs
+from helpers.app import latency_spec, replicas_spec
 from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
@@ -29,7 +36,8 @@ from helpers.lab.measuring.intervals import mean_interval
 
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 SERVERS = 8
-PARTS = ("theory", "fcfs", "full", "page", "training")
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "5_cloud_distributed.ipynb"
+PARTS = ("theory", "fcfs", "full", "page", "panel", "training")
 CALIBRATED_ON, JUDGED_ON = 1024, (256, 384, 512, 768, 1280)  # widths of the layers
 
 
@@ -56,8 +64,8 @@ def closed_forms(servers: int, load: float) -> dict[str, tuple[float, Callable[[
     exponential = lambda count, seed: exponential_service(1.0, count, seed)  # noqa: E731
     return {
         "M/M/1": (load / (1 - load), exponential, Fleet(1)),
-        f"M/M/{servers}": (wait_c, exponential, Fleet(servers)),
-        f"M/M/{servers}/{servers + room}": (wait_k, exponential, Fleet(servers, queue_limit=room)),
+        f"M/M/{servers}": (wait_c, exponential, Fleet(servers, balancer="central")),
+        f"M/M/{servers}/{servers + room}": (wait_k, exponential, Fleet(servers, balancer="central", queue_limit=room)),
         "M/D/1": (load / (1 - load) / 2, lambda count, seed: np.ones(count), Fleet(1)),
         "M/G/1": (load / (1 - load) * 1.5, lambda count, seed: np.random.default_rng(seed).gamma(0.5, 2.0, count),
                   Fleet(1)),
@@ -92,13 +100,13 @@ def fcfs_rows(quick: bool) -> list[Row]:
 
     def ours() -> None:
         arrivals = poisson(rate, count / rate, 1)
-        simulate(arrivals, exponential_service(mean_s, len(arrivals), 1), Fleet(SERVERS))
+        simulate(arrivals, exponential_service(mean_s, len(arrivals), 1), Fleet(SERVERS, balancer="central"))
 
     ours()
     speed, low, high = rate_of(count, ours, 5)
     arrivals = poisson(rate, count / rate, 1)
     service = exponential_service(mean_s, len(arrivals), 1)
-    alone = rate_of(len(arrivals), lambda: simulate(arrivals, service, Fleet(SERVERS)), 5)
+    alone = rate_of(len(arrivals), lambda: simulate(arrivals, service, Fleet(SERVERS, balancer="central")), 5)
     rows = [at_least("M/M/8: requests per second on one core, drawing included", speed, 10e6, "1/s", low, high),
             shown("M/M/8: the same, given arrivals and service times", alone[0], "1/s", *alone[1:])]
     for name, peer in (("SimPy", simpy_fcfs), ("Ciw", ciw_fcfs)):
@@ -110,8 +118,8 @@ def fcfs_rows(quick: bool) -> list[Row]:
 
 def full_rows(quick: bool) -> list[Row]:
     """Scaling, cold starts, batches, queue limit and time-outs on a daily wave, here and in SimPy."""
-    fleet = Fleet(4, policy=target_utilisation(), startup_s=30, queue_limit=2000, timeout_s=5, batch_size=8,
-                  batch_delay_s=0.02, max_replicas=60)
+    fleet = Fleet(4, policy=target_utilisation(), balancer="central", startup_s=30, queue_limit=2000, timeout_s=5,
+                  batch_size=8, batch_delay_s=0.02, max_replicas=60)
     hours = 0.5 if quick else 4.0
     arrivals = diurnal(350, hours * 3600, 1, swing=0.8, peak_hour=hours / 2)
     service = np.random.default_rng(1).gamma(4.0, 0.01, len(arrivals))
@@ -138,8 +146,32 @@ def page_rows(quick: bool) -> list[Row]:
     return rows
 
 
+def panel_rows(quick: bool) -> list[Row]:
+    """What Explore of notebook 5 computes and describes for each setting of its controls, without the browser."""
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    page = [cell.source for cell in cells if cell.cell_type == "code" and "lesson" not in cell.metadata.get("tags", [])]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for source in page[:next(i for i, source in enumerate(page) if "app.Explore(" in source)]:
+            exec(source, names)
+    traffics = {"steady": "an hour", "bursts": "an hour", "flash crowd": "an hour", "day and night": "a day"}
+    policies = ("fixed", "Kubernetes HPA", "Knative", "Ray Serve", "predictive")
+    seconds: dict[str, list[float]] = {}
+    law = names["laws"][names["reference"]]
+    for policy in policies:  # compiled, or loaded from numba's cache, before the first answer is timed
+        names["scenario"]("steady", 5, policy, names["OFFER"], law, 60.0)
+    for traffic, policy, rate in itertools.product(traffics, policies[:2] if quick else policies, (30, 100)):
+        began = time.perf_counter()
+        frame = names["scenario"](traffic, rate, policy, names["OFFER"], law, 60.0)
+        replicas_spec(frame)
+        latency_spec(frame, deadline_s=names["DEADLINE_S"])
+        seconds.setdefault(traffics[traffic], []).append(time.perf_counter() - began)
+    return [at_most(f"notebook 5's panel, {length}: p95 of {len(waits)} settings", float(np.quantile(waits, 0.95)),
+                    0.15, "s", min(waits), max(waits)) for length, waits in seconds.items()]
+
+
 def answer_rows(name: str, rate: float, seconds: float, fleet: Fleet, most: float) -> list[Row]:
-    """Seconds of the simulation alone, and with its quantiles and its time series."""
+    """Seconds of the simulation alone, and with its quantiles and its time series, each target for both."""
     times = ServiceTimes({1: np.random.default_rng(0).gamma(4.0, 0.005, 2000)})
     arrivals = poisson(rate, seconds, 1)
 
@@ -174,7 +206,8 @@ def training_rows(quick: bool) -> list[Row]:
 def main() -> None:
     """Compare, time, print."""
     options = arguments(__doc__, PARTS)
-    work = {"theory": theory_rows, "fcfs": fcfs_rows, "full": full_rows, "page": page_rows, "training": training_rows}
+    work = {"theory": theory_rows, "fcfs": fcfs_rows, "full": full_rows, "page": page_rows, "panel": panel_rows,
+            "training": training_rows}
     finish([row for part in PARTS if part in options.only for row in work[part](options.quick)], options.json)
 
 

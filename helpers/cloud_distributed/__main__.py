@@ -10,6 +10,7 @@ from helpers.cloud_distributed import (
     ray_serve,
     schedule,
     simulate,
+    target_tracking,
     target_utilisation,
 )
 
@@ -17,13 +18,15 @@ from helpers.cloud_distributed import (
 def main() -> None:
     """Send a minute of traffic through each policy; numba caches on disk what it compiles for that."""
     arrivals, service = poisson(2.0, 60.0), ServiceTimes({1: [0.1, 0.2]})
-    policies = [None, target_utilisation(), queue_length(), concurrency_target(), ray_serve(), schedule({0: 1}),
-                predictive(5.0)]
+    policies = [None, target_utilisation(), queue_length(), concurrency_target(), ray_serve(), target_tracking(),
+                schedule({0: 1}), predictive(5.0)]
     for policy in policies:
         run = simulate(arrivals, service, Fleet(policy=policy, startup_s=1.0))
         run.frame()
         run.latency_quantiles_s([0.95])
         run.late(0.25)
+    simulate(arrivals, service, Fleet(balancer="central"))  # each of the loops is compiled for itself
+    simulate(arrivals, service, Fleet(queue_limit=9))
 
 
 if __name__ == "__main__":

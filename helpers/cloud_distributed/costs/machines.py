@@ -1,6 +1,7 @@
 """What rented machines cost: the bill of a simulated run, and how much of a load to commit to for years."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -16,21 +17,27 @@ _TERMS = {"1 year": 12, "3 years": 36}  # of a commitment -> months
 
 @dataclasses.dataclass(frozen=True)
 class Bill:
-    """Of the whole run. `wh` and `gco2e` are None where no power figure is sourced.
+    """What a run costs, and what a month of 730 hours costs that goes as the run did.
+
+    Two figures a month, never to be mixed: `usd_month` pays whole machines from launch to end, busy or not;
+    `busy_usd_month` pays the seconds in which they work, if one could rent just those, as `lab.cost` counts.
 
     Attributes:
-        usd_by_kind: "reserved", "on_demand", "spot" -> dollars.
-        usd_month: if all of a month of 730 hours went as this run did.
-        usd_per_million: per million answered requests; None where none was answered.
-        wh_low: the same energy if idle replicas took their idle power, or none where no figure is sourced; `wh` has
-            every paid hour at full power.
+        usd, usd_by_kind: of the run, "reserved", "on_demand", "spot" -> dollars, at the hour's price.
+        usd_month: discounts for use throughout a month taken off, where the provider gives them.
+        usd_per_million: the month's dollars per million answered requests; None where none was answered.
+        sustained_use: share of the on-demand price that is left by such a discount; 1 where there is none.
+        wh_low: the run's energy if idle replicas took their idle power, or none where no figure is sourced; `wh` has
+            every paid hour at full power. `wh` and `gco2e` are None where no power figure is sourced.
         sources: addresses and dates of the prices and power figures.
     """
 
     usd: float
     usd_by_kind: dict[str, float]
     usd_month: float
+    busy_usd_month: float
     usd_per_million: float | None
+    sustained_use: float
     wh_low: float | None
     wh: float | None
     gco2e: float | None
@@ -84,11 +91,14 @@ def bill(run: Run, offer: Offer, years: int = 1) -> Bill:
                              "source to helpers/facts/instances.csv.")
     by_kind = {kind: hours * (prices[kind] or 0.0) for kind, hours in run.replica_hours.items()}
     usd = sum(by_kind.values())
+    months = run.end_s / 3600 / HOURS_PER_MONTH
+    share = _sustained_share(run, offer)
+    usd_month = (usd - (1 - share) * by_kind["on_demand"]) / months if months else 0.0
+    busy_usd_month = run.busy_s / run.concurrency / 3600 * offer.on_demand_usd_hour / months if months else 0.0
     answered = run.counts["answered"]
     wh_low, wh, gco2e, sources = _energy(run, offer)
-    return Bill(usd, by_kind, usd * HOURS_PER_MONTH / (run.end_s / 3600) if run.end_s else 0.0,
-                usd / answered * 1e6 if answered else None, wh_low, wh, gco2e,
-                (f"{offer.source_url} ({offer.as_of})", *sources))
+    return Bill(usd, by_kind, usd_month, busy_usd_month, usd_month * months / answered * 1e6 if answered else None,
+                share, wh_low, wh, gco2e, (f"{offer.source_url} ({offer.as_of})", *sources))
 
 
 def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interruptible: float = 0.0,
@@ -105,8 +115,9 @@ def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interrup
     A committed machine is paid in all hours at price c, and used in those in which the load L is above it. One
     more pays as long as what it replaces is dearer: (d - s) P(F > x) + s P(L > x) > c, where d and s are the
     on-demand and spot prices and F = (1 - interruptible) L, the load that must not be interrupted and comes first
-    to the committed machines. The cost is convex in x, so the first x at which this fails is best. Without spot it is
-    the newsvendor's quantile: P(L > x) = c / d.
+    to the committed machines. Without spot it is the newsvendor's quantile: P(L > x) = c / d. Where the provider
+    takes off for use throughout a month, d falls with the share of the month in which the x-th machine is used, so
+    every whole number of machines is tried.
 
     Raises:
         InputError: a load or a share that makes no sense; no sourced commitment price; no sourced spot price
@@ -129,10 +140,11 @@ def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interrup
     spot = min(peak, _spot_price(offer, interruptible) / (1 - spot_overhead))
     term, committed = min(((term, _price_over(months, term, usd)) for term, usd in reserved.items()),
                           key=lambda pair: pair[1])
-    base = _best_base(load, interruptible, committed, peak, spot)
-    parts = _usd_per_hour(load, base, committed, peak, spot, interruptible)
-    return Split(offer, term if base else None, base, sum(parts) * HOURS_PER_MONTH,
-                 *(part * HOURS_PER_MONTH for part in parts), load.mean() * peak * HOURS_PER_MONTH)
+    parts = _usd_per_hour(load, committed, peak, spot, interruptible, _sustained_tiers(offer))
+    base = int(parts.sum(axis=0).argmin())
+    alone = _usd_per_hour(load, committed, peak, spot, 0.0, _sustained_tiers(offer))
+    return Split(offer, term if base else None, base, float(parts[:, base].sum()) * HOURS_PER_MONTH,
+                 *(float(part) * HOURS_PER_MONTH for part in parts[:, base]), float(alone[1, 0]) * HOURS_PER_MONTH)
 
 
 def reserved_usd_hour(offer: Offer) -> dict[str, float]:
@@ -161,23 +173,54 @@ def _energy(run: Run, offer: Offer) -> tuple[float | None, float | None, float |
     return hours * (idle + busy * (offer.watts_full - idle)), wh, wh / 1000 * float(grid["gco2e_per_kwh"]), sources
 
 
-def _usd_per_hour(load: np.ndarray, base: float, committed: float, on_demand: float, spot: float,
-                  interruptible: float) -> tuple[float, float, float]:
-    """Dollars an hour on average, as (committed, on demand, spot), when `base` machines are committed."""
-    uncovered = np.maximum(load - base, 0)
-    firm = np.maximum((1 - interruptible) * load - base, 0)
-    return base * committed, float(firm.mean() * on_demand), float((uncovered - firm).mean() * spot)
+def _usd_per_hour(load: np.ndarray, committed: float, on_demand: float, spot: float, interruptible: float,
+                  tiers: tuple[float, ...]) -> np.ndarray:
+    """(3, k) dollars an hour on average, committed, on demand and spot, with 0 to k - 1 machines committed."""
+    bases = np.arange(math.ceil(load.max()) + 1)
+    uncovered = _mean_above(load, bases)
+    firm = _mean_above((1 - interruptible) * load, bases)
+    used = firm - np.append(firm[1:], 0.0)  # share of the time in which the next machine is needed
+    dear = np.cumsum(_tiered(used, tiers)[::-1])[::-1]  # of all machines from there on
+    return np.stack([bases * committed, dear * on_demand, (uncovered - firm) * spot])
 
 
-def _best_base(load: np.ndarray, interruptible: float, committed: float, on_demand: float, spot: float) -> int:
-    """The whole number of machines next to the point where one more no longer pays."""
-    steps = np.concatenate([(1 - interruptible) * load, load])
-    worth = np.repeat([on_demand - spot, spot], len(load)) / len(load)
-    order = np.argsort(steps)
-    replaced = worth.sum() - np.cumsum(worth[order])  # just above each step
-    exact = steps[order][np.argmax(replaced <= committed)] if worth.sum() > committed else 0.0
-    return min({math.floor(exact), math.ceil(exact)},
-               key=lambda base: (sum(_usd_per_hour(load, base, committed, on_demand, spot, interruptible)), base))
+def _mean_above(load: np.ndarray, bases: np.ndarray) -> np.ndarray:
+    """Mean of what goes beyond each base."""
+    ordered = np.sort(load)
+    sums = np.append(np.cumsum(ordered[::-1])[::-1], 0.0)
+    first = np.searchsorted(ordered, bases, side="right")
+    return (sums[first] - bases * (len(load) - first)) / len(load)
+
+
+@functools.cache
+def _sustained_tiers(offer: Offer) -> tuple[float, ...]:
+    """Shares of the on-demand price in equal parts of a month of use; (1.0,) where nothing is taken off."""
+    for row in read_facts("instances"):
+        if f"{row['provider']} {row['instance']}" == offer.name and row["sustained_use_shares"]:
+            return tuple(float(share) for share in row["sustained_use_shares"].split())
+    return (1.0,)
+
+
+def _tiered(used: np.ndarray, tiers: tuple[float, ...]) -> np.ndarray:
+    """What machines cost that are used for these shares of a month, in months at the full price."""
+    begins = np.arange(len(tiers)) / len(tiers)
+    return (np.clip(np.asarray(used)[:, None] - begins, 0, 1 / len(tiers)) * tiers).sum(axis=1)
+
+
+def _sustained_share(run: Run, offer: Offer) -> float:
+    """Share of the on-demand price that is left, if a month goes as the run did.
+
+    The provider stacks the hours of all machines up to as few as possible that run as long as possible: the k-th of
+    them runs as long as at least k do.
+    """
+    tiers = _sustained_tiers(offer)
+    if tiers == (1.0,) or not run.replica_hours["on_demand"] or not run.end_s:
+        return 1.0
+    rows = run.series()
+    committed = round(run.replica_hours["reserved"] / (run.end_s / 3600))
+    hourly = np.maximum(rows["ready"] + rows["starting"] - committed, 0).to_numpy(float)
+    at_least = (hourly[:, None] > np.arange(int(hourly.max()))).mean(axis=0)
+    return float(_tiered(at_least, tiers).sum() / at_least.sum())
 
 
 def _price_over(months: float, term: str, usd_hour: float) -> float:

@@ -43,12 +43,17 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class ServerlessBill:
-    """A month of the trace's traffic on an offer."""
+    """A month of the trace's traffic on an offer, in its steady state.
+
+    `pool` has the requests as they come again with what is warm from the time before; `startup_usd` is what their
+    first time, which begins with nothing warm, costs beyond that, once.
+    """
 
     offer: ServerlessOffer
     items: tuple[Item, ...]
     pool: Pool
     span_s: float
+    startup_usd: float
 
     @property
     def usd_month(self) -> float:
@@ -72,17 +77,27 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
         span_s: the trace's length (default: up to its last arrival). Usage is scaled from it to 730 hours, and the
             free tier, which is monthly, is taken off once.
 
+    The trace is run twice in a row and its second time is billed: a month is many such stretches, and only the first
+    of them begins with nothing warm. Else the cold starts of a short trace would be paid again and again.
+
     Raises:
         InputError: a trace or a number that makes no sense, or a default that has no source.
     """
     cold_start_s, keep_warm_s = offer.cold_start(cold_start_s), offer.keep_warm(keep_warm_s)
-    pool = run_pool(arrivals, service, cold_start_s, keep_warm_s, concurrency, max_instances, span_s)
+    arrivals, service = np.asarray(arrivals, float), np.asarray(service, float)
+    _require_trace(arrivals, service, span_s)
     span_s = float(arrivals[-1]) if span_s is None else span_s
-    seconds = billed_seconds(pool, np.asarray(service, float), offer, cold_start_s) * MONTH_S / span_s
+    rules = cold_start_s, keep_warm_s, concurrency, max_instances
+    once = run_pool(arrivals, service, *rules, span_s)
+    twice = run_pool(np.append(arrivals, arrivals + span_s), np.append(service, service), *rules, 2 * span_s)
+    first = billed_seconds(once, service, offer, cold_start_s, span_s)
+    again = billed_seconds(twice, np.append(service, service), offer, cold_start_s, 2 * span_s) - first
+    seconds = again * MONTH_S / span_s
     items = [_item(rate, seconds * offer.units_per_second(rate, memory_gib, vcpus)) for rate in offer.time]
     if offer.request:
-        items.append(_item(offer.request, len(pool.latency_s) * MONTH_S / span_s))
-    return ServerlessBill(offer, tuple(items), pool, span_s)
+        items.append(_item(offer.request, len(arrivals) * MONTH_S / span_s))
+    return ServerlessBill(offer, tuple(items), _second_time(twice, len(arrivals), span_s), span_s,
+                          (first - again) * offer.usd_per_second(memory_gib, vcpus))
 
 
 def scale_to_zero(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer,
@@ -126,10 +141,21 @@ def run_pool(arrivals: np.ndarray, service: np.ndarray, cold_start_s: float, kee
                 np.minimum(stop, np.maximum(end, idle_from)))
 
 
-def billed_seconds(pool: Pool, service: np.ndarray, offer: ServerlessOffer, cold_start_s: float) -> float:
-    """Seconds that the provider counts during the trace, each stretch rounded up to the granularity."""
+def _second_time(pool: Pool, count: int, span_s: float) -> Pool:
+    """The requests of a trace as they came again, on its own clock."""
+    return Pool(pool.begin_s[count:] - span_s, pool.finish_s[count:] - span_s, pool.latency_s[count:],
+                pool.cold[count:], pool.instance[count:], pool.start_s - span_s, pool.end_s - span_s)
+
+
+def billed_seconds(pool: Pool, service: np.ndarray, offer: ServerlessOffer, cold_start_s: float,
+                   span_s: float) -> float:
+    """Seconds that the provider counts during the trace, each stretch rounded up to the granularity.
+
+    An instance that runs on beyond the trace's end `span_s` is counted as far as it goes.
+    """
     if offer.billed == "instances":
-        return float(round_up(pool.end_s - pool.start_s, offer.granularity_s).sum())
+        lengths = pool.end_s - pool.start_s
+        return float(np.where(pool.end_s < span_s, round_up(lengths, offer.granularity_s), lengths).sum())
     started = np.where(pool.cold & offer.start_is_billed, cold_start_s, 0.0)
     if offer.one_at_a_time:
         return float(round_up(service + started, offer.granularity_s).sum())

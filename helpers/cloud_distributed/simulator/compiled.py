@@ -55,6 +55,15 @@ class Kind(enum.IntEnum):
     SPOT = 2
 
 
+class Balancer(enum.IntEnum):
+    """Which replica a request goes to when it arrives; `Fleet` says what each is."""
+
+    LEAST_LOADED = 0
+    ROUND_ROBIN = 1
+    RANDOM = 2
+    CENTRAL = 3
+
+
 class Status(enum.IntEnum):
     """Where a row of the replica table stands."""
 
@@ -68,25 +77,53 @@ class Status(enum.IntEnum):
 ANSWERED, DROPPED, TIMED_OUT, FAILED, WAITING = (int(one) for one in Outcome)
 RESERVED, ON_DEMAND, SPOT = (int(one) for one in Kind)
 FREE, STARTING, READY, DRAINING = (int(one) for one in Status)
+LEAST_LOADED, ROUND_ROBIN, RANDOM, CENTRAL = (int(one) for one in Balancer)
 
-REPLICA = np.dtype([("status", "i8"), ("kind", "i8"), ("busy", "i8"), ("notice", "i8"), ("launched_s", "f8"),
-                    ("ready_s", "f8"), ("ends_s", "f8")], align=True)
-SLOT = np.dtype([("first", "i8"), ("last", "i8"), ("size", "i8")], align=True)
-RULES = np.dtype([("slots", "i8"), ("queue_limit", "i8"), ("batch_size", "i8"), ("smallest", "i8"), ("largest", "i8"),
-                  ("reserved", "i8"), ("wakes", "i8"), ("batch_delay_s", "f8"), ("timeout_s", "f8"),
-                  ("startup_s", "f8"), ("spot_share", "f8"), ("failure_rate", "f8"), ("interruption_rate", "f8"),
-                  ("notice_s", "f8"), ("period_s", "f8"), ("sample_s", "f8"), ("closes_s", "f8")], align=True)
-STATE = np.dtype([("now_s", "f8"), ("next", "i8"), ("head", "i8"), ("waiting", "i8"), ("in_service", "i8"),
-                  ("busy", "i8"), ("free", "i8"), ("heap", "i8"), ("ready", "i8"), ("starting", "i8"),
-                  ("target", "i8"), ("cold", "i8"), ("launches", "i8"), ("draws", "i8"), ("samples", "i8"),
-                  ("queue_s", "f8"), ("service_s", "f8"), ("busy_s", "f8"), ("ready_s", "f8"), ("tick_s", "f8"),
-                  ("next_timer_s", "f8"), ("next_sample_s", "f8"), ("next_rare_s", "f8"), ("last_tick_s", "f8"),
-                  ("tick_queue_s", "f8"), ("tick_service_s", "f8"), ("tick_busy_s", "f8"), ("tick_ready_s", "f8"),
-                  ("tick_arrived", "i8")], align=True)
+# Of a replica: `busy` slots, `waiting` requests, and `held`, those waiting and in service; its queue is a linked list.
+# What is summed up over time counts slots of replicas that are ready, as metrics leave out those that drain.
+REPLICA = np.dtype([("status", "i8"), ("kind", "i8"), ("busy", "i8"), ("held", "i8"), ("waiting", "i8"), ("head", "i8"),
+                    ("tail", "i8"), ("notice", "i8"), ("launched_s", "f8"), ("ready_s", "f8"), ("ends_s", "f8"),
+                    ("leave_sum_s", "f8"), ("work_s", "f8"), ("busy_s", "f8")], align=True)
+SLOT = np.dtype([("first", "i8"), ("size", "i8")], align=True)
+RULES = np.dtype([("slots", "i8"), ("balancer", "i8"), ("replica_queue", "i8"), ("queue_limit", "i8"),
+                  ("batch_size", "i8"), ("smallest", "i8"), ("largest", "i8"), ("reserved", "i8"), ("wakes", "i8"),
+                  ("batch_delay_s", "f8"), ("timeout_s", "f8"), ("startup_s", "f8"), ("spot_share", "f8"),
+                  ("failure_rate", "f8"), ("interruption_rate", "f8"), ("notice_s", "f8"), ("period_s", "f8"),
+                  ("sample_s", "f8"), ("closes_s", "f8")], align=True)
+STATE = np.dtype([("now_s", "f8"), ("next", "i8"), ("oldest", "i8"), ("front", "i8"), ("head", "i8"), ("tail", "i8"),
+                  ("turn", "i8"), ("spare", "i8"), ("waiting", "i8"), ("in_service", "i8"), ("busy", "i8"),
+                  ("free", "i8"), ("heap", "i8"), ("ready", "i8"), ("starting", "i8"), ("target", "i8"), ("cold", "i8"),
+                  ("launches", "i8"), ("draws", "i8"), ("samples", "i8"), ("queue_s", "f8"), ("service_s", "f8"),
+                  ("busy_s", "f8"), ("ready_s", "f8"), ("left_s", "f8"), ("tick_s", "f8"), ("next_timer_s", "f8"),
+                  ("next_sample_s", "f8"), ("next_rare_s", "f8"), ("last_tick_s", "f8"), ("tick_queue_s", "f8"),
+                  ("tick_service_s", "f8"), ("tick_busy_s", "f8"), ("tick_ready_s", "f8"), ("tick_arrived", "i8")],
+                 align=True)
 SIGNALS = np.dtype([("now_s", "f8"), ("elapsed_s", "f8"), ("ready", "f8"), ("starting", "f8"), ("target", "f8"),
                     ("waiting", "f8"), ("in_service", "f8"), ("arrived", "f8"), ("ongoing", "f8"),
                     ("utilisation", "f8")], align=True)
 SAMPLES = ("ready", "starting", "target", "waiting", "in_service")
+
+
+class Tally(NamedTuple):
+    """What is counted while requests pass, so that no array needs a place for each."""
+
+    each: bool                # whether each request's wait, latency and outcome are stored, too
+    latencies: np.ndarray     # (BINS,) uint32: answers by the leading bits of their latency
+    outcomes: np.ndarray      # (len(Outcome),) int64
+    sums_s: np.ndarray        # (SUMS,) float64: see below
+    stride: int               # every so many requests, the latency is sampled
+    sampled: np.ndarray       # (n / stride,) float64; NaN where none came
+    unanswered: np.ndarray    # (samples + 1,) int64 by interval of the time series
+    leave_s: np.ndarray       # (p,) float64: when somebody stops waiting; entries of the replicas' lists
+    link: np.ndarray          # (p,) int64: the next entry of a list, 0 at its end
+
+
+# Places in Tally.sums_s: waits of the answered; time in queues; seconds of work; sum of arrivals in front; the end.
+WAITED_S, QUEUED_S, WORKED_S, FRONT_S, END_S = range(5)
+SUMS = 5
+SHIFT = 42      # of a latency's 64 bits the sign, 11 of the exponent and 10 of the fraction are left: steps of 0.1 %
+LEAST_BIN = 1003 << 10  # 2**-20: what takes less than a microsecond falls into one bin
+BINS = (2047 << 10) - LEAST_BIN
 
 
 class World(NamedTuple):
@@ -96,7 +133,7 @@ class World(NamedTuple):
     values: np.ndarray        # service times, see ServiceTimes.packed
     rows: np.ndarray
     weights: np.ndarray
-    seeds: np.ndarray         # (2,) uint64: service times, ends of replicas
+    seeds: np.ndarray         # (3,) uint64: service times, ends of replicas, choices of the balancer
     wait_s: np.ndarray        # (n,) float64
     latency_s: np.ndarray     # (n,) float64
     outcome: np.ndarray       # (n,) int8
@@ -104,21 +141,32 @@ class World(NamedTuple):
     slots: np.ndarray         # (r * slots,) SLOT
     heap_s: np.ndarray        # (r * slots,) float64: when busy slots finish
     heap_slot: np.ndarray     # (r * slots,) int64
-    free_slots: np.ndarray    # (r * slots,) int64, a stack
+    free_slots: np.ndarray    # (r * slots,) int64, a stack; only where all share one queue
+    following: np.ndarray     # (n,) int32: who waits behind a request
+    place: np.ndarray         # (n,) int32: at which replica a request waits; -1 in front of all
+    open: np.ndarray          # (r,) int64: replicas that are ready, in the order in which they became so
+    free_s: np.ndarray        # (r * slots,) float64: when a slot has done all that it was given
+    roomy: np.ndarray         # (r,) int64: of those, the ones with room, while a request is placed
     paid_s: np.ndarray        # (3,) float64 by Kind
     samples: np.ndarray       # (samples, len(SAMPLES)) int64
 
 
 @hot
-def uniform(seed: int, index: int) -> float:
-    """The index-th number in [0, 1) of a seed's stream, without state (splitmix64; Steele et al., OOPSLA 2014).
+def bits(seed: int, index: int) -> int:
+    """The index-th 64 bits of a seed's stream, without state (splitmix64; Steele et al., OOPSLA 2014).
 
     A request's draw depends on its place alone, so two fleets see the same luck and can be paired.
     """
     z = np.uint64(seed) + np.uint64(index + 1) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    return z ^ (z >> np.uint64(31))
+
+
+@hot
+def uniform(seed: int, index: int) -> float:
+    """The index-th number in [0, 1) of a seed's stream."""
+    return float(bits(seed, index) >> np.uint64(11)) * 2.0**-53
 
 
 @hot

@@ -1,8 +1,38 @@
-"""The fast path: a fixed number of slots and one queue in order of arrival, nothing else."""
+"""The fast paths where requests come one by one: what becomes of one is known when it is placed.
+
+One queue before a fixed number of slots; or a queue for each replica, between two moments at which the fleet changes.
+Where what is served matters and when, these know it at once, and need no event for each end.
+"""
+
+import math
 
 import numpy as np
 
-from helpers.cloud_distributed.simulator.compiled import compiled, part, uniform
+from helpers.cloud_distributed.simulator.compiled import (
+    ANSWERED,
+    DRAINING,
+    END_S,
+    FREE,
+    FRONT_S,
+    LEAST_BIN,
+    LEAST_LOADED,
+    QUEUED_S,
+    READY,
+    SHIFT,
+    STARTING,
+    TIMED_OUT,
+    WAITED_S,
+    WAITING,
+    WORKED_S,
+    bits,
+    compiled,
+    compiled_loop,
+    hot,
+    part,
+    uniform,
+)
+from helpers.cloud_distributed.simulator.event_loop import rare
+from helpers.cloud_distributed.simulator.replica_pool import choose, match_target, two_of
 from helpers.cloud_distributed.simulator.service_times import draw_service
 
 
@@ -95,3 +125,265 @@ def count_by_interval(arrivals, wait_s, latency_s, served, width_s, started, fin
         k = int(np.ceil((arrivals[i] + latency_s[i]) / width_s))
         if k < len(finished):
             finished[k] += 1
+
+
+@compiled_loop
+def run_stretches(decide, memory, parameters, signals, w, rules, s, t):
+    """Serve single requests at replicas with queues of their own, from one change of the fleet to the next.
+
+    The same as `event_loop.run_events` for fleets without batches, limits, failures and spot machines. Within a
+    stretch a replica is its slots' times of becoming free (Lindley, 1952), and a list of when those who wait stop.
+
+    Args:
+        t: Tally; the others as there.
+
+    Returns:
+        Whether it came to the end. Else there is no spare entry for another who waits: add some and call again.
+    """
+    if s.next_rare_s < 0:
+        match_target(w, rules, s, 0.0)
+        s.next_rare_s = min(s.next_timer_s, s.next_sample_s, s.tick_s)
+    while True:
+        if s.ready > 0 and s.front > 0 and not _place_front(w, rules, s, t):
+            return False
+        if not _serve_until(w, rules, s, t):
+            return False
+        _dismiss_front(w, rules, s, t, s.next_rare_s)
+        if s.next == len(w.arrivals) and s.front == 0 and t.sums_s[END_S] <= s.next_rare_s:
+            break
+        _settle(w, rules, s, t, s.next_rare_s)
+        rare(decide, memory, parameters, signals, w, rules, s)
+    _settle(w, rules, s, t, t.sums_s[END_S])
+    for row in w.replicas:
+        if row.status != FREE:
+            w.paid_s[row.kind] += s.now_s - row.launched_s
+    return True
+
+
+@hot
+def _serve_until(w, rules, s, t):
+    """Place all who arrive before the next rare moment; False where there is no spare entry.
+
+    What is summed up stays in registers meanwhile.
+    """
+    i, until, drawn = s.next, s.next_rare_s, len(w.rows) > 0
+    first, count = (w.rows[1, 0], w.rows[1, 1]) if drawn else (0, 0)
+    answered, waited, worked, end = 0, 0.0, 0.0, t.sums_s[END_S]
+    sample_at = -(-i // t.stride) * t.stride  # a division for each request would take as long as all the rest
+    roomy = True
+    while i < len(w.arrivals) and w.arrivals[i] < until:
+        if s.spare == 0:
+            roomy = False
+            break
+        now, sampled = w.arrivals[i], i == sample_at
+        sample_at += t.stride if sampled else 0
+        if s.ready == 0:
+            if s.front == 0:
+                s.head = i
+            s.front += 1
+            t.sums_s[FRONT_S] += now
+            s.cold += 1
+            i += 1
+            if rules.wakes and s.starting == 0:
+                s.tick_s = s.next_rare_s = now
+                break
+            continue
+        at = _choose(w, rules, s, t, i, now)
+        slot = _first_free(w, rules, at)
+        start = max(now, w.free_s[slot])
+        if start <= now + rules.timeout_s and start <= rules.closes_s:
+            row = w.replicas[at]
+            seconds = w.values[first + int(uniform(w.seeds[0], i) * count)] if drawn else w.values[i]
+            w.free_s[slot] = start + seconds
+            row.work_s += seconds
+            worked += seconds
+            waited += start - now
+            answered += 1
+            end = max(end, start + seconds)
+            latency = (start - now) + seconds
+            _note_latency(w, t, i, start - now, latency)
+            if sampled:
+                t.sampled[i // t.stride] = latency
+            if start > now:
+                _let_wait(s, t, row, start)
+        else:
+            _let_wait(s, t, w.replicas[at], _leave_unanswered(w, rules, t, i))
+        i += 1
+    s.next = i
+    t.outcomes[ANSWERED] += answered
+    t.sums_s[WAITED_S] += waited
+    t.sums_s[QUEUED_S] += waited
+    t.sums_s[WORKED_S] += worked
+    t.sums_s[END_S] = max(t.sums_s[END_S], end)
+    return roomy
+
+
+@part
+def _place_front(w, rules, s, t):
+    """Deal out those who waited for a replica to become ready; False where there is no spare entry."""
+    while s.front > 0:
+        if s.spare == 0:
+            return False
+        i = s.head
+        s.head += 1
+        s.front -= 1
+        t.sums_s[FRONT_S] -= w.arrivals[i]
+        _place(w, rules, s, t, i, s.now_s)
+    return True
+
+
+@part
+def _dismiss_front(w, rules, s, t, until):
+    """Those in front of all replicas whose time-out, or the closing of the clock, comes before `until`."""
+    while s.front > 0 and min(w.arrivals[s.head] + rules.timeout_s, rules.closes_s) < until:
+        i = s.head
+        s.head += 1
+        s.front -= 1
+        t.sums_s[FRONT_S] -= w.arrivals[i]
+        _leave_unanswered(w, rules, t, i)
+
+
+@hot
+def _choose(w, rules, s, t, i, now):
+    """As `replica_pool.choose`, where how much a replica holds has to be worked out."""
+    if rules.balancer != LEAST_LOADED:
+        return choose(w, rules, s, i)
+    first, second = two_of(bits(w.seeds[2], i), s.ready)
+    at, other = w.open[first], w.open[second]
+    return other if _held(w, rules, s, t, other, now) < _held(w, rules, s, t, at, now) else at
+
+
+@hot
+def _first_free(w, rules, at):
+    """The slot of a replica that has first done all that it was given."""
+    slot = at * rules.slots
+    for k in range(slot + 1, slot + rules.slots):
+        if w.free_s[k] < w.free_s[slot]:
+            slot = k
+    return slot
+
+
+@part
+def _place(w, rules, s, t, i, now):
+    """The same as in `_serve_until` for one who has waited already."""
+    at = _choose(w, rules, s, t, i, now)
+    slot = _first_free(w, rules, at)
+    arrival, start = w.arrivals[i], max(now, w.free_s[slot])
+    leave = start
+    if start <= arrival + rules.timeout_s and start <= rules.closes_s:
+        seconds = draw_service(w.values, w.rows, w.weights, 1, uniform(w.seeds[0], i)) if len(w.rows) else w.values[i]
+        w.free_s[slot] = start + seconds
+        w.replicas[at].work_s += seconds
+        latency = (start - arrival) + seconds
+        _note_latency(w, t, i, start - arrival, latency)
+        if i % t.stride == 0:
+            t.sampled[i // t.stride] = latency
+        t.outcomes[ANSWERED] += 1
+        t.sums_s[WAITED_S] += start - arrival
+        t.sums_s[QUEUED_S] += start - arrival
+        t.sums_s[WORKED_S] += seconds
+        t.sums_s[END_S] = max(t.sums_s[END_S], start + seconds)
+    else:
+        leave = _leave_unanswered(w, rules, t, i)
+    if leave > now:
+        _let_wait(s, t, w.replicas[at], leave)
+
+
+@hot
+def _let_wait(s, t, row, leave):
+    """Somebody waits at a replica until `leave`, as the last of its list."""
+    entry = s.spare
+    s.spare = t.link[entry]
+    t.leave_s[entry], t.link[entry] = leave, 0
+    if row.waiting > 0:
+        t.link[row.tail] = entry
+    else:
+        row.head = entry
+    row.tail = entry
+    row.waiting += 1
+    row.leave_sum_s += leave
+
+
+@hot
+def _note_latency(w, t, i, wait, latency):
+    t.latencies[leading_bits(latency)] += 1
+    if t.each:
+        w.wait_s[i], w.latency_s[i], w.outcome[i] = wait, latency, ANSWERED
+
+
+@part
+def _leave_unanswered(w, rules, t, i):
+    """Somebody waits to the time-out or to the end of the clock: when that is."""
+    arrival, limit = w.arrivals[i], w.arrivals[i] + rules.timeout_s
+    leave, outcome = min(limit, rules.closes_s), TIMED_OUT if limit < rules.closes_s else WAITING
+    t.outcomes[outcome] += 1
+    t.sums_s[QUEUED_S] += leave - arrival
+    t.sums_s[END_S] = max(t.sums_s[END_S], leave)
+    t.unanswered[min(len(t.unanswered) - 1, np.int64(math.ceil(arrival / rules.sample_s)))] += 1
+    if t.each:
+        w.wait_s[i], w.latency_s[i], w.outcome[i] = np.nan, np.nan, outcome
+    return leave
+
+
+@hot
+def _held(w, rules, s, t, at, now):
+    """Requests that are at a replica: as many as its slots in service where any waits."""
+    row = w.replicas[at]
+    if row.waiting > 0:
+        _forget_left(s, t, row, now)
+        if row.waiting > 0:
+            return row.waiting + rules.slots
+    busy = 0
+    for slot in range(at * rules.slots, (at + 1) * rules.slots):
+        busy += w.free_s[slot] > now
+    return busy
+
+
+@hot
+def _forget_left(s, t, row, now):
+    """Take those from a replica's list who no longer wait; they are in order of leaving."""
+    while row.waiting > 0 and t.leave_s[row.head] <= now:
+        entry = row.head
+        row.head = t.link[entry]
+        t.link[entry] = s.spare
+        s.spare = entry
+        row.waiting -= 1
+        row.leave_sum_s -= t.leave_s[entry]
+    if row.waiting == 0:
+        row.leave_sum_s = 0.0  # nothing is left of rounding errors
+
+
+@part
+def _settle(w, rules, s, t, now):
+    """Everything as it is at a moment, from what was said beforehand: the parts that lie beyond it taken off."""
+    s.ready_s += s.ready * (now - s.now_s)
+    s.now_s = now
+    s.waiting, s.in_service = s.front, 0
+    s.queue_s = t.sums_s[QUEUED_S] + s.front * now - t.sums_s[FRONT_S]
+    s.service_s, s.busy_s = t.sums_s[WORKED_S], s.left_s
+    for at in range(len(w.replicas)):
+        row = w.replicas[at]
+        if row.status == FREE or row.status == STARTING:
+            continue
+        _forget_left(s, t, row, now)
+        row.busy, rest, last = 0, 0.0, row.launched_s
+        for slot in range(at * rules.slots, (at + 1) * rules.slots):
+            row.busy += w.free_s[slot] > now
+            rest += max(0.0, w.free_s[slot] - now)
+            last = max(last, w.free_s[slot])
+        row.held = row.busy + row.waiting
+        row.busy_s = row.work_s - rest
+        s.waiting += row.waiting
+        s.in_service += row.busy
+        s.queue_s -= row.leave_sum_s - row.waiting * now
+        s.service_s -= rest
+        s.busy_s += row.busy_s if row.status == READY else 0.0
+        if row.status == DRAINING and row.held == 0:
+            w.paid_s[row.kind] += last - row.launched_s
+            row.status, row.ends_s = FREE, np.inf
+
+
+@hot
+def leading_bits(latency):
+    """The bin of a positive number, 0.1 % wide; its least number has these bits and zeros behind."""
+    return max(0, (np.float64(latency).view(np.int64) >> SHIFT) - LEAST_BIN)

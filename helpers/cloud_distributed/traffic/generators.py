@@ -8,12 +8,14 @@ function, running the clock of a unit process faster and slower (Cinlar, 1975), 
 import math
 from collections.abc import Callable
 
+import numba
 import numpy as np
 
 from helpers.lab.errors import InputError
 
 DAY_S, WEEK_S = 86_400.0, 604_800.0
 _MAX_ARRIVALS = 500_000_000  # 4 GB of arrivals
+_STEP_S = 1.0  # in which a wave's rate stays
 _MAX_PLACED = 1_000_000  # arrivals that are placed and sorted at once
 
 
@@ -62,7 +64,7 @@ def diurnal(rate: float, seconds: float = DAY_S, seed: int = 0, swing: float = 0
 
     Args:
         swing: 0 to 1.
-        peak_hour: of the busiest time; the clock starts at midnight of a Monday.
+        peak_hour: of the busiest time; the clock starts at midnight of a Monday. The rate changes every second.
         weekend: Saturdays' and Sundays' share of a weekday's traffic, 0 to 1.
 
     Raises:
@@ -71,11 +73,10 @@ def diurnal(rate: float, seconds: float = DAY_S, seed: int = 0, swing: float = 0
     _require_positive(rate=rate, seconds=seconds)
     _require_fraction(swing=swing, weekend=weekend)
 
-    def rate_at(t: np.ndarray) -> np.ndarray:
-        wave = 1 + swing * np.cos(2 * math.pi * (t / DAY_S - peak_hour / 24))
-        return rate * wave * np.where(t % WEEK_S >= 5 * DAY_S, weekend, 1.0)
-
-    return with_rate(rate_at, rate * (1 + swing), seconds, seed)
+    edges = np.append(np.arange(0.0, seconds, _STEP_S), seconds)
+    middle = (edges[:-1] + edges[1:]) / 2
+    wave = 1 + swing * np.cos(2 * math.pi * (middle / DAY_S - peak_hour / 24))
+    return _with_steps(rate * wave * np.where(middle % WEEK_S >= 5 * DAY_S, weekend, 1.0), edges, seed)
 
 
 def bursts(quiet: float, busy: float, seconds: float, seed: int = 0, quiet_s: float = 300.0,
@@ -104,15 +105,12 @@ def bursts(quiet: float, busy: float, seconds: float, seed: int = 0, quiet_s: fl
     switches = np.concatenate([[0.0], np.cumsum(stays)])
     switches = np.append(switches[switches < seconds], seconds)
     rates = np.resize([busy, quiet] if starts_busy else [quiet, busy], len(switches) - 1)
-    expected = np.concatenate([[0.0], np.cumsum(rates * np.diff(switches))])  # requests until each switch
-    if expected[-1] == 0:
-        return np.empty(0)
-    return np.interp(poisson(1.0, float(expected[-1]), seed), expected, switches)
+    return _with_steps(rates, switches, seed)
 
 
 def flash_crowd(rate: float, seconds: float, seed: int = 0, times: float = 10.0, at_s: float | None = None,
                 rise_s: float = 30.0, decay_s: float = 600.0) -> np.ndarray:
-    """A constant rate, and a crowd that comes within `rise_s` and leaves exponentially.
+    """A constant rate, and a crowd that comes within `rise_s` and leaves exponentially, in steps of a second.
 
     Args:
         times: the peak over the usual rate.
@@ -126,11 +124,11 @@ def flash_crowd(rate: float, seconds: float, seed: int = 0, times: float = 10.0,
         raise InputError(f"times must be 1 or more, not {times:g}.")
     begin = seconds / 3 if at_s is None else at_s
 
-    def rate_at(t: np.ndarray) -> np.ndarray:
-        rising = np.clip((t - begin) / rise_s, 0, 1)
-        return rate * (1 + (times - 1) * rising * np.exp(-np.maximum(t - begin - rise_s, 0) / decay_s))
-
-    return with_rate(rate_at, rate * times, seconds, seed)
+    edges = np.append(np.arange(0.0, seconds, _STEP_S), seconds)
+    since = (edges[:-1] + edges[1:]) / 2 - begin
+    rising = np.clip(since / rise_s, 0, 1)
+    return _with_steps(rate * (1 + (times - 1) * rising * np.exp(-np.maximum(since - rise_s, 0) / decay_s)), edges,
+                       seed)
 
 
 def exponential_service(mean_s: float, count: int, seed: int = 0) -> np.ndarray:
@@ -171,6 +169,27 @@ def from_counts(counts: np.ndarray, width_s: float, seed: int = 0) -> np.ndarray
         first = last
     arrivals *= width_s
     return arrivals
+
+
+def _with_steps(rates: np.ndarray, edges: np.ndarray, seed: int) -> np.ndarray:
+    """Arrivals at rates[k] from edges[k] to edges[k + 1]: a unit process on a clock that runs so fast."""
+    expected = np.concatenate([[0.0], np.cumsum(rates * np.diff(edges))])  # requests until each edge
+    if expected[-1] == 0:
+        return np.empty(0)
+    arrivals = poisson(1.0, float(expected[-1]), seed)
+    _follow(arrivals, expected, edges)
+    return arrivals
+
+
+@numba.njit(cache=True, nogil=True)
+def _follow(times: np.ndarray, expected: np.ndarray, edges: np.ndarray) -> None:
+    """As np.interp(times, expected, edges) in place; the times ascend, so each edge is passed once."""
+    k, last = 0, len(expected) - 2
+    for i in range(len(times)):
+        while k < last and times[i] >= expected[k + 1]:
+            k += 1
+        share = (times[i] - expected[k]) / (expected[k + 1] - expected[k])
+        times[i] = edges[k] + share * (edges[k + 1] - edges[k])
 
 
 def _require_positive(**figures: float) -> None:

@@ -19,6 +19,7 @@ from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
+_KILLED = (-9, -15)  # by the memory watchdog, an operator or a scheduler; not by an error of the process itself
 
 
 def run_workers(fn: Callable[[], Any], workers: int = 2, *, timeout_s: float = 300.0,
@@ -76,27 +77,40 @@ def _start(folder: Path, rank: int, workers: int, timeout_s: float) -> subproces
 
 
 def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float, progress: Progress) -> None:
+    """Until all have ended, or the first has ended without a result: the others would wait for it."""
     deadline = time.monotonic() + timeout_s
-    while any(process.poll() is None for process in started):
+    while None in [process.poll() for process in started]:  # each of them is asked, not only up to the first that runs
         progress.check()
         if time.monotonic() > deadline:
             raise RuntimeError(f"{len(started)} workers did not end within {timeout_s:.0f} s; they were ended.")
-        if any(process.returncode for process in started):
+        if _fallen(started, folder):
             break
         time.sleep(0.05)
     _raise_first_failure(started, folder)
 
 
+def _fallen(started: list[subprocess.Popen], folder: Path) -> list[int]:
+    """Ranks of those that ended without a result, whatever their exit code."""
+    return [rank for rank, process in enumerate(started)
+            if process.returncode is not None and (process.returncode or not (folder / f"result-{rank}").exists())]
+
+
 def _raise_first_failure(started: list[subprocess.Popen], folder: Path) -> None:
-    """The first to fail takes the others down with it, and only its own words tell why."""
-    if failures := sorted(folder.glob("failed-*"), key=lambda file: file.stat().st_mtime_ns):
+    """The first to fail takes the others down with it, and only its own words tell why.
+
+    One that was killed could say nothing: its partners' words are about the lost connection, and do not count.
+    """
+    fallen = _fallen(started, folder)
+    silent_ranks = [rank for rank in fallen if not (folder / f"failed-{rank}").exists()]
+    killed = [rank for rank in silent_ranks if started[rank].returncode in _KILLED]
+    failures = sorted(folder.glob("failed-*"), key=lambda file: file.stat().st_mtime_ns)
+    if failures and not killed:
         refused, words = pickle.loads(failures[0].read_bytes())
         raise InputError(words) if refused else RuntimeError(f"A worker failed: {words}")
-    for rank, process in enumerate(started):  # a crash without an exception
-        if process.poll():
-            lines = (folder / f"words-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise RuntimeError(f"Worker {rank} of {len(started)} ended with code {process.returncode}: "
-                               f"{lines[-1] if lines else 'it said nothing'}")
+    for rank in killed or silent_ranks:  # a crash without an exception
+        lines = (folder / f"words-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise RuntimeError(f"Worker {rank} of {len(started)} ended with code {started[rank].returncode}: "
+                           f"{lines[-1] if lines else 'it said nothing'}")
 
 
 def _main(folder: Path, rank: int, workers: int, timeout_s: float) -> None:

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
-from helpers.cloud_distributed import Fleet, bill, simulate
+from helpers.cloud_distributed import Fleet, bill, schedule, simulate
 from helpers.cloud_distributed.costs.machines import reserved_usd_hour, split_load
 from helpers.lab import InputError, offer
+
+SUSTAINED = (1.0, 0.8678, 0.733, 0.6)  # Google's shares of the price in each quarter of a month, for N2
+
+
+def months_paid(used: float, shares: tuple[float, ...]) -> float:
+    """A machine used for a share of the month, quarter by quarter."""
+    return sum(share * min(max(used - k / 4, 0.0), 0.25) for k, share in enumerate(shares))
 
 
 @pytest.mark.parametrize("interruptible", [0.0, 0.3, 1.0])
@@ -14,19 +21,22 @@ def test_no_other_number_of_committed_machines_costs_less(interruptible, seed):
     rng = np.random.default_rng(seed)
     load = rng.gamma(2.0, 4.0, 500) * (rng.random(500) > 0.1)
     machine = offer("GCP n2-standard-4" if seed % 2 else "GCP c3-standard-4")
+    shares = SUSTAINED if seed % 2 else (1.0,) * 4
     split = split_load(load, machine, months=12, interruptible=interruptible, spot_overhead=0.1)
     on_demand = machine.on_demand_usd_hour
     committed, spot = reserved_usd_hour(machine)["1 year"], min(on_demand, machine.spot_usd_hour / 0.9)
 
-    def month(base):
+    def month(base, interruptible=interruptible):
         covered = np.minimum((1 - interruptible) * load, base)
         firm = (1 - interruptible) * load - covered
         flexible = np.maximum(0, interruptible * load - (base - covered))
-        return 730 * (base * committed + (firm * on_demand + flexible * spot).mean())
+        used = [np.clip(firm - k, 0, 1).mean() for k in range(60)]  # machine by machine
+        return 730 * (base * committed + sum(months_paid(one, shares) for one in used) * on_demand
+                      + (flexible * spot).mean())
 
     assert split.usd_month == pytest.approx(month(split.base))
     assert split.usd_month <= min(month(base) for base in range(60)) + 1e-9
-    assert split.all_on_demand_usd_month == pytest.approx(load.mean() * on_demand * 730)
+    assert split.all_on_demand_usd_month == pytest.approx(month(0, 0.0))
 
 
 def test_a_load_spread_evenly_is_split_at_the_ratio_of_prices():
@@ -41,7 +51,7 @@ def test_a_commitment_that_outlasts_the_load_is_paid_to_its_end():
     assert split_load(load, machine, months=12).term == "1 year"
     short = split_load(load, machine, months=6)  # a year's commitment for half a year costs 0.2447 an hour
     assert (short.base, short.term) == (0, None)
-    assert short.usd_month == pytest.approx(8 * 0.194236 * 730)
+    assert short.usd_month == pytest.approx(8 * 113.46, rel=1e-4)  # with the discount for use all month
 
 
 @pytest.mark.parametrize(("call", "message"), [
@@ -58,8 +68,9 @@ def test_a_bill_is_hours_times_prices():
     run = simulate([0.0, 7199.0], [1.0, 1.0], Fleet(4, reserved=1, spot_share=1 / 3))
     priced = bill(run, offer("GCP n2-standard-4"))
     assert priced.usd == pytest.approx(2 * (0.122364 + 2 * 0.194236 + 0.111472))
-    assert priced.usd_month == pytest.approx(730 * (0.122364 + 2 * 0.194236 + 0.111472))
-    assert priced.usd_per_million == pytest.approx(priced.usd / 2 * 1e6)
+    assert priced.usd_month == pytest.approx(730 * (0.122364 + 2 * 0.8002 * 0.194236 + 0.111472))
+    assert priced.usd_per_million == pytest.approx(priced.usd_month * 2 / 730 / 2 * 1e6)
+    assert priced.busy_usd_month == pytest.approx(730 * 2 / 7200 * 0.194236)  # two seconds of work in two hours
     assert bill(run, offer("GCP n2-standard-4"), years=3).usd < priced.usd
     assert (priced.wh, priced.gco2e) == (None, None)
     with pytest.raises(InputError, match=r"No reserved price of AWS m6i\.large is sourced"):
@@ -73,3 +84,29 @@ def test_energy_lies_between_idle_and_full_power():
     assert priced.wh == pytest.approx(16.2 * 1.15)
     assert priced.wh_low == pytest.approx((4.6 + 0.5 * 11.6) * 1.15)
     assert priced.gco2e == pytest.approx(priced.wh / 1000 * 396.25)
+
+
+def test_a_month_on_demand_at_google_has_its_discount_and_one_at_aws_has_none():
+    """The price list's own figure for a whole month: $113.46 (instances.csv), not 730 x 0.194236 = $141.79."""
+    run = simulate([0.0, 3599.0], [1.0, 1.0], Fleet())
+    assert bill(run, offer("GCP n2-standard-4")).usd_month == pytest.approx(113.46, abs=0.01)
+    assert bill(run, offer("GCP c3-standard-4")).usd_month == pytest.approx(730 * 0.201608)
+    assert bill(run, offer("AWS m6i.large")).usd_month == pytest.approx(730 * 0.096)
+
+
+def test_machines_that_run_for_a_part_of_the_month_get_a_part_of_the_discount():
+    """One machine always, a second one for half of the time: 80.02 % and (1 + 0.8678) / 2 of the price."""
+    policy = schedule({0: 1, 1800: 2}, cycle_s=3600, period_s=1.0)
+    run = simulate(np.arange(0, 36_000, 10.0), np.full(3600, 0.1), Fleet(1, policy=policy, max_replicas=2))
+    priced = bill(run, offer("GCP n2-standard-4"))
+    expected = (months_paid(1.0, SUSTAINED) + months_paid(0.5, SUSTAINED)) / 1.5
+    assert priced.sustained_use == pytest.approx(expected, rel=0.01)
+    assert priced.usd_month == pytest.approx(1.5 * expected * 730 * 0.194236, rel=0.01)
+
+
+def test_busy_seconds_are_what_the_machines_work():
+    """Half busy with two places each: half of the bill for whole machines."""
+    arrivals = np.arange(0, 3600, 1.0)
+    run = simulate(arrivals, np.full(len(arrivals), 1.0), Fleet(1, concurrency=2))
+    priced = bill(run, offer("AWS m6i.large"))
+    assert priced.busy_usd_month == pytest.approx(0.5 * priced.usd_month, rel=1e-3)

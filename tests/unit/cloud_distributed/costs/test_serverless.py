@@ -109,8 +109,8 @@ def test_an_instance_that_works_on_two_requests_at_once_is_billed_once():
 def test_scaling_to_zero_trades_dollars_for_cold_starts():
     frame = scale_to_zero(np.arange(1, 11) * 100.0, np.ones(10), serverless_offer(ENDPOINT), (0, 150, math.inf),
                           cold_start_s=59, span_s=2000)
-    assert frame["cold_share"].tolist() == [1, 0.1, 0.1]
-    dollars = 0.067 * MONTH_S / 2000 / 3600 * np.array([10 * 60, 1080, 1920])  # 100 to 1151 and to 2000
+    assert frame["cold_share"].tolist() == [1, 0.1, 0]  # what never scales down starts once, not each time
+    dollars = 0.067 * MONTH_S / 2000 / 3600 * np.array([10 * 60, 1080, 2000])  # 100 to 1151, in minutes; always
     np.testing.assert_allclose(frame["usd_month"], dollars)
     assert frame["p50_s"].tolist() == [60, 1, 1]
 
@@ -119,3 +119,14 @@ def test_an_endpoint_is_billed_by_the_minute_from_its_start_to_its_end():
     bill = serve([0.0, 500], [10, 10], serverless_offer(ENDPOINT), cold_start_s=21, keep_warm_s=30,
                  span_s=1000)
     assert bill.usd_month == pytest.approx(2 * 120 / 3600 * 0.067 * MONTH_S / 1000)  # 61 s are two minutes
+
+
+def test_the_start_is_billed_once_and_apart_from_the_months():
+    """One request a minute for ten minutes, kept warm for two: only the very first one starts cold."""
+    arrivals, service = np.arange(10) * 60.0, np.full(10, 1.0)
+    bill = serve(arrivals, service, serverless_offer(LAMBDA), memory_gib=1, cold_start_s=5.0, keep_warm_s=120,
+                 span_s=600)
+    assert bill.items[0].quantity == pytest.approx(10 * MONTH_S / 600)
+    assert bill.startup_usd == pytest.approx(5.0 * 1.66667e-5)
+    assert not bill.pool.cold.any()
+    np.testing.assert_allclose(bill.pool.latency_s, 1.0)

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from helpers.cloud_distributed import poisson
+from helpers.cloud_distributed import bursts, poisson
 from helpers.cloud_distributed.costs.serverless import run_pool
 from helpers.cloud_distributed.costs.serverless_break_even import billed_share, break_even, break_even_on_trace
 from helpers.cloud_distributed.costs.serverless_prices import serverless_offer
 from helpers.lab import InputError, offer
+from helpers.lab.measuring.intervals import mean_interval
 
 MONTH_S = 730 * 3600
 LAMBDA, CLOUD_RUN, AZURE = "AWS Lambda x86_64", "GCP Cloud Run", "Azure Functions Consumption"
@@ -62,3 +63,25 @@ def test_serverless_that_is_always_cheaper_has_no_break_even():
 def test_a_load_that_one_instance_cannot_carry_is_refused():
     with pytest.raises(InputError, match="cannot carry"):
         billed_share(2, 1, 0, 0)
+
+
+@pytest.mark.parametrize("name", [LAMBDA, CLOUD_RUN])
+def test_a_break_even_does_not_depend_on_how_long_the_trace_is(name):
+    """The same bursts for half an hour, two hours and eight: a cold start at the beginning is not paid all month."""
+    machine, law = offer("AWS m6i.large"), np.random.default_rng(0).lognormal(math.log(0.08), 0.2, 500)
+    settings = {"memory_gib": 3.5, "vcpus": 2.0, "cold_start_s": 5.0, "keep_warm_s": 600.0}
+    on_paper = break_even(serverless_offer(name), machine, law, **settings).duty
+    means, halves = [], []
+    for hours in (0.5, 2.0, 8.0):
+        duties = []
+        for seed in range(4):
+            arrivals = bursts(0.5, 3.5, 3600 * hours, seed=seed)
+            work = np.random.default_rng(seed).choice(law, len(arrivals))
+            duties.append(break_even_on_trace(arrivals, work, serverless_offer(name), machine, span_s=3600 * hours,
+                                              **settings).duty)
+        mean, low, high = mean_interval(duties)
+        means.append(mean)
+        halves.append((high - low) / 2)
+        assert mean == pytest.approx(on_paper, rel=0.03)  # which leaves cold starts out
+    for k in range(2):
+        assert abs(means[k] - means[2]) <= halves[k] + halves[2] + 0.01 * on_paper

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from helpers.cloud_distributed import (
     Fleet,
@@ -18,7 +18,7 @@ from helpers.cloud_distributed import (
 from helpers.lab import InputError
 
 LOADS = (0.3, 0.6, 0.8, 0.95)
-QUEUES = 5  # closed forms below, each at every load
+QUEUES = 7  # closed forms below, each at every load
 
 
 def erlang_c(servers: int, load: float) -> float:
@@ -67,17 +67,78 @@ def test_mean_wait_of_many_servers_matches_erlang_c(load):
     waits = []
     for seed in range(20):
         arrivals = poisson(8 * load, 300_000 / load, seed)
-        waits.append(steady_wait(simulate(arrivals, exponential_service(1.0, len(arrivals), seed), Fleet(8))))
+        fleet = Fleet(8, balancer="central")
+        waits.append(steady_wait(simulate(arrivals, exponential_service(1.0, len(arrivals), seed), fleet)))
     assert agrees(waits, erlang_c(8, load) / (8 * (1 - load))), np.mean(waits)
+
+
+def waits_of(balancer: str, servers: int, load: float, runs: int = 20, count: int = 200_000) -> list[float]:
+    """Mean waits of independent runs with exponential service of mean 1."""
+    waits = []
+    for seed in range(runs):
+        arrivals = poisson(servers * load, count / (servers * load), seed)
+        fleet = Fleet(servers, balancer=balancer)
+        waits.append(steady_wait(simulate(arrivals, exponential_service(1.0, len(arrivals), seed), fleet)))
+    return waits
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_a_random_split_is_as_many_single_queues(load):
+    """Each of 8 replicas is an M/M/1 of its own."""
+    waits = waits_of("random", 8, load)
+    assert agrees(waits, load / (1 - load)), np.mean(waits)
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_round_robin_is_as_many_queues_with_evener_arrivals(load):
+    """Each eighth request: Erlang-8 gaps before one exponential server (Kleinrock, Queueing Systems 1, 6.4)."""
+    sigma = optimize.brentq(lambda z: (8 * load / (8 * load + 1 - z))**8 - z, 0.0, 1 - 1e-9)
+    waits = waits_of("round robin", 8, load)
+    assert agrees(waits, sigma / (1 - sigma)), np.mean(waits)
+
+
+@pytest.mark.parametrize("load", [0.6, 0.9])
+def test_two_choices_leave_queues_as_short_as_mitzenmacher_says(load):
+    """Of very many replicas a share load**(2**i - 1) holds i requests or more; 400 are near that."""
+    expected = sum(load**(2**i - 2) for i in range(1, 12)) - 1.0
+    assert np.mean(waits_of("least loaded", 400, load, runs=3, count=400_000)) == pytest.approx(expected, rel=0.04)
+
+
+@pytest.mark.parametrize("load", [0.6, 0.9])
+def test_what_a_balancer_knows_is_worth_waiting_time(load):
+    order = [np.mean(waits_of(name, 8, load, runs=3)) for name in ("central", "least loaded", "round robin", "random")]
+    assert order == sorted(order)
+
+
+def test_the_default_balancer_is_one_that_people_run():
+    assert Fleet().balancer == "least loaded"
+
+
+@pytest.mark.parametrize("balancer", ["least loaded", "round robin", "random"])
+def test_replicas_without_a_queue_of_their_own_are_one_central_queue(balancer):
+    """Who waits in front of all takes the first slot that becomes free: the same waits, whoever works."""
+    arrivals = poisson(30, 300, 5)
+    service = exponential_service(0.24, len(arrivals), 5)
+    central = simulate(arrivals, service, Fleet(4, balancer="central", concurrency=2))
+    split = simulate(arrivals, service, Fleet(4, balancer=balancer, replica_queue=0, concurrency=2))
+    np.testing.assert_allclose(split.wait_s, central.wait_s, atol=1e-9)
+
+
+def test_a_full_replica_is_passed_over_and_the_rest_waits_in_front():
+    """Work of 10 s at two replicas with one place to wait each: the fifth waits in front for the first free place."""
+    run = simulate([0.0, 1.0, 2.0, 3.0, 4.0], [10.0, 10.0, 10.0, 10.0, 1.0],
+                   Fleet(2, balancer="round robin", replica_queue=1))
+    np.testing.assert_allclose(run.wait_s, [0.0, 0.0, 8.0, 8.0, 16.0])
 
 
 @pytest.mark.parametrize("load", LOADS)
 def test_a_full_queue_drops_and_delays_as_theory_says(load):
-    """M/M/4/12 through the full event loop: 8 places to wait."""
+    """M/M/4/12 through the full event loop: one queue with 8 places to wait."""
     lost, waits = [], []
     for seed in range(20):
         arrivals = poisson(4 * load, 50_000 / load, seed)
-        run = simulate(arrivals, exponential_service(1.0, len(arrivals), seed), Fleet(4, queue_limit=8))
+        fleet = Fleet(4, balancer="central", queue_limit=8)
+        run = simulate(arrivals, exponential_service(1.0, len(arrivals), seed), fleet)
         lost.append(run.counts["dropped"] / len(arrivals))
         waits.append(steady_wait(run))
     dropped, wait = finite_queue(4, 4 * load, 8)
@@ -104,6 +165,9 @@ def test_a_batch_goes_when_it_is_full_or_its_oldest_has_waited_enough():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"replicas": 0}, "at least one replica"),
+    ({"balancer": "fastest"}, "Unknown balancer 'fastest'. Choose one of: least loaded, round robin, random, central"),
+    ({"balancer": "central", "replica_queue": 3}, "leave replica_queue out"),
+    ({"replica_queue": -1}, "replica_queue must be a whole number"),
     ({"replicas": 2.5}, "replicas must be a whole number"),
     ({"batch_size": 0}, "batch_size must be a whole number of 1 or more"),
     ({"timeout_s": 0.0}, "timeout_s must be more than 0"),

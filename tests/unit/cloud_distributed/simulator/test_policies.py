@@ -94,7 +94,7 @@ def half_of_the_queue(signals, memory, parameters):
 
 def test_a_users_own_function_scales_the_fleet():
     policy = Policy("mine", half_of_the_queue, parameters=(0.5,), period_s=10.0)
-    run = simulate(np.zeros(8), np.full(8, 100.0), Fleet(1, policy=policy, sample_s=1.0))
+    run = simulate(np.zeros(8), np.full(8, 100.0), Fleet(1, policy=policy, balancer="central", sample_s=1.0))
     frame = run.frame().set_index("t_s")["ready"]
     assert frame[29.0] == 1
     assert frame[31.0] == 4                                    # half of 8
