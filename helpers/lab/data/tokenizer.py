@@ -1,8 +1,10 @@
 """Texts to token ids: the same tokenizer, and the same cost, for every model."""
 
+import dataclasses
+import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,20 @@ MAX_TOKENS = 128
 # What BERT's splitter makes of printable ASCII: runs of letters and digits, and each other sign alone.
 _PLAIN_WORD = re.compile(r"[0-9a-z]+|[!-/:-@\[-`{-~]")
 _MAX_WORDS = 100_000  # remembered; a word is some 200 bytes
+_TEXTS_AT_ONCE = 1_000  # tokenized whole: what is cut off is counted, too
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """What an encoder reads of texts; fractions, marks such as [CLS] not counted.
+
+    unknown: share of all tokens that stand for what the vocabulary does not have; rows_cut: share of texts longer than
+    the token limit; tokens_cut: share of all tokens that lie beyond it.
+    """
+
+    unknown: float
+    rows_cut: float
+    tokens_cut: float
 
 
 class TextEncoder:
@@ -33,6 +49,7 @@ class TextEncoder:
         # than any real text needs.
         self._max_characters = 64 * max_tokens
         frame = tokenizer.encode("").ids  # [CLS], [SEP]
+        self._frame = len(frame)
         self._words = _WordTable(tokenizer, *frame) if len(frame) == 2 and _is_lower_case_bert(tokenizer) else None
 
     @classmethod
@@ -70,6 +87,51 @@ class TextEncoder:
         for index, encoding in zip(others, self._tokenizer.encode_batch([cut[i] for i in others]), strict=True):
             rows[index] = encoding.ids
         return rows
+
+    def coverage(self, texts: Sequence[str]) -> Coverage:
+        """How much of the texts lies beyond the token limit, and how much of them this encoder cannot read.
+
+        All of each text is tokenized, about as long as encoding takes. A vocabulary of bytes knows every text; it has
+        no unknown tokens.
+
+        >>> from helpers.lab import find_weights
+        >>> from helpers.lab.data.tokenizer import TextEncoder
+        >>> encoder = TextEncoder.load(find_weights() / "tokenizer.json", max_tokens=6)
+        >>> encoder.coverage(["one two three four", "one two three four five six", "\u58f9 \u8cb3"])
+        Coverage(unknown=0.16666666666666666, rows_cut=0.3333333333333333, tokens_cut=0.16666666666666666)
+        """
+        tokens = cut_rows = cut_tokens = unknown = 0
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            part = texts[start:start + _TEXTS_AT_ONCE]
+            for text, (length, strange) in zip(part, self._lengths(part), strict=True):
+                # Beyond so many characters a text is cut before it is tokenized, whatever its number of tokens.
+                kept = (length if len(text) <= self._max_characters
+                        else min(length, len(self.encode([text])[0]) - self._frame))
+                kept = max(0, min(kept, self.max_tokens - self._frame))
+                tokens, unknown = tokens + length, unknown + strange
+                cut_rows, cut_tokens = cut_rows + (kept < length), cut_tokens + length - kept
+        return Coverage(unknown / max(1, tokens), cut_rows / max(1, len(texts)), cut_tokens / max(1, tokens))
+
+    def _lengths(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Of each text, uncut: its tokens and how many of them are unknown, marks not counted."""
+        plain = [self._words is not None and _is_plain(text) for text in texts]
+        others = iter(self._tokenizer.encode_batch([text for text, known in zip(texts, plain, strict=True)
+                                                    if not known]))
+        for text, known in zip(texts, plain, strict=True):
+            if known:
+                pieces = [self._words.encode(text, len(text) + 3)]  # a token is at least a character
+            else:
+                encoding = next(others)
+                pieces = [piece.ids for piece in (encoding, *encoding.overflowing)]
+            yield (sum(len(ids) - self._frame for ids in pieces),
+                   sum(ids.count(self._unknown_id) for ids in pieces) if self._unknown_id is not None else 0)
+
+    @functools.cached_property
+    def _unknown_id(self) -> int | None:
+        """The token for what the vocabulary does not have; a vocabulary of bytes needs none."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        token = model.get("unk_token")
+        return model.get("unk_id") if token is None else self._tokenizer.token_to_id(token)
 
 
 class _WordTable:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.lab import load, load_pretrained
-from helpers.lab.data.tokenizer import TextEncoder, pad
+from helpers.lab.data.tokenizer import Coverage, TextEncoder, pad
 
 
 def test_padding_is_zeros_on_the_right():
@@ -80,3 +80,47 @@ def test_a_tokenizer_without_a_padding_token_is_given_the_end_of_text(checkpoint
         (tmp_path / name).write_text((folder / name).read_text().replace('"pad_token', '"no_token'))
     encoder = TextEncoder.of_checkpoint(tmp_path)
     assert encoder.pad_id == encoder._tokenizer.token_to_id("</s>")
+
+
+# What an encoder does not read, against transformers' own tokenizer, which cuts nothing unless asked
+
+@pytest.fixture(scope="module")
+def minilm_of_transformers():
+    from transformers import AutoTokenizer
+
+    from helpers.lab.training.weights import find_weights
+
+    return AutoTokenizer.from_pretrained(find_weights())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.characters(codec="ascii")) | st.text() | st.sampled_from(
+    ["a b " * 100, "x" * 120 + " y", "\u58f9 \u8cb3 one", "it's 5_000.00$!", ("x" * 101 + " ") * 60,
+     " " * 2_000 + "end"]), max_size=5), st.integers(3, 24))
+def test_coverage_counts_what_transformers_tokenizer_gives_uncut(minilm_tokenizer, minilm_of_transformers, texts,
+                                                                 max_tokens):
+    encoder = TextEncoder(minilm_tokenizer, max_tokens)
+    read = encoder.encode(texts)
+    coverage = encoder.coverage(texts)
+    whole = [minilm_of_transformers(text, add_special_tokens=False)["input_ids"] for text in texts]
+    tokens = sum(map(len, whole))
+    kept = [len(row) - 2 for row in read]
+    assert coverage.unknown == pytest.approx(sum(row.count(100) for row in whole) / max(1, tokens))
+    assert coverage.tokens_cut == pytest.approx((tokens - sum(kept)) / max(1, tokens))
+    assert coverage.rows_cut == pytest.approx(
+        sum(len(row) > length for row, length in zip(whole, kept, strict=True)) / max(1, len(texts)))
+
+
+def test_coverage_of_unknown_words_and_of_a_vocabulary_of_bytes(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "cat": 1, "dog": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert TextEncoder(words, 4).coverage(["cat dog cat", "cat whale", ""]).unknown == pytest.approx(1 / 5)
+    pieces = Tokenizer(models.Unigram([("<unk>", 0.0), ("a", -1.0), ("b", -2.0)], unk_id=0))
+    assert TextEncoder(pieces, 4).coverage(["abz", "ab"]) == Coverage(1 / 5, 0, 0)
+    alphabet = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    in_bytes = Tokenizer(models.BPE(alphabet, []))
+    in_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    assert TextEncoder(in_bytes, 4).coverage(["\u58f9\u8cb3", "ab"]) == Coverage(0, 1 / 2, 2 / 8)
+    assert TextEncoder(words, 4).coverage([]) == Coverage(0, 0, 0)
