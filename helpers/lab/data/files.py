@@ -65,32 +65,40 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     return rows
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """All rows and columns of a file that `read_rows` can read; the values of CSV and TSV as text.
+def read_frame(source: Path, text: str = "text", label: str = "label", *, encoding: str | None = None,
+               columns: list[str] | None = None) -> pd.DataFrame:
+    """All rows and columns of what `read_rows` can read, as they are; the values of CSV and TSV as text.
 
     Raises:
         InputError: no such file, another format, unreadable, or without rows.
     """
-    frame, _ = _parse(path, "text", "label", None, None, [])
-    _require_rows(frame, path.name)
+    frame, _ = _parse(source, text, label, encoding, columns, [])
+    _require_rows(frame, source.name)
     return frame
 
 
-def write_like(frame: pd.DataFrame, target: Path, source: Path) -> None:
+def write_like(frame: pd.DataFrame, target: Path, source: Path, encoding: str | None = None) -> None:
     """Write a table with the separator of `target`'s suffix, else of the file `source`; safe to open in a spreadsheet.
 
     A text that a spreadsheet would run as a formula gets a ' before it.
     """
-    separator = "\t" if _is_tsv(target) else ","
-    if not _is_tsv(target) and kind_of(source) in (".csv", ".tsv"):
-        separator = _separator(source, _decoded(_content(source), source, None))
-    safe = frame.map(lambda value: f"'{value}" if isinstance(value, str) and _would_run(value) else value)
+    safe = frame.map(lambda value: f"'{value}" if would_run(value) else value)
     with replacing(target) as unfinished:
-        safe.to_csv(unfinished, index=False, sep=separator)
+        safe.to_csv(unfinished, index=False, sep=separator_like(target, source, encoding))
 
 
-def _would_run(value: str) -> bool:
-    return value.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(value)
+def separator_like(target: Path, source: Path, encoding: str | None = None) -> str:
+    """The separator of `target`'s suffix, else of the file `source`."""
+    if _is_tsv(target):
+        return "\t"
+    if source.is_dir() or kind_of(source) not in (".csv", ".tsv"):
+        return ","
+    return separator_of(source, _decoded(_content(source), source, encoding))
+
+
+def would_run(value: object) -> bool:
+    """Whether a spreadsheet would take a value for a formula."""
+    return isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(value)
 
 
 def _require_rows(frame: pd.DataFrame, name: str) -> None:
@@ -138,7 +146,7 @@ def _parse(source: Path | pd.DataFrame, text: str, label: str, encoding: str | N
         return _parse_jsonl(source, content)
     if suffix == ".json":
         return _parse_json(source, content)
-    return _parse_separated(source, content, label, columns, notes)
+    return _parse_separated(source, content, text, label, columns, notes)
 
 
 def kind_of(path: Path) -> str:
@@ -192,9 +200,9 @@ def _parse_folder(folder: Path, text: str, label: str) -> tuple[pd.DataFrame, np
     return pd.DataFrame(rows, columns=[text, label]), np.arange(1, len(rows) + 1)
 
 
-def _parse_separated(path: Path, content: str, label: str, columns: list[str] | None,
+def _parse_separated(path: Path, content: str, text: str, label: str, columns: list[str] | None,
                      notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    separator = _separator(path, content)
+    separator = separator_of(path, content)
     try:
         records = _records(content, separator, csv.QUOTE_MINIMAL)
         swallowed = _swallowing(records, content, separator, label)
@@ -209,7 +217,7 @@ def _parse_separated(path: Path, content: str, label: str, columns: list[str] | 
                      "row is lost.")
     if not records:
         raise InputError(f"{path.name} is empty.")
-    names = columns or [name.strip() if name.strip() in (label, "text") else name for name in records[0][1]]
+    names = columns or [name.strip() if name.strip() in (text, label) else name for name in records[0][1]]
     rows = records if columns else records[1:]
     if wide := next((line for line, record in rows if len(record) > len(names)), None):
         if columns:
@@ -222,7 +230,8 @@ def _parse_separated(path: Path, content: str, label: str, columns: list[str] | 
     return pd.DataFrame(filled, columns=names, dtype=object), np.array([line for line, _ in rows], dtype=np.int64)
 
 
-def _separator(path: Path, content: str) -> str:
+def separator_of(path: Path, content: str) -> str:
+    """What separates the values of a table, by its first line."""
     header = content.lstrip("\r\n").split("\n", 1)[0]
     return "\t" if _is_tsv(path) and "\t" in header else max(",;\t", key=header.count)
 
@@ -263,6 +272,20 @@ def _swallowing(records: list[tuple[int, list[str]]], content: str, separator: s
             if len(values) == width and values[place].strip('"') in known:
                 return line
     return None
+
+
+def rows_inside(record: list[str], separator: str, place: int) -> list[str]:
+    """Labels (the values at `place`) of what looks like whole rows within a value of several lines.
+
+    Where one of them is the label of another row, a stray quote took rows in.
+    """
+    found = []
+    for at, value in enumerate(record):
+        for number, inner in enumerate(value.split("\n")[:-1]):
+            values = [""] * (0 if number else at) + inner.rstrip("\r").split(separator)
+            if len(values) == len(record) and values[place]:
+                found.append(values[place].strip('"'))
+    return found
 
 
 def _parse_json(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
