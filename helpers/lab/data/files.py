@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -22,7 +23,9 @@ SPREADSHEETS = (".xlsx", ".xls", ".ods")
 PACKED = ".gz"
 MAX_TEXT_LENGTH = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
 MAX_CLASSES = 1_000
-_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+MAX_SCORES = 20  # classes that are numbers with fractions
+_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[;,]*\r?\n')  # a first line that spreadsheets understand
 _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
                 "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
 csv.field_size_limit(2**31 - 1)  # a text of a megabyte is cut later, not refused
@@ -50,12 +53,15 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     _require_rows(frame, name)
     _require_columns(frame, name, text=text, label=label)
     _require_unique_ids(frame, name)
+    _require_plain_texts(frame[text], name, text)
     _require_one_label(frame[label], name, label)
     rows = pd.DataFrame({"text": _filled(frame, text, name).astype(str),
                          "label": label_texts(_filled(frame, label, name), notes), "line": lines})
     if rows["text"].str.contains("\0", regex=False).any():
         raise InputError(f"{name} holds NUL bytes in column '{text}': it is damaged or not a text file.")
     rows["label"] = folded(rows["label"], notes)
+    _require_no_lists(rows["label"], name, label)
+    _require_no_scores(rows["label"], name, label)
     if too_long := int((rows["text"].str.len() > MAX_TEXT_LENGTH).sum()):
         notes.append(f"{too_long} texts were cut after {MAX_TEXT_LENGTH:,} characters.")
     rows["text"] = rows["text"].str.slice(0, MAX_TEXT_LENGTH)
@@ -130,7 +136,7 @@ def _parse(source: Path | pd.DataFrame, text: str, label: str, encoding: str | N
            notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """The table and the line of each row in the file (the row's number, from 1, where a file has no lines)."""
     if isinstance(source, pd.DataFrame):
-        return source.reset_index(drop=True), np.arange(1, len(source) + 1)
+        return source.set_axis(source.columns.map(str), axis=1).reset_index(drop=True), np.arange(1, len(source) + 1)
     if source.is_dir():
         return _parse_folder(source, text, label)
     suffix = kind_of(source)
@@ -181,7 +187,7 @@ def _decoded(raw: bytes, path: Path, encoding: str | None) -> str:
         raise InputError(f"{path.name} holds NUL bytes: it is damaged, or UTF-16. Save it as UTF-8 text, or pass "
                          'encoding="utf-16".')
     try:
-        return raw.decode(encoding or "utf-8-sig")
+        return raw.decode(encoding or "utf-8-sig").removeprefix("\ufeff")  # utf-16-le and utf-8 leave the mark
     except LookupError:
         raise InputError(f"Unknown encoding '{encoding}'. Choose one of, for example: utf-8, cp1252, latin-1, utf-16."
                          ) from None
@@ -203,13 +209,16 @@ def _parse_folder(folder: Path, text: str, label: str) -> tuple[pd.DataFrame, np
 def _parse_separated(path: Path, content: str, text: str, label: str, columns: list[str] | None,
                      notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     separator = separator_of(path, content)
+    content = _NAMED_SEPARATOR.sub("\n", content, count=1) if _NAMED_SEPARATOR.match(content) else content
+    if blanks := _has_blanks(content, separator):
+        notes.append(f"The blanks after each {_SEPARATOR_NAMES[separator]} in {path.name} were left out.")
     try:
-        records = _records(content, separator, csv.QUOTE_MINIMAL)
+        records = _records(content, separator, csv.QUOTE_MINIMAL, blanks)
         swallowed = _swallowing(records, content, separator, label)
     except csv.Error as error:
         records, swallowed = [], int(str(error).rsplit(" ", 1)[-1])
     if swallowed:
-        records = _records(content, separator, csv.QUOTE_NONE)
+        records = _records(content, separator, csv.QUOTE_NONE, blanks)
         if len({len(record) for _, record in records}) > 1:
             raise InputError(f"{path.name} has a quote that is not closed near line {swallowed}: rows would be lost in "
                              "it. Close it, or write it twice.")
@@ -232,17 +241,26 @@ def _parse_separated(path: Path, content: str, text: str, label: str, columns: l
 
 def separator_of(path: Path, content: str) -> str:
     """What separates the values of a table, by its first line."""
-    header = content.lstrip("\r\n").split("\n", 1)[0]
-    return "\t" if _is_tsv(path) and "\t" in header else max(",;\t", key=header.count)
+    if named := _NAMED_SEPARATOR.match(content):
+        return named[1]
+    header = re.sub('"[^"]*"', "", content.lstrip("\r\n").split("\n", 1)[0])
+    return "\t" if _is_tsv(path) and "\t" in header else max(_SEPARATOR_NAMES, key=header.count)
+
+
+def _has_blanks(content: str, separator: str) -> bool:
+    """Whether a table is written with a blank after each separator: its header is."""
+    names = content.lstrip("\r\n").split("\n", 1)[0].split(separator)[1:]
+    return separator != "\t" and bool(names) and all(name.startswith(" ") and name.strip() for name in names)
 
 
 def _is_tsv(path: Path) -> bool:
     return path.name.lower().removesuffix(PACKED).endswith(".tsv")
 
 
-def _records(content: str, separator: str, quoting: int) -> list[tuple[int, list[str]]]:
+def _records(content: str, separator: str, quoting: int, blanks: bool) -> list[tuple[int, list[str]]]:
     """(line it begins in, values) of each record; csv.Error, its line last, where quotes do not pair."""
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, quoting=quoting, strict=True,
+                        skipinitialspace=blanks)
     found, line = [], 1
     try:
         for record in reader:
@@ -292,7 +310,8 @@ def _parse_json(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
     try:
         rows = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path.name} is not JSON: {_first_line(error)}") from None
+        way = " If it holds a record a line, call it .jsonl." if str(error).startswith("Extra data") else ""
+        raise InputError(f"{path.name} is not JSON: {_first_line(error)}{way}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path.name} must hold a list of records with named fields.")
     return pd.DataFrame(rows), np.arange(1, len(rows) + 1)
@@ -329,7 +348,10 @@ def _require_columns(frame: pd.DataFrame, name: str, **wanted: str) -> None:
             names = ", ".join(f'"{_role(frame, c, columns)}"' for c in columns[:10])
             raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. Its first line looks like data: "
                              f'add a header line, or name the columns: load_task("{name}", columns=[{names}]).')
-        example = _plausible(frame, role, [c for c in columns if c not in wanted.values()]) or role
+        example = _plausible(frame, role, [c for c in columns if c not in wanted.values()])
+        if example is None:
+            raise InputError(f"{name} has no column '{column}', and none that could be it. Its columns: {shown}. Write "
+                             f"the {role} of each row as a column of its own.")
         raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. Name the right one: "
                          f'load_task("{name}", {role}="{example}").')
 
@@ -338,7 +360,10 @@ def _plausible(frame: pd.DataFrame, role: str, columns: list[str]) -> str | None
     """The column that is most like free text (many words, all different), or most like a label (few values)."""
     if not columns:
         return None
-    texts = {column: frame[column].astype(str) for column in columns}
+    texts = {column: frame[column].astype(str) for column in columns if not frame[column].map(_is_nested).any()}
+    columns = list(texts)
+    if not columns:
+        return None
     words = {column: values.str.split().str.len().mean() for column, values in texts.items()}
     variety = {column: values.nunique() / len(values) for column, values in texts.items()}
     if role == "text":
@@ -360,16 +385,52 @@ def _require_unique_ids(frame: pd.DataFrame, name: str) -> None:
                          "Remove the duplicates, or drop the id column if it means something else.")
 
 
+def _require_plain_texts(values: pd.Series, name: str, column: str) -> None:
+    """Refuse lists and records where texts are wanted."""
+    if (wrong := values.map(_is_nested)).any():
+        row, shown = int(wrong.to_numpy().argmax()) + 1, str(values[wrong].iloc[0])[:60]
+        raise InputError(f"{name} has no plain text in column '{column}' (row {row}: {shown}). Write the part that is "
+                         "meant as a column of its own.")
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, list | tuple | set | dict | np.ndarray)
+
+
+def _require_no_lists(labels: pd.Series, name: str, column: str) -> None:
+    """Refuse labels such as 'a, b' or 'a|b' where a and b are labels, too."""
+    known = set(labels.unique())
+    for one in sorted(known):
+        parts = [{part.strip() for part in one.split(mark)} for mark in ",;|" if mark in one]
+        if any(known >= some for some in parts):
+            _refuse_several(name, column, int((labels == one).to_numpy().argmax()) + 1, one)
+
+
+def _refuse_several(name: str, column: str, row: int, shown: object) -> None:
+    raise InputError(f"{name} has several labels a text in column '{column}' (row {row}: {str(shown)[:60]}); one is "
+                     "needed. Keep the main one, or make a yes-or-no column, and so a task, of each label.")
+
+
+def _require_no_scores(labels: pd.Series, name: str, column: str) -> None:
+    """Refuse numbers with fractions, of which there are many: they are to be predicted as numbers."""
+    known = labels.unique()
+    if len(known) > MAX_SCORES and all(map(is_number, known)) and not all(float(one).is_integer() for one in known):
+        raise InputError(f"{name} has {len(known)} different numbers in column '{column}', such as {known[0]}: scores, "
+                         "not classes. Cut them into classes, such as low and high, or name another column.")
+
+
 def _require_one_label(values: pd.Series, name: str, column: str) -> None:
     """Refuse lists of labels, also those that were written as text."""
     def several(value: object) -> bool:
-        return isinstance(value, list | tuple | set | dict | np.ndarray) or (
+        return _is_nested(value) or (
             isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"))
 
     if (wrong := values.map(several)).any():
-        row, shown = int(wrong.to_numpy().argmax()) + 1, str(values[wrong].iloc[0])[:60]
-        raise InputError(f"{name} has several labels a text in column '{column}' (row {row}: {shown}); one is needed. "
-                         "Keep the main one, or make a yes-or-no column, and so a task, of each label.")
+        row, shown = int(wrong.to_numpy().argmax()) + 1, values[wrong].iloc[0]
+        if isinstance(shown, dict):
+            raise InputError(f"{name} has no plain label in column '{column}' (row {row}: {str(shown)[:60]}). Write "
+                             "the field that is meant as a column of its own (one label a text).")
+        _refuse_several(name, column, row, shown)
 
 
 def _filled(frame: pd.DataFrame, column: str, name: str) -> pd.Series:

@@ -1,5 +1,8 @@
 """Labels as people write them: numbers and truth values as text, and one spelling for each class."""
 
+import re
+from collections.abc import Iterable
+
 import pandas as pd
 
 
@@ -37,8 +40,8 @@ def is_number(text: str) -> bool:
 
 
 def folded(labels: pd.Series, notes: list[str]) -> pd.Series:
-    """One spelling for labels that differ only in case and blanks: the most frequent one."""
-    keys = labels.str.split().str.join(" ").str.casefold()
+    """One spelling for labels that differ only in case and blanks, or are the same number: the most frequent one."""
+    keys = labels.map(_keys(labels.unique()))
     if keys.nunique() == labels.nunique():
         return labels
     chosen = labels.groupby(keys).agg(lambda same: same.value_counts().index[0].strip())
@@ -50,6 +53,17 @@ def folded(labels: pd.Series, notes: list[str]) -> pd.Series:
 
 
 def aligned(labels: pd.Series, known: pd.Series) -> pd.Series:
-    """The labels in the spelling of those that are known already, where they differ in case and blanks only."""
-    spelling = {" ".join(label.split()).casefold(): label for label in known.unique()}
-    return labels.map(lambda label: spelling.get(" ".join(label.split()).casefold(), label))
+    """The labels in the spelling of those that are known already, where `folded` would take them for the same."""
+    key = _keys([*known.unique(), *labels.unique()])
+    spelling = {key[label]: label for label in known.unique()}
+    return labels.map(lambda label: spelling.get(key[label], label))
+
+
+def _keys(labels: Iterable[str]) -> dict[str, str]:
+    """Label -> what is equal for those of one class: 1.0 is 1, and where all others are numbers true is 1."""
+    keys = {label: " ".join(label.split()).casefold() for label in labels}
+    words = {"true": "1", "false": "0"}
+    numbers = [key for key in keys.values() if is_number(key)]
+    if numbers and all(is_number(key) or key in words for key in keys.values()):
+        keys = {label: re.sub(r"^([+-]?\d+)\.0+$", r"\1", words.get(key, key)) for label, key in keys.items()}
+    return keys
