@@ -51,10 +51,10 @@ Note = Callable[..., None]
 def data_report(task: Task, encoder: TextEncoder | None = None) -> pd.DataFrame:
     """One finding a row: check, split, value, rows (at most 20 row numbers to look at), lines of the file, and advice.
 
-    Checks: rows, classes, smallest and largest share of a class, lengths in characters, languages, odd rows
-    (very short or long, no letters, control characters), damaged encoding, repeated texts and pairs of near-duplicates,
-    the same text with two labels; unknown tokens and what lies beyond the token limit; texts of the training rows that
-    also stand in the test, and near ones.
+    Checks: what reading the file changed (split "all"; `advice` says what); rows, classes, smallest and largest share
+    of a class, lengths in characters, languages, odd rows (very short or long, no letters, control characters), damaged
+    encoding, repeated texts and pairs of near-duplicates, the same text with two labels; unknown tokens and what lies
+    beyond the token limit; texts of the training rows that also stand in the test, and near ones.
 
     Args:
         encoder: whose vocabulary and limit count, such as `model.encoder`; by default MiniLM's.
@@ -81,6 +81,8 @@ def data_report(task: Task, encoder: TextEncoder | None = None) -> pd.DataFrame:
                          "lines": tuple(task.lines(split, shown) or ()),
                          "advice": _ADVICE.get(check, "") if value else ""})
 
+    findings += [{"check": "changed when it was read", "split": "all", "value": np.nan, "rows": (), "lines": (),
+                  "advice": said} for said in task.notes]
     for split in SPLITS:
         rows = getattr(task, split)
         y = np.asarray(rows["label"][:], np.int64)

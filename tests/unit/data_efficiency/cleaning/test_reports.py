@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from helpers.data_efficiency import duplicate_pairs
 from helpers.data_efficiency.cleaning.reports import data_report, is_damaged, language_of, repaired
 from helpers.lab import find_weights, load_task
 from helpers.lab.data.tokenizer import TextEncoder
 
+CASES = Path(__file__).parents[5] / "shared" / "cases" / "files"
 CATALOGUES = Path("/usr/share/locale")  # what programs say, translated by people: Debian and others have it
 LANGUAGES = {"de": "German", "es": "Spanish", "fr": "French", "it": "Italian", "nl": "Dutch", "pt_BR": "Portuguese",
              "pl": "Polish", "sv": "Swedish", "ru": "Russian", "vi": "Vietnamese", "zh_CN": "Chinese", "ja": "Japanese"}
@@ -59,6 +61,30 @@ def test_each_finding_names_lines_of_the_file_and_what_to_do(odd_task):
         assert list(finding.lines) == [split[row]["line"] for row in finding.rows]
     assert all("clean_file" in advice for advice in damaged.loc[damaged["value"] > 0, "advice"])
     assert (report.loc[report["value"] == 0, "advice"] == "").all()
+
+
+def test_what_reading_changed_stands_in_the_report(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "".join(f"where is it {n},{('a', 'b', 'A')[n % 3]}\n" for n in range(30)))
+    report = data_report(load_task(path))
+    assert report.loc[report["split"] == "all", "advice"].tolist() == ["The labels 'A' were taken as 'a'."]
+
+
+@pytest.mark.parametrize(("name", "check", "value"), [
+    ("damaged_encoding.csv", "damaged encoding", 24), ("near_but_different.csv", "repeated texts", 0),
+    ("near_but_different.csv", "texts that are in the training rows", 0)])
+def test_the_cases_have_their_right_values(name, check, value):
+    if not CASES.exists():
+        pytest.skip("The folder with the cases is not beside this checkout.")
+    assert values(data_report(load_task(CASES / name)), check)["value"].sum() == value
+
+
+def test_a_text_in_a_script_that_the_encoder_does_not_know_is_told_as_unknown():
+    if not CASES.exists():
+        pytest.skip("The folder with the cases is not beside this checkout.")
+    task = load_task(CASES / "unreadable_by_encoder.csv")
+    assert (values(data_report(task), "unknown tokens (share)")["value"] > 0.6).all()
+    assert len(duplicate_pairs(task, method="semantic", threshold=0.5)) == 0
 
 
 def test_pairs_of_near_duplicates_are_told_with_the_share_that_disagrees(tmp_path):

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import gzip
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -237,6 +238,32 @@ def test_fewer_rows_keep_the_classes_shares_and_say_which_is_lost(write):
     rows = [(f"text number {n}", f"class {n % 5}") for n in range(1000)]
     assert "Of 3 test rows none is of class" in load_task(write("u.csv", table(rows))).take(test=3).notes[0]
     assert task.take(train=100).train["text"] == task.take(train=100).train["text"]
+
+
+@pytest.mark.parametrize(("name", "options", "splits", "classes"), [
+    ("unbalanced_quote.tsv", {}, 36, 3), ("label_spelling.csv", {}, 60, 3), ("split_column.csv", {}, (60, 30, 30), 3),
+    ("more_columns.tsv", {}, 40, 3), ("damaged_encoding.csv", {}, 36, 3), ("near_but_different.csv", {}, 24, 4),
+    ("no_header.csv", {"columns": ["label", "text"]}, 30, 2), ("mixed_label_types.jsonl", {}, 40, 2),
+    ("windows_1252.csv", {"encoding": "cp1252"}, 30, 3), ("formulas.csv", {}, 30, 3), ("one_percent.csv", {}, 1000, 2),
+    ("unreadable_by_encoder.csv", {}, 60, 2)])
+def test_the_cases_have_their_right_numbers(name, options, splits, classes):
+    task = load_task(case(name), **options)
+    parts = len(task.train), len(task.validation), len(task.test)
+    assert (parts if isinstance(splits, tuple) else sum(parts), len(task.labels)) == (splits, classes)
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("multi_label.jsonl", "several labels a text"), ("no_header.csv", "name the columns"),
+    ("windows_1252.csv", 'encoding="cp1252"')])
+def test_the_cases_are_refused_with_a_way_out(name, said):
+    assert said in refusal(case(name))
+
+
+def case(name):
+    path = Path(__file__).parents[4].parent / "shared" / "cases" / "files" / name
+    if not path.exists():
+        pytest.skip("The folder with the cases is not beside this checkout.")
+    return path
 
 
 CELLS = st.one_of(st.text(max_size=12), st.sampled_from(['"', '""', "a,b", "x\ty", "\n", "[1]", "1.0", "True", "\0"]))
