@@ -14,14 +14,8 @@ from helpers.data_efficiency.duplicates.finding import find_duplicates, keepers,
 from helpers.data_efficiency.duplicates.shingles import Packed, hashed
 from helpers.data_efficiency.linear import out_of_fold
 from helpers.data_efficiency.vectors import embed
-from helpers.lab.data.files import (
-    MAX_TEXT_LENGTH,
-    read_frame,
-    read_rows,
-    require_classes,
-    would_run,
-    write_like,
-)
+from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, would_run, write_like
+from helpers.lab.data.labels import require_classes
 from helpers.lab.errors import InputError
 
 KINDS = ("minilm", "hashed")

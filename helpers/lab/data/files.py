@@ -14,7 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.labels import folded, is_number, label_texts
+from helpers.lab.data.labels import (
+    MAX_CLASSES,
+    folded,
+    is_nested,
+    is_number,
+    label_texts,
+    require_no_lists,
+    require_no_scores,
+    require_one_label,
+)
 from helpers.lab.errors import InputError
 from helpers.lab.paths import replacing
 
@@ -22,8 +31,6 @@ READABLE = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
 PACKED = ".gz"
 MAX_TEXT_LENGTH = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
-MAX_CLASSES = 1_000
-MAX_SCORES = 20  # classes that are numbers with fractions
 _SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[;,]*\r?\n')  # a first line that spreadsheets understand
 _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
@@ -54,14 +61,14 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     _require_columns(frame, name, text=text, label=label)
     _require_unique_ids(frame, name)
     _require_plain_texts(frame[text], name, text)
-    _require_one_label(frame[label], name, label)
+    require_one_label(frame[label], name, label)
     rows = pd.DataFrame({"text": _filled(frame, text, name).astype(str),
                          "label": label_texts(_filled(frame, label, name), notes), "line": lines})
     if rows["text"].str.contains("\0", regex=False).any():
         raise InputError(f"{name} holds NUL bytes in column '{text}': it is damaged or not a text file.")
     rows["label"] = folded(rows["label"], notes)
-    _require_no_lists(rows["label"], name, label)
-    _require_no_scores(rows["label"], name, label)
+    require_no_lists(rows["label"], name, label)
+    require_no_scores(rows["label"], name, label)
     if too_long := int((rows["text"].str.len() > MAX_TEXT_LENGTH).sum()):
         notes.append(f"{too_long} texts were cut after {MAX_TEXT_LENGTH:,} characters.")
     rows["text"] = rows["text"].str.slice(0, MAX_TEXT_LENGTH)
@@ -116,20 +123,6 @@ def _splits(values: pd.Series) -> pd.Series | None:
     """train, validation and test for each row; None where the column says something else."""
     splits = values.astype(str).str.strip().str.lower().map(_SPLIT_NAMES)
     return splits if splits.notna().all() and {"train", "test"} <= set(splits) else None
-
-
-def require_classes(labels: pd.Series, name: str) -> None:
-    """Refuse labels that no classifier can be trained and tested on."""
-    counts = labels.value_counts()
-    if len(counts) < 2:
-        raise InputError(f"{name} has one label only ('{counts.index[0]}'); two or more are needed to classify.")
-    if len(counts) > MAX_CLASSES:
-        raise InputError(f"{name} has {len(counts):,} different labels for {len(labels):,} rows; "
-                         f"at most {MAX_CLASSES:,} are supported. Is the label column an id?")
-    if counts.min() < 3:
-        times = {1: "once", 2: "twice"}[int(counts.min())]
-        raise InputError(f"{name} has the label '{counts.index[-1]}' only {times}; each label needs 3 rows "
-                         "(training, validation, test). Add rows, or merge or drop the label.")
 
 
 def _parse(source: Path | pd.DataFrame, text: str, label: str, encoding: str | None, columns: list[str] | None,
@@ -360,7 +353,7 @@ def _plausible(frame: pd.DataFrame, role: str, columns: list[str]) -> str | None
     """The column that is most like free text (many words, all different), or most like a label (few values)."""
     if not columns:
         return None
-    texts = {column: frame[column].astype(str) for column in columns if not frame[column].map(_is_nested).any()}
+    texts = {column: frame[column].astype(str) for column in columns if not frame[column].map(is_nested).any()}
     columns = list(texts)
     if not columns:
         return None
@@ -387,50 +380,10 @@ def _require_unique_ids(frame: pd.DataFrame, name: str) -> None:
 
 def _require_plain_texts(values: pd.Series, name: str, column: str) -> None:
     """Refuse lists and records where texts are wanted."""
-    if (wrong := values.map(_is_nested)).any():
+    if (wrong := values.map(is_nested)).any():
         row, shown = int(wrong.to_numpy().argmax()) + 1, str(values[wrong].iloc[0])[:60]
         raise InputError(f"{name} has no plain text in column '{column}' (row {row}: {shown}). Write the part that is "
                          "meant as a column of its own.")
-
-
-def _is_nested(value: object) -> bool:
-    return isinstance(value, list | tuple | set | dict | np.ndarray)
-
-
-def _require_no_lists(labels: pd.Series, name: str, column: str) -> None:
-    """Refuse labels such as 'a, b' or 'a|b' where a and b are labels, too."""
-    known = set(labels.unique())
-    for one in sorted(known):
-        parts = [{part.strip() for part in one.split(mark)} for mark in ",;|" if mark in one]
-        if any(known >= some for some in parts):
-            _refuse_several(name, column, int((labels == one).to_numpy().argmax()) + 1, one)
-
-
-def _refuse_several(name: str, column: str, row: int, shown: object) -> None:
-    raise InputError(f"{name} has several labels a text in column '{column}' (row {row}: {str(shown)[:60]}); one is "
-                     "needed. Keep the main one, or make a yes-or-no column, and so a task, of each label.")
-
-
-def _require_no_scores(labels: pd.Series, name: str, column: str) -> None:
-    """Refuse numbers with fractions, of which there are many: they are to be predicted as numbers."""
-    known = labels.unique()
-    if len(known) > MAX_SCORES and all(map(is_number, known)) and not all(float(one).is_integer() for one in known):
-        raise InputError(f"{name} has {len(known)} different numbers in column '{column}', such as {known[0]}: scores, "
-                         "not classes. Cut them into classes, such as low and high, or name another column.")
-
-
-def _require_one_label(values: pd.Series, name: str, column: str) -> None:
-    """Refuse lists of labels, also those that were written as text."""
-    def several(value: object) -> bool:
-        return _is_nested(value) or (
-            isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"))
-
-    if (wrong := values.map(several)).any():
-        row, shown = int(wrong.to_numpy().argmax()) + 1, values[wrong].iloc[0]
-        if isinstance(shown, dict):
-            raise InputError(f"{name} has no plain label in column '{column}' (row {row}: {str(shown)[:60]}). Write "
-                             "the field that is meant as a column of its own (one label a text).")
-        _refuse_several(name, column, row, shown)
 
 
 def _filled(frame: pd.DataFrame, column: str, name: str) -> pd.Series:

@@ -11,8 +11,8 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.files import PACKED, READABLE, SPREADSHEETS, kind_of, read_rows, require_classes
-from helpers.lab.data.labels import aligned
+from helpers.lab.data.files import PACKED, READABLE, SPREADSHEETS, kind_of, read_rows
+from helpers.lab.data.labels import aligned, require_classes
 from helpers.lab.errors import InputError
 
 datasets.disable_progress_bars()
