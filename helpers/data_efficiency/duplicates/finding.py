@@ -83,7 +83,7 @@ def duplicate_pairs(task: Task, split: str = "train", method: str = "minhash",
 
     >>> from helpers.data_efficiency import duplicate_pairs
     >>> from helpers.lab import load_task
-    >>> duplicate_pairs(load_task("tickets"), threshold=0.9)["labels_differ"].sum()
+    >>> int(duplicate_pairs(load_task("tickets"), threshold=0.9)["labels_differ"].sum())
     0
     """
     rows = getattr(task, split)
