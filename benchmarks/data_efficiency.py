@@ -195,7 +195,8 @@ def large_rows(count: int) -> list[Row]:
                 last = recombined(*rng.choices(by_label[label], k=2)), task.labels[wrong]
                 writer.writerow(last)
         began = time.perf_counter()
-        cleaned = clean_large(source, Path(folder) / "clean.csv", threshold=0.65)  # rows share halves
+        cleaned = clean_large(source, Path(folder) / "clean.csv", Path(folder) / "log.jsonl", remove="near",
+                              threshold=0.65)  # rows share halves
         minutes = (time.perf_counter() - began) / 60
     return [at_most(f"{count:,} rows cleaned, deduplicated and selected from", minutes, 20.0, "min"),
             at_most(f"{count:,} rows: most memory of this process", peak_resident_bytes() / 1e9, 4.0, "GB"),

@@ -12,12 +12,14 @@ import numpy as np
 from helpers.data_efficiency.options import FEATURES
 from helpers.lab.cache import cached
 from helpers.lab.data.task import Task
+from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.paths import cache
-from helpers.lab.training.weights import MINILM
+from helpers.lab.training.weights import MINILM, find_weights
 
 LEXICAL_WIDTH = 256
 _VERSION = 2  # raise it when the vectors change: 256 tokens of a text are read, 128 before
+MAX_UNKNOWN = 0.2  # of a text's tokens: with more, its vector says what is missing rather than what it says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,19 @@ def embed(texts: Sequence[str], use_cache: bool = True) -> np.ndarray:
         return _minilm(texts)
     digest = hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:24]
     return _cached_arrays(f"minilm-{digest}-{_VERSION}", lambda: {"rows": _minilm(texts)})["rows"]
+
+
+def readable(texts: Sequence[str], encoder: TextEncoder | None = None) -> np.ndarray:
+    """(n,) bool, the texts of which at most a fifth of the tokens is unknown to the encoder (MiniLM's by default).
+
+    >>> from helpers.data_efficiency.vectors import readable
+    >>> readable(["where is my order", "\u9000\u6b3e\u5f88\u6162"]).tolist()
+    [True, False]
+    """
+    encoder = encoder or TextEncoder.of_checkpoint(find_weights(MINILM))
+    if not encoder.coverage(texts).unknown:
+        return np.ones(len(texts), bool)
+    return np.array([encoder.coverage([text]).unknown <= MAX_UNKNOWN for text in texts], bool)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -26,15 +26,16 @@ class ReviewPanel(PanelFrame):
 
     Args:
         open_log: (texts, labels) -> the log of decisions on them, such as `helpers.data_efficiency.Review`: with texts,
-            path, decisions, decide(row, action, label), undo() and cleaned().
+            path, decisions, decide(row, action, label), undo() and cleaned(). For a file it also gets lines=, where the
+            rows stand in it.
         texts, labels: the rows to begin with.
-        flags: columns row, given, suggested, doubt; most doubtful first.
+        flags: columns row, given, suggested, doubt, and line where they come from a file; most doubtful first.
         usd_per_review: the cost of reviewing one row.
         check: `check(report, path)` runs in another process on a file that the reader names or uploads, and gives
-            {"texts", "labels", "flags"} to go on with. Without it there is no place for a file.
+            {"texts", "labels", "flags", "lines"} to go on with. Without it there is no place for a file.
     """
 
-    def __init__(self, open_log: Callable[[Sequence[str], Sequence[str]], Any], texts: Sequence[str],
+    def __init__(self, open_log: Callable[..., Any], texts: Sequence[str],
                  labels: Sequence[str], flags: pd.DataFrame, *, usd_per_review: float,
                  check: Callable[..., dict] | None = None) -> None:
         self._open_log, self._usd = open_log, usd_per_review
@@ -51,9 +52,10 @@ class ReviewPanel(PanelFrame):
                           Download(files, self._status.fail)])
         self.show(texts, labels, flags)
 
-    def show(self, texts: Sequence[str], labels: Sequence[str], flags: pd.DataFrame) -> None:
-        """Begin with other rows; what was decided on them before stands again."""
-        self.review = self._open_log(texts, labels)
+    def show(self, texts: Sequence[str], labels: Sequence[str], flags: pd.DataFrame,
+             lines: Sequence[int] | None = None) -> None:
+        """Begin with other rows (and where they stand in a file); what was decided on them before stands again."""
+        self.review = self._open_log(texts, labels, **({} if lines is None else {"lines": lines}))
         self._flags = flags.reset_index(drop=True)
         self._choice.options = sorted(set(labels))
         self._draw()
@@ -188,6 +190,8 @@ class LabelPanel(PanelFrame):
 def _shown(text: str, flag: Mapping[str, Any] | None = None) -> str:
     """A row as HTML; markup in it is shown, not obeyed."""
     cut = html.escape(text[:MAX_SHOWN]) + (" ..." if len(text) > MAX_SHOWN else "")
-    labels = "" if flag is None else (f"<p>Given: <b>{html.escape(str(flag['given']))}</b>. Suggested: "
-                                      f"<b>{html.escape(str(flag['suggested']))}</b> (doubt {flag['doubt']:.2f}).</p>")
+    line = f" Line {flag['line']} of the file." if flag is not None and "line" in flag else ""
+    labels = "" if flag is None else (
+        f"<p>Given: <b>{html.escape(str(flag['given']))}</b>. Suggested: <b>{html.escape(str(flag['suggested']))}</b> "
+        f"(doubt {flag['doubt']:.2f}).{line}</p>")
     return f"<blockquote class='app-row-text mathjax_ignore'>{cut}</blockquote>{labels}"

@@ -27,8 +27,8 @@ def find_label_errors(task: Task, split: str = "train", kind: str = "minilm") ->
         kind: of the features (see `features`); "minilm" for texts, "pixels" for images.
 
     Returns:
-        Columns row (number in the split), given and suggested (label names), doubt (0 to 1: how much less
-        probable the given label is than the suggested one).
+        Columns row (number in the split), line (of the user's file; only where the task comes from one), given and
+        suggested (label names), doubt (0 to 1: how much less probable the given label is than the suggested one).
 
     Confident learning (Northcutt, Jiang and Chuang, JAIR 2021) as cleanlab implements it: labels are counted as wrong
     where another class is more probable than that class is on average among its own rows; of each class and of each
@@ -39,9 +39,13 @@ def find_label_errors(task: Task, split: str = "train", kind: str = "minilm") ->
         raise InputError(f"Unknown split '{split}'. Choose one of: train, validation, test.")
     data = features(task, "pixels" if task.input == "image" else kind)
     if split == "train":
-        return flags_from(out_of_fold(data.train, data.train_y, len(data.labels)), data.train_y, data.labels)
-    x, y = getattr(data, split), getattr(data, f"{split}_y")
-    return flags_from(fit(data.train, data.train_y, len(data.labels)).probabilities(x), y, data.labels)
+        flags = flags_from(out_of_fold(data.train, data.train_y, len(data.labels)), data.train_y, data.labels)
+    else:
+        x, y = getattr(data, split), getattr(data, f"{split}_y")
+        flags = flags_from(fit(data.train, data.train_y, len(data.labels)).probabilities(x), y, data.labels)
+    if (lines := task.lines(split, flags["row"].tolist())) is not None:
+        flags.insert(1, "line", np.array(lines, np.int64))
+    return flags
 
 
 def flags_from(probabilities: np.ndarray, y: np.ndarray, labels: Sequence[str]) -> pd.DataFrame:

@@ -10,11 +10,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.files import read_frame, read_rows, write_like
+from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, write_like
 from helpers.lab.errors import InputError
 from helpers.lab.paths import home
 
 Action = Literal["keep", "relabel", "drop"]
+# Log entries that only say what reading and writing do to each file anyway: a label's spelling, a text that is longer
+# than what is read, a formula.
+SAID = ("fold", "cut", "escape")
 
 
 class Review:
@@ -22,19 +25,24 @@ class Review:
 
     Args:
         texts, labels: the rows that are reviewed.
+        lines: where each row stands in the user's file; each decision then carries its line.
         path: the log, a JSONL file; decisions in it are taken up again. By default a file under the user's data
             folder that is named by the rows, so that a page that is opened again goes on where it stopped.
 
     Raises:
         InputError: the log belongs to other rows, or cannot be read.
 
-    A line is {"row", "action", "label", "was", "digest"}, or {"undo": true}, which takes the last standing one back.
+    A line is {"row", "line", "action", "label", "was", "digest"}, or {"undo": true}, which takes the last standing one
+    back.
     """
 
-    def __init__(self, texts: Sequence[str], labels: Sequence[str], path: Path | None = None) -> None:
-        if len(texts) != len(labels):
-            raise InputError(f"{len(texts)} texts and {len(labels)} labels: each row needs both.")
+    def __init__(self, texts: Sequence[str], labels: Sequence[str], path: Path | None = None, *,
+                 lines: Sequence[int] | None = None) -> None:
+        if len(texts) != len(labels) or len(texts) != len(texts if lines is None else lines):
+            raise InputError(f"{len(texts)} texts and {len(labels)} labels: each row needs both (and its line, where "
+                             "lines are given).")
         self.texts, self.labels = list(texts), list(labels)
+        self.lines = None if lines is None else [int(line) for line in lines]
         whole = hashlib.sha256("\0".join([*self.texts, *self.labels]).encode("utf-8", "replace")).hexdigest()[:16]
         self.path = path or home() / "reviews" / f"{whole}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +64,8 @@ class Review:
             raise InputError(f"Unknown decision '{action}'. Choose one of: keep, relabel, drop.")
         if (label is not None) != (action == "relabel"):
             raise InputError("A relabelling needs the new label, and only a relabelling has one.")
-        entry = {"row": row, "action": action, "label": label, "was": self.labels[row],
+        place = {} if self.lines is None else {"line": self.lines[row]}
+        entry = {"row": row, **place, "action": action, "label": label, "was": self.labels[row],
                  "digest": digest_of(self.texts[row])}
         append(self.path, entry)
         self._standing.append(entry)
@@ -74,9 +83,12 @@ class Review:
         return {entry["row"]: entry for entry in self._standing}
 
     def cleaned(self) -> pd.DataFrame:
-        """Columns row, text, label of what is left, with the decisions applied."""
+        """Columns row, line (where lines are known), text, label of what is left, with the decisions applied."""
         rows = pd.DataFrame({"row": range(len(self.texts)), "text": self.texts, "label": self.labels})
-        return apply_changes(rows, self._standing)
+        left = apply_changes(rows, self._standing)
+        if self.lines is not None:
+            left.insert(1, "line", np.array(self.lines, np.int64)[left["row"]])
+        return left
 
     def _require_matching(self, entry: dict) -> None:
         if "row" in entry and not (0 <= entry["row"] < len(self.texts)
@@ -142,6 +154,7 @@ def apply_changes(rows: pd.DataFrame, entries: Sequence[dict]) -> pd.DataFrame:
             raise InputError(f"The change log does not fit: row {row} is not the text that it was made for.")
         if action == "repair":
             texts[row] = entry["text"]
+        if action in ("repair", *SAID):
             continue
         labels[row] = entry["label"] if action == "relabel" else before[row][1]
         (dropped.add if action == "drop" else dropped.discard)(row)
@@ -150,34 +163,45 @@ def apply_changes(rows: pd.DataFrame, entries: Sequence[dict]) -> pd.DataFrame:
                          "label": [labels.get(row, before[row][1]) for row in left]})
 
 
-def replay(source: str | Path, log: str | Path, target: str | Path, *, text: str = "text",
-           label: str = "label") -> pd.DataFrame:
+def replay(source: str | Path, log: str | Path, target: str | Path, *, text: str = "text", label: str = "label",
+           encoding: str | None = None, columns: list[str] | None = None) -> pd.DataFrame:
     """Apply a change log to the file that it was made from, and write the cleaned file (CSV).
 
     Raises:
         InputError: the file or the log cannot be read, or they do not belong together.
     """
-    rows = read_rows(Path(source), text, label)
+    rows = numbered(read_rows(Path(source), text, label, encoding=encoding, columns=columns))
     entries = read_log(Path(log))
     if not entries and not Path(log).exists():
         raise InputError(f"There is no change log {Path(log).name}.")
-    rows = rows.assign(row=range(len(rows)))[["row", "text", "label"]]
     left = apply_changes(rows, entries)
-    write_changed(Path(source), rows, left, Path(target), text, label)
+    frame = read_frame(Path(source), text, label, encoding=encoding, columns=columns)
+    write_like(changed_frame(frame, rows, left, text, label), Path(target), Path(source), encoding)
     return left
 
 
-def write_changed(source: Path, rows: pd.DataFrame, left: pd.DataFrame, target: Path, text: str, label: str) -> None:
-    """Write the rows that are left with all columns of the source, changed where the log changed them only.
+def numbered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns row, line, text, label of what `read_rows` gave."""
+    return rows.assign(row=range(len(rows)))[["row", "line", "text", "label"]]
+
+
+def changed_frame(frame: pd.DataFrame, rows: pd.DataFrame, left: pd.DataFrame, text: str, label: str) -> pd.DataFrame:
+    """The rows that are left with all columns of the source, changed where the log says so only.
 
     Args:
+        frame: the source as it is.
         rows, left: columns row, text, label: as read from the source, and after the changes.
     """
-    frame, before = read_frame(source).iloc[left["row"]].copy(), rows.iloc[left["row"]]
-    for column, name in ((text, "text"), (label, "label")):
-        changed = left[name].to_numpy() != before[name].to_numpy()
-        frame[column] = np.where(changed, left[name].to_numpy(object), frame[column].to_numpy(object))
-    write_like(frame, target, source)
+    frame, before = frame.iloc[left["row"]].copy(), rows.iloc[left["row"]]
+    raw, new = frame[text].to_numpy(object), left["text"].to_numpy(object)
+    changed = new != before["text"].to_numpy(object)
+    # What lies beyond the part that was read is not lost.
+    frame[text] = [now + was[MAX_TEXT_LENGTH:] if at else was for at, now, was in zip(changed, new, raw, strict=True)]
+    raw, new = frame[label].to_numpy(object), left["label"].to_numpy(object)
+    changed = new != before["label"].to_numpy(object)
+    # A label that was only written differently gets the one spelling; a number or truth value stays what it is.
+    frame[label] = [now if at or isinstance(was, str) else was for at, now, was in zip(changed, new, raw, strict=True)]
+    return frame
 
 
 def digest_of(text: str) -> str:

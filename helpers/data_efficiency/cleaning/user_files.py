@@ -1,108 +1,167 @@
-"""A user's file through all of it: in memory, with a log of every change, or a million rows chunk by chunk."""
+"""A user's file through all of it, in memory, with a log of every change."""
 
-import csv
-import dataclasses
-import itertools
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from helpers.data_efficiency.cleaning.label_errors import flags_from
 from helpers.data_efficiency.cleaning.reports import repaired
-from helpers.data_efficiency.cleaning.reviews import append, apply_changes, digest_of, write_changed
-from helpers.data_efficiency.duplicates.finding import band_keys, banding, bucket_pairs, find_duplicates, groups_of
-from helpers.data_efficiency.duplicates.shingles import Packed, hashed, jaccard, likely, signatures
-from helpers.data_efficiency.linear import fold_of, one_hot, out_of_fold
-from helpers.data_efficiency.options import THRESHOLDS
+from helpers.data_efficiency.cleaning.reviews import append, apply_changes, changed_frame, digest_of, numbered
+from helpers.data_efficiency.duplicates.finding import find_duplicates, keepers, repeated
+from helpers.data_efficiency.duplicates.shingles import Packed, hashed
+from helpers.data_efficiency.linear import out_of_fold
 from helpers.data_efficiency.vectors import embed
-from helpers.lab.data.files import MAX_TEXT_LENGTH, read_rows, require_classes
+from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, would_run, write_like
+from helpers.lab.data.labels import require_classes
 from helpers.lab.errors import InputError
 
 KINDS = ("minilm", "hashed")
+REMOVE = ("exact", "near")
 WIDTH = 1024  # of hashed vectors
 FOLDS = 5
-# Of large files
-CHUNK = 20_000
-LARGE_WIDTH = 256
-PENALTY = 1.0  # of the ridge regression
-SHARPNESS = 8.0  # its scores lie between 0 and 1; times this they make probabilities
-LINKS = 2  # rows of a bucket that a row is compared with: enough to connect its copies
 
 
 def clean_file(source: str | Path, target: str | Path, log: str | Path, *, text: str = "text", label: str = "label",
-               duplicates: str = "exact", kind: str = "minilm", relabel_above: float | None = None) -> pd.DataFrame:
+               encoding: str | None = None, columns: list[str] | None = None,
+               remove: Literal["exact", "near"] = "exact", threshold: float | None = None, kind: str = "minilm",
+               relabel_above: float | None = None) -> pd.DataFrame:
     """Clean a file, and write what is left and a change log that `replay` can apply to the original again.
 
     Args:
         target: the cleaned file, CSV: all columns of the source, its separator; where neither the text was repaired
-            nor the label changed they stand as in the source. Formulas are made safe for spreadsheets.
-        log: JSONL, one line a change: texts repaired (damaged encoding), duplicates dropped, labels changed.
-        duplicates: a method of `find_duplicates`; exact ones by default, since near ones need a look. Of duplicates
-            the first row stays; where they disagree on the label all of them stay, for a person to decide.
+            nor the label changed they stand as in the source. Labels get one spelling, formulas are made safe for
+            spreadsheets.
+        log: JSONL, one entry a change, with the row's number and its line in the source: "repair" (damaged encoding),
+            "drop" (a duplicate; `twin` is the row that stays), "relabel", "fold" (another spelling of a label),
+            "escape" (a formula), "cut" (a text longer than what is read; all of it stays in the file).
+        encoding, columns: as of `load_task`.
+        remove: "exact" drops texts that are the same but for case and white space, "near" those with shared letter
+            triples, too (`find_duplicates`, "minhash"). The first row stays; each row that goes is near to one that
+            stays. Where duplicates disagree on the label all of them stay, for a person to decide.
+        threshold: of "near".
         kind: of the vectors for the label check: "minilm", or "hashed" letter triples, which need no model.
         relabel_above: give rows whose doubt is above this the suggested label. By default none: doubtful
             labels are listed, and a person decides.
 
     Returns:
-        Doubtful labels as of `find_label_errors`, for the rows that are left (`row` is a row of the source).
+        Doubtful labels as of `find_label_errors`, for the rows that are left (`row` is a row of the source, from 0,
+        `line` its line).
 
     Raises:
         InputError: the file cannot be used, as `load_task` says, or the target is the source.
     """
-    if kind not in KINDS:
-        raise InputError(f"Unknown vectors '{kind}'. Choose one of: {', '.join(KINDS)}.")
     source, target, log = Path(source), Path(target), Path(log)
+    _require_known(kind, remove, threshold)
     if source.resolve() in (target.resolve(), log.resolve()):
         raise InputError("The cleaned file and the log need names of their own: the source is never overwritten.")
-    rows = read_rows(source, text, label)
+    rows = numbered(read_rows(source, text, label, encoding=encoding, columns=columns))
     require_classes(rows["label"], source.name)
-    rows = rows.assign(row=range(len(rows)))[["row", "text", "label"]]
-    entries = [_entry(row, "repair", text=better) for row in rows.itertuples()
-               if (better := repaired(row.text)) != row.text]
+    frame = read_frame(source, text, label, encoding=encoding, columns=columns)
+    entries = [*_on_reading(rows, frame, text, label), *repairs(rows)]
     left = apply_changes(rows, entries)
-    entries += [_entry(rows.iloc[number], "drop") for number in _repeated(left, duplicates)]
+    entries += drops(_twins(left, remove, threshold), rows)
     left = apply_changes(rows, entries)
-    flags = _doubtful(left, kind)
+    flags = _doubtful(left.assign(line=rows["line"].to_numpy()[left["row"]]), kind)
     if relabel_above is not None:
         sure = flags[flags["doubt"] > relabel_above]
-        entries += [_entry(rows.iloc[one.row], "relabel", label=one.suggested) for one in sure.itertuples()]
+        entries += [entry(rows.iloc[one.row], "relabel", label=one.suggested) for one in sure.itertuples()]
         left = apply_changes(rows, entries)
-    write_changed(source, rows, left, target, text, label)
+    cleaned = changed_frame(frame, rows, left, text, label)
+    entries += _escapes(rows, left, cleaned)
+    write_like(cleaned, target, source, encoding)
     log.write_text("", encoding="utf-8")
     append(log, *entries)
     return flags
 
 
-def doubtful_rows(source: str | Path, *, text: str = "text", label: str = "label", kind: str = "minilm") -> dict:
-    """What a review of a file begins with: {"texts", "labels", "flags"}; nothing is changed.
+def doubtful_rows(source: str | Path, *, text: str = "text", label: str = "label", kind: str = "minilm",
+                  encoding: str | None = None, columns: list[str] | None = None) -> dict:
+    """What a review of a file begins with: {"texts", "labels", "flags", "lines"}; nothing is changed.
 
     Raises:
         InputError: as `clean_file`.
     """
     source = Path(source)
-    rows = read_rows(source, text, label)
+    rows = numbered(read_rows(source, text, label, encoding=encoding, columns=columns))
     require_classes(rows["label"], source.name)
-    return {"texts": rows["text"].tolist(), "labels": rows["label"].tolist(),
-            "flags": _doubtful(rows.assign(row=range(len(rows))), kind)}
+    return {"texts": rows["text"].tolist(), "labels": rows["label"].tolist(), "flags": _doubtful(rows, kind),
+            "lines": rows["line"].tolist()}
 
 
-def _entry(row, action: str, label: str | None = None, **more: str) -> dict:
-    return {"row": int(row.row), "action": action, "label": label, "was": row.label, "digest": digest_of(row.text),
-            **more}
+def entry(row, action: str, label: str | None = None, **more: object) -> dict:
+    """A change log's entry about a row (with row, line, text, label)."""
+    return {"row": int(row.row), "line": int(row.line), "action": action, "label": label, "was": row.label,
+            "digest": digest_of(row.text), **more}
 
 
-def _repeated(left: pd.DataFrame, method: str) -> Sequence[int]:
-    """Rows to drop: all but the first of each group of duplicates that agree on the label."""
-    texts = left["text"].tolist()
-    pairs = find_duplicates(texts, "exact") if method == "exact" else pd.concat(
-        [find_duplicates(texts, "exact"), find_duplicates(texts, method)])
-    group = groups_of(pairs, len(left))
-    labels = left["label"].groupby(group).transform("nunique").to_numpy()
-    return left["row"].to_numpy()[(group != np.arange(len(left))) & (labels == 1)].tolist()
+def repairs(rows: pd.DataFrame) -> Iterator[dict]:
+    """The entries for texts whose encoding can be repaired."""
+    for row in rows.itertuples():
+        if (better := repaired(row.text)) != row.text:
+            yield entry(row, "repair", text=better)
+
+
+def drops(twins: pd.DataFrame, rows: pd.DataFrame) -> Iterator[dict]:
+    """The entries for duplicates: `twins` has columns row, twin (numbers in `rows`) and similarity."""
+    for row, twin, similarity in twins.itertuples(index=False):
+        yield entry(rows.iloc[row], "drop", twin=int(twin), twin_line=int(rows["line"].iloc[twin]),
+                    similarity=round(float(similarity), 3))
+
+
+def _require_known(kind: str, remove: str, threshold: float | None) -> None:
+    if kind not in KINDS:
+        raise InputError(f"Unknown vectors '{kind}'. Choose one of: {', '.join(KINDS)}.")
+    require_removal(remove, threshold)
+
+
+def require_removal(remove: str, threshold: float | None) -> None:
+    """Refuse an unknown way of removing duplicates, and a threshold where nothing is compared with it."""
+    if remove not in REMOVE:
+        raise InputError(f"Unknown duplicates '{remove}'. Choose one of: {', '.join(REMOVE)}.")
+    if threshold is not None and remove == "exact":
+        raise InputError('A threshold is of near-duplicates: pass remove="near" with it.')
+
+
+def _on_reading(rows: pd.DataFrame, frame: pd.DataFrame, text: str, label: str) -> Iterator[dict]:
+    """What reading did to a row: labels in another spelling, texts that are longer than what is read."""
+    for row, whole, name in zip(rows.itertuples(), frame[text], frame[label], strict=True):
+        if isinstance(name, str) and name != row.label:
+            yield entry(row, "fold", label=row.label) | {"was": name}
+        if len(str(whole)) > MAX_TEXT_LENGTH:
+            yield entry(row, "cut", characters=len(str(whole)), read=MAX_TEXT_LENGTH)
+
+
+def _escapes(rows: pd.DataFrame, left: pd.DataFrame, cleaned: pd.DataFrame) -> Iterator[dict]:
+    """Which rows of the cleaned file get a ' before a value that a spreadsheet would run."""
+    unsafe = cleaned.map(would_run)
+    for place in np.flatnonzero(unsafe.any(axis=1)):
+        names = [str(name) for name in unsafe.columns[unsafe.iloc[place]]]
+        yield entry(rows.iloc[left["row"].iloc[place]], "escape", columns=names)
+
+
+def _twins(left: pd.DataFrame, remove: str, threshold: float | None) -> pd.DataFrame:
+    """Columns row, twin (both of the source), similarity: the duplicates to drop, and the row that stays for each."""
+    texts, labels = left["text"].tolist(), left["label"]
+    keeper, similarity = repeated(texts), np.ones(len(left))
+    agreed = (labels.groupby(keeper).transform("nunique") == 1).to_numpy()
+    if remove == "near":
+        firsts = np.flatnonzero(keeper == np.arange(len(left)))
+        pairs = find_duplicates([texts[row] for row in firsts], "minhash", threshold)
+        row, twin, names = firsts[pairs["row"]], firsts[pairs["twin"]], labels.to_numpy(object)
+        differ = (names[row] != names[twin]) | ~agreed[row] | ~agreed[twin]
+        stays = np.isin(row, np.concatenate([row[differ], twin[differ]]))
+        near = keepers(pairs[~stays], len(firsts))
+        known = {(one, other): alike for one, other, alike in zip(row, twin, pairs["similarity"], strict=True)}
+        whole = np.arange(len(left))
+        whole[firsts] = firsts[near]
+        similarity = np.array([known.get((one, whole[one]), 1.0) for one in keeper])
+        keeper = whole[keeper]
+    gone = np.flatnonzero((keeper != np.arange(len(left))) & agreed)
+    number = left["row"].to_numpy()
+    return pd.DataFrame({"row": number[gone], "twin": number[keeper[gone]], "similarity": similarity[gone]})
 
 
 def _doubtful(left: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -111,184 +170,7 @@ def _doubtful(left: pd.DataFrame, kind: str) -> pd.DataFrame:
     x = np.asarray(embed(texts) if kind == "minilm" else hashed(Packed(texts), WIDTH))
     y = np.searchsorted(np.array(labels, dtype=object), left["label"].to_numpy(object)).astype(np.int64)
     flags = flags_from(out_of_fold(x, y, len(labels), folds=min(FOLDS, len(left))), y, labels)
-    return flags.assign(row=left["row"].to_numpy()[flags["row"].to_numpy(int)])
-
-
-@dataclasses.dataclass(frozen=True)
-class LargeResult:
-    """What became of the rows of a large file; the arrays hold row numbers of the source."""
-
-    rows: int
-    repaired: np.ndarray
-    duplicates: np.ndarray
-    flags: pd.DataFrame
-    selected: np.ndarray
-
-
-def clean_large(source: str | Path, target: str | Path, *, text: str = "text", label: str = "label",
-                select: int = 10_000, threshold: float = THRESHOLDS["minhash"]) -> LargeResult:
-    """Repair, deduplicate, flag doubtful labels, and choose the rows whose class is least clear.
-
-    Args:
-        source: a CSV in UTF-8 with a header.
-        target: CSV of the rows that are left, with the columns row, text, label.
-        select: rows to choose by the smallest margin, of those left and not flagged: what to look at or label next.
-        threshold: of the near-duplicates.
-
-    Vectors and texts are memory-mapped files in a temporary folder. Labels are judged by ridge regression on hashed
-    letter triples: its normal equations add up over chunks, and a fold is left out by subtracting its share, so that
-    out-of-fold predictions take two passes whatever the number of folds.
-
-    Raises:
-        InputError: no such file or column, an empty value, or one class only.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        store = _Store(Path(folder))
-        fixed, labels = _read(Path(source), text, label, store)
-        names, y = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)
-        if len(names) < 2:
-            raise InputError(f"{Path(source).name} has one label only; two or more are needed.")
-        packed = store.packed()
-        copies = _copies(packed, y, threshold)
-        unique = np.flatnonzero(~copies)
-        vectors = _vectors(packed, Path(folder) / "vectors.npy")
-        probabilities = _judged(vectors, y, unique, len(names))
-        flags = flags_from(probabilities, y[unique], list(names))
-        top = np.partition(probabilities, -2, axis=1)
-        margin = top[:, -1] - top[:, -2]
-        margin[flags["row"].to_numpy(int)] = np.inf
-        selected = np.sort(unique[np.argsort(margin, kind="stable")[:select]])
-        flags["row"] = unique[flags["row"].to_numpy(int)]
-        _write(Path(source), Path(target), text, label, copies)
-    return LargeResult(len(y), np.array(fixed, np.int64), np.flatnonzero(copies), flags, selected)
-
-
-class _Store:
-    """Texts in lower case on the disk, one after the other."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "texts"
-        self._starts = [np.zeros(1, np.int64)]
-
-    def add(self, packed: Packed) -> None:
-        """Append a part of the texts."""
-        with self._path.open("ab") as file:
-            file.write(packed.content[:packed.starts[-1]].tobytes())
-        self._starts.append(packed.starts[1:] + self._starts[-1][-1])
-
-    def packed(self) -> Packed:
-        """All texts that were added, memory-mapped."""
-        with self._path.open("ab") as file:
-            file.write(b" ")
-        whole = Packed([])
-        whole.content, whole.starts = np.memmap(self._path, np.uint8, "r"), np.concatenate(self._starts)
-        return whole
-
-
-def _chunks(source: Path, text: str, label: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Texts and labels, CHUNK rows at a time."""
-    if not source.is_file():
-        raise InputError(f"There is no file {source.name}.")
-    csv.field_size_limit(2**31 - 1)
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        for column in (text, label):
-            if column not in (reader.fieldnames or []):
-                raise InputError(f"{source.name} has no column '{column}'. Its columns: "
-                                 f"{', '.join((reader.fieldnames or [])[:10])}.")
-        number = 0
-        while part := list(itertools.islice(reader, CHUNK)):
-            texts, labels = [row[text] for row in part], [row[label] for row in part]
-            for at, value in enumerate(zip(texts, labels, strict=True)):
-                if None in part[at]:
-                    raise InputError(f"{source.name} has more values than columns in row {number + at + 1}.")
-                if not (value[0] or "").strip() or not (value[1] or "").strip():
-                    raise InputError(f"{source.name} has nothing in row {number + at + 1}. Fill it in or remove it.")
-            number += len(part)
-            yield [one[:MAX_TEXT_LENGTH] for one in texts], labels
-
-
-def _read(source: Path, text: str, label: str, store: _Store) -> tuple[list[int], list[str]]:
-    fixed, labels = [], []
-    try:
-        for texts, names in _chunks(source, text, label):
-            better = [repaired(one) for one in texts]
-            fixed += [len(labels) + at for at, (a, b) in enumerate(zip(texts, better, strict=True)) if a != b]
-            labels += names
-            store.add(Packed(better))
-    except UnicodeDecodeError:
-        raise InputError(f"{source.name} is not UTF-8 text. Save it as UTF-8.") from None
-    except csv.Error as error:
-        raise InputError(f"{source.name} cannot be read as a table: {error}.") from None
-    if not labels:
-        raise InputError(f"{source.name} has no rows.")
-    return fixed, labels
-
-
-def _copies(packed: Packed, y: np.ndarray, threshold: float) -> np.ndarray:
-    """(n,) bool, rows that repeat an earlier one of the same label."""
-    permutations, bands, width = banding(threshold)
-    signed = signatures(packed, permutations)
-    spoken = np.flatnonzero(signed[:, 0] != 0xFFFFFFFF)
-    group = np.arange(len(y))
-    for band in range(bands):
-        keys = band_keys(signed[spoken, band * width:(band + 1) * width])
-        left, right = bucket_pairs(keys, spoken, neighbours=LINKS)
-        new = (y[left] == y[right]) & (group[left] != group[right])  # most copies are known after the first bands
-        left, right = left[new], right[new]
-        worth = likely(signed, left, right, threshold)
-        left, right = left[worth], right[worth]
-        near = jaccard(packed, left, right) >= np.float32(threshold)
-        links = pd.DataFrame({"row": group[right[near]], "twin": group[left[near]]})
-        group = groups_of(links, len(y))[group]
-    return group != np.arange(len(y))
-
-
-def _vectors(packed: Packed, path: Path) -> np.ndarray:
-    """(n, LARGE_WIDTH) float16 on the disk."""
-    vectors = np.lib.format.open_memmap(path, "w+", np.float16, (len(packed), LARGE_WIDTH))
-    for start in range(0, len(packed), CHUNK):
-        part = Packed([])
-        end = min(len(packed), start + CHUNK)
-        part.content, part.starts = packed.content, packed.starts[start:end + 1]
-        vectors[start:end] = hashed(part, LARGE_WIDTH)
-    return vectors
-
-
-def _judged(vectors: np.ndarray, y: np.ndarray, rows_left: np.ndarray, classes: int) -> np.ndarray:
-    """(rows, classes) out-of-fold probabilities of ridge regression on one-hot labels."""
-    fold = fold_of(y[rows_left], FOLDS, 0)
-    grams, products = np.zeros((FOLDS, LARGE_WIDTH + 1, LARGE_WIDTH + 1)), np.zeros((FOLDS, LARGE_WIDTH + 1, classes))
-    for start in range(0, len(rows_left), CHUNK):
-        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
-        targets = one_hot(y[rows_left[start:start + CHUNK]], classes)
-        for number in range(FOLDS):
-            part = rows[where == number]
-            grams[number] += part.T @ part
-            products[number] += part.T @ targets[where == number]
-    ridge = PENALTY * np.eye(LARGE_WIDTH + 1)
-    weights = [np.linalg.solve(grams.sum(0) - grams[number] + ridge, products.sum(0) - products[number])
-               for number in range(FOLDS)]
-    probabilities = np.empty((len(rows_left), classes), np.float32)
-    for start in range(0, len(rows_left), CHUNK):
-        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
-        for number in range(FOLDS):
-            within = np.flatnonzero(where == number)
-            probabilities[start + within] = softmax(SHARPNESS * (rows[within] @ weights[number]), axis=1)
-    return probabilities
-
-
-def _with_one(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows.astype(np.float32), np.ones((len(rows), 1), np.float32)], axis=1)
-
-
-def _write(source: Path, target: Path, text: str, label: str, copies: np.ndarray) -> None:
-    number = 0
-    with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["row", "text", "label"])
-        for texts, labels in _chunks(source, text, label):
-            rows = range(number, number + len(texts))
-            writer.writerows((row, repaired(one), name) for row, one, name in zip(rows, texts, labels, strict=True)
-                             if not copies[row])
-            number += len(texts)
+    place = flags["row"].to_numpy(int)
+    flags["row"] = left["row"].to_numpy()[place]
+    flags.insert(1, "line", left["line"].to_numpy()[place])
+    return flags

@@ -6,13 +6,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from helpers.data_efficiency.duplicates.shingles import Packed, jaccard, likely, signatures
 from helpers.data_efficiency.linear import fit
 from helpers.data_efficiency.options import THRESHOLDS
-from helpers.data_efficiency.vectors import Features, embed
+from helpers.data_efficiency.vectors import Features, embed, readable
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 
@@ -31,13 +29,15 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
         method: "exact", the same but for case and white space; "minhash", shared letter triples (Jaccard's index)
             by MinHash and banding (Broder, 1997; the permutations and band sizes are datasketch's), each found
             pair computed exactly; "semantic", the cosine of embeddings, every pair computed.
-        threshold: similarity from 0 to 1 from which on it is a pair; see THRESHOLDS.
+        threshold: similarity from 0 to 1 from which on it is a pair; THRESHOLDS has the defaults, and what they find on
+            data that did not choose them.
         others: a second list: `twin` is a row of it. Without it, twins are earlier rows of `texts`.
-        vectors, other_vectors: (n, d) rows of length 1 for "semantic"; MiniLM's by default.
+        vectors, other_vectors: (n, d) rows of length 1 for "semantic"; MiniLM's by default. Texts that MiniLM cannot
+            read (see `readable`) are then in no pair: their vectors tell nothing.
 
     Returns:
         Columns row, twin, similarity: each pair once, most similar first. Of many copies of one text not every
-        pair is listed, but all are connected.
+        pair is listed, but each copy is in one.
 
     Raises:
         InputError: unknown method, or a threshold outside 0 to 1.
@@ -58,9 +58,9 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
     elif method == "minhash":
         left, right, similarity = _minhash(every, threshold, first)
     else:
-        vectors = embed(texts) if vectors is None else vectors
+        vectors = _read_vectors(texts) if vectors is None else vectors
         if others is not None:
-            other_vectors = embed(others) if other_vectors is None else other_vectors
+            other_vectors = _read_vectors(others) if other_vectors is None else other_vectors
         left, right, similarity = _semantic(vectors, other_vectors, threshold)
     if others is not None:
         crossing = (left < first) & (right >= first)
@@ -69,30 +69,81 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
     return frame.sort_values(["similarity", "row", "twin"], ascending=[False, True, True], ignore_index=True)
 
 
-def groups_of(pairs: pd.DataFrame, count: int) -> np.ndarray:
-    """(count,) int group of each row: rows that pairs connect are of one group, named by its first row."""
-    links = coo_matrix((np.ones(len(pairs)), (pairs["row"], pairs["twin"])), shape=(count, count))
-    _, component = connected_components(links, directed=False)
-    first = np.full(component.max(initial=-1) + 1, count)
-    np.minimum.at(first, component, np.arange(count))
-    return first[component]
+def duplicate_pairs(task: Task, split: str = "train", method: str = "minhash",
+                    threshold: float | None = None) -> pd.DataFrame:
+    """Pairs of nearly the same text in a split, to be looked at, with what both say and how they are labelled.
+
+    Args:
+        method, threshold: as of `find_duplicates`.
+
+    Returns:
+        Columns row, twin, similarity, labels_differ, label, twin_label, text, twin_text; and, where the task comes
+        from a file, line and twin_line, the lines of that file. Most similar first. The mean of `labels_differ` is the
+        share of pairs that disagree: one of their labels is wrong, or they are no duplicates.
+
+    >>> from helpers.data_efficiency import duplicate_pairs
+    >>> from helpers.lab import load_task
+    >>> int(duplicate_pairs(load_task("tickets"), threshold=0.9)["labels_differ"].sum())
+    0
+    """
+    rows = getattr(task, split)
+    texts, labels = list(rows["text"][:]), [task.labels[number] for number in rows["label"][:]]
+    pairs = find_duplicates(texts, method, threshold)
+    for side, prefix in (("row", ""), ("twin", "twin_")):
+        chosen = pairs[side].tolist()
+        if (lines := task.lines(split, chosen)) is not None:
+            pairs[f"{prefix}line"] = np.array(lines, np.int64)
+        pairs[f"{prefix}label"] = [labels[row] for row in chosen]
+        pairs[f"{prefix}text"] = [texts[row] for row in chosen]
+    pairs["labels_differ"] = pairs["label"] != pairs["twin_label"]
+    first = [*COLUMNS, "line", "twin_line", "labels_differ", "label", "twin_label", "text", "twin_text"]
+    return pairs[[name for name in first if name in pairs]]
 
 
-def deduplicated(texts: Sequence[str], method: str = "minhash", threshold: float | None = None) -> np.ndarray:
-    """(n,) bool, the rows to keep: the first one of each group of duplicates.
+def keepers(pairs: pd.DataFrame, count: int) -> np.ndarray:
+    """(count,) int: for each row itself, where it stays, else a row that stays and that it is a pair with.
+
+    There are no chains: what is near to a row that goes, but to none that stays, stays.
+
+    Args:
+        pairs: as of `find_duplicates` within one list: `twin` is before `row`.
+    """
+    keeper = np.arange(count)
+    ordered = pairs.sort_values(["row", "similarity", "twin"], ascending=[True, False, True], kind="stable")
+    for row, twin in zip(ordered["row"].tolist(), ordered["twin"].tolist(), strict=True):
+        if keeper[row] == row and keeper[twin] == twin:  # a twin is before its row: it is decided whether it stays
+            keeper[row] = twin
+    return keeper
+
+
+def deduplicated(texts: Sequence[str], method: str = "exact", threshold: float | None = None) -> np.ndarray:
+    """(n,) bool, the rows to keep: of each text the first; each row that goes is a pair with one that stays.
 
     >>> from helpers.data_efficiency import deduplicated
     >>> deduplicated(["where is my order", "a refund", "Where  is my order"]).tolist()
     [True, True, False]
     """
-    return groups_of(find_duplicates(texts, method, threshold), len(texts)) == np.arange(len(texts))
+    return repeated(texts, method, threshold) == np.arange(len(texts))
+
+
+def repeated(texts: Sequence[str], method: str = "exact", threshold: float | None = None) -> np.ndarray:
+    """(n,) int: for each row itself, where it stays, else the row that stays and that it repeats; see `keepers`."""
+    keeper = keepers(find_duplicates(texts, "exact"), len(texts))
+    if method == "exact":
+        return keeper
+    # Copies come first: of a text that stands there a thousand times a search lists some pairs only.
+    firsts = np.flatnonzero(keeper == np.arange(len(texts)))
+    near = keepers(find_duplicates([texts[row] for row in firsts], method, threshold), len(firsts))
+    whole = np.arange(len(texts))
+    whole[firsts] = firsts[near]
+    return whole[keeper]
 
 
 def overlap(task: Task, method: str = "minhash", threshold: float | None = None) -> dict[str, float]:
     """How much of the task is duplicated, as shares.
 
     Returns:
-        within_train: rows that repeat an earlier one; test_in_train, validation_in_train: rows whose like is in
+        within_train: rows that repeat one before them; test_in_train, validation_in_train: rows whose like is in
         the training rows: accuracy on those is partly memory.
     """
     train = list(task.train["text"][:])
@@ -152,6 +203,12 @@ def _exact(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
              if (first := seen.setdefault(" ".join(text.lower().split()), row)) != row]
     left, right = np.array(pairs, np.int64).reshape(-1, 2).T
     return left, right, np.ones(len(left), np.float32)
+
+
+def _read_vectors(texts: Sequence[str]) -> np.ndarray:
+    """MiniLM's vectors; zeros, which are like nothing, for texts that it cannot read."""
+    vectors, known = embed(texts), readable(texts)
+    return vectors if known.all() else np.where(known[:, None], vectors, np.float32(0))
 
 
 def _minhash(texts: Sequence[str], threshold: float, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

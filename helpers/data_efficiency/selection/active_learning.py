@@ -25,7 +25,8 @@ def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int
         strategy: a key of STRATEGIES. With no label yet, all but TypiClust begin at random.
 
     Returns:
-        (count,) row numbers, the most wanted first; fewer where fewer are left.
+        (count,) row numbers, the most wanted first; fewer where fewer are left. Where `x` are a task's training rows,
+        `task.lines("train", rows)` tells where they stand in its file.
 
     >>> import numpy as np
     >>> from helpers.data_efficiency import choose_next

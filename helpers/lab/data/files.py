@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.labels import folded, is_number, label_texts
+from helpers.lab.data.labels import (
+    MAX_CLASSES,
+    folded,
+    is_nested,
+    is_number,
+    label_texts,
+    require_no_lists,
+    require_no_scores,
+    require_one_label,
+)
 from helpers.lab.errors import InputError
 from helpers.lab.paths import replacing
 
@@ -23,8 +33,8 @@ READABLE = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
 PACKED = ".gz"
 MAX_TEXT_LENGTH = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
-MAX_CLASSES = 1_000
-_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[;,]*\r?\n')  # a first line that spreadsheets understand
 _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
                 "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
 csv.field_size_limit(2**31 - 1)  # a text of a megabyte is cut later, not refused
@@ -52,12 +62,15 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     _require_rows(frame, name)
     _require_columns(frame, name, text=text, label=label)
     _require_unique_ids(frame, name)
-    _require_one_label(frame[label], name, label)
+    _require_plain_texts(frame[text], name, text)
+    require_one_label(frame[label], name, label)
     rows = pd.DataFrame({"text": _filled(frame, text, name).astype(str),
                          "label": label_texts(_filled(frame, label, name), notes), "line": lines})
     if rows["text"].str.contains("\0", regex=False).any():
         raise InputError(f"{name} holds NUL bytes in column '{text}': it is damaged or not a text file.")
     rows["label"] = folded(rows["label"], notes)
+    require_no_lists(rows["label"], name, label)
+    require_no_scores(rows["label"], name, label)
     if too_long := int((rows["text"].str.len() > MAX_TEXT_LENGTH).sum()):
         notes.append(f"{too_long} texts were cut after {MAX_TEXT_LENGTH:,} characters.")
     rows["text"] = rows["text"].str.slice(0, MAX_TEXT_LENGTH)
@@ -67,27 +80,25 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     return rows
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """All rows and columns of a file that `read_rows` can read; the values of CSV and TSV as text.
+def read_frame(source: Path, text: str = "text", label: str = "label", *, encoding: str | None = None,
+               columns: list[str] | None = None) -> pd.DataFrame:
+    """All rows and columns of what `read_rows` can read, as they are; the values of CSV and TSV as text.
 
     Raises:
         InputError: no such file, another format, unreadable, or without rows.
     """
-    frame, _ = _parse(path, "text", "label", None, None, [])
-    _require_rows(frame, path.name)
+    frame, _ = _parse(source, text, label, encoding, columns, [])
+    _require_rows(frame, source.name)
     return frame
 
 
-def write_like(frame: pd.DataFrame, target: Path, source: Path) -> None:
+def write_like(frame: pd.DataFrame, target: Path, source: Path, encoding: str | None = None) -> None:
     """Write a table with the separator of `target`'s suffix, else of the file `source`; safe to open in a spreadsheet.
 
     A text that a spreadsheet would run as a formula gets a ' before it.
     """
-    separator = "\t" if _is_tsv(target) else ","
-    if not _is_tsv(target) and kind_of(source) in (".csv", ".tsv"):
-        separator = _separator(source, _decoded(_content(source), source, None))
     with replacing(target) as unfinished:
-        write_separated(frame, unfinished, separator)
+        write_separated(frame, unfinished, separator_like(target, source, encoding))
 
 
 def write_separated(frame: pd.DataFrame, path: Path, separator: str = ",") -> None:
@@ -111,6 +122,15 @@ def safe_cell(value: Any) -> Any:
     return f"'{value}" if would_run(value) else value
 
 
+def separator_like(target: Path, source: Path, encoding: str | None = None) -> str:
+    """The separator of `target`'s suffix, else of the file `source`."""
+    if _is_tsv(target):
+        return "\t"
+    if source.is_dir() or kind_of(source) not in (".csv", ".tsv"):
+        return ","
+    return separator_of(source, _decoded(_content(source), source, encoding))
+
+
 def would_run(value: object) -> bool:
     """Whether a spreadsheet would take a value for a formula."""
     return isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(value)
@@ -127,25 +147,11 @@ def _splits(values: pd.Series) -> pd.Series | None:
     return splits if splits.notna().all() and {"train", "test"} <= set(splits) else None
 
 
-def require_classes(labels: pd.Series, name: str) -> None:
-    """Refuse labels that no classifier can be trained and tested on."""
-    counts = labels.value_counts()
-    if len(counts) < 2:
-        raise InputError(f"{name} has one label only ('{counts.index[0]}'); two or more are needed to classify.")
-    if len(counts) > MAX_CLASSES:
-        raise InputError(f"{name} has {len(counts):,} different labels for {len(labels):,} rows; "
-                         f"at most {MAX_CLASSES:,} are supported. Is the label column an id?")
-    if counts.min() < 3:
-        times = {1: "once", 2: "twice"}[int(counts.min())]
-        raise InputError(f"{name} has the label '{counts.index[-1]}' only {times}; each label needs 3 rows "
-                         "(training, validation, test). Add rows, or merge or drop the label.")
-
-
 def _parse(source: Path | pd.DataFrame, text: str, label: str, encoding: str | None, columns: list[str] | None,
            notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """The table and the line of each row in the file (the row's number, from 1, where a file has no lines)."""
     if isinstance(source, pd.DataFrame):
-        return source.reset_index(drop=True), np.arange(1, len(source) + 1)
+        return source.set_axis(source.columns.map(str), axis=1).reset_index(drop=True), np.arange(1, len(source) + 1)
     if source.is_dir():
         return _parse_folder(source, text, label)
     suffix = kind_of(source)
@@ -161,7 +167,7 @@ def _parse(source: Path | pd.DataFrame, text: str, label: str, encoding: str | N
         return _parse_jsonl(source, content)
     if suffix == ".json":
         return _parse_json(source, content)
-    return _parse_separated(source, content, label, columns, notes)
+    return _parse_separated(source, content, text, label, columns, notes)
 
 
 def kind_of(path: Path) -> str:
@@ -196,7 +202,7 @@ def _decoded(raw: bytes, path: Path, encoding: str | None) -> str:
         raise InputError(f"{path.name} holds NUL bytes: it is damaged, or UTF-16. Save it as UTF-8 text, or pass "
                          'encoding="utf-16".')
     try:
-        return raw.decode(encoding or "utf-8-sig")
+        return raw.decode(encoding or "utf-8-sig").removeprefix("\ufeff")  # utf-16-le and utf-8 leave the mark
     except LookupError:
         raise InputError(f"Unknown encoding '{encoding}'. Choose one of, for example: utf-8, cp1252, latin-1, utf-16."
                          ) from None
@@ -215,16 +221,19 @@ def _parse_folder(folder: Path, text: str, label: str) -> tuple[pd.DataFrame, np
     return pd.DataFrame(rows, columns=[text, label]), np.arange(1, len(rows) + 1)
 
 
-def _parse_separated(path: Path, content: str, label: str, columns: list[str] | None,
+def _parse_separated(path: Path, content: str, text: str, label: str, columns: list[str] | None,
                      notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    separator = _separator(path, content)
+    separator = separator_of(path, content)
+    content = _NAMED_SEPARATOR.sub("\n", content, count=1) if _NAMED_SEPARATOR.match(content) else content
+    if blanks := _has_blanks(content, separator):
+        notes.append(f"The blanks after each {_SEPARATOR_NAMES[separator]} in {path.name} were left out.")
     try:
-        records = _records(content, separator, csv.QUOTE_MINIMAL)
+        records = _records(content, separator, csv.QUOTE_MINIMAL, blanks)
         swallowed = _swallowing(records, content, separator, label)
     except csv.Error as error:
         records, swallowed = [], int(str(error).rsplit(" ", 1)[-1])
     if swallowed:
-        records = _records(content, separator, csv.QUOTE_NONE)
+        records = _records(content, separator, csv.QUOTE_NONE, blanks)
         if len({len(record) for _, record in records}) > 1:
             raise InputError(f"{path.name} has a quote that is not closed near line {swallowed}: rows would be lost in "
                              "it. Close it, or write it twice.")
@@ -232,7 +241,7 @@ def _parse_separated(path: Path, content: str, label: str, columns: list[str] | 
                      "row is lost.")
     if not records:
         raise InputError(f"{path.name} is empty.")
-    names = columns or [name.strip() if name.strip() in (label, "text") else name for name in records[0][1]]
+    names = columns or [name.strip() if name.strip() in (text, label) else name for name in records[0][1]]
     rows = records if columns else records[1:]
     if wide := next((line for line, record in rows if len(record) > len(names)), None):
         if columns:
@@ -245,18 +254,28 @@ def _parse_separated(path: Path, content: str, label: str, columns: list[str] | 
     return pd.DataFrame(filled, columns=names, dtype=object), np.array([line for line, _ in rows], dtype=np.int64)
 
 
-def _separator(path: Path, content: str) -> str:
-    header = content.lstrip("\r\n").split("\n", 1)[0]
-    return "\t" if _is_tsv(path) and "\t" in header else max(",;\t", key=header.count)
+def separator_of(path: Path, content: str) -> str:
+    """What separates the values of a table, by its first line."""
+    if named := _NAMED_SEPARATOR.match(content):
+        return named[1]
+    header = re.sub('"[^"]*"', "", content.lstrip("\r\n").split("\n", 1)[0])
+    return "\t" if _is_tsv(path) and "\t" in header else max(_SEPARATOR_NAMES, key=header.count)
+
+
+def _has_blanks(content: str, separator: str) -> bool:
+    """Whether a table is written with a blank after each separator: its header is."""
+    names = content.lstrip("\r\n").split("\n", 1)[0].split(separator)[1:]
+    return separator != "\t" and bool(names) and all(name.startswith(" ") and name.strip() for name in names)
 
 
 def _is_tsv(path: Path) -> bool:
     return path.name.lower().removesuffix(PACKED).endswith(".tsv")
 
 
-def _records(content: str, separator: str, quoting: int) -> list[tuple[int, list[str]]]:
+def _records(content: str, separator: str, quoting: int, blanks: bool) -> list[tuple[int, list[str]]]:
     """(line it begins in, values) of each record; csv.Error, its line last, where quotes do not pair."""
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, quoting=quoting, strict=True)
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, quoting=quoting, strict=True,
+                        skipinitialspace=blanks)
     found, line = [], 1
     try:
         for record in reader:
@@ -288,11 +307,26 @@ def _swallowing(records: list[tuple[int, list[str]]], content: str, separator: s
     return None
 
 
+def rows_inside(record: list[str], separator: str, place: int) -> list[str]:
+    """Labels (the values at `place`) of what looks like whole rows within a value of several lines.
+
+    Where one of them is the label of another row, a stray quote took rows in.
+    """
+    found = []
+    for at, value in enumerate(record):
+        for number, inner in enumerate(value.split("\n")[:-1]):
+            values = [""] * (0 if number else at) + inner.rstrip("\r").split(separator)
+            if len(values) == len(record) and values[place]:
+                found.append(values[place].strip('"'))
+    return found
+
+
 def _parse_json(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
     try:
         rows = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path.name} is not JSON: {_first_line(error)}") from None
+        way = " If it holds a record a line, call it .jsonl." if str(error).startswith("Extra data") else ""
+        raise InputError(f"{path.name} is not JSON: {_first_line(error)}{way}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path.name} must hold a list of records with named fields.")
     return pd.DataFrame(rows), np.arange(1, len(rows) + 1)
@@ -329,7 +363,10 @@ def _require_columns(frame: pd.DataFrame, name: str, **wanted: str) -> None:
             names = ", ".join(f'"{_role(frame, c, columns)}"' for c in columns[:10])
             raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. Its first line looks like data: "
                              f'add a header line, or name the columns: load_task("{name}", columns=[{names}]).')
-        example = _plausible(frame, role, [c for c in columns if c not in wanted.values()]) or role
+        example = _plausible(frame, role, [c for c in columns if c not in wanted.values()])
+        if example is None:
+            raise InputError(f"{name} has no column '{column}', and none that could be it. Its columns: {shown}. Write "
+                             f"the {role} of each row as a column of its own.")
         raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. Name the right one: "
                          f'load_task("{name}", {role}="{example}").')
 
@@ -338,7 +375,10 @@ def _plausible(frame: pd.DataFrame, role: str, columns: list[str]) -> str | None
     """The column that is most like free text (many words, all different), or most like a label (few values)."""
     if not columns:
         return None
-    texts = {column: frame[column].astype(str) for column in columns}
+    texts = {column: frame[column].astype(str) for column in columns if not frame[column].map(is_nested).any()}
+    columns = list(texts)
+    if not columns:
+        return None
     words = {column: values.str.split().str.len().mean() for column, values in texts.items()}
     variety = {column: values.nunique() / len(values) for column, values in texts.items()}
     if role == "text":
@@ -360,16 +400,12 @@ def _require_unique_ids(frame: pd.DataFrame, name: str) -> None:
                          "Remove the duplicates, or drop the id column if it means something else.")
 
 
-def _require_one_label(values: pd.Series, name: str, column: str) -> None:
-    """Refuse lists of labels, also those that were written as text."""
-    def several(value: object) -> bool:
-        return isinstance(value, list | tuple | set | dict | np.ndarray) or (
-            isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"))
-
-    if (wrong := values.map(several)).any():
+def _require_plain_texts(values: pd.Series, name: str, column: str) -> None:
+    """Refuse lists and records where texts are wanted."""
+    if (wrong := values.map(is_nested)).any():
         row, shown = int(wrong.to_numpy().argmax()) + 1, str(values[wrong].iloc[0])[:60]
-        raise InputError(f"{name} has several labels a text in column '{column}' (row {row}: {shown}); one is needed. "
-                         "Keep the main one, or make a yes-or-no column, and so a task, of each label.")
+        raise InputError(f"{name} has no plain text in column '{column}' (row {row}: {shown}). Write the part that is "
+                         "meant as a column of its own.")
 
 
 def _filled(frame: pd.DataFrame, column: str, name: str) -> pd.Series:

@@ -1,6 +1,15 @@
-"""Labels as people write them: numbers and truth values as text, and one spelling for each class."""
+"""Labels as people write them: numbers and truth values as text, one spelling for each class; what is no class."""
 
+import re
+from collections.abc import Iterable
+
+import numpy as np
 import pandas as pd
+
+from helpers.lab.errors import InputError
+
+MAX_CLASSES = 1_000
+MAX_SCORES = 20  # classes that are numbers with fractions
 
 
 def label_texts(values: pd.Series, notes: list[str]) -> pd.Series:
@@ -37,8 +46,8 @@ def is_number(text: str) -> bool:
 
 
 def folded(labels: pd.Series, notes: list[str]) -> pd.Series:
-    """One spelling for labels that differ only in case and blanks: the most frequent one."""
-    keys = labels.str.split().str.join(" ").str.casefold()
+    """One spelling for labels that differ only in case and blanks, or are the same number: the most frequent one."""
+    keys = labels.map(_keys(labels.unique()))
     if keys.nunique() == labels.nunique():
         return labels
     chosen = labels.groupby(keys).agg(lambda same: same.value_counts().index[0].strip())
@@ -50,6 +59,72 @@ def folded(labels: pd.Series, notes: list[str]) -> pd.Series:
 
 
 def aligned(labels: pd.Series, known: pd.Series) -> pd.Series:
-    """The labels in the spelling of those that are known already, where they differ in case and blanks only."""
-    spelling = {" ".join(label.split()).casefold(): label for label in known.unique()}
-    return labels.map(lambda label: spelling.get(" ".join(label.split()).casefold(), label))
+    """The labels in the spelling of those that are known already, where `folded` would take them for the same."""
+    key = _keys([*known.unique(), *labels.unique()])
+    spelling = {key[label]: label for label in known.unique()}
+    return labels.map(lambda label: spelling.get(key[label], label))
+
+
+def _keys(labels: Iterable[str]) -> dict[str, str]:
+    """Label -> what is equal for those of one class: 1.0 is 1, and where all others are numbers true is 1."""
+    keys = {label: " ".join(label.split()).casefold() for label in labels}
+    words = {"true": "1", "false": "0"}
+    numbers = [key for key in keys.values() if is_number(key)]
+    if numbers and all(is_number(key) or key in words for key in keys.values()):
+        keys = {label: re.sub(r"^([+-]?\d+)\.0+$", r"\1", words.get(key, key)) for label, key in keys.items()}
+    return keys
+
+
+def require_classes(labels: pd.Series, name: str) -> None:
+    """Refuse labels that no classifier can be trained and tested on."""
+    counts = labels.value_counts()
+    if len(counts) < 2:
+        raise InputError(f"{name} has one label only ('{counts.index[0]}'); two or more are needed to classify.")
+    if len(counts) > MAX_CLASSES:
+        raise InputError(f"{name} has {len(counts):,} different labels for {len(labels):,} rows; "
+                         f"at most {MAX_CLASSES:,} are supported. Is the label column an id?")
+    if counts.min() < 3:
+        times = {1: "once", 2: "twice"}[int(counts.min())]
+        raise InputError(f"{name} has the label '{counts.index[-1]}' only {times}; each label needs 3 rows "
+                         "(training, validation, test). Add rows, or merge or drop the label.")
+
+
+def require_one_label(values: pd.Series, name: str, column: str) -> None:
+    """Refuse lists of labels, also those that were written as text."""
+    def several(value: object) -> bool:
+        return is_nested(value) or (
+            isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"))
+
+    if (wrong := values.map(several)).any():
+        row, shown = int(wrong.to_numpy().argmax()) + 1, values[wrong].iloc[0]
+        if isinstance(shown, dict):
+            raise InputError(f"{name} has no plain label in column '{column}' (row {row}: {str(shown)[:60]}). Write "
+                             "the field that is meant as a column of its own (one label a text).")
+        _refuse_several(name, column, row, shown)
+
+
+def is_nested(value: object) -> bool:
+    """Whether a value is a list or a record."""
+    return isinstance(value, list | tuple | set | dict | np.ndarray)
+
+
+def require_no_lists(labels: pd.Series, name: str, column: str) -> None:
+    """Refuse labels such as 'a, b' or 'a|b' where a and b are labels, too."""
+    known = set(labels.unique())
+    for one in sorted(known):
+        parts = [{part.strip() for part in one.split(mark)} for mark in ",;|" if mark in one]
+        if any(known >= some for some in parts):
+            _refuse_several(name, column, int((labels == one).to_numpy().argmax()) + 1, one)
+
+
+def _refuse_several(name: str, column: str, row: int, shown: object) -> None:
+    raise InputError(f"{name} has several labels a text in column '{column}' (row {row}: {str(shown)[:60]}); one is "
+                     "needed. Keep the main one, or make a yes-or-no column, and so a task, of each label.")
+
+
+def require_no_scores(labels: pd.Series, name: str, column: str) -> None:
+    """Refuse numbers with fractions, of which there are many: they are to be predicted as numbers."""
+    known = labels.unique()
+    if len(known) > MAX_SCORES and all(map(is_number, known)) and not all(float(one).is_integer() for one in known):
+        raise InputError(f"{name} has {len(known)} different numbers in column '{column}', such as {known[0]}: scores, "
+                         "not classes. Cut them into classes, such as low and high, or name another column.")

@@ -4,14 +4,15 @@ import dataclasses
 import functools
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.files import PACKED, READABLE, SPREADSHEETS, kind_of, read_rows, require_classes
-from helpers.lab.data.labels import aligned
+from helpers.lab.data.files import PACKED, READABLE, SPREADSHEETS, kind_of, read_rows
+from helpers.lab.data.labels import aligned, require_classes
 from helpers.lab.errors import InputError
 
 datasets.disable_progress_bars()
@@ -48,6 +49,15 @@ class Task:
             digest.update(len(split).to_bytes(8, "big"))
             digest.update(pd.util.hash_pandas_object(split.to_pandas().astype(str), index=False).to_numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def lines(self, split: str, rows: Sequence[int]) -> list[int] | None:
+        """Where rows of a split stand in the user's file: the line in which each begins; None for a task of no file.
+
+        In a Parquet or JSON file, a folder or a DataFrame it is the row's number, from 1. Rows of a second file with
+        the test rows are counted there.
+        """
+        data = getattr(self, split)
+        return [data[int(row)]["line"] for row in rows] if "line" in data.column_names else None
 
     def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Task":
         """The same task with fewer rows, drawn at random with each class's share: for a quick look, never for a claim.

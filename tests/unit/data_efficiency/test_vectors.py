@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.data_efficiency import features
+from helpers.data_efficiency.vectors import readable
 from helpers.lab.errors import InputError
 
 
@@ -28,3 +29,9 @@ def test_damaged_vectors_are_quarantined_and_made_again(tiny_task, fresh_home):
 def test_kinds_that_do_not_fit_the_task_are_refused(tiny_task):
     with pytest.raises(InputError, match="pixels"):
         features(tiny_task, "pixels")
+
+
+def test_a_text_is_readable_where_most_of_its_tokens_are_known():
+    texts = ["where is my order", "\u9000\u6b3e\u5f88\u6162", "thanks \u2603\ufe0f for all of your kind help", ""]
+    assert readable(texts).tolist() == [True, False, True, True]
+    assert readable(["plain", "words"]).all()

@@ -16,6 +16,7 @@ from helpers.data_efficiency.cleaning.label_errors import (
     review_worth,
 )
 from helpers.data_efficiency.linear import out_of_fold
+from helpers.lab import load_task
 from helpers.lab.errors import InputError
 
 
@@ -91,6 +92,19 @@ def test_flags_of_a_task_name_its_labels_and_the_test_stays_as_it_is(tiny_task):
     shown = find_label_errors(task, "test", kind="lexical")
     assert shown["row"].between(0, len(task.test) - 1).all()
     assert task.test["label"][:] == before
+
+
+def test_flags_of_a_file_name_its_lines(tmp_path):
+    things = ["card", "bank", "account", "invoice", "charge"], ["box", "courier", "street", "door", "van"]
+    rows = [(f"refund the {one} {other} {n}", "money") for n in range(4) for one in things[0] for other in things[0]]
+    rows += [(f"parcel {one} {other} {n}", "parcel") for n in range(4) for one in things[1] for other in things[1]]
+    rows[5::20] = [(text, "parcel") for text, _ in rows[5::20]]
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    lines, task = path.read_text().splitlines(), load_task(path)
+    found = pd.concat([find_label_errors(task, split, kind="lexical") for split in ("train", "validation", "test")])
+    assert set(found["line"]) & set(range(7, 102, 20))
+    assert [lines[line - 1].split(",")[1] for line in found["line"]] == found["given"].tolist()
 
 
 @pytest.mark.parametrize("make", [

@@ -52,6 +52,16 @@ def test_a_log_of_other_rows_and_wrong_decisions_are_refused(review):
             review.decide(row, action, label)
 
 
-def test_texts_without_labels_are_refused():
+def test_decisions_about_a_file_carry_its_lines(tmp_path):
+    review = Review(TEXTS, ["a", "a", "b", "b"], tmp_path / "log.jsonl", lines=[2, 5, 6, 9])
+    review.decide(1, "drop")
+    assert review.decisions[1]["line"] == 5
+    assert '"line": 5' in review.path.read_text()
+    assert review.cleaned()["line"].tolist() == [2, 6, 9]
+
+
+def test_texts_without_labels_or_lines_are_refused(tmp_path):
     with pytest.raises(InputError, match="each row needs both"):
         Review(["a"], [])
+    with pytest.raises(InputError, match="each row needs both"):
+        Review(["a"], ["b"], tmp_path / "log.jsonl", lines=[1, 2])

@@ -1,14 +1,15 @@
 """A file comes out clean, with a log that replays, in memory or in chunks; odd files are refused."""
 
 import csv
+import gzip
+import itertools
 import json
-import random
 
 import pandas as pd
 import pytest
+from letter_triples import similarity
 
-from helpers.data_efficiency import clean_file, clean_large, doubtful_rows, replay
-from helpers.data_efficiency.cleaning import user_files
+from helpers.data_efficiency import clean_file, doubtful_rows, replay
 from helpers.lab.errors import InputError
 
 ODD_FILES = {  # name -> (bytes, what the sentence names)
@@ -43,7 +44,7 @@ def own_file(tmp_path):
 def test_a_file_comes_out_clean_and_the_log_replays_it(own_file, tmp_path):
     before = own_file.read_bytes()
     clean, log, again = tmp_path / "clean.csv", tmp_path / "log.jsonl", tmp_path / "again.csv"
-    doubtful = clean_file(own_file, clean, log, text="body", label="kind", duplicates="exact", kind="hashed")
+    doubtful = clean_file(own_file, clean, log, text="body", label="kind", kind="hashed")
     rows = pd.read_csv(clean)
     assert own_file.read_bytes() == before
     assert list(rows.columns) == ["body", "kind"]
@@ -53,8 +54,12 @@ def test_a_file_comes_out_clean_and_the_log_replays_it(own_file, tmp_path):
     assert 83 in set(doubtful["row"]), "the copy with the other label"
     replay(own_file, log, again, text="body", label="kind")
     assert again.read_bytes() == clean.read_bytes()
-    actions = [json.loads(line)["action"] for line in log.read_text().splitlines()]
-    assert actions == ["repair", "drop", "drop"]
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(entry["action"], entry["row"], entry["line"]) for entry in entries] == [
+        ("repair", 80, 82), ("drop", 81, 83), ("drop", 82, 84)]
+    assert [(entry["twin"], entry["twin_line"], entry["similarity"]) for entry in entries[1:]] == [
+        (3, 5, 1.0), (50, 52, 1.0)]
+    assert (doubtful["line"] == doubtful["row"] + 2).all()
 
 
 def test_sure_labels_are_changed_only_on_request_and_are_in_the_log(own_file, tmp_path):
@@ -98,43 +103,10 @@ def test_a_megabyte_of_text_goes_through(tmp_path):
 def test_the_source_is_never_overwritten(own_file, tmp_path):
     with pytest.raises(InputError, match="never overwritten"):
         clean_file(own_file, own_file, tmp_path / "log.jsonl", text="body", label="kind")
-    with pytest.raises(InputError, match="Unknown vectors"):
-        clean_file(own_file, tmp_path / "c.csv", tmp_path / "log.jsonl", text="body", label="kind", kind="words")
-
-
-def test_a_large_file_goes_through_in_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(user_files, "CHUNK", 64)
-    rng = random.Random(0)
-    words = {"money": "refund amount euro bank account charge invoice", "parcel": "parcel late courier street box door"}
-    common = ["the", "a", "with", "of", "number", "please", "today", "order"]
-    rows = [(" ".join(rng.sample(own.split() + common, 9)) + f" {n}", name)
-            for n in range(200) for name, own in words.items()]
-    rows[10] = ("caf\u00c3\u00a9 " + rows[10][0], rows[10][1])
-    copies = [(text.upper(), name) for text, name in rows[20:40]]
-    wrong = [(" ".join(rng.sample(words["money"].split(), 6) + rng.sample(common, 3)) + f" {n}", "parcel")
-             for n in range(10)]
-    with (tmp_path / "large.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("text", "label"), *rows, *copies, *wrong])
-    found = clean_large(tmp_path / "large.csv", tmp_path / "left.csv", select=15, threshold=0.9)
-    left = pd.read_csv(tmp_path / "left.csv")
-    assert found.rows == 430
-    assert found.repaired.tolist() == [10]
-    assert set(range(400, 420)) <= set(found.duplicates)
-    assert len(left) == 430 - len(found.duplicates)
-    assert not set(left["row"]) & set(found.duplicates)
-    assert len(set(found.flags["row"]) & set(range(420, 430))) >= 7
-    assert len(found.selected) == 15
-    assert not set(found.selected) & (set(found.duplicates) | set(found.flags["row"]))
-
-
-@pytest.mark.parametrize(("content", "said"), [
-    (b"a,b\n1,2\n", "no column"), (b"text,label\nx,a\n,b\n", "row 2"), (b"text,label\nx,a\ny,a\n", "one label only"),
-    (b"text,label\n\xff,a\n", "UTF-8"), (b"text,label\n", "no rows"),
-    (b"text,label\nx,a\nyes, it is,b\n", "more values than columns in row 2")])
-def test_a_large_file_that_cannot_be_used_is_refused(content, said, tmp_path):
-    (tmp_path / "odd.csv").write_bytes(content)
-    with pytest.raises(InputError, match=said):
-        clean_large(tmp_path / "odd.csv", tmp_path / "x.csv")
+    for options, said in (({"kind": "words"}, "Unknown vectors"), ({"remove": "all"}, "Unknown duplicates 'all'"),
+                          ({"threshold": 0.8}, 'pass remove="near"')):
+        with pytest.raises(InputError, match=said):
+            clean_file(own_file, tmp_path / "c.csv", tmp_path / "log.jsonl", text="body", label="kind", **options)
 
 
 def test_a_cleaned_file_keeps_its_columns_and_its_separator(tmp_path):
@@ -155,6 +127,81 @@ def test_near_duplicates_stay_unless_they_are_asked_away(tmp_path):
     source.write_text("\n".join(["text,label", *rows]) + "\n")
     clean_file(source, tmp_path / "clean.csv", tmp_path / "log.jsonl", kind="hashed")
     assert (tmp_path / "clean.csv").read_text() == source.read_text()
+
+
+def read(log) -> list[dict]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def test_on_request_near_duplicates_go_each_for_a_row_that_stays(tmp_path):
+    """Texts in a chain, each near to the next: some stay, and each that goes is near to one of them."""
+    words = [f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    rows = [(" ".join(words[start:start + 12]), "x") for start in range(15)]
+    rows += [(f"{text} again", "y") for text in ("where is it", "I want my money", "the lamp is broken")]
+    rows += [(rows[0][0] + ".", "x"), (rows[-1][0] + "!", "x"), (rows[-2][0] + "?", "y")]
+    source, log = tmp_path / "own.csv", tmp_path / "log.jsonl"
+    source.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    clean_file(source, tmp_path / "clean.csv", log, kind="hashed", remove="near", threshold=0.7)
+    gone = {entry["row"]: entry for entry in read(log)}
+    assert {entry["action"] for entry in gone.values()} == {"drop"}
+    assert {18, 20} <= set(gone)
+    assert not {0, 17, 19} & set(gone), "19 has another label than 17: a person decides"
+    for row, entry in gone.items():
+        assert entry["twin"] not in gone
+        assert entry["similarity"] == pytest.approx(similarity(rows[row][0], rows[entry["twin"]][0]), abs=1e-3)
+        assert entry["similarity"] >= 0.7
+        assert rows[row][1] == rows[entry["twin"]][1]
+    left = pd.read_csv(tmp_path / "clean.csv")["text"].tolist()
+    assert left == [text for row, (text, _) in enumerate(rows) if row not in gone]
+    assert max(similarity(one, other) for one, other in itertools.combinations(left[:4], 2)) < 0.9
+    replay(source, log, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "clean.csv").read_bytes()
+
+
+def test_folded_labels_cut_texts_and_formulas_stand_in_the_log(tmp_path):
+    rows = [[f"text number {n}", ("Billing", "device")[n % 2], "plain"] for n in range(12)]
+    rows[3][1], rows[4][1], rows[5][2] = "DEVICE ", "billing", "=1+1"
+    rows[6][0] = "caf\u00c3\u00a9 " + "long " * 25_000
+    source, log = tmp_path / "own.csv", tmp_path / "log.jsonl"
+    pd.DataFrame(rows, columns=["text", "label", "note"]).to_csv(source, index=False)
+    clean_file(source, tmp_path / "clean.csv", log, kind="hashed")
+    said = [(entry["action"], entry["line"]) for entry in read(log)]
+    assert said == [("fold", 5), ("fold", 6), ("cut", 8), ("repair", 8), ("escape", 7)]
+    left = pd.read_csv(tmp_path / "clean.csv")
+    assert set(left["label"]) == {"Billing", "device"}
+    assert left["text"][6] == "caf\u00e9 " + "long " * 25_000, "cut for the models only"
+    assert left["note"].tolist() == ["plain"] * 5 + ["'=1+1"] + ["plain"] * 6
+    replay(source, log, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "clean.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.csv.gz"])
+def test_a_windows_file_without_a_header_is_cleaned_as_it_is_read(name, tmp_path):
+    content = "".join(f"kind{n % 2};caf\u00e9 number {n} for 5 \u20ac\n" for n in range(12)).encode("cp1252")
+    source = tmp_path / name
+    source.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    options = {"encoding": "cp1252", "columns": ["label", "text"]}
+    clean_file(source, tmp_path / "clean.csv", tmp_path / "log.jsonl", kind="hashed", **options)
+    assert (tmp_path / "clean.csv").read_text(encoding="utf-8") == "label;text\n" + content.decode("cp1252")
+    assert doubtful_rows(source, kind="hashed", **options)["lines"] == list(range(1, 13))
+    replay(source, tmp_path / "log.jsonl", tmp_path / "again.csv", **options)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "clean.csv").read_bytes()
+
+
+def test_blanks_around_a_columns_name_add_no_column(tmp_path):
+    source = tmp_path / "own.csv"
+    source.write_text("text, kind\n" + "".join(f"text number {n},{'AB'[n % 2]}\n" for n in range(12)))
+    clean_file(source, tmp_path / "clean.csv", tmp_path / "log.jsonl", label="kind", kind="hashed", relabel_above=2.0)
+    assert list(pd.read_csv(tmp_path / "clean.csv").columns) == ["text", "kind"]
+
+
+def test_a_folder_of_texts_becomes_a_table(tmp_path):
+    for n in range(12):
+        (tmp_path / "texts" / "ab"[n % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / "ab"[n % 2] / f"{n}.txt").write_text(f"text number {n % 10}")
+    clean_file(tmp_path / "texts", tmp_path / "clean.csv", tmp_path / "log.jsonl", kind="hashed")
+    assert len(pd.read_csv(tmp_path / "clean.csv")) == 10
+    assert [entry["action"] for entry in read(tmp_path / "log.jsonl")] == ["drop"] * 2
 
 
 def test_what_a_spreadsheet_would_run_is_written_as_text(tmp_path):

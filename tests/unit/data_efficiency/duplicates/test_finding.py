@@ -8,8 +8,16 @@ import pandas as pd
 import pytest
 from letter_triples import similarity
 
-from helpers.data_efficiency import deduplicated, duplicate_effect, features, find_duplicates, overlap, typos
-from helpers.data_efficiency.duplicates.finding import NEIGHBOURS, groups_of
+from helpers.data_efficiency import (
+    deduplicated,
+    duplicate_effect,
+    duplicate_pairs,
+    features,
+    find_duplicates,
+    overlap,
+    typos,
+)
+from helpers.data_efficiency.duplicates.finding import NEIGHBOURS, keepers, repeated
 from helpers.lab import load_task
 from helpers.lab.errors import InputError
 
@@ -59,17 +67,58 @@ def test_a_test_row_is_found_in_the_training_rows_however_often_it_stands_there(
 
 def test_of_many_copies_one_is_kept():
     texts = ["the same sentence again"] * 50 + ["another one"] + ["the same sentence, again"] * 3
-    assert np.flatnonzero(deduplicated(texts)).tolist() == [0, 50]
+    assert np.flatnonzero(deduplicated(texts)).tolist() == [0, 50, 51]
+    assert np.flatnonzero(deduplicated(texts, "minhash")).tolist() == [0, 50]
+
+
+def test_each_row_that_goes_is_near_to_one_that_stays_and_there_are_no_chains():
+    """Each text has one word more: neighbours are near, the ends are not."""
+    words = [f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    texts = [" ".join(words[start:start + 12]) for start in range(15)]
+    keeper, found = repeated(texts, "minhash", 0.7), find_duplicates(texts, "minhash", 0.7)
+    gone = np.flatnonzero(keeper != np.arange(len(texts)))
+    assert len(gone) >= 5
+    assert all(keeper[keeper[row]] == keeper[row] for row in gone)
+    assert all(similarity(texts[row], texts[keeper[row]]) >= 0.7 for row in gone)
+    kept = keeper == np.arange(len(texts))
+    assert not (kept[found["row"]] & kept[found["twin"]]).any(), "of each pair that is found one goes"
+    assert similarity(texts[0], texts[-1]) < 0.2, "all are connected, but not alike"
 
 
 def test_texts_without_letters_are_no_copies_of_each_other():
     assert len(find_duplicates(["???", "!!!", "...", ""], "minhash")) == 0
 
 
-def test_groups_are_named_by_their_first_row():
-    pairs = pd.DataFrame({"row": [3, 5, 4], "twin": [1, 3, 0]})
-    assert groups_of(pairs, 6).tolist() == [0, 1, 2, 1, 0, 1]
-    assert groups_of(pairs.head(0), 3).tolist() == [0, 1, 2]
+def test_a_row_goes_only_for_one_that_stays():
+    pairs = pd.DataFrame({"row": [1, 2, 3, 4, 4], "twin": [0, 1, 2, 1, 3], "similarity": [0.9, 0.9, 0.9, 0.95, 0.8]})
+    assert keepers(pairs, 6).tolist() == [0, 0, 2, 2, 4, 5]
+    assert keepers(pairs.head(0), 3).tolist() == [0, 1, 2]
+
+
+def test_pairs_name_both_lines_and_tell_whether_labels_differ(tmp_path):
+    texts = ["how do I cancel my monthly plan", "where is the parcel that I ordered", "the screen of my phone is black"]
+    rows = [(f"{text} {'now ' * (n % 2)}{n}", f"kind{k}") for n in range(14) for k, text in enumerate(texts)]
+    rows[10] = (rows[10][0], "kind0")
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    lines = path.read_text().splitlines()
+    task = load_task(path)
+    pairs = duplicate_pairs(task)
+    assert len(pairs) > 10
+    for pair in pairs.itertuples():
+        assert lines[pair.line - 1] == f"{pair.text},{pair.label}"
+        assert lines[pair.twin_line - 1] == f"{pair.twin_text},{pair.twin_label}"
+        assert pair.similarity == pytest.approx(similarity(pair.text, pair.twin_text))
+        assert pair.labels_differ == (pair.label != pair.twin_label)
+    assert pairs["labels_differ"].any()
+
+
+def test_what_the_encoder_cannot_read_is_like_nothing():
+    """MiniLM knows hardly a word of Chinese: every text becomes a row of unknown tokens."""
+    texts = ["\u9000\u6b3e\u5f88\u6162\u8bf7\u5e2e\u52a9", "\u5305\u88f9\u4e22\u4e86\u8d26\u5355\u9519",
+             "where is my parcel", "where is my package"]
+    assert find_duplicates(texts, "semantic", 0.6)[["row", "twin"]].to_numpy().tolist() == [[3, 2]]
+    assert len(find_duplicates(texts[:1], "semantic", 0.5, others=texts[1:])) == 0
 
 
 def test_overlap_of_a_task_is_counted_by_hand(tiny_task):

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from helpers.data_efficiency import extraction_test
 from helpers.data_efficiency.generation.synthesis import (
     SHORTER,
     WordModel,
@@ -92,3 +93,16 @@ def test_filters_keep_confident_rows_that_are_no_copies():
 def test_what_cannot_be_generated_is_refused_in_a_sentence(make):
     with pytest.raises(InputError, match=r"\."):
         make()
+
+
+def test_planted_secrets_come_out_of_copies_and_not_of_thin_air():
+    texts, labels = TEXTS * 5, LABELS * 5
+    found = extraction_test(texts, labels, "words", copies=(1, 8), secrets=4, samples=400).set_index("copies")
+    assert found.loc[8, "extracted"] == 1
+    assert found.loc[8, "exposure"] == pytest.approx(math.log2(1001), abs=0.01)
+    assert np.isnan(extraction_test(texts, labels, "recombine", copies=(1,), secrets=2, samples=20)["exposure"][0])
+
+
+def test_a_test_without_samples_is_refused():
+    with pytest.raises(InputError, match="at least one secret"):
+        extraction_test(TEXTS, LABELS, samples=0)

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import gzip
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -109,7 +110,72 @@ def test_labels_of_several_kinds_are_read_as_the_classes_they_are(write, values,
     assert load_task(write("t.jsonl", "\n".join(rows))).labels == labels
 
 
-@pytest.mark.parametrize("value", [["billing"], ["billing", "device"], {"billing": 1}, "['billing', 'device']"])
+@pytest.mark.parametrize(("values", "labels"), [
+    (["0", "0.0", "1", "1.0"], ("0", "1")), (["0.0", "1.0"], ("0.0", "1.0")), (["007", "07"], ("007", "07")),
+    (["1", "0", "1", "0", "TRUE", "FALSE"], ("0", "1")), (["true", "yes", "1"], ("1", "true", "yes"))])
+def test_in_a_table_too_one_number_is_one_class_and_it_is_said(write, values, labels):
+    path = write("t.csv", table([(f"text number {n} {value}", value) for n in range(4) for value in values]))
+    task = load_task(path)
+    assert task.labels == labels
+    assert len(task.notes) == len(set(values)) - len(labels)
+    test = write("u.csv", table([(f"text {value}", value) for value in values]))
+    assert load_task(write("v.csv", table([(f"text {n} {label}", label) for n in range(4) for label in labels])),
+                     test=test).labels == labels
+
+
+def test_scores_are_no_classes(write):
+    path = write("t.csv", table([(f"text number {n}", n % 40 / 8) for n in range(400)]))
+    assert "40 different numbers in column 'label'" in refusal(path)
+
+
+@pytest.mark.parametrize("mark", [", ", "|", ";"])
+def test_labels_that_join_other_labels_are_refused(write, mark):
+    rows = [(text, f'"billing{mark}device"' if n % 9 == 4 else label) for n, (text, label) in enumerate(ROWS)]
+    assert "several labels a text in column 'label' (row 5: billing" in refusal(write("t.csv", table(rows)))
+
+
+@pytest.mark.parametrize(("text", "said"), [({"en": "hello"}, "no plain text in column 'text' (row 1"),
+                                            (["hello", "there"], "no plain text in column 'text' (row 1")])
+def test_records_and_lists_are_no_texts(write, text, said):
+    message = refusal(write("t.jsonl", "\n".join(json.dumps({"text": text, "label": label}) for _, label in ROWS)))
+    assert said in message
+    assert "as a column of its own" in message
+
+
+def test_what_is_nested_is_refused_with_what_to_do(write):
+    rows = [{"text": text, "label": {"name": label, "id": 1}} for text, label in ROWS]
+    assert "no plain label in column 'label'" in refusal(write("t.jsonl", "\n".join(map(json.dumps, rows))))
+    rows = [{"data": {"text": text, "label": label}} for text, label in ROWS]
+    assert "none that could be it" in refusal(write("u.jsonl", "\n".join(map(json.dumps, rows))))
+    assert "call it .jsonl" in refusal(write("u.json", "\n".join(map(json.dumps, rows))))
+
+
+def test_a_german_spreadsheets_export_is_read(write):
+    rows = [(number, f"{number},50", f'"Das ""{text}""; bitte, danke"', label)
+            for number, (text, label) in enumerate(ROWS)]
+    content = table(rows, ("Nr", "Betrag", '"Text, frei"', "Art"), ";")
+    for start, encoding in (("", "cp1252"), ("\ufeff", "utf-8"), ("\ufeff", "utf-16-le"), ("sep=;\n", "utf-8")):
+        task = load_task(write("t.csv", (start + content).encode(encoding)), text="Text, frei", label="Art",
+                         encoding=encoding)
+        assert set(task.train["text"]) <= {f'Das "{text}"; bitte, danke' for text, _ in ROWS}
+        assert size(task) == 36
+        lines = [line for split in (task.train, task.validation, task.test) for line in split["line"]]
+        assert min(lines) == 2 + start.count("\n")
+
+
+@pytest.mark.parametrize(("header", "row"), [("text | label", '{} number {} | {}'), ("text, label", '"{}, {}", "{}"')])
+def test_bars_and_blanks_between_values_are_read(write, header, row):
+    lines = [row.format("a text", n, "ab"[n % 2]) for n in range(12)]
+    task = load_task(write("t.csv", "\n".join([header, *lines])))
+    assert (size(task), task.labels) == (12, ("a", "b"))
+
+
+def test_a_frames_columns_may_be_numbers():
+    assert size(load_task(pd.DataFrame({0: [text for text, _ in ROWS], 1: [label for _, label in ROWS]}), text="0",
+                          label="1")) == 36
+
+
+@pytest.mark.parametrize("value", [["billing"], ["billing", "device"], "['billing', 'device']"])
 def test_several_labels_a_text_are_refused_with_what_to_do(write, value):
     rows = [json.dumps({"text": text, "label": value}) for text, _ in ROWS]
     message = refusal(write("t.jsonl", "\n".join(rows)))
@@ -172,6 +238,32 @@ def test_fewer_rows_keep_the_classes_shares_and_say_which_is_lost(write):
     rows = [(f"text number {n}", f"class {n % 5}") for n in range(1000)]
     assert "Of 3 test rows none is of class" in load_task(write("u.csv", table(rows))).take(test=3).notes[0]
     assert task.take(train=100).train["text"] == task.take(train=100).train["text"]
+
+
+@pytest.mark.parametrize(("name", "options", "splits", "classes"), [
+    ("unbalanced_quote.tsv", {}, 36, 3), ("label_spelling.csv", {}, 60, 3), ("split_column.csv", {}, (60, 30, 30), 3),
+    ("more_columns.tsv", {}, 40, 3), ("damaged_encoding.csv", {}, 36, 3), ("near_but_different.csv", {}, 24, 4),
+    ("no_header.csv", {"columns": ["label", "text"]}, 30, 2), ("mixed_label_types.jsonl", {}, 40, 2),
+    ("windows_1252.csv", {"encoding": "cp1252"}, 30, 3), ("formulas.csv", {}, 30, 3), ("one_percent.csv", {}, 1000, 2),
+    ("unreadable_by_encoder.csv", {}, 60, 2)])
+def test_the_cases_have_their_right_numbers(name, options, splits, classes):
+    task = load_task(case(name), **options)
+    parts = len(task.train), len(task.validation), len(task.test)
+    assert (parts if isinstance(splits, tuple) else sum(parts), len(task.labels)) == (splits, classes)
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("multi_label.jsonl", "several labels a text"), ("no_header.csv", "name the columns"),
+    ("windows_1252.csv", 'encoding="cp1252"')])
+def test_the_cases_are_refused_with_a_way_out(name, said):
+    assert said in refusal(case(name))
+
+
+def case(name):
+    path = Path(__file__).parents[4].parent / "shared" / "cases" / "files" / name
+    if not path.exists():
+        pytest.skip("The folder with the cases is not beside this checkout.")
+    return path
 
 
 CELLS = st.one_of(st.text(max_size=12), st.sampled_from(['"', '""', "a,b", "x\ty", "\n", "[1]", "1.0", "True", "\0"]))

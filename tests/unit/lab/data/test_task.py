@@ -172,3 +172,12 @@ def test_digits_are_the_1797_images_of_8_by_8_from_scikit_learn():
     assert images.shape == (1797, 8, 8)
     assert (images.min(), images.max()) == (0.0, 1.0)
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # UCI's counts
+
+
+def test_a_row_of_a_split_is_found_in_the_file_and_one_of_no_file_is_not(tmp_path):
+    lines = ["text,label", *(f"{word} number {n},{word}" for n in range(9) for word in ("fruit", "tool"))]
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    task = load_task(tmp_path / "own.csv")
+    found = task.lines("test", [2, 0])
+    assert [lines[line - 1].split(",")[0] for line in found] == [task.test["text"][2], task.test["text"][0]]
+    assert load_task("tickets").lines("train", [0]) is None

@@ -1,0 +1,329 @@
+"""A file of a million rows, chunk by chunk: repaired, without duplicates, doubtful labels flagged, rows selected."""
+
+import csv
+import dataclasses
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from helpers.data_efficiency.cleaning.label_errors import flags_from
+from helpers.data_efficiency.cleaning.reports import repaired
+from helpers.data_efficiency.cleaning.reviews import append
+from helpers.data_efficiency.cleaning.user_files import FOLDS, entry, require_removal
+from helpers.data_efficiency.duplicates.finding import band_keys, banding, bucket_pairs, keepers
+from helpers.data_efficiency.duplicates.shingles import Packed, hashed, jaccard, likely, signatures
+from helpers.data_efficiency.linear import fold_of, one_hot
+from helpers.data_efficiency.options import THRESHOLDS
+from helpers.lab.data.files import MAX_TEXT_LENGTH, rows_inside, separator_like, separator_of, would_run
+from helpers.lab.data.labels import folded
+from helpers.lab.errors import InputError
+from helpers.lab.paths import replacing
+
+CHUNK = 20_000
+LARGE_WIDTH = 256
+PENALTY = 1.0  # of the ridge regression
+SHARPNESS = 8.0  # its scores lie between 0 and 1; times this they make probabilities
+LINKS = 2  # rows of a bucket that a row is compared with: copies stand near their originals, or are many
+
+
+@dataclasses.dataclass(frozen=True)
+class LargeResult:
+    """What became of the rows of a large file; the arrays hold row numbers of the source, from 0.
+
+    line: (rows,) the line of the source in which each row begins: `line[selected]` are those of the selected ones.
+    flags: as of `find_label_errors`.
+    """
+
+    rows: int
+    line: np.ndarray
+    repaired: np.ndarray
+    duplicates: np.ndarray
+    flags: pd.DataFrame
+    selected: np.ndarray
+
+
+def clean_large(source: str | Path, target: str | Path, log: str | Path, *, text: str = "text", label: str = "label",
+                remove: Literal["exact", "near"] = "exact", threshold: float | None = None,
+                select: int = 10_000) -> LargeResult:
+    """Repair, deduplicate, flag doubtful labels, and choose the rows whose class is least clear.
+
+    Args:
+        source: a CSV or TSV in UTF-8 with a header.
+        target: the rows that are left, with all columns of the source and its separator.
+        log: JSONL, an entry for each change, as of `clean_file`; `replay` can apply it.
+        remove, threshold: as of `clean_file`; but a near-duplicate goes for one of its label, whatever else it is near.
+        select: rows to choose by the smallest margin, of those left and not flagged: what to look at or label next.
+
+    Vectors and texts are memory-mapped files in a temporary folder. Labels are judged by ridge regression on hashed
+    letter triples: its normal equations add up over chunks, and a fold is left out by subtracting its share, so that
+    out-of-fold predictions take two passes whatever the number of folds.
+
+    Raises:
+        InputError: no such file or column, an empty value, a quote that is not closed, or one class only.
+    """
+    source, target, log = Path(source), Path(target), Path(log)
+    require_removal(remove, threshold)
+    if source.resolve() in (target.resolve(), log.resolve()):
+        raise InputError("The cleaned file and the log need names of their own: the source is never overwritten.")
+    table = _Table(source, text, label)
+    with tempfile.TemporaryDirectory() as folder:
+        store = _Store(Path(folder))
+        read = _read(table, store)
+        names, y = np.unique(np.array(read.labels, dtype=object).astype(str), return_inverse=True)
+        if len(names) < 2:
+            raise InputError(f"{source.name} has one label only; two or more are needed.")
+        packed = store.packed()
+        keeper, similarity = _keepers(packed, y, _copies(read.digests, y), remove, threshold)
+        gone = keeper != np.arange(len(y))
+        unique = np.flatnonzero(~gone)
+        vectors = _vectors(packed, Path(folder) / "vectors.npy")
+        probabilities = _judged(vectors, y, unique, len(names))
+        flags = flags_from(probabilities, y[unique], list(names))
+        top = np.partition(probabilities, -2, axis=1)
+        margin = top[:, -1] - top[:, -2]
+        margin[flags["row"].to_numpy(int)] = np.inf
+        selected = np.sort(unique[np.argsort(margin, kind="stable")[:select]])
+        flags["row"] = unique[flags["row"].to_numpy(int)]
+        flags.insert(1, "line", read.line[flags["row"].to_numpy(int)])
+        _write(table, target, log, read, keeper, similarity)
+    return LargeResult(len(y), read.line, np.array(read.fixed, np.int64), np.flatnonzero(gone), flags, selected)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """What is kept of the rows in memory."""
+
+    labels: list[str]  # in one spelling each
+    line: np.ndarray
+    digests: list[int]  # of the texts, equal for equal ones but for case and white space
+    fixed: list[int]
+
+
+class _Store:
+    """Texts in lower case on the disk, one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "texts"
+        self._starts = [np.zeros(1, np.int64)]
+
+    def add(self, packed: Packed) -> None:
+        """Append a part of the texts."""
+        with self._path.open("ab") as file:
+            file.write(packed.content[:packed.starts[-1]].tobytes())
+        self._starts.append(packed.starts[1:] + self._starts[-1][-1])
+
+    def packed(self) -> Packed:
+        """All texts that were added, memory-mapped."""
+        with self._path.open("ab") as file:
+            file.write(b" ")
+        whole = Packed([])
+        whole.content, whole.starts = np.memmap(self._path, np.uint8, "r"), np.concatenate(self._starts)
+        return whole
+
+
+class _Table:
+    """A CSV or TSV that is read more than once, a part at a time."""
+
+    def __init__(self, source: Path, text: str, label: str) -> None:
+        if not source.is_file():
+            raise InputError(f"There is no file {source.name}.")
+        self.source = source
+        with self._opened() as file:
+            try:
+                first = file.readline()
+                self.separator = separator_of(source, first)
+                self.header = next(csv.reader([first], delimiter=self.separator, strict=True), [])
+            except (UnicodeDecodeError, csv.Error):
+                raise InputError(f"{source.name} does not begin with a header line in UTF-8. Save it as a CSV in UTF-8."
+                                 ) from None
+        stripped = [name.strip() for name in self.header]
+        for column in (text, label):
+            if column not in stripped:
+                raise InputError(f"{source.name} has no column '{column}'. Its columns: {', '.join(stripped[:10])}.")
+        self.text, self.label = stripped.index(text), stripped.index(label)
+
+    def _opened(self):
+        return self.source.open(encoding="utf-8-sig", newline="")
+
+    def parts(self) -> Iterator[tuple[list[list[str]], list[int]]]:
+        """(records, the line in which each begins), CHUNK rows at a time."""
+        name, number = self.source.name, 0
+        with self._opened() as file:
+            reader = csv.reader(file, delimiter=self.separator, strict=True)
+            try:
+                next(reader)
+                while part := list(itertools.islice(self._records(reader), CHUNK)):
+                    for at, (record, _) in enumerate(part):
+                        if len(record) > len(self.header):
+                            raise InputError(f"{name} has more values than columns in row {number + at + 1}.")
+                        if len(record) < len(self.header):
+                            record += [""] * (len(self.header) - len(record))
+                        if not record[self.text].strip() or not record[self.label].strip():
+                            raise InputError(f"{name} has nothing in row {number + at + 1}. Fill it in or remove it.")
+                    number += len(part)
+                    yield [record for record, _ in part], [line for _, line in part]
+            except UnicodeDecodeError:
+                raise InputError(f"{name} is not UTF-8 text. Save it as UTF-8.") from None
+            except csv.Error as error:
+                raise InputError(f"{name} cannot be read as a table (line {reader.line_num}): {error}. Is a quote not "
+                                 "closed?") from None
+
+    @staticmethod
+    def _records(reader) -> Iterator[tuple[list[str], int]]:
+        begins = reader.line_num + 1
+        for record in reader:
+            if record:
+                yield record, begins
+            begins = reader.line_num + 1
+
+
+def _read(table: _Table, store: _Store) -> _Read:
+    labels, line, digests, fixed, inside = [], [], [], [], []
+    for records, lines in table.parts():
+        better = [repaired(record[table.text][:MAX_TEXT_LENGTH]) for record in records]
+        fixed += [len(line) + at for at, (record, now) in enumerate(zip(records, better, strict=True))
+                  if record[table.text][:MAX_TEXT_LENGTH] != now]
+        inside += [(begins, name) for record, begins in zip(records, lines, strict=True)
+                   for name in rows_inside(record, table.separator, table.label)]
+        labels += [record[table.label] for record in records]
+        line += lines
+        digests += [hash(" ".join(one.lower().split())) for one in better]
+        store.add(Packed(better))
+    if not line:
+        raise InputError(f"{table.source.name} has no rows.")
+    known = set(labels)
+    if swallowed := [begins for begins, name in inside if name in known]:
+        raise InputError(f"{table.source.name} has a quote that is not closed near line {swallowed[0]}: rows would be "
+                         "lost in it. Close it, or write it twice.")
+    return _Read(folded(pd.Series(labels), []).tolist(), np.array(line, np.int64), digests, fixed)
+
+
+def _copies(digests: list[int], y: np.ndarray) -> np.ndarray:
+    """(n,) int: the first row with the same text; the row itself where these rows disagree on the label."""
+    rows = pd.DataFrame({"row": np.arange(len(y)), "label": y}).groupby(np.array(digests, np.int64), sort=False)
+    agreed = rows["label"].transform("min") == rows["label"].transform("max")
+    return np.where(agreed, rows["row"].transform("first"), np.arange(len(y)))
+
+
+def _keepers(packed: Packed, y: np.ndarray, first: np.ndarray, remove: str,
+             threshold: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) int and float32: for each row itself, where it stays, else the row that stays and how similar it is."""
+    if remove == "exact":
+        return first, np.ones(len(y), np.float32)
+    threshold = THRESHOLDS["minhash"] if threshold is None else threshold
+    pairs = _near(packed, y, np.flatnonzero(first == np.arange(len(y))), threshold)
+    keeper = keepers(pairs, len(y))
+    # A row whose only twins go may be near to what stays for them, with which it was not compared.
+    lost = pairs[(keeper[pairs["row"]] == pairs["row"]) & (keeper[pairs["twin"]] != pairs["twin"])]
+    row, twin = lost["row"].to_numpy(), keeper[lost["twin"]]
+    alike = jaccard(packed, twin, row)
+    more = pd.DataFrame({"row": row, "twin": twin, "similarity": alike})[alike >= np.float32(threshold)]
+    pairs = pd.concat([pairs, more], ignore_index=True)
+    keeper = keepers(pairs, len(y))[first]
+    return keeper, np.where(keeper == first, np.float32(1), jaccard(packed, keeper, first))
+
+
+def _near(packed: Packed, y: np.ndarray, rows: np.ndarray, threshold: float) -> pd.DataFrame:
+    """Pairs of near-duplicates of one label among `rows`: for each row those of the first bucket that has any."""
+    permutations, bands, width = banding(threshold)
+    signed = signatures(packed, permutations)
+    spoken = rows[signed[rows, 0] != 0xFFFFFFFF]
+    paired, found = np.zeros(len(y), bool), [pd.DataFrame({"row": [], "twin": [], "similarity": []})]
+    for band in range(bands):
+        keys = band_keys(signed[spoken, band * width:(band + 1) * width])
+        left, right = bucket_pairs(keys, spoken, neighbours=LINKS)
+        new = (y[left] == y[right]) & ~paired[right]  # most copies are known after the first bands
+        left, right = left[new], right[new]
+        worth = likely(signed, left, right, threshold)
+        left, right = left[worth], right[worth]
+        alike = jaccard(packed, left, right)
+        near = alike >= np.float32(threshold)
+        paired[right[near]] = True
+        found.append(pd.DataFrame({"row": right[near], "twin": left[near], "similarity": alike[near]}))
+    return pd.concat(found).astype({"row": np.int64, "twin": np.int64})
+
+
+def _vectors(packed: Packed, path: Path) -> np.ndarray:
+    """(n, LARGE_WIDTH) float16 on the disk."""
+    vectors = np.lib.format.open_memmap(path, "w+", np.float16, (len(packed), LARGE_WIDTH))
+    for start in range(0, len(packed), CHUNK):
+        part = Packed([])
+        end = min(len(packed), start + CHUNK)
+        part.content, part.starts = packed.content, packed.starts[start:end + 1]
+        vectors[start:end] = hashed(part, LARGE_WIDTH)
+    return vectors
+
+
+def _judged(vectors: np.ndarray, y: np.ndarray, rows_left: np.ndarray, classes: int) -> np.ndarray:
+    """(rows, classes) out-of-fold probabilities of ridge regression on one-hot labels."""
+    fold = fold_of(y[rows_left], FOLDS, 0)
+    grams, products = np.zeros((FOLDS, LARGE_WIDTH + 1, LARGE_WIDTH + 1)), np.zeros((FOLDS, LARGE_WIDTH + 1, classes))
+    for start in range(0, len(rows_left), CHUNK):
+        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
+        targets = one_hot(y[rows_left[start:start + CHUNK]], classes)
+        for number in range(FOLDS):
+            part = rows[where == number]
+            grams[number] += part.T @ part
+            products[number] += part.T @ targets[where == number]
+    ridge = PENALTY * np.eye(LARGE_WIDTH + 1)
+    weights = [np.linalg.solve(grams.sum(0) - grams[number] + ridge, products.sum(0) - products[number])
+               for number in range(FOLDS)]
+    probabilities = np.empty((len(rows_left), classes), np.float32)
+    for start in range(0, len(rows_left), CHUNK):
+        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
+        for number in range(FOLDS):
+            within = np.flatnonzero(where == number)
+            probabilities[start + within] = softmax(SHARPNESS * (rows[within] @ weights[number]), axis=1)
+    return probabilities
+
+
+def _with_one(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows.astype(np.float32), np.ones((len(rows), 1), np.float32)], axis=1)
+
+
+def _write(table: _Table, target: Path, log: Path, read: _Read, keeper: np.ndarray, similarity: np.ndarray) -> None:
+    """The rows that stay, with all columns, and the log of what was changed."""
+    log.write_text("", encoding="utf-8")
+    fixed, number, separator = set(read.fixed), 0, separator_like(target, table.source)
+    with replacing(target) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+        writer.writerow(table.header)
+        for records, _ in table.parts():
+            entries = []
+            for row, record in enumerate(records, start=number):
+                whole, name = record[table.text], record[table.label]
+                one = _Row(row, int(read.line[row]), whole[:MAX_TEXT_LENGTH], read.labels[row])
+                if name != one.label:
+                    entries.append(entry(one, "fold", label=one.label) | {"was": name})
+                    record[table.label] = one.label
+                if len(whole) > MAX_TEXT_LENGTH:
+                    entries.append(entry(one, "cut", characters=len(whole), read=MAX_TEXT_LENGTH))
+                if row in fixed:
+                    better = repaired(one.text)
+                    entries.append(entry(one, "repair", text=better))
+                    record[table.text] = better + whole[MAX_TEXT_LENGTH:]
+                if keeper[row] != row:
+                    twin = int(keeper[row])
+                    entries.append(entry(one, "drop", twin=twin, twin_line=int(read.line[twin]),
+                                         similarity=round(float(similarity[row]), 3)))
+                    continue
+                if unsafe := [at for at, value in enumerate(record) if would_run(value)]:
+                    entries.append(entry(one, "escape", columns=[table.header[at] for at in unsafe]))
+                    for at in unsafe:
+                        record[at] = f"'{record[at]}"
+                writer.writerow(record)
+            append(log, *entries)
+            number += len(records)
+
+
+class _Row(NamedTuple):
+    row: int
+    line: int
+    text: str
+    label: str

@@ -1,0 +1,99 @@
+"""A large file goes through in chunks as a small one does; files that cannot be used are refused."""
+
+import csv
+import itertools
+import json
+import random
+
+import pandas as pd
+import pytest
+from letter_triples import similarity
+
+from helpers.data_efficiency import clean_file, clean_large, replay
+from helpers.data_efficiency.cleaning import large_files
+from helpers.lab.errors import InputError
+
+
+def test_a_large_file_goes_through_in_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_files, "CHUNK", 64)
+    rng = random.Random(0)
+    words = {"money": "refund amount euro bank account charge invoice", "parcel": "parcel late courier street box door"}
+    common = ["the", "a", "with", "of", "number", "please", "today", "order"]
+    rows = [(" ".join(rng.sample(own.split() + common, 9)) + f" {n}", name)
+            for n in range(200) for name, own in words.items()]
+    rows[10] = ("caf\u00c3\u00a9 " + rows[10][0], rows[10][1])
+    copies = [(text.upper(), name) for text, name in rows[20:40]]
+    wrong = [(" ".join(rng.sample(words["money"].split(), 6) + rng.sample(common, 3)) + f" {n}", "parcel")
+             for n in range(10)]
+    with (tmp_path / "large.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *rows, *copies, *wrong])
+    found = clean_large(tmp_path / "large.csv", tmp_path / "left.csv", tmp_path / "log.jsonl", select=15)
+    left = pd.read_csv(tmp_path / "left.csv")
+    assert found.rows == 430
+    assert found.repaired.tolist() == [10]
+    assert found.duplicates.tolist() == list(range(400, 420))
+    assert len(left) == 430 - len(found.duplicates)
+    assert left["text"].tolist()[:20] == [text.replace("\u00c3\u00a9", "\u00e9") for text, _ in rows[:20]]
+    assert found.line.tolist() == list(range(2, 432))
+    assert (found.flags["line"] == found.flags["row"] + 2).all()
+    assert len(set(found.flags["row"]) & set(range(420, 430))) >= 7
+    assert len(found.selected) == 15
+    assert not set(found.selected) & (set(found.duplicates) | set(found.flags["row"]))
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"a,b\n1,2\n", "no column"), (b"text,label\nx,a\n,b\n", "row 2"), (b"text,label\nx,a\ny,a\n", "one label only"),
+    (b"text,label\n\xff,a\n", "UTF-8"), (b"text,label\n", "no rows"),
+    (b"text,label\nx,a\nyes, it is,b\n", "more values than columns in row 2"),
+    (b'text,label\nx,a\n"open,b\ny,a\n', "Is a quote not closed"),
+    (b'text,label\n"where is,a\nit went",b\nx,a\ny,b\n', "not closed near line 2")])
+def test_a_large_file_that_cannot_be_used_is_refused(content, said, tmp_path):
+    (tmp_path / "odd.csv").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        clean_large(tmp_path / "odd.csv", tmp_path / "x.csv", tmp_path / "log.jsonl")
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_it_cleans_as_the_small_one_does(tmp_path, monkeypatch):
+    """All columns, the separator, and the same log."""
+    monkeypatch.setattr(large_files, "CHUNK", 5)
+    lines = [f"{n}\ttext number {n % 10}, so\t{('Billing', 'device')[n % 2]}" for n in range(24)]
+    lines[3] = lines[3].replace("device", "DEVICE ")
+    lines[6] = lines[6].replace("text", "caf\u00c3\u00a9")
+    lines[9] = lines[9].replace("text", "=text")
+    lines[12] = lines[12].replace("text number 2, so", '"two\nlines"')
+    lines[15] = lines[15].replace("number 5", "number 4")  # as lines 4 and 14, with another label: all stay
+    source = tmp_path / "own.tsv"
+    source.write_text("\n".join(["key\ttext\tlabel", *lines]) + "\n", encoding="utf-8")
+    clean_file(source, tmp_path / "small.tsv", tmp_path / "small.jsonl", kind="hashed")
+    clean_large(source, tmp_path / "large.tsv", tmp_path / "large.jsonl")
+    assert (tmp_path / "large.tsv").read_bytes() == (tmp_path / "small.tsv").read_bytes()
+    small, large = (sorted((tmp_path / name).read_text(encoding="utf-8").splitlines())
+                    for name in ("small.jsonl", "large.jsonl"))
+    assert large == small
+    assert {json.loads(line)["action"] for line in large} == {"fold", "repair", "escape", "drop"}
+    replay(source, tmp_path / "large.jsonl", tmp_path / "again.tsv")
+    assert (tmp_path / "again.tsv").read_bytes() == (tmp_path / "large.tsv").read_bytes()
+
+
+def test_near_duplicates_go_on_request_each_for_a_row_that_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_files, "CHUNK", 50)
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(300)]
+    rows = []
+    for n in range(60):
+        text = " ".join(rng.choices(words, k=12))
+        rows += [(text, "ab"[n % 2]), *((f"{text} {more}", "ab"[n % 2]) for more in ("now", "please", "now please"))]
+    source, log = tmp_path / "own.csv", tmp_path / "log.jsonl"
+    source.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    assert not len(clean_large(source, tmp_path / "x.csv", log).duplicates)
+    found = clean_large(source, tmp_path / "left.csv", log, remove="near", threshold=0.8)
+    gone = {entry["row"]: entry for entry in map(json.loads, log.read_text().splitlines())}
+    assert sorted(gone) == found.duplicates.tolist()
+    assert len(gone) >= 0.98 * 180
+    for row, entry in gone.items():
+        assert entry["twin"] not in gone
+        assert similarity(rows[row][0], rows[entry["twin"]][0]) >= 0.8
+    left = [row for row in range(len(rows)) if row not in gone]
+    assert pd.read_csv(tmp_path / "left.csv")["text"].tolist() == [rows[row][0] for row in left]
+    assert sum(similarity(rows[i][0], rows[j][0]) >= 0.8 for i, j in itertools.combinations(left, 2)) <= 3
