@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "roofline.peaks": ["measure_peaks", "peaks_by_threads", "recorded_peaks"],
     "roofline.counting": ["operators"],
     "roofline.layers": ["layer_roofline", "group_layers", "roofline_points", "intensities", "why_slow"],
-    "roofline.time_model": ["fit_and_validate", "encoder_work", "time_grid", "tokenize_seconds"],
+    "roofline.time_model": ["fit_and_validate", "fit_device", "encoder_work", "time_grid", "tokenize_seconds"],
     "runtimes.candidates": ["CANDIDATES", "option", "make"],
     "runtimes.comparing": ["compare_runtimes", "agreement", "check_shapes", "TOLERANCE", "tune", "settings_grid"],
     "runtimes.switches": ["compare_switches", "graph_levels"],

@@ -1,6 +1,6 @@
 """Which machine to rent: latency and money of an encoder or a language model on every offer.
 
-An encoder's times were measured on this machine and are carried over; a language model's come from data sheets.
+An encoder's times were measured on a CPU and on a GPU and are carried over; a language model's come from data sheets.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.hardware_codesign.roofline.time_model import TimeModel
+from helpers.hardware_codesign.roofline.time_model import DeviceModel, TimeModel, least_s
 from helpers.lab.errors import InputError
 from helpers.lab.facts import device_of, device_peaks, devices
 from helpers.lab.language.sheet import BITS, Decoder, DecoderSheet
@@ -21,7 +21,6 @@ COLUMNS = ["offer", "device", "batch", "p95_ms", "rows_per_s", "usd", "usd_low",
 TOKEN_COLUMNS = ["offer", "device", "bits", "batch", "first_token_s", "token_ms", "tokens_per_s", "usd_per_million",
                  "as_of"]
 _MAX_BATCH, _MAX_SEQUENCES = 4096, 512  # texts of an encoder, and sequences of a language model, at a time
-_LAUNCHES_S = 0.001  # of a small encoder's some hundred kernels on a GPU, without CUDA graphs: an assumption
 # A request that finds the server busy waits for the rest of a batch, then its own: uniformly 1 to 2 batch times.
 _P95_BATCHES = 1.95
 
@@ -33,15 +32,15 @@ class MeasuredMachine:
     Args:
         times: seconds of a call with all of `cores`.
         tokenize_s: seconds of one core to tokenize one text; a GPU's host has to do that as well.
-        reached: share of the arithmetic peak that long runs reached; a GPU is taken to reach as much.
-        error: relative error of the time model, its 90th percentile: the band of every prediction.
+        error: relative error of the time model, its 90th percentile: the band of every prediction for a CPU.
+        accelerator: how much of its roofline an accelerator reached, and with which error.
     """
 
     times: TimeModel
     cores: int
     tokenize_s: float
-    reached: float
     error: float
+    accelerator: DeviceModel
 
 
 def rank_offers(machine: MeasuredMachine, length: int, target_ms: float, *, precision: str = "bf16") -> pd.DataFrame:
@@ -49,11 +48,11 @@ def rank_offers(machine: MeasuredMachine, length: int, target_ms: float, *, prec
 
     CPUs are taken to be as fast per core as the measured one, a batch on as many cores as were used there.
     Accelerators follow the roofline of their data sheet, in `precision` (fp32 where the sheet has no such figure),
-    at the share of the peak that was reached.
+    at the share of it that `machine.accelerator` reached.
 
     Returns:
         COLUMNS. Dollars, Wh and grams are per million texts on a machine that is always busy; usd_low and usd_high
-        carry the error of the time model. An offer that cannot meet the target is left out.
+        carry the error of the CPU's or the accelerator's model. An offer that cannot meet the target is left out.
 
     Raises:
         InputError: a target or length that is not positive.
@@ -111,21 +110,19 @@ def _on_device(machine: MeasuredMachine, one: Offer, device: str, length: int, t
                precision: str) -> tuple[int, float, float, str] | None:
     peaks = device_peaks(device)
     kind = precision if precision in peaks.flops else next(iter(peaks.flops))
-    work = machine.times.work.iloc[-1]
-    scale = length / work["length"]
-    flops = work["linear"] * scale + work["attention"] * scale**2
-    shrink = {"fp32": 1.0, "bf16": 0.5, "int8": 0.25}[kind]
-    moved, weights = work["activation_bytes"] * scale * shrink, work["weight_bytes"] * shrink
+
+    def least(batch: int) -> tuple[float, float]:
+        return least_s(machine.times.work, peaks, kind, batch, length)
 
     def seconds(batch: int) -> float:
-        return _LAUNCHES_S + peaks.seconds(batch * flops, batch * moved + weights, kind) / machine.reached
+        return machine.accelerator.seconds(max(least(batch)))
     batch = _max_batch(seconds, target_s)
     if not batch:
         return None
     fastest = one.accelerators * batch / seconds(batch)
     host = one.vcpus / machine.tokenize_s if one.vcpus else math.inf
-    memory = (batch * moved + weights) / peaks.bandwidth > batch * flops / peaks.rate(kind)
-    limit = "the host's tokenizing" if host < fastest else "memory" if memory else "arithmetic"
+    arithmetic, memory = least(batch)
+    limit = "the host's tokenizing" if host < fastest else "memory" if memory > arithmetic else "arithmetic"
     return batch, seconds(batch), min(fastest, host), limit
 
 
@@ -141,8 +138,9 @@ def _priced(one: Offer, device: str | None, machine: MeasuredMachine, batch: int
     usd = hours * one.on_demand_usd_hour
     watts, grid = one.watts_full, grid_of(one)
     wh = hours * watts * float(grid["pue"]) if watts is not None else np.nan
+    error = machine.accelerator.error if device else machine.error
     return {"offer": one.name, "device": device or "", "batch": batch, "p95_ms": 1000 * _P95_BATCHES * seconds,
-            "rows_per_s": rate, "usd": usd, "usd_low": usd * (1 - machine.error), "usd_high": usd * (1 + machine.error),
+            "rows_per_s": rate, "usd": usd, "usd_low": usd * (1 - error), "usd_high": usd * (1 + error),
             "wh": wh, "gco2e": wh / 1000 * float(grid["gco2e_per_kwh"]), "limit": limit, "as_of": one.as_of,
             "provenance": "simulated"}
 

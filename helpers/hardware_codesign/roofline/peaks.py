@@ -4,6 +4,7 @@ The two numbers of the roofline (Williams, Waterman and Patterson, CACM 2009).
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,16 +18,18 @@ from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.timing import seconds_of, timing_turn
 from helpers.lab.progress import Progress, silent
 
-_SIDE = {"fp32": 1024, "bf16": 512, "int8": 1024}  # of the square matrices; bf16 is emulated on many CPUs, and slow
+# Rows, inputs and outputs of the products: a square one, and a layer's, whose matrices stay in the caches. Which of
+# them is faster, and in which library, differs from CPU to CPU.
+_SHAPES = ((1024, 1024, 1024), (512, 384, 1536))
 _MAIN_MEMORY, _CACHED = 64 * 2**20, 2**20  # bytes of each of the two arrays that are copied
 
 
 def measure_peaks(threads: int | None = None, seconds: float = 0.3, *, progress: Progress = silent) -> Peaks:
-    """Measure this machine with so many threads (default: all usable cores); `seconds` for each of five figures.
+    """Measure this machine with so many threads (default: all usable cores); `seconds` for each product and copy.
 
-    The best repetition counts: a peak is what was reached once. fp32 and bf16 are PyTorch's products
-    of square matrices, int8 is ONNX Runtime's, copies are STREAM's `copy` (McCalpin, 1995; read and
-    written bytes both count).
+    The best repetition of the best product counts: a peak is what was reached once. fp32 is PyTorch's or ONNX
+    Runtime's, bf16 PyTorch's, int8 ONNX Runtime's; copies are STREAM's `copy` (McCalpin, 1995; read and written bytes
+    both count).
 
     Raises:
         InputError: fewer than one thread, or more than the usable cores.
@@ -39,7 +42,8 @@ def measure_peaks(threads: int | None = None, seconds: float = 0.3, *, progress:
     with timing_turn(progress), torch_threads(threads):
         for number, precision in enumerate(PRECISIONS):
             progress(number / 5, f"products in {precision}")
-            flops[precision] = 2 * _SIDE[precision]**3 / _best_s(_product(precision, threads), seconds)
+            flops[precision] = max(2 * math.prod(shape) / _best_s(product, seconds)
+                                   for shape in _SHAPES for product in _products(precision, shape, threads))
         for number, size in enumerate((_MAIN_MEMORY, _CACHED)):
             progress((3 + number) / 5, f"copies of {size / 2**20:.0f} MiB")
             copies.append(2 * size / _best_s(_copy(size), seconds))
@@ -82,38 +86,53 @@ def _best_s(work: Callable[[], object], seconds: float) -> float:
     return best
 
 
-def _product(precision: str, threads: int) -> Callable[[], object]:
+def _products(precision: str, shape: tuple[int, int, int], threads: int) -> Iterator[Callable[[], object]]:
+    """The libraries' products of this precision."""
+    if precision != "int8":
+        yield _torch_product(precision, shape)
+    if precision != "bf16":
+        yield _onnx_product(precision, shape, threads)
+
+
+def _torch_product(precision: str, shape: tuple[int, int, int]) -> Callable[[], object]:
     import torch
 
-    side = _SIDE[precision]
-    if precision == "int8":
-        return _int8_product(side, threads)
+    rows, inputs, outputs = shape
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    left, right = (torch.rand(side, side).to(dtype) for _ in range(2))
-    out = torch.empty(side, side, dtype=dtype)
+    left, right = (torch.rand(size).to(dtype) for size in ((rows, inputs), (inputs, outputs)))
+    out = torch.empty(rows, outputs, dtype=dtype)
     return lambda: torch.mm(left, right, out=out)
 
 
-def _int8_product(side: int, threads: int) -> Callable[[], object]:
-    """ONNX Runtime's product of unsigned by signed 8-bit matrices, as in its quantized models.
+def _onnx_product(precision: str, shape: tuple[int, int, int], threads: int) -> Callable[[], object]:
+    """ONNX Runtime's product; in int8 of unsigned by signed matrices, as in its quantized models.
 
-    The weights have 7 bits here: with 8, a CPU without dot products of 8 bits may clip sums at 16 bits.
+    The weights have 7 bits there: with 8, a CPU without dot products of 8 bits may clip sums at 16 bits.
     """
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper
 
+    rows, inputs, outputs = shape
     rng = np.random.default_rng(0)
-    right = onnx.numpy_helper.from_array(rng.integers(-63, 64, (side, side)).astype(np.int8), "right")
+    if precision == "int8":
+        operator, kind, sum_kind = "MatMulInteger", TensorProto.UINT8, TensorProto.INT32
+        left = rng.integers(0, 256, (rows, inputs)).astype(np.uint8)
+        weights = rng.integers(-63, 64, (inputs, outputs)).astype(np.int8)
+    else:
+        operator, kind, sum_kind = "MatMul", TensorProto.FLOAT, TensorProto.FLOAT
+        left, weights = (rng.random(size, dtype=np.float32) for size in ((rows, inputs), (inputs, outputs)))
     graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["left", "right"], ["out"])], "product",
-        [helper.make_tensor_value_info("left", TensorProto.UINT8, [side, side])],
-        [helper.make_tensor_value_info("out", TensorProto.INT32, [side, side])], [right])
+        [helper.make_node(operator, ["left", "right"], ["out"])], "product",
+        [helper.make_tensor_value_info("left", kind, [rows, inputs])],
+        [helper.make_tensor_value_info("out", sum_kind, [rows, outputs])],
+        [onnx.numpy_helper.from_array(weights, "right")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Its sleeping threads, which would go on spinning, would slow the library that is measured next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    left = rng.integers(0, 256, (side, side)).astype(np.uint8)
     return lambda: session.run(None, {"left": left})
 
 

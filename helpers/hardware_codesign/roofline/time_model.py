@@ -51,6 +51,72 @@ class TimeModel:
         return self.linear_rate / peaks.rate(precision)
 
 
+@dataclasses.dataclass(frozen=True)
+class DeviceModel:
+    """An accelerator's seconds = launching + the least time under its roofline / the share of it that is reached.
+
+    Fitted on one accelerator, and carried over to others by their data sheets.
+
+    Args:
+        launch_s: of each call, whatever its size.
+        efficiency: share of the roofline that large calls reach.
+        error: relative, its 90th percentile at lengths that the fit has not seen: the band of what is carried over.
+    """
+
+    launch_s: float
+    efficiency: float
+    error: float
+
+    def seconds(self, least_s: float) -> float:
+        """Seconds of a call with so long a least time under the roofline."""
+        return self.launch_s + least_s / self.efficiency
+
+
+def least_s(work: pd.DataFrame, peaks: Peaks, precision: str, batch: int, length: int) -> tuple[float, float]:
+    """Least seconds of a call's arithmetic, and of its memory traffic; the longer one is the roofline's.
+
+    Args:
+        work: of `encoder_work`, counted in fp32; fewer bits move fewer bytes.
+    """
+    last, bits = work.iloc[-1], {"fp32": 1.0, "bf16": 0.5, "int8": 0.25}[precision]
+    flops = batch * sum(_work_at(work, length))
+    moved = bits * (batch * last["activation_bytes"] * length / last["length"] + last["weight_bytes"])
+    return flops / peaks.rate(precision), float(moved) / peaks.bandwidth
+
+
+def fit_device(points: pd.DataFrame, work: pd.DataFrame, peaks: Peaks) -> DeviceModel:
+    """Fit launching and efficiency to an encoder's measured times on an accelerator.
+
+    Args:
+        points: columns precision, batch, length, seconds; repeated points count as their median, and of several
+            ways to launch (a column launched) the faster one.
+        work: of `encoder_work` for the same shape.
+        peaks: of the accelerator's data sheet.
+
+    Raises:
+        InputError: fewer than two lengths: one has to be left out for the error.
+    """
+    at = ["precision", "batch", "length"]
+    points = points.groupby([*at, *(["launched"] if "launched" in points else [])])["seconds"].median()
+    points = points.groupby(at).min().reset_index()
+    if points["length"].nunique() < 2:
+        raise InputError("An accelerator's model needs points of at least two lengths.")
+    least = np.array([max(least_s(work, peaks, row.precision, row.batch, row.length)) for row in points.itertuples()])
+    seconds, lengths = points["seconds"].to_numpy(), points["length"].to_numpy()
+
+    def fit(kept: np.ndarray) -> np.ndarray:
+        columns = np.column_stack([np.ones(kept.sum()), least[kept]])
+        return nnls(columns / seconds[kept, None], np.ones(kept.sum()))[0]
+
+    errors = []
+    for length in np.unique(lengths):
+        launch, per_least = fit(lengths != length)
+        unseen = lengths == length
+        errors.extend(np.abs((launch + per_least * least[unseen]) / seconds[unseen] - 1))
+    launch, per_least = fit(np.ones(len(points), bool))
+    return DeviceModel(float(launch), float(1 / per_least), float(np.quantile(errors, 0.9)))
+
+
 def encoder_work(module: object, lengths: Sequence[int]) -> pd.DataFrame:
     """Operations and bytes of one row: columns length, linear, attention, activation_bytes, weight_bytes.
 

@@ -36,8 +36,9 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         frame = pd.DataFrame(content["rows"], columns=content["columns"])
-        place = f"{content['machine']['cpu']}, {content['measured_at'][:10]}"
-        frame.attrs = {"machine": describe(content["machine"]), "measured_at": content["measured_at"],
+        machine = content["machine"]
+        place = f"{machine['gpu'] or machine['cpu']}, {content['measured_at'][:10]}"
+        frame.attrs = {"machine": describe(machine), "measured_at": content["measured_at"],
                        "origin": f"Recorded on {content['data']}: {place}" if content.get("data")
                        else f"Recorded on {place}"}
     except FileNotFoundError:

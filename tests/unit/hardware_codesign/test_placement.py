@@ -13,14 +13,16 @@ from helpers.hardware_codesign.placement import (
     rank_offers,
     token_costs,
 )
-from helpers.hardware_codesign.roofline.time_model import TimeModel
+from helpers.hardware_codesign.roofline.time_model import DeviceModel, TimeModel
 from helpers.lab import DECODERS, InputError, offer
+from helpers.lab.facts import device_peaks
 
 WORK = pd.DataFrame({"length": [32], "linear": [680e6], "attention": [10e6], "activation_bytes": [20e6],
                      "weight_bytes": [45e6]})
 
 
-HERE = MeasuredMachine(TimeModel(0.001, 170e9, 50e9, WORK), cores=2, tokenize_s=1e-4, reached=0.5, error=0.1)
+GPU = DeviceModel(launch_s=0.0005, efficiency=0.5, error=0.3)
+HERE = MeasuredMachine(TimeModel(0.001, 170e9, 50e9, WORK), cores=2, tokenize_s=1e-4, error=0.1, accelerator=GPU)
 
 
 def test_a_cpu_costs_its_hours_at_the_measured_speed():
@@ -46,9 +48,17 @@ def test_an_accelerator_is_held_up_by_its_host_where_tokenizing_is_slower():
     frame = rank_offers(HERE, 32, 200.0).set_index("offer")
     gpu = frame.loc["AWS g6.xlarge"]
     assert gpu["rows_per_s"] <= 4 / 1e-4 + 1e-6
-    slow = MeasuredMachine(HERE.times, 2, tokenize_s=1.0, reached=0.5, error=0.1)
+    slow = MeasuredMachine(HERE.times, 2, tokenize_s=1.0, error=0.1, accelerator=GPU)
     held_up = rank_offers(slow, 32, 200.0).set_index("offer").loc["AWS g6.xlarge"]
     assert (held_up["limit"], held_up["rows_per_s"]) == ("the host's tokenizing", pytest.approx(4.0))
+
+
+def test_an_accelerator_follows_its_data_sheet_at_the_share_that_was_reached():
+    row = rank_offers(HERE, 32, 2.0).set_index("offer").loc["AWS g6.xlarge"]
+    sheet, batch = device_peaks(row["device"]), row["batch"]
+    roof = max(batch * 690e6 / sheet.rate("bf16"), (batch * 10e6 + 22.5e6) / sheet.bandwidth)
+    assert row["p95_ms"] == pytest.approx(1950 * (0.0005 + roof / 0.5))
+    assert (row["usd_low"], row["usd_high"]) == pytest.approx((0.7 * row["usd"], 1.3 * row["usd"]))
 
 
 def test_a_target_below_a_single_text_leaves_the_cpus_out():

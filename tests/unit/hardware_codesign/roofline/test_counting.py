@@ -24,6 +24,15 @@ def test_a_linear_layer_is_counted_as_by_hand(batch, fan_in, fan_out):
     assert row["bytes"] == weights + 4 * batch * (fan_in + fan_out)
 
 
+def test_inference_mode_counts_the_same():
+    """It hands linear layers over in one piece, for which PyTorch has no rule: they counted as nothing."""
+    layer, rows = nn.Linear(7, 5), torch.rand(3, 7)
+    with torch.inference_mode():
+        inside = operators(layer, rows)
+    assert inside.to_dict("list") == operators(layer, rows).to_dict("list")
+    assert inside["flops"].sum() == 2 * 3 * 7 * 5
+
+
 def test_a_convolution_is_counted_as_by_hand():
     row = operators(nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.rand(2, 3, 16, 16)).iloc[0]
     assert row["flops"] == 2 * 2 * 8 * 16 * 16 * 3 * 9

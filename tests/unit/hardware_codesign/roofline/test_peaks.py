@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.hardware_codesign.roofline.peaks import _int8_product, measure_peaks, recorded_peaks, torch_threads
+from helpers.hardware_codesign.roofline.peaks import _onnx_product, measure_peaks, recorded_peaks, torch_threads
 from helpers.lab import InputError
 from helpers.lab.machine import usable_cores
 
@@ -19,12 +19,12 @@ def test_measured_peaks_are_positive_and_caches_are_not_slower_than_memory():
     assert recorded_peaks(row).flops == found.flops
 
 
-def test_the_int8_product_is_the_product():
-    out = _int8_product(8, 1)()[0]
-    rng = np.random.default_rng(0)
-    right = rng.integers(-63, 64, (8, 8))
-    left = rng.integers(0, 256, (8, 8))
-    np.testing.assert_array_equal(out, left @ right)
+@pytest.mark.parametrize(("precision", "like"), [
+    ("int8", lambda rng: (rng.integers(0, 256, (8, 4)), rng.integers(-63, 64, (4, 6)))),
+    ("fp32", lambda rng: (rng.random((8, 4), dtype=np.float32), rng.random((4, 6), dtype=np.float32)))])
+def test_the_product_is_the_product(precision, like):
+    left, right = like(np.random.default_rng(0))
+    np.testing.assert_allclose(_onnx_product(precision, (8, 4, 6), 1)()[0], left @ right, rtol=1e-6)
 
 
 @pytest.mark.parametrize("threads", [0, usable_cores() + 1])

@@ -1,16 +1,26 @@
 """The fit of times against known laws."""
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
 
+import helpers
 from helpers.hardware_codesign.roofline.time_model import (
     encoder_work,
     fit_and_validate,
+    fit_device,
     fit_times,
+    least_s,
     time_grid,
     tokenize_seconds,
 )
 from helpers.lab import InputError
+from helpers.lab.facts import Peaks, device_peaks
+from helpers.lab.measuring.recorded import read_table
+
+RECORDED = Path(helpers.__file__).parent / "facts" / "recorded"
 
 
 def test_work_grows_linearly_in_layers_and_with_the_square_in_attention(tiny_model):
@@ -36,6 +46,34 @@ def test_a_fit_finds_the_law_that_made_the_points():
     assert model.attention_rate == pytest.approx(20e9, rel=1e-6)
     assert told.loc[~told["fitted"], "error"].abs().max() < 1e-6
     assert told["fitted"].sum() == 4
+
+
+def test_an_accelerator_s_fit_finds_the_law_that_made_the_points():
+    work = pd.DataFrame({"length": [16, 64], "linear": [16e6, 64e6], "attention": [1e6, 16e6],
+                         "activation_bytes": [1e6, 4e6], "weight_bytes": [1e7, 1e7]})
+    peaks = Peaks("a GPU", {"fp32": 1e12, "bf16": 8e12}, 1e11)
+    rows = []
+    for precision, bits in (("fp32", 1.0), ("bf16", 0.5)):
+        for batch in (1, 64, 1024):
+            for length, flops in ((16, 17e6), (64, 80e6)):
+                roof = max(batch * flops / peaks.rate(precision), bits * (batch * length / 16 * 1e6 + 1e7) / 1e11)
+                rows += [{"precision": precision, "batch": batch, "length": length, "launched": launched,
+                          "seconds": slower * (0.0004 + roof / 0.6)} for launched, slower in (("a", 1), ("b", 3))]
+    found = fit_device(pd.DataFrame(rows), work, peaks)
+    assert (found.launch_s, found.efficiency) == pytest.approx((0.0004, 0.6), rel=1e-6)
+    assert found.error < 1e-6
+    with pytest.raises(InputError, match="two lengths"):
+        fit_device(pd.DataFrame(rows[:1]), work, peaks)
+
+
+def test_the_recorded_accelerator_is_below_its_roofline():
+    points, work = (read_table(RECORDED / f"3_hardware_codesign_{name}.json") for name in ("gpu_encoder", "work"))
+    peaks = device_peaks("NVIDIA H100 SXM")
+    roof = np.array([max(least_s(work, peaks, row.precision, row.batch, row.length)) for row in points.itertuples()])
+    assert (roof < points["seconds"]).all()
+    found = fit_device(points, work, peaks)
+    assert 0.3 < found.efficiency < 0.8
+    assert found.error < 0.5
 
 
 def test_a_fit_needs_points(tiny_model):

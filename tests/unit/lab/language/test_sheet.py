@@ -1,12 +1,17 @@
 """Language models on paper, against sums by hand."""
 
 import math
+from pathlib import Path
 
 import pytest
 
+import helpers
 from helpers.hardware_codesign import token_costs
 from helpers.lab import DECODERS, DecoderSheet, InputError
 from helpers.lab.language.sheet import Decoder, Efficiency
+from helpers.lab.measuring.recorded import read_table
+
+RECORDED = Path(helpers.__file__).parent / "facts" / "recorded"
 
 SMALL = Decoder(1e9, layers=10, heads=16, kv_heads=4, head_size=64)
 LLAMA = DECODERS["Llama 3.1 8B"]
@@ -58,3 +63,13 @@ def test_reading_a_prompt_is_two_operations_a_weight_and_token_and_attention_to_
 def test_what_cannot_be_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_the_sheet_is_near_a_recorded_gpu():
+    """PyTorch alone on an H100: without a server's overhead, within 15 % wherever the GPU, not Python, is the limit."""
+    seen = read_table(RECORDED / "3_hardware_codesign_gpu_decoder.json")
+    seen = seen.groupby(["phase", "batch", "context"])["seconds"].median().reset_index()
+    alone = DecoderSheet(LLAMA, "NVIDIA H100 SXM", efficiency=Efficiency(overhead_s=0.0))
+    for row in seen[(seen["phase"] == "decode") | (seen["context"] >= 512)].itertuples():
+        paper = alone.decode_s(row.batch, row.context) if row.phase == "decode" else alone.prefill_s(row.context)
+        assert paper == pytest.approx(row.seconds, rel=0.15)
