@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from optimum.utils import DummyTextInputGenerator, NormalizedConfigManager, NormalizedTextConfig
 
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import Cancelled, InputError, reason
 from helpers.lab.models.model import Card, Model, TextModel
 from helpers.lab.models.torch import TorchTextModel
 
@@ -108,8 +108,7 @@ def naming(model: TorchTextModel, step: str) -> Iterator[None]:
     except (InputError, Cancelled, OSError, MemoryError):  # of the disk and the machine, not of the architecture
         raise
     except Exception as error:  # each library has errors of its own
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")[:160]
-        raise InputError(f"'{model.module.config.model_type}' cannot be {step} ({type(error).__name__}: {reason}). "
+        raise InputError(f"'{model.module.config.model_type}' cannot be {step} ({reason(error)}). "
                          "Choose another scheme or runtime for this architecture.") from error
 
 

@@ -63,8 +63,10 @@ _LAYOUTS = (
 
 
 def body_of(module: nn.Module) -> nn.Module:
-    """What stands under the head of a classifier: the encoder or decoder."""
-    return module.encoder if isinstance(module, MeanPoolClassifier) else module.classifier.base_model
+    """What stands under the head of a classifier, or of one of transformers' models: the encoder or decoder."""
+    if isinstance(module, MeanPoolClassifier):
+        return module.encoder
+    return (module.classifier if isinstance(module, OwnHeadClassifier) else module).base_model
 
 
 def head_of(module: nn.Module) -> list[nn.Parameter]:
