@@ -102,9 +102,9 @@ def load_task(name: str | Path | pd.DataFrame, *, test: str | Path | pd.DataFram
     """A task by name, by file, or from the Hugging Face Hub.
 
     Args:
-        name: "tickets", "docstrings", "digits"; a .csv, .tsv, .jsonl, .json or .parquet file, also packed with gzip
-            (.csv.gz); a folder with a folder of .txt files for each label; a DataFrame; or "hub:owner/name" for a
-            data set of the Hub (or of its local cache).
+        name: "tickets", "tickets-unequal", "docstrings", "digits"; a .csv, .tsv, .jsonl, .json or .parquet file, also
+            packed with gzip (.csv.gz); a folder with a folder of .txt files for each label; a DataFrame; or
+            "hub:owner/name" for a data set of the Hub (or of its local cache).
         test: a second file with the test rows. Without it: the rows that a column `split` calls so, else a quarter.
         text, label: the columns to use (files and Hub).
         encoding: of a text file that is not UTF-8, such as "cp1252".
@@ -229,11 +229,21 @@ def _task(name: str, train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
 
 
 def _tickets() -> Task:
+    return _task("tickets", *_ticket_parts("balanced"),
+                 "customer messages invented for this project: 24 intents, no real customers")
+
+
+def _unequal_tickets() -> Task:
+    return _task("tickets-unequal", *_ticket_parts("split"),
+                 "customer messages invented for this project: 24 intents of unequal size, and out of scope; "
+                 "no real customers")
+
+
+def _ticket_parts(column: str) -> list[pd.DataFrame]:
+    """Training, validation and test rows by a column of the messages' file; a row without its word is left out."""
     with (importlib.resources.files("helpers") / "data" / "tickets.csv").open(encoding="utf-8") as file:
         rows = pd.read_csv(file, dtype=str, keep_default_na=False)
-    part = {split: rows[rows["split"] == split] for split in ("train", "validation", "test")}
-    return _task("tickets", part["train"], part["validation"], part["test"],
-                 "customer messages invented for this project: 24 intents, no real customers")
+    return [rows.loc[rows[column] == split, ["text", "label"]] for split in ("train", "validation", "test")]
 
 
 def _docstrings() -> Task:
@@ -262,4 +272,4 @@ def _digits() -> Task:
     return Task("digits", *parts, tuple(names), "scikit-learn's 1,797 handwritten digits (UCI, Alpaydin and Kaynak)")
 
 
-_BUILT_IN = {"tickets": _tickets, "docstrings": _docstrings, "digits": _digits}
+_BUILT_IN = {"tickets": _tickets, "tickets-unequal": _unequal_tickets, "docstrings": _docstrings, "digits": _digits}

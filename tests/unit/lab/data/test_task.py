@@ -1,12 +1,15 @@
 """Tasks are split the same way each time, and the built-in ones are what they say."""
 
 import dataclasses
+import importlib.resources
+import json
 import os
 import subprocess
 import sys
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -129,26 +132,60 @@ def tickets():
     return load_task("tickets")
 
 
+@pytest.fixture(scope="module", params=["tickets", "tickets-unequal"])
+def messages(request):
+    return load_task(request.param)
+
+
 def test_tickets_are_2400_messages_in_24_intents_of_100(tickets):
     labels = np.concatenate([split["label"][:] for split in splits(tickets).values()])
     assert len(tickets.labels) == 24
     assert np.bincount(labels).tolist() == [100] * 24
 
 
-def test_each_split_of_the_tickets_has_every_intent(tickets):
-    for name, split in splits(tickets).items():
-        assert set(split["label"]) == set(range(24)), name
+def test_the_unequal_tickets_are_as_unequal_as_in_life():
+    """6,000 messages, half of them to test on; 1 to 20 between the intents, and a tenth that is none of them."""
+    task = load_task("tickets-unequal")
+    parts = splits(task)
+    assert sum(map(len, parts.values())) >= 6000
+    assert len(task.test) >= 3000
+    counts = dict(zip(task.labels, np.bincount(np.concatenate([part["label"][:] for part in parts.values()])),
+                      strict=True))
+    outside = counts.pop("out_of_scope")
+    assert 0.08 <= outside / (outside + sum(counts.values())) <= 0.12
+    assert max(counts.values()) >= 20 * min(counts.values())
+    assert set(counts) == set(load_task("tickets").labels)
 
 
-def test_no_ticket_is_written_twice(tickets):
-    texts = [" ".join(text.lower().split()) for split in splits(tickets).values() for text in split["text"]]
+def test_fields_and_second_wishes_are_true_to_their_message():
+    """A field is a piece of the text; a second wish is another intent than the first."""
+    with (importlib.resources.files("helpers") / "data" / "tickets.csv").open(encoding="utf-8") as file:
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False)
+    labels = set(rows["label"])
+    annotated = [(row.text, json.loads(row.fields)) for row in rows.itertuples() if row.fields]
+    assert len(annotated) >= 1200
+    assert {field for _, fields in annotated for field in fields} == {"order", "product", "amount", "date"}
+    assert [(text, value) for text, fields in annotated for value in fields.values() if value not in text] == []
+    wished = rows[rows["second"] != ""]
+    assert set(wished["second"]) <= labels - {"out_of_scope"}
+    assert (wished["second"] != wished["label"]).all()
+    assert len(wished) >= 200
+
+
+def test_each_split_of_the_tickets_has_every_intent(messages):
+    for name, split in splits(messages).items():
+        assert set(split["label"]) == set(range(len(messages.labels))), name
+
+
+def test_no_ticket_is_written_twice(messages):
+    texts = [" ".join(text.lower().split()) for split in splits(messages).values() for text in split["text"]]
     assert len(set(texts)) == len(texts)
 
 
-def test_no_near_duplicate_of_a_ticket_crosses_the_splits(tickets):
+def test_no_near_duplicate_of_a_ticket_crosses_the_splits(messages):
     """Jaccard similarity of the sets of 5-character pieces, for all pairs."""
     pieces = CountVectorizer(analyzer="char", ngram_range=(5, 5), binary=True, dtype=np.int32)
-    texts = {name: split["text"][:] for name, split in splits(tickets).items()}
+    texts = {name: split["text"][:] for name, split in splits(messages).items()}
     pieces.fit([text for part in texts.values() for text in part])
     sets = {name: pieces.transform(part) for name, part in texts.items()}
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
@@ -158,9 +195,9 @@ def test_no_near_duplicate_of_a_ticket_crosses_the_splits(tickets):
         assert [(texts[one][a], texts[other][b]) for a, b in near] == []
 
 
-def test_counting_words_solves_the_tickets_neither_badly_nor_well(tickets):
-    answers = tfidf_baseline(tickets).predict(tickets.test["text"][:]).argmax(axis=1)
-    assert 0.70 <= (answers == np.asarray(tickets.test["label"][:])).mean() <= 0.90
+def test_counting_words_solves_the_tickets_neither_badly_nor_well(messages):
+    answers = tfidf_baseline(messages).predict(messages.test["text"][:]).argmax(axis=1)
+    assert 0.70 <= (answers == np.asarray(messages.test["label"][:])).mean() <= 0.90
 
 
 def test_digits_are_the_1797_images_of_8_by_8_from_scikit_learn():
