@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
-from helpers.lab.data.tokenizer import TextEncoder, read_facts
+from helpers.lab.data.tokenizer import TextEncoder, pad_for, read_facts
 from helpers.lab.errors import InputError, reason
 from helpers.lab.models.packing import require_sizes
 from helpers.lab.models.torch import position_limit
@@ -20,6 +20,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FACTS = ("config.json", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json")
 FALLBACK_TOKENS = 512  # the limit of a model that names none
 _MAX_TOKENS = 2**27  # a tokenizer without a limit names one of 30 digits
+PADDING_MAY_MOVE = 1e-3  # of the largest number of the answer: sums in another order move it by some 1e-6
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
@@ -78,7 +79,8 @@ def read_tokenizer(folder: Path, module: nn.Module, max_length: int | None = Non
             what its authors wrote down (`max_seq_length`, `model_max_length`), and no more than it has positions for.
 
     Raises:
-        InputError: a damaged tokenizer, one that is not this model's, or more tokens than the model has positions for.
+        InputError: a damaged tokenizer, one that is not this model's, more tokens than the model has positions for, or
+            a model whose answer depends on how far a text is padded.
     """
     limit = position_limit(module)
     if max_length is not None and limit is not None and max_length > limit:
@@ -93,6 +95,7 @@ def read_tokenizer(folder: Path, module: nn.Module, max_length: int | None = Non
         raise InputError(f"The tokenizer in '{folder.name}' has token numbers up to {encoder.max_id}, the model knows "
                          f"{known} tokens: they are not of one model. Get both from the same source.")
     module.config.pad_token_id = encoder.pad_id
+    _require_padding_ignored(module, encoder, known, folder)
     return encoder
 
 
@@ -192,3 +195,22 @@ def _require_answers(module: nn.Module, folder: Path) -> None:
     except Exception as error:  # each architecture has its own
         raise InputError(f"The model in '{folder.name}' (a {module.config.model_type}) does not answer on the tokens "
                          f"of a text ({reason(error)}). Give one that reads text.") from error
+
+
+@torch.inference_mode()
+def _require_padding_ignored(module: nn.Module, encoder: TextEncoder, known: int, folder: Path) -> None:
+    """Refuse layers that mix padding into a text's tokens: its answer would hang on which texts share the batch.
+
+    FNet's Fourier transform, ConvBERT's and Nyströmformer's convolutions and YOSO's hashes do so, whatever the mask.
+    """
+    ids = [one for one in range(known) if one != encoder.pad_id][-12:][:encoder.max_tokens]
+    short = ids[:3]
+    alone, beside = (module(**dict(zip(("input_ids", "attention_mask"), map(torch.from_numpy, pad_for(module, rows)),
+                                       strict=True))) for rows in ([short], [short, ids]))
+    one, other = (answer.logits[0] if hasattr(answer, "logits") else answer.last_hidden_state[0, :len(short)]
+                  for answer in (alone, beside))
+    apart = (one - other).abs().max().item()
+    if not apart <= PADDING_MAY_MOVE * one.abs().max().item():
+        raise InputError(f"The model in '{folder.name}' (a {module.config.model_type}) answers a text otherwise alone "
+                         f"and padded beside a longer one, by {apart:.2g}: its layers read the padding, and here "
+                         "texts are answered in batches. Give an encoder that heeds its mask (BERT, RoBERTa, …).")
