@@ -170,7 +170,8 @@ def _export(model: TorchTextModel) -> _Export:
 
 
 def _export_module(model: TorchTextModel, module: torch.nn.Module) -> bytes:
-    dummy = DummyTextInputGenerator("text-classification", _config(model), batch_size=2, sequence_length=16)
+    dummy = DummyTextInputGenerator("text-classification", _config(model), batch_size=2,
+                                    sequence_length=min(16, model.encoder.max_tokens))
     inputs = tuple(dummy.generate(name, framework="pt") for name in ("input_ids", "attention_mask"))
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=model.encoder.max_tokens)}
     with naming(model, "exported to ONNX"), _quiet():

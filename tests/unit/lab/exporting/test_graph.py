@@ -5,8 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
+from architectures import build
 
-from helpers.lab import InputError, export
+from helpers.lab import InputError, export, load_pretrained
 from helpers.lab.models.torch import TorchTextModel
 
 
@@ -53,3 +54,12 @@ def test_an_unknown_runtime_is_answered_with_those_there_are(tiny_model):
 def test_only_a_pytorch_model_is_exported(models):
     with pytest.raises(InputError, match=r"Only a PyTorch model can be exported; '.*' runs in onnxruntime"):
         export(models["onnxruntime"], "openvino")
+
+
+@pytest.mark.parametrize("tokens", [3, 4, 9])
+def test_a_model_that_reads_few_tokens_is_exported(tiny_task, tmp_path, texts, tokens):
+    """A sample text of 16 tokens was more than its graph was said to take."""
+    build("bert", tmp_path / "short", tiny_task.train["text"][:], tiny_task.labels)
+    model = load_pretrained(tmp_path / "short", tiny_task, max_length=tokens)
+    for runtime in ("onnxruntime", "openvino"):
+        np.testing.assert_allclose(export(model, runtime).predict(texts), model.predict(texts), atol=1e-4)

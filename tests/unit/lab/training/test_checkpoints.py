@@ -222,6 +222,7 @@ OTHERS = {
                                  "attention_types": [[["global"], 2]]}),
     "roberta-prelayernorm": ("RobertaPreLayerNormConfig", {"max_position_embeddings": 42}),
     "camembert": ("CamembertConfig", {"max_position_embeddings": 42}),
+    "ibert": ("IBertConfig", {"max_position_embeddings": 42}),
     "deberta without places": ("DebertaV2Config", {"position_biased_input": False, "relative_attention": True,
                                                    "pos_att_type": ["p2c"], "max_position_embeddings": 40})}
 FREE = {"modernbert", "llama", "qwen2", "deberta without places"}  # rotary or relative
