@@ -19,6 +19,8 @@ from playwright.sync_api import Page, expect
 from servers import ROOT, free_port, serving
 from test_fixture_page import explore_of, panel_of, wait_for_charts
 
+from helpers.app.server.frames import PROTOCOL
+
 NOTEBOOK = ROOT / "notebooks" / "1_model_optimization.ipynb"
 MARKUP = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
 ODD = {
@@ -135,6 +137,67 @@ def test_the_doctor_has_a_page(voila, open_page):
     page.get_by_role("link", name=re.compile("Does this machine")).click()
     expect(page.locator(".brand-checks")).to_contain_text("instruction sets")
     assert page.locator(".brand-checks li").count() == 8
+
+
+SEND = """([frame, protocol]) => new Promise(resolve => {
+    const facts = JSON.parse(document.getElementById('jupyter-config-data').textContent);
+    const address = `${location.origin.replace('http', 'ws')}/api/kernels/${facts.kernelId}/channels`;
+    const socket = new WebSocket(address, protocol);
+    socket.binaryType = 'arraybuffer';
+    socket.onopen = () => socket.send(typeof frame === 'string' ? frame : new Uint8Array(frame));
+    socket.onclose = event => resolve([event.code, event.reason]);
+})"""
+
+
+@pytest.mark.parametrize(("frame", "protocol", "said"), [
+    ([255] * 8, [PROTOCOL], "its count of offsets is 18446744073709551615"),
+    (list(b"garbage that is no frame"), [PROTOCOL], "its count of offsets is "),
+    ('{"channel": "shell", "header": {}}', [PROTOCOL], "it is text"),
+    ("{}", [], "the protocol is not"), ([127, 255, 255, 255, 0], [], "the protocol is not")])
+def test_a_frame_that_no_page_sends_ends_its_own_line_alone(voila, open_page, frame, protocol, said):
+    """Eight bytes kept the one thread that serves everybody, for ever."""
+    page = open_page()
+    page.goto(f"{voila}voila/render/fixture.ipynb")
+    wait_for_charts(page)
+    code, reason = page.evaluate(SEND, [frame, protocol])
+    assert (code, reason[:len(said)]) == (1008, said)
+    with urllib.request.urlopen(voila, timeout=5) as answer:
+        assert answer.status == 200
+    explore_of(page).get_by_role("slider").first.press("ArrowRight")
+    expect(explore_of(page)).to_contain_text("2.86 after 4 steps")
+
+
+def ask(address: str, host: str) -> tuple[int, str]:
+    request = urllib.request.Request(address, headers={"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_a_strangers_name_for_this_machine_is_not_answered(start_voila, notebooks):
+    """A page of evil.example whose address is changed to 127.0.0.1 would read what is served here."""
+    address = start_voila(notebooks, "--pool", "0", "--host", "apps.example.org")
+    port = address.rsplit(":", 1)[1].strip("/")
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", "apps.example.org"):
+        assert ask(address, host)[0] == 200, host
+    for host in ("evil.example", f"evil.example:{port}", "192.168.0.1", "apps.example.org.evil.example", "",
+                 "127.0.0.1.evil.example", "evil.example#127.0.0.1", "0x7f.1", "localhost@evil.example"):
+        for path in ("", "doctor", "voila/render/fixture.ipynb"):
+            status, text = ask(address + path, host)
+            assert status in (400, 403), (host, path)
+            assert "kernelId" not in text
+
+
+def test_a_page_allows_only_what_this_server_serves(voila):
+    for path in ("", "voila/render/fixture.ipynb", "doctor"):
+        with urllib.request.urlopen(voila + path, timeout=60) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+            assert {"default-src 'self'", "object-src 'none'", "frame-ancestors 'self'"} <= set(policy.split("; "))
+            assert "http" not in policy
+            assert answer.headers["Referrer-Policy"] == "same-origin"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.fixture

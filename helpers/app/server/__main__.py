@@ -16,6 +16,14 @@ EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-
 REFILL_S = 4.0  # until the next kernel is prepared: sooner, it would take the cores from the page that is opening
 SOCKET_NAME = 49  # bytes, as in /kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-5
 LONGEST_SOCKET = 103  # bytes of a path, macOS's limit; Linux takes 107
+LOCAL_NAMES = ("localhost",)  # and all addresses of this machine's own: see --host
+# Nothing but what this server serves is loaded or asked. The template, Voila and Vega have scripts within the page and
+# compile expressions; widgets come as modules from memory (blob:).
+POLICY = "; ".join((
+    "default-src 'self'", "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:", "style-src 'self' 'unsafe-inline'",
+    "img-src 'self' data: blob:", "font-src 'self' data:", "connect-src 'self' blob: data:", "worker-src 'self' blob:",
+    "object-src 'none'", "base-uri 'self'", "form-action 'self'", "frame-ancestors 'self'"))
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 CELL_FAILED = "This part of the page could not be computed. Reload the page; the server's log has the details."
 
 
@@ -28,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     prepare_environment()
     server = make_server(build, pages, port=options.port, base_url=options.base_url, pool=options.pool,
-                         idle_s=options.idle, browser=not options.no_browser and has_display())
+                         idle_s=options.idle, hosts=options.host, browser=not options.no_browser and has_display())
     server.start()
 
 
@@ -39,8 +47,16 @@ def prepare_environment() -> None:
     os.environ.setdefault("JUPYTER_WIDGETS_ECHO", "0")  # tells other readers of a kernel; a page's kernel has one
 
 
-def configure(config: Any, *, idle_s: int = 600) -> None:
-    """Set on a traitlets configuration what all pages need, however Voila is started."""
+def configure(config: Any, *, idle_s: int = 600, hosts: Sequence[str] = ()) -> None:
+    """Set on a traitlets configuration what all pages need, however Voila is started.
+
+    Args:
+        hosts: names under which readers may ask, beside those of this machine: a proxy's. Another name in an address
+            that leads here is a stranger's, whose pages could otherwise read these (DNS rebinding).
+    """
+    config.Voila.kernel_websocket_connection_class = "helpers.app.server.frames.CheckedConnection"
+    config.Voila.tornado_settings = {"allow_remote_access": False, "local_hostnames": [*LOCAL_NAMES, *hosts],
+                                     "headers": HEADERS}
     config.VoilaConfiguration.update({
         "template": "brand", "theme": "light", "classic_tree": True, "strip_sources": True, "show_tracebacks": False,
         "allow_template_override": "NO",  # an unknown ?template= never answers
@@ -77,7 +93,7 @@ def configure_plain(config: Any) -> None:
 
 
 def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str, pool: int, idle_s: int,
-                browser: bool) -> Any:
+                hosts: Sequence[str], browser: bool) -> Any:
     """Voila with this project's settings; `start()` serves. Call `prepare_environment` before."""
     from traitlets.config import Config
     from voila.configuration import VoilaConfiguration
@@ -86,7 +102,7 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str,
 
     scripts = {name: script.address for name, script in SCRIPTS.items()}
     config = Config()
-    configure(config, idle_s=idle_s)
+    configure(config, idle_s=idle_s, hosts=hosts)
     config.VoilaConfiguration.update({"preheat_kernel": pool > 0, "default_pool_size": pool,
                                       "page_config_hook": _with_pages(pages, scripts)})
     config.VoilaKernelManager.fill_delay = REFILL_S
@@ -125,6 +141,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m helpers.app.server", description=__doc__)
     parser.add_argument("--port", type=int, default=8866)
     parser.add_argument("--base_url", default="/", help="path before all addresses, behind a reverse proxy")
+    parser.add_argument("--host", action="append", default=[], help="a name under which readers ask, such as that of "
+                        "a reverse proxy; may be given several times (this machine's own are known)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
     parser.add_argument("--pool", type=int, default=1, help="kernels held ready for each page; 0 starts each on demand")
