@@ -1,6 +1,7 @@
 """What takes long to compute, cached on disk."""
 
 import contextlib
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TypeVar
 from filelock import FileLock
 
 from helpers.lab.errors import InputError
-from helpers.lab.paths import quarantine, replacing
+from helpers.lab.paths import quarantine, replacing, write_atomically
 
 Value = TypeVar("Value")
 
@@ -19,9 +20,9 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
     """The value in the cache entry `path`; where there is none, `make()` computes it and the entry is written.
 
     An entry appears whole or not at all: it is written beside its place, then renamed. A second process that
-    asks for the same entry waits for the first one's. An entry that cannot be read is quarantined under another
-    name with a warning and made again. Where the entry cannot be written (full disk, read-only folder), a warning
-    says so and the value is returned all the same.
+    asks for the same entry waits for the first one's. A digest is kept beside it: an entry that has changed since it
+    was written, or cannot be read, is quarantined under another name with a warning and made again. Where the entry
+    cannot be written (full disk, read-only folder), a warning says so and the value is returned all the same.
 
     Args:
         path: the entry, a file or a folder; part of its name tells what it was made from, so it is never stale.
@@ -42,19 +43,53 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
     with _lock(path):
         if path.exists():
             try:
+                _require_unchanged(path)
                 return read(path)
             except Exception:  # damage shows in many ways: each format raises errors of its own
-                quarantined = quarantine(path)
-                warnings.warn(f"The cache entry {path.name} could not be read and was quarantined as "
-                              f"{quarantined.name}; it is made again.", stacklevel=2)
+                warnings.warn(f"The cache entry {path.name} could not be read and {_set_aside(path)}; it is made "
+                              "again.", stacklevel=2)
         value = make()
         try:
             with replacing(path, locked=True) as unfinished:
                 write(value, unfinished)
+            write_atomically(_digest_file(path), _digest(path))
         except (InputError, OSError) as error:
             warnings.warn(f"The cache entry {path.name} could not be written and will be made again next time: "
                           f"{error}", stacklevel=2)
     return value
+
+
+def _require_unchanged(path: Path) -> None:
+    """Refuse an entry whose bytes are others than were written; one that a kill left without its digest is whole."""
+    kept = _digest_file(path)
+    if not kept.exists():
+        with contextlib.suppress(InputError):  # in a folder that cannot be written it is kept nowhere
+            write_atomically(kept, _digest(path))
+    elif kept.read_text(encoding="utf-8") != _digest(path):
+        raise ValueError("the entry has changed since it was written")
+
+
+def _set_aside(path: Path) -> str:
+    """Quarantine a damaged entry, and say what became of it."""
+    try:
+        _digest_file(path).unlink(missing_ok=True)
+        return f"was quarantined as {quarantine(path).name}"
+    except OSError as error:
+        return f"cannot be moved ({error.strerror})"
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digest(path: Path) -> str:
+    """64 hex digits over a file, or over the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for part in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if part.is_file():
+            with part.open("rb") as file:
+                digest.update(part.relative_to(path).as_posix().encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

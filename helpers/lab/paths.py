@@ -18,9 +18,13 @@ def home() -> Path:
     `HELPERS_HOME` overrides the platform's user data folder (tests and shared servers do).
 
     Raises:
-        InputError: the folder cannot be created.
+        InputError: the folder cannot be created, or the system knows no home of this user.
     """
-    path = Path(os.environ.get("HELPERS_HOME") or platformdirs.user_data_path("compute-smarter"))
+    try:
+        path = Path(os.environ.get("HELPERS_HOME") or platformdirs.user_data_path("compute-smarter"))
+    except RuntimeError as error:  # no HOME, and the user has no entry in the system's list
+        raise InputError("This system names no home folder of yours: set HELPERS_HOME to a folder that you may write "
+                         "to.") from error
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -30,9 +34,10 @@ def home() -> Path:
 
 
 def cache(*parts: str) -> Path:
-    """A path under the cache folder, its parent created."""
+    """A path under the cache folder, its parent created where it can be; where not, nothing is kept (`cached`)."""
     path = home().joinpath("cache", *parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -13,6 +13,7 @@ import pytest
 from helpers.lab import Cancelled
 from helpers.lab.cache import cached
 from helpers.lab.models.model import cached_model
+from helpers.lab.paths import cache
 
 
 def read(path):
@@ -24,8 +25,8 @@ def write(value, path):
 
 
 def names(folder) -> set[str]:
-    """What is in a folder besides locks."""
-    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+    """What is in a folder besides locks and digests."""
+    return {path.name for path in folder.iterdir() if path.suffix not in (".lock", ".sha256")}
 
 
 def test_a_second_call_reads_the_entry(tmp_path):
@@ -56,6 +57,39 @@ def test_a_damaged_entry_is_quarantined_with_a_warning_and_made_again(tmp_path):
     assert caught[0].filename == __file__
     assert (tmp_path / "entry.json.damaged-1").read_text() == '{"half'
     assert read(entry) == 7
+
+
+@pytest.mark.parametrize("place", ["start", "middle", "end"])
+def test_a_model_whose_bits_have_flipped_is_not_used(tmp_path, tiny_model, place):
+    """It could be read, and answered with other logits, or with none that are numbers."""
+    entry = tmp_path / "model"
+    cached_model(entry, lambda: tiny_model)
+    weights = bytearray((entry / "weights.safetensors").read_bytes())
+    at = {"start": len(weights) // 2, "middle": len(weights) * 3 // 4, "end": len(weights) - 1}[place]
+    weights[at] ^= 0x40
+    (entry / "weights.safetensors").write_bytes(bytes(weights))
+    with pytest.warns(UserWarning, match=r"model could not be read and was quarantined as model\.damaged-1"):
+        again = cached_model(entry, lambda: tiny_model)
+    np.testing.assert_array_equal(again.predict(["a cat"]), tiny_model.predict(["a cat"]))
+    cached_model(entry, lambda: pytest.fail("made a third time"))
+
+
+def test_an_entry_without_its_digest_is_read_and_gets_one(tmp_path):
+    """A kill between the two writes leaves it so, and it is whole."""
+    entry = tmp_path / "entry.json"
+    cached(entry, lambda: 5, read=read, write=write)
+    (tmp_path / "entry.json.sha256").unlink()
+    assert cached(entry, lambda: pytest.fail("made twice"), read=read, write=write) == 5
+    entry.write_text("6")
+    with pytest.warns(UserWarning, match="could not be read"):
+        assert cached(entry, lambda: 7, read=read, write=write) == 7
+
+
+def test_a_cache_whose_folder_cannot_be_made_keeps_nothing_and_computes(fresh_home):
+    fresh_home.mkdir(exist_ok=True)
+    (fresh_home / "cache").write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="could not be written and will be made again next time"):
+        assert cached(cache("part", "entry.json"), lambda: 3, read=read, write=write) == 3
 
 
 @pytest.mark.parametrize("error", [Cancelled, KeyboardInterrupt, ZeroDivisionError])

@@ -1,11 +1,16 @@
 """Where files go, and how small ones are written."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from helpers.lab import InputError
 from helpers.lab.paths import home, quarantine, replacing, write_atomically
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):
@@ -45,6 +50,17 @@ def test_a_home_that_cannot_be_created_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("HELPERS_HOME", os.fspath(tmp_path / "file" / "home"))
     with pytest.raises(InputError, match=r"cannot be created .* Set HELPERS_HOME to a folder"):
         home()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0,
+                    reason="only root can become a user whom the system does not list")
+def test_a_user_without_a_home_is_told_what_to_set():
+    script = "import os; from helpers.lab.paths import home; os.setuid(54321); home()"
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("HOME", "HELPERS_HOME") and not name.startswith("XDG_")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment | {"PYTHONPATH": str(ROOT)},
+                          check=False, capture_output=True, text=True)
+    assert "InputError: This system names no home folder of yours: set HELPERS_HOME" in done.stderr
 
 
 def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
