@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "models.torch": ["count_macs"],
     "models.packing": ["pack"],
     "exporting.graph": ["export"],
-    "language.causal": ["train_language_model"],
+    "language.loading": ["load_language_model"],
     "language.perplexity": ["negative_log_likelihood"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.costs": ["cost", "offer", "offers", "break_even"],

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "pruning.unstructured": ["compressed_bytes"],
     "distillation.distilling": ["distill", "distill_with_control"],
     "distillation.word_students": ["distill_static"],
-    "language_model.weight_bits": ["bits_against_perplexity"],
+    "language_model.weight_types": ["beside_tables", "bits_against_perplexity", "round_group"],
     "language_model.kv_cache": ["cache_in_8_bits"],
     "pipelines.steps": ["build"],
     "pipelines.cumulative": ["cumulative_gains"],
