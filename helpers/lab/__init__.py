@@ -17,7 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "models.packing": ["pack"],
     "exporting.graph": ["export"],
     "language.loading": ["load_language_model"],
-    "language.perplexity": ["negative_log_likelihood"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.costs": ["cost", "offer", "offers", "break_even"],
     "measuring.intervals": ["mean_interval", "paired_difference"],

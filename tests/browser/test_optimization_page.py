@@ -75,7 +75,7 @@ def test_the_language_model_is_shown_as_it_was_recorded(page):
     page.get_by_role("button", name="Language model", exact=True).click()
     chart = page.locator(".app-chart", has_text="perplexity")
     expect(chart.locator("svg")).to_be_visible()
-    expect(chart).to_contain_text(re.compile(r"times the perplexity of floats"))
+    expect(chart).to_contain_text(re.compile(r"times their perplexity"))
     expect(page.locator(".app-panel")).to_have_count(0)
 
 

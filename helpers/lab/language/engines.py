@@ -58,12 +58,15 @@ class LanguageModel(abc.ABC):
     Args:
         context: tokens of prompt and answer together, at most.
         ends: token ids that end an answer.
+        stored: bytes of the file that the engine reads.
     """
 
     engine: str
 
-    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int]) -> None:
+    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int],
+                 stored: int) -> None:
         self.name, self.tokenizer, self.context, self.ends = name, tokenizer, context, frozenset(ends)
+        self.stored = stored
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text as it stands: no chat template, no marks around it."""
@@ -172,8 +175,8 @@ class TransformersModel(LanguageModel):
     engine = "transformers"
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int],
-                 module: Any) -> None:
-        super().__init__(name, tokenizer, context, ends)
+                 stored: int, module: Any) -> None:
+        super().__init__(name, tokenizer, context, ends, stored)
         self.module = module.eval()
 
     def _stream(self, rows, limit, form, ended):
@@ -231,8 +234,8 @@ class OpenVinoModel(LanguageModel):
     engine = "openvino"
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int],
-                 path: Path) -> None:
-        super().__init__(name, tokenizer, context, ends)
+                 stored: int, path: Path) -> None:
+        super().__init__(name, tokenizer, context, ends, stored)
         self._path, self._pipeline, self._requests = path, self._open(path), 0
         # Tokens whose keys and values come out of the cache of prefixes are not scored again: their log-probabilities
         # are kept here. Hence a pipeline for scores alone, opened when first used.
@@ -338,10 +341,10 @@ class LlamaCppModel(LanguageModel):
     engine = "llama.cpp"
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int],
-                 path: Path) -> None:
+                 stored: int, path: Path) -> None:
         import xllamacpp
 
-        super().__init__(name, tokenizer, context, ends)
+        super().__init__(name, tokenizer, context, ends, stored)
         params = xllamacpp.CommonParams()
         params.model.path, params.n_ctx, params.n_parallel = str(path), context * _SLOTS, _SLOTS
         params.cpuparams.n_threads, params.verbosity = usable_cores(), 0

@@ -194,11 +194,12 @@ def _of_gguf(path: Path, title: str, engine: str) -> LanguageModel:
     except Exception as error:  # its conversion ends in errors of many kinds where a field is missing
         raise InputError(f"The tokenizer in '{path.name}' cannot be read ({reason(error)}). Get a file that holds its "
                          "tokenizer.") from error
-    common = (title, tokenizer, context, _ends(tokenizer))
-    if engine == "openvino":
+    if engine == "openvino" and any(tensor.tensor_type.name == "Q4_1" for tensor in reader.tensors):
         # OpenVINO GenAI rounds the float minimum of a Q4_1 group to a 4-bit zero point: other weights, other answers.
-        asymmetric = any(tensor.tensor_type.name == "Q4_1" for tensor in reader.tensors)
-        return OpenVinoModel(*common, in_weight_type(path, "Q8_0") if asymmetric else path)
+        path = in_weight_type(path, "Q8_0")
+    common = (title, tokenizer, context, _ends(tokenizer), path.stat().st_size)
+    if engine == "openvino":
+        return OpenVinoModel(*common, path)
     if engine == "llama.cpp":
         return LlamaCppModel(*common, path)
     return TransformersModel(*common, _read_module(AutoModelForCausalLM, path.parent, gguf_file=path.name))
@@ -229,7 +230,7 @@ def _of_folder(folder: Path, title: str, engine: str) -> LanguageModel:
     weights = folder.glob("*.safetensors" if engine == "transformers" else "*.bin")
     stored = sum(file.stat().st_size for file in weights)
     _require_memory(folder.name, engine, stored // 2, stored)  # at least 16 bits each
-    common = (title, tokenizer, context, _ends(tokenizer, config.eos_token_id))
+    common = (title, tokenizer, context, _ends(tokenizer, config.eos_token_id), stored)
     if engine == "openvino":
         return OpenVinoModel(*common, folder)
     return TransformersModel(*common, _read_module(AutoModelForCausalLM, folder))

@@ -12,7 +12,8 @@ from torchao.quantization import quantize_
 
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines import TransformersModel
-from helpers.lab.language.loading import FILE_TYPES
+from helpers.lab.language.generation import measure_generation
+from helpers.lab.language.loading import FILE_TYPES, find_language_model, in_weight_type, load_language_model
 from helpers.lab.language.perplexity import (
     NegativeLogLikelihood,
     bigram_likelihood,
@@ -121,8 +122,8 @@ def bits_against_perplexity(llm: TransformersModel, texts: Sequence[str], *, kin
 
     Returns:
         A row for each kind, the first being the reference: columns name, bits (of a weight of a matrix, its share of
-        the scale with it), megabytes (of all weights), perplexity, low, high, ratio (over the first row's), ratio_low,
-        ratio_high.
+        the scale with it), megabytes (of all weights), perplexity, low, high, texts, tokens, ratio (over the first
+        row's), ratio_low, ratio_high.
 
     Raises:
         InputError: a model of an engine that shows no weights, an unknown type, or no text of two tokens.
@@ -147,24 +148,49 @@ def bits_against_perplexity(llm: TransformersModel, texts: Sequence[str], *, kin
     return pd.DataFrame(found)
 
 
-def beside_tables(llm: TransformersModel, texts: Sequence[str], train: Sequence[str]) -> pd.DataFrame:
+def beside_tables(llm: TransformersModel, texts: Sequence[str], train: Sequence[str], *,
+                  progress: Progress = silent) -> pd.DataFrame:
     """Does the model know more than a table of pairs? Both on the same tokens, beside one who knows nothing.
 
     Args:
         train: texts that the table counts pairs of tokens in; the model has not been trained on them here.
 
     Returns:
-        Three rows, of the uniform, of the pairs and of the model: columns name, perplexity, low, high.
+        Three rows, of the uniform, of the pairs and of the model: columns name, perplexity, low, high, texts, tokens.
 
     Raises:
         InputError: a model of an engine that shows no weights, or no text of two tokens.
+        Cancelled: the caller of `progress` wants an end.
     """
     module, rows = module_of(llm), rows_of(llm, texts)
     size = module.config.vocab_size
     each = {f"any of {size:,} tokens": uniform_likelihood(size, rows),
             "pairs of tokens, counted": bigram_likelihood(rows_of(llm, train), size, rows),
-            llm.name: negative_log_likelihood(module, rows)}
+            llm.name: negative_log_likelihood(module, rows, progress=progress)}
     return pd.DataFrame([{"name": name, **_told(likelihood)} for name, likelihood in each.items()])
+
+
+def bits_against_speed(prompts: Sequence[str], *, kinds: Sequence[str] = ("F16", "Q8_0", "Q4_0"), tokens: int = 32,
+                       rounds: int = 5, progress: Progress = silent) -> pd.DataFrame:
+    """How fast SmolLM2 answers from files in these weight types, in OpenVINO, and what a million tokens cost.
+
+    Args:
+        tokens: of an answer, at most.
+
+    Returns:
+        A row a type, the first being the reference, with the columns of `measure_generation` and `name`, the type.
+
+    Raises:
+        InputError: an unknown type, or no prompt.
+        Cancelled: the caller of `progress` wants an end.
+    """
+    llms = []
+    for index, kind in enumerate(kinds):
+        progress(0.3 * index / len(kinds), f"loading {kind}")
+        llms.append(load_language_model(in_weight_type(find_language_model(), kind)))
+    frame = measure_generation(llms, prompts, max_tokens=tokens, rounds=rounds, progress=progress.part(0.3, 1.0))
+    frame.insert(0, "name", list(kinds))
+    return frame
 
 
 def rows_of(llm: TransformersModel, texts: Sequence[str]) -> list[list[int]]:
@@ -185,4 +211,5 @@ def module_of(llm: TransformersModel) -> nn.Module:
 
 def _told(likelihood: NegativeLogLikelihood) -> dict[str, float]:
     low, high = likelihood.interval()
-    return {"perplexity": likelihood.perplexity, "low": low, "high": high}
+    return {"perplexity": likelihood.perplexity, "low": low, "high": high, "texts": len(likelihood.tokens),
+            "tokens": int(likelihood.tokens.sum())}

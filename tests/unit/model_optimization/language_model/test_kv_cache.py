@@ -37,4 +37,4 @@ def test_an_8_bit_cache_takes_a_byte_a_number_and_two_a_scale():
     layers, heads, size = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
     assert frame["bytes_per_token"]["float32"] == 2 * layers * heads * size * 4
     assert frame["bytes_per_token"]["int8"] == 2 * layers * heads * (size + 2)
-    assert frame["ratio"]["int8"] == pytest.approx(1, abs=0.02)
+    assert frame["ratio"]["int8"] == pytest.approx(1, abs=0.05)
