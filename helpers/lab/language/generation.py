@@ -53,19 +53,19 @@ class Generation:
 
 
 def measure_generation(llms: Sequence[LanguageModel], prompts: Sequence[Prompt], *, max_tokens: int = 32,
-                       rounds: int = 5, place: str = DEFAULT_OFFER, progress: Progress = silent) -> pd.DataFrame:
+                       rounds: int = 5, progress: Progress = silent) -> pd.DataFrame:
     """Time the same prompts in each model, in turns, after a warm-up; the first model is the reference.
 
     Returns:
-        A row a model with the fields of `Generation`, and `usd_per_million_tokens` written, on the offer `place`.
+        A row a model with the fields of `Generation`, and `usd_per_million_tokens` written, on DEFAULT_OFFER.
 
     Raises:
-        InputError: no model or no prompt, an unknown offer, or prompts that do not fit.
+        InputError: no model or no prompt, or prompts that do not fit.
         Cancelled: the caller of `progress` wants an end.
     """
     if not llms or not prompts:
         raise InputError("Measuring needs at least one language model and at least one prompt.")
-    offered, stamps = offer(place), {index: [] for index in range(len(llms))}
+    stamps: dict[int, list[tuple[float, float, int]]] = {index: [] for index in range(len(llms))}
     answers: dict[int, list[Answer]] = {}
 
     def together(index: int) -> None:
@@ -82,7 +82,7 @@ def measure_generation(llms: Sequence[LanguageModel], prompts: Sequence[Prompt],
              for index in range(len(llms)) for kind, run in (("alone", alone), ("together", together))}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, progress=progress)
-    return pd.DataFrame([_record(llm, index, answers, stamps[index], seconds, rounds).row(offered)
+    return pd.DataFrame([_record(llm, index, answers, stamps[index], seconds, rounds).row(offer(DEFAULT_OFFER))
                          for index, llm in enumerate(llms)])
 
 

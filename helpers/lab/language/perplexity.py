@@ -17,6 +17,8 @@ from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.progress import Progress, silent
 
+_BATCH = 8  # rows read at once
+
 
 @dataclasses.dataclass(frozen=True)
 class NegativeLogLikelihood:
@@ -34,15 +36,15 @@ class NegativeLogLikelihood:
         """exp of the mean over all tokens: as uncertain as among so many equally likely tokens."""
         return float(_perplexity(self.nats, self.tokens))
 
-    def interval(self, seed: int = 0) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """The perplexity's 95 % interval over texts (bootstrap)."""
-        return bootstrap_interval(_perplexity, self.nats, self.tokens, seed=seed)[1:]
+        return bootstrap_interval(_perplexity, self.nats, self.tokens)[1:]
 
-    def ratio(self, reference: "NegativeLogLikelihood", seed: int = 0) -> tuple[float, float, float]:
+    def ratio(self, reference: "NegativeLogLikelihood") -> tuple[float, float, float]:
         """(perplexity over the reference's on the same texts, low, high), 95 % over texts (bootstrap)."""
         if not np.array_equal(self.tokens, reference.tokens):
             raise InputError("Two perplexities are compared on the same tokens; these are not.")
-        return bootstrap_interval(_perplexity, self.nats - reference.nats, self.tokens, seed=seed)
+        return bootstrap_interval(_perplexity, self.nats - reference.nats, self.tokens)
 
 
 def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -51,7 +53,7 @@ def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndar
 
 @torch.inference_mode()
 def negative_log_likelihood(module: nn.Module, rows: Sequence[Sequence[int]], *, cache: Callable[[], Any] | None = None,
-                            batch: int = 8, progress: Progress = silent) -> NegativeLogLikelihood:
+                            progress: Progress = silent) -> NegativeLogLikelihood:
     """The negative log-likelihood of each row of token ids under the module, its first token given.
 
     Args:
@@ -66,9 +68,9 @@ def negative_log_likelihood(module: nn.Module, rows: Sequence[Sequence[int]], *,
     target = next(module.parameters()).device
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     nats = np.empty(len(rows))
-    for start in range(0, len(order), batch):
+    for start in range(0, len(order), _BATCH):
         progress(start / len(order), "reading")
-        part = order[start:start + batch]
+        part = order[start:start + _BATCH]
         ids, mask = (torch.from_numpy(array).to(target) for array in pad([rows[row] for row in part]))
         # Rows are padded on the right: what comes later changes nothing before it.
         caching = {"past_key_values": cache(), "use_cache": True} if cache else {"use_cache": False}

@@ -35,7 +35,7 @@ def test_padding_changes_nothing():
     module = tiny_llama()
     rows = [row[:length] for row, length in zip(ids(4, 30, 3), (2, 30, 7, 19), strict=True)]
     alone = [negative_log_likelihood(module, [row]).nats[0] for row in rows]
-    np.testing.assert_allclose(negative_log_likelihood(module, rows, batch=4).nats, alone, rtol=1e-5)
+    np.testing.assert_allclose(negative_log_likelihood(module, rows).nats, alone, rtol=1e-5)
 
 
 def test_a_ratio_is_that_of_the_perplexities_and_of_itself_is_one():
