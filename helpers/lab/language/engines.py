@@ -347,7 +347,8 @@ class LlamaCppModel(LanguageModel):
         super().__init__(name, tokenizer, context, ends, stored)
         params = xllamacpp.CommonParams()
         params.model.path, params.n_ctx, params.n_parallel = str(path), context * _SLOTS, _SLOTS
-        params.cpuparams.n_threads, params.verbosity = usable_cores(), 0
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = usable_cores()  # of prompts, too
+        params.verbosity = 0
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
         try:
