@@ -72,12 +72,13 @@ def test_scores_stand_also_where_a_block_of_the_cache_ends():
 
 @engines
 def test_an_answer_ends_before_a_stop_word_or_at_its_length(engine):
-    [answer] = smollm2(engine).generate(["Count from one to ten in words, separated by commas."], max_tokens=24)
-    word = answer.text.split()[3]
-    [stopped] = smollm2(engine).generate(["Count from one to ten in words, separated by commas."], stop=[word])
+    llm = smollm2(engine)
+    [answer] = llm.generate([PROMPTS[1]], max_tokens=16)
+    word = answer.text[10:16]  # of some forty letters
+    [stopped] = llm.generate([PROMPTS[1]], max_tokens=16, stop=["never said", word])
     assert stopped.text == answer.text[:answer.text.index(word)]
     assert stopped.ended == "stop"
-    [short] = smollm2(engine).generate(["Count from one to ten in words, separated by commas."], max_tokens=3)
+    [short] = llm.generate([PROMPTS[1]], max_tokens=3)
     assert (len(short.tokens), short.ended) == (3, "length")
     assert short.tokens == answer.tokens[:3]
 
@@ -114,8 +115,8 @@ def test_cancel_is_heard_within_a_second_and_the_model_answers_again(engine):
 @engines
 def test_what_does_not_fit_is_refused(engine):
     llm = smollm2(engine)
-    with pytest.raises(InputError, match="do not fit in the 2,048"):
-        llm.generate(["word " * 3000])
+    with pytest.raises(InputError, match="do not fit in the 4,096"):
+        llm.generate(["word " * 5000])
     with pytest.raises(InputError, match="at least one token to write"):
         llm.generate(PROMPTS[:1], max_tokens=0)
     with pytest.raises(InputError, match="none that is empty"):
