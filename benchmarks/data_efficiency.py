@@ -18,7 +18,6 @@ from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, 
 from helpers.data_efficiency import (
     STRATEGIES,
     Features,
-    Packed,
     Pool,
     check_curve,
     clean_large,
@@ -28,7 +27,6 @@ from helpers.data_efficiency import (
     features,
     find_duplicates,
     fit,
-    hashed,
     inject_duplicates,
     labels_to,
     measure_curve,
@@ -37,6 +35,7 @@ from helpers.data_efficiency import (
     typos,
 )
 from helpers.lab import InputError, Task, load_task
+from helpers.lab.data.shingles import Packed, hashed
 from helpers.lab.machine import peak_resident_bytes
 from helpers.lab.measuring.intervals import mean_interval
 
