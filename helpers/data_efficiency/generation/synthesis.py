@@ -167,8 +167,9 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
         mixes: synthetic rows for each real one.
 
     Returns:
-        Columns mix ("real only", "synthetic only", "real + 0.5x", ...), seed, accuracy, rows, kept (share that the
-        filters left), similarity (median cosine to the nearest real row), cpu_s. A seed means the same real rows.
+        Columns mix ("real only", "synthetic only", "real + 0.5x", ...), seed, accuracy (on test rows), validation (on
+        validation rows), rows, kept (share that the filters left), similarity (median cosine to the nearest real row),
+        cpu_s. A seed means the same real rows.
     """
     if not 2 <= labels <= len(data.train_y):
         raise InputError(f"{task.name} has {len(data.train_y)} training rows: labels must be 2 to that.")
@@ -193,8 +194,10 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
             use = chosen[:number]
             train_x = np.concatenate([x] * with_real + [vectors[use]])
             train_y = np.concatenate([y] * with_real + [synthetic_y[use]])
-            accuracy = fit(train_x, train_y, classes).accuracy(data.test, data.test_y) if len(train_y) else np.nan
-            rows.append({"mix": name, "rows": len(train_y), "accuracy": accuracy, **common})
+            model = fit(train_x, train_y, classes) if len(train_y) else None
+            rows.append({"mix": name, "rows": len(train_y), **common,
+                         "accuracy": model.accuracy(data.test, data.test_y) if model else np.nan,
+                         "validation": model.accuracy(data.validation, data.validation_y) if model else np.nan})
     return pd.DataFrame(rows)
 
 

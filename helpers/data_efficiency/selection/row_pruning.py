@@ -63,8 +63,8 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
     """Accuracy with the hardest and with the easiest rows of each score, random always beside them.
 
     Returns:
-        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy, cpu_s (of the scores). The
-        easiest rows are better where few are kept (Sorscher et al.).
+        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy (on test rows), validation (on
+        validation rows), cpu_s (of the scores). The easiest rows are better where few are kept (Sorscher et al.).
 
     Raises:
         InputError: unknown method, or a share that is none.
@@ -85,7 +85,9 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
                     part = np.sort(order[:max(1, round(keep * len(order)))])
                     model = fit(x[part], data.train_y[part], classes)
                     rows.append({"method": name if name == side else f"{name}, {side}", "keep": keep, "seed": seed,
-                                 "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds})
+                                 "accuracy": model.accuracy(data.test, data.test_y),
+                                 "validation": model.accuracy(data.validation, data.validation_y),
+                                 "cpu_s": watch.seconds})
     return pd.DataFrame(rows)
 
 
