@@ -167,7 +167,7 @@ def adapter_rows(task: Task, effort: Effort) -> list[Row]:
     against = paired_over_seeds(runs).set_index("way")
     rows = []
     for way in against.index.drop("full"):
-        points, low, high, _ = against.loc[way]
+        points, low, high = against.loc[way, ["points", "low", "high"]]
         rows += [at_least(f"{way} against full fine-tuning, {effort.seeds} seeds", points, -0.5, "points", low, high),
                  at_most(f"{way}: share of the encoder's parameters that is trained", means.share[way], 0.04, "")]
     return rows
