@@ -3,6 +3,7 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "options": ["REVIEWER_ERRORS"],
     "linear": ["fit"],
     "vectors": ["features", "Features"],
     "runs": ["paired_gains"],

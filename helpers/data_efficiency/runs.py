@@ -48,7 +48,7 @@ def paired_gains(runs: pd.DataFrame, arm: str = "strategy", at: str = "labels",
         InputError: one seed only.
     """
     require_seeds(runs)
-    table = runs.pivot_table(index=[at, "seed"], columns=arm, values=["accuracy", "validation"])
+    table = runs.pivot(index=[at, "seed"], columns=arm, values=["accuracy", "validation"])
     rows = []
     for place, group in table.groupby(level=at):
         for name in runs[arm].unique():

@@ -3,6 +3,7 @@
 import ast
 import html
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_solutions_are_folded(path):
     solutions = [cell for cell in cells if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", [])]
     assert solutions
     assert all(cell.metadata.get("jupyter", {}).get("source_hidden") for cell in solutions)
+
+
+@by_name
+def test_a_page_that_shows_tickets_says_that_they_are_synthetic(path):
+    """No customer wrote them: who opens a page learns that beside the first figures, not in the README."""
+    shown = [cell for cell in nbformat.read(path, as_version=4).cells if "lesson" not in cell.metadata.get("tags", [])]
+    if any("tickets" in cell.source for cell in shown if "parameters" not in cell.metadata.get("tags", [])):
+        said = " ".join(cell.source for cell in shown if cell.cell_type == "markdown")
+        assert re.search(r"`tickets(-unequal)?`[^.:;]*\bsynthetic\b", said)
 
 
 def cells(path: Path, tag: str | None = None, kind: str = "code") -> list:
