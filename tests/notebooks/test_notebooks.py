@@ -67,6 +67,22 @@ def test_a_page_that_shows_tickets_says_that_they_are_synthetic(path):
         assert re.search(r"`tickets(-unequal)?`[^.:;]*\bsynthetic\b", said)
 
 
+@pytest.mark.parametrize("name", ["2_efficient_architectures", "4_data_efficiency"])
+def test_methods_are_compared_over_at_least_five_seeds(name):
+    code = "\n".join(cell.source for cell in cells(FOLDER / f"{name}.ipynb"))
+    seeds, passed = None, []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Assign):
+            names = [ast.unparse(target) for target in ast.walk(node.targets[0]) if isinstance(target, ast.Name)]
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            seeds = dict(zip(names, values, strict=False)).get("SEEDS", seeds)
+        if isinstance(node, ast.Call):
+            passed += [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "seeds"]
+    assert ast.literal_eval(seeds) >= 5
+    assert passed
+    assert set(passed) <= {"SEEDS", "range(SEEDS)"}
+
+
 def cells(path: Path, tag: str | None = None, kind: str = "code") -> list:
     found = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
     return [cell for cell in found if tag is None or tag in cell.metadata.get("tags", [])]

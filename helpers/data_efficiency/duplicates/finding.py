@@ -66,9 +66,8 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
     return frame.sort_values(["similarity", "row", "twin"], ascending=[False, True, True], ignore_index=True)
 
 
-def duplicate_pairs(task: Task, split: str = "train", method: str = "minhash",
-                    threshold: float | None = None) -> pd.DataFrame:
-    """Pairs of nearly the same text in a split, to be looked at, with what both say and how they are labelled.
+def duplicate_pairs(task: Task, method: str = "minhash", threshold: float | None = None) -> pd.DataFrame:
+    """Pairs of nearly the same training text, to be looked at, with what both say and how they are labelled.
 
     Args:
         method, threshold: as of `find_duplicates`.
@@ -83,12 +82,12 @@ def duplicate_pairs(task: Task, split: str = "train", method: str = "minhash",
     >>> int(duplicate_pairs(load_task("tickets"), threshold=0.9)["labels_differ"].sum())
     0
     """
-    rows = getattr(task, split)
+    rows = task.train
     texts, labels = list(rows["text"][:]), [task.labels[number] for number in rows["label"][:]]
     pairs = find_duplicates(texts, method, threshold)
     for side, prefix in (("row", ""), ("twin", "twin_")):
         chosen = pairs[side].tolist()
-        if (lines := task.lines(split, chosen)) is not None:
+        if (lines := task.lines("train", chosen)) is not None:
             pairs[f"{prefix}line"] = np.array(lines, np.int64)
         pairs[f"{prefix}label"] = [labels[row] for row in chosen]
         pairs[f"{prefix}text"] = [texts[row] for row in chosen]

@@ -202,7 +202,7 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
 
 
 def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str = "words", copies: Sequence[int] = (1, 4),
-                    secrets: int = 10, samples: int = 2000, seed: int = 0) -> pd.DataFrame:
+                    secrets: int = 10, samples: int = 2000) -> pd.DataFrame:
     """Plant sentences with random codes in the training rows, generate, and count which codes come out.
 
     Args:
@@ -219,14 +219,14 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str = "
     """
     if secrets < 1 or samples < 1 or min(copies, default=0) < 1:
         raise InputError("An extraction test needs at least one secret, one sample and one copy.")
-    rng, rows = random.Random(seed), []
+    rng, rows = random.Random(0), []
     for number in copies:
         codes = [_code(rng) for _ in range(secrets)]
         label = int(labels[0])
         planted = [f"{CARRIER} {code}" for code in codes for _ in range(number)]
         all_texts, all_labels = [*texts, *planted], [*map(int, labels), *[label] * len(planted)]
         of_label = [i for i, one in enumerate(all_labels) if one == label]
-        written, _ = synthesize([all_texts[i] for i in of_label], [label] * len(of_label), samples, method, seed)
+        written, _ = synthesize([all_texts[i] for i in of_label], [label] * len(of_label), samples, method)
         whole = " ".join(written)
         out = sum(code in whole for code in codes)
         low, high = wilson(out, secrets)

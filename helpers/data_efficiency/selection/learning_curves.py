@@ -109,13 +109,13 @@ def fit_curve(points: pd.DataFrame, seed: int = 0) -> LearningCurve:
     return LearningCurve(*best, np.array([_least_squares(sizes, mean) for mean in means]))
 
 
-def check_curve(points: pd.DataFrame, seed: int = 0) -> dict[str, float]:
+def check_curve(points: pd.DataFrame) -> dict[str, float]:
     """Fit on the left half of the curve, predict its end, and look: labels, predicted, low, high, measured, off.
 
     The left half is every number of labels up to half of the largest.
     """
     most = points["labels"].max()
-    curve = fit_curve(points[points["labels"] <= most / 2], seed)
+    curve = fit_curve(points[points["labels"] <= most / 2])
     guess = curve.band([most]).iloc[0]
     measured = float(points.loc[points["labels"] == most, "accuracy"].mean())
     return {"labels": float(most), "predicted": float(guess["accuracy"]), "low": float(guess["low"]),
