@@ -87,7 +87,8 @@ def brief(machine: dict) -> str:
     """
     if machine.get("gpu"):
         return machine["gpu"]
-    cpu = re.sub(r"\((?:R|TM)\)|(?:\bCPU\s*)?@.*|\b(?:Processor|\d+-Core)\b", " ", machine.get("cpu", ""), flags=re.IGNORECASE)
+    noise = r"\((?:R|TM)\)|(?:\bCPU\s*)?@.*|\b(?:Processor|\d+-Core)\b"
+    cpu = re.sub(noise, " ", machine.get("cpu", ""), flags=re.IGNORECASE)
     return ", ".join(filter(None, [" ".join(cpu.split()), f"{machine['cores']} cores" if "cores" in machine else ""]))
 
 

@@ -212,6 +212,18 @@ def runner_up(measurements: Sequence[Measurement]) -> Measurement:
     return max(able, key=lambda record: (record.speedup_low > 1, record.speedup))
 
 
+def chosen(measurements: Any) -> Measurement:
+    """The candidate that the finding is about: the best one, or else the runner-up.
+
+    >>> from helpers import app
+    >>> app.chosen(app.recorded("1_model_optimization_together")).model in app.finding(
+    ...     app.recorded("1_model_optimization_together"))
+    True
+    """
+    records = of_one_run(measurements)
+    return best(records) or runner_up(records)
+
+
 def finding(measurements: Sequence[Measurement]) -> str:
     """What the records say in one sentence, with their machine; losing cases are said as plainly as winning ones."""
     if not measurements:
@@ -223,7 +235,7 @@ def finding(measurements: Sequence[Measurement]) -> str:
             f"So far there is only the reference, {reference.model}: accuracy {percent(reference.accuracy)}.")
     if nothing := no_verdict(measurements):
         return nothing
-    shown = best(measurements) or runner_up(measurements)
+    shown = chosen(measurements)
     start = on_machine([reference, shown])
     if best(measurements):
         return f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}."
@@ -245,7 +257,7 @@ def short_finding(measurements: Sequence[Measurement]) -> str:
     if no_verdict(measurements):
         who = "These models have" if measurements[0].learned is False else "The candidates have"
         return f"{who} learned no more than the constant answer"
-    shown = best(measurements) or runner_up(measurements)
+    shown = chosen(measurements)
     less = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
     if shown.speedup_low <= 1:
         return f"None is significantly cheaper: {full_name(shown)} {less} ({_times(shown)})"

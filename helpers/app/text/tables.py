@@ -13,13 +13,12 @@ from helpers.app.records import listed
 from helpers.app.text.figures import (
     NAMED,
     NONE,
-    best,
+    chosen,
     full_name,
     in_percent,
     interval,
     of_one_run,
     origins,
-    runner_up,
     settings_in_words,
     signed,
     two,
@@ -129,6 +128,9 @@ def _how(records: Sequence[Measurement]) -> str:
     lines += coverage_notes(records)
     lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
                  "at each model's best batch size.")
+    if day := next((record.settings["rescaled_to"] for record in records if "rescaled_to" in record.settings), ""):
+        lines.append(f"Cost and throughput: the reference's in the run of {day} that the page's first sentence is of, "
+                     "and each speed-up. Times differ from run to run, ratios hardly.")
     if any(record.joules is not None for record in records):
         lines.append(f"Energy: {first.energy_method}, low to high.")
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
@@ -145,7 +147,8 @@ def change_factors(compared: Any, of: str | None = None) -> "pd.DataFrame":
 
     Returns:
         Columns change, model (after it), changed (how many settings), factor, low, high, provenance. The first row is
-        all changes together; the factors of the others multiply to its factor. `attrs["sentence"]` has them in words.
+        all changes together; the factors of the others multiply to its factor. `attrs["factors"]` has them in words,
+        `attrs["sentence"]` with the whole.
         Where no model stands between two, their changes are one row.
 
     Raises:
@@ -172,16 +175,15 @@ def change_factors(compared: Any, of: str | None = None) -> "pd.DataFrame":
              *(_step(rows[one], rows[other]) for one, other in itertools.pairwise(chain))]
     frame = pd.DataFrame(steps)
     parts_said = _TIMES.join(f"{two(step['factor'])} ({step['kinds']})" for step in steps[1:])
-    frame.attrs = {"origin": origin, "sentence": f"{two(steps[0]['factor'])}x is {parts_said}" if len(chain) > 2 else
-                   f"{two(steps[0]['factor'])}x by {steps[1]['kinds']}"}
+    said = f"is {parts_said}" if len(chain) > 2 else f"by {steps[1]['kinds']}"
+    frame.attrs = {"origin": origin, "factors": parts_said, "sentence": f"{two(steps[0]['factor'])}x {said}"}
     return frame.drop(columns="kinds")
 
 
 def _told(compared: Any) -> str:
     if hasattr(compared, "to_dict"):
         return str(compared.loc[compared["speedup"].idxmax(), "name"])
-    records = of_one_run(listed(compared))
-    return (best(records) or runner_up(records)).model
+    return chosen(listed(compared)).model
 
 
 def _runs(compared: Any) -> tuple[list[dict[str, Any]], str]:
