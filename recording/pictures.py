@@ -71,8 +71,11 @@ def renewed(text: str, before: dict[str, dict], now: dict[str, dict]) -> str:
     """
     for name, old in before.items():
         new = now[name]
+        if len(old["also"]) != len(new["also"]):
+            raise InputError(f"README.md has {len(old['also'])} sentences beside the finding of {name}, not "
+                             f"{len(new['also'])}: write them there and into {FINDINGS.name}, then take them again.")
         pairs = [(f"({old['date']}", f"({new['date']}"), (old["finding"], new["finding"]),
-                 *zip(old.get("also", []), new.get("also", []), strict=True)]
+                 *zip(old["also"], new["also"], strict=True)]
         start = text.find(f"### {name[0]} ")
         for was, is_now in pairs:
             at = text.find(was, start)
