@@ -29,8 +29,8 @@ RECORDED = ("1_model_optimization", "1_model_optimization_pruning", "1_model_opt
             "1_model_optimization_together", "2_efficient_architectures", "3_hardware_codesign")
 ANCHOR = "MiniLM-L6 fp32, PyTorch"  # what each page measures
 APART = 0.25  # of a cost between two runs on one machine
-# Two recordings, and the model. Notebook 3's were timed in three rounds over fewer texts; and the rounds of one process,
-# from which these intervals are, do not tell how a second process differs.
+# Two recordings, and the model. Notebook 3's were timed in three rounds over fewer texts; and these intervals are over
+# the rounds of one process, which do not tell how a second process differs.
 OLD_DISAGREEMENTS = {("3_hardware_codesign", "3_hardware_codesign_runtimes", "PyTorch fp32, padded to 128"),
                      ("3_hardware_codesign", "3_hardware_codesign_runtimes", "ONNX Runtime fp32, 2 streams"),
                      ("3_hardware_codesign", "3_hardware_codesign_runtimes", "ONNX Runtime int8, 2 streams"),
