@@ -87,7 +87,7 @@ def test_cells_are_short_and_stripped(path):
 
 # What only a measurement gives: dollars, so many times or points ('at most' is a rule), and two figures compared.
 RESULT = re.compile(r"""\$\s?\d | \b\d[\d.,]*x\b
-    | (?<!at\ most\ )\b\d[\d.,]*\ (?:times|points)\ (?:as|less|more|fewer|better|worse|cheaper|dearer|faster|slower|of)\b
+    | (?<!at\ most\ )\b\d[\d.,]*\ (?:times|points)\ (?:as|less|more|fewer|better|worse|cheaper|dearer|faster|slower|of)
     | \b(?:cheaper|faster|slower|dearer|better|worse)\ (?:by|than)\ \d""", re.VERBOSE)
 VERDICT = re.compile(r"""\b(?:cheap|fast|slow|dear|bett|few|small|larg)er\b
     | \b(?:worse|less|more|best|most|least|wins?|loses?|gains?|too\ many|none|all\ of\ them|cheapest|fastest)\b""",
