@@ -23,8 +23,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
     "jobs.job": ["progress", "run"],
     "records": ["recorded", "recorded_table", "as_csv", "rescaled"],
-    "charts.accuracy_cost": ["chart", "speedups", "speedup_spec", "changes"],
-    "charts.plots": ["lines", "bars", "dots", "lines_spec", "bars_spec", "dots_spec"],
+    "charts.accuracy_cost": ["chart", "speedups", "speedup_spec"],
+    "charts.plots": ["lines", "bars", "dots", "changes", "lines_spec", "bars_spec", "dots_spec"],
     "charts.series": ["replicas_over_time", "latency_over_time", "dollars_a_month", "break_even_chart",
                       "scaling_chart", "replicas_spec", "latency_spec"],
 })

@@ -1,4 +1,4 @@
-"""The drawings that every experiment ends in: accuracy against cost, speed-ups, and which change gave how much."""
+"""The two drawings that every experiment ends in: accuracy against cost, and speed-ups."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,8 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from helpers.app.charts import parts
-from helpers.app.charts.plots import bars_spec
 from helpers.app.records import listed
 from helpers.app.text.figures import change, interval, origins, percent, short_finding, short_names, two
-from helpers.app.text.tables import change_factors
 from helpers.lab.measuring.measurement import Measurement
 
 Paper = float | Mapping[str, float] | None
@@ -98,21 +96,8 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
     return _finished(layers, records, title, max(120, parts.rows_height([row["model"] for row in rows], 52)))
 
 
-@debug_mode(False)
-def changes_spec(compared: Any, of: str | None = None) -> alt.LayerChart:
-    """What each change of a model's settings multiplied its speed by; the arguments of `change_factors`.
-
-    >>> from helpers import app
-    >>> drawing = app.changes(app.recorded_table("3_hardware_codesign_runtimes"))
-    """
-    factors = change_factors(compared, of)
-    return bars_spec(factors, "change", "factor", "low", "high", title=factors.attrs["sentence"], reference=1.0,
-                     provenance="provenance", value_title="times as fast as before the change")
-
-
 chart = parts.drawn(cost_spec, "chart")
 speedups = parts.drawn(speedup_spec, "speedups")
-changes = parts.drawn(changes_spec, "changes")
 
 
 def _rows(records: list[Measurement]) -> tuple[list[dict[str, Any]], parts.Palette]:

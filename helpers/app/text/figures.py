@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from helpers.lab import machine
 from helpers.lab.measuring.measurement import Measurement, Score
@@ -10,9 +10,8 @@ from helpers.lab.measuring.measurement import Measurement, Score
 NONE = "\N{EN DASH}"  # stands where there is no figure
 NAMED = 4  # marks of a chart that have room for their names; more of them are numbered as in the table
 TOLERATED = 0.02  # accuracy that a candidate may lose, with 95 % confidence
-# Setting `runtime` -> its name in a sentence.
-RUNTIMES: Final = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
-                   "scikit-learn": "scikit-learn", "compiled": "torch.compile"}
+RUNTIMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
+            "compiled": "torch.compile"}
 _MINUS = "\N{MINUS SIGN}"
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
