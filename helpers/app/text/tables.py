@@ -45,17 +45,19 @@ def table_html(records: Sequence[Measurement]) -> str:
     numbered = "" if len(records) <= NAMED else "numbered as in the chart"
     titles = [("Model", numbered), *((name, unit) for name, unit, _ in columns[1:])]
     head = "".join(f"<th scope='col'>{name}<small>{unit}</small></th>" for name, unit in titles)
-    rows = "".join(f"<tr>{_first(record, number, len(records))}"
+    places = [brief(record.machine) for record in records]
+    new = [place if place != before else "" for before, place in itertools.pairwise(["", *places])]
+    rows = "".join(f"<tr>{_first(record, number, len(records), place)}"
                    + "".join(_cell(of(record)) for _, _, of in columns[1:]) + "</tr>"
-                   for number, record in enumerate(records, 1))
+                   for number, (record, place) in enumerate(zip(records, new, strict=True), 1))
     return (f"<div class='app-table' tabindex='0' role='region' aria-label='Results'><table><thead><tr>{head}"
             f"</tr></thead><tbody>{rows}</tbody></table></div>{_how(records)}")
 
 
-def _first(record: Measurement, number: int, of: int) -> str:
-    """The model, with the number that its mark bears where names have no room in the chart."""
+def _first(record: Measurement, number: int, of: int, place: str) -> str:
+    """The model, with the number of its mark where names have no room in the chart; and its machine, where it is new."""
     run = full_name(record).removeprefix(record.model).strip(" ()")
-    small = ", ".join(filter(None, [record.strategy, run]))
+    small = ", ".join(filter(None, [record.strategy, run, place and f"on {place}"]))
     return _cell((record.model if of <= NAMED else f"{number}. {record.model}", small))
 
 
@@ -95,7 +97,7 @@ def _size(record: Measurement) -> Cell:
 
 
 def _provenance(record: Measurement) -> Cell:
-    return record.provenance, ", ".join(filter(None, [brief(record.machine), record.measured_at[:10]]))
+    return record.provenance, record.measured_at[:10]
 
 
 _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
@@ -264,9 +266,10 @@ def _step(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     changed = [kind for kind, words in after["facets"].items() if words != before["facets"][kind]]
     words = [_word(kind, before["facets"][kind], after) for kind in changed]
     factor, low, high = ratio_of_speedups(before["speedup"], after["speedup"])
+    label = f"{changed[0]}: {words[0]}" if len(changed) == 1 else _listed(words)
     kinds = _listed([word if kind == "model" else kind for kind, word in zip(changed, words, strict=True)])
-    return {"change": f"{_listed(changed)}: {', '.join(words)}", "kinds": kinds, "model": after["name"],
-            "changed": len(changed), "factor": factor, "low": low, "high": high, "provenance": after["provenance"]}
+    return {"change": label, "kinds": kinds, "model": after["name"], "changed": len(changed), "factor": factor,
+            "low": low, "high": high, "provenance": after["provenance"]}
 
 
 def _word(kind: str, before: tuple[str, ...], after: dict[str, Any]) -> str:

@@ -66,7 +66,7 @@ def test_changes_that_no_run_has_apart_are_one_row_that_names_them_all():
     records = chained()
     factors = change_factors([records[0], records[3], records[4]])
     assert factors["changed"].tolist() == [4, 3, 1]
-    assert factors["change"][1] == "runtime, rows at a time and streams: ONNX Runtime, rows by 4, 2 streams"
+    assert factors["change"][1] == "ONNX Runtime, rows by 4 and 2 streams"
     assert change_factors([records[0], records[4]]).attrs["sentence"] == (
         "3.0x by runtime, rows at a time, streams and bits")
 
@@ -74,7 +74,7 @@ def test_changes_that_no_run_has_apart_are_one_row_that_names_them_all():
 def test_another_kind_of_model_is_no_change_of_runtime():
     records = [record(settings={"runtime": "pytorch"}), record("static", 9.0, settings={"runtime": "numpy"}),
                record("frozen", 1.1, settings={"runtime": "pytorch"})]
-    assert change_factors(records, "static")["change"][1] == "model and runtime: static, numpy"
+    assert change_factors(records, "static")["change"][1] == "static and numpy"
     assert change_factors(records, "frozen")["change"][1] == "model: frozen"
     with pytest.raises(InputError, match="Choose one of: static, frozen"):
         change_factors(records, "base")
@@ -115,3 +115,11 @@ def test_the_row_of_a_step_says_what_was_changed_with_it():
     settings = {"runtime": "onnxruntime", "streams": 2, "micro_batch": 8}
     shown = table([record(), record("int8", 2.0, settings=settings)]).data
     assert "<td>int8<small>baseline, ONNX Runtime, rows by 8, 2 streams</small></td>" in shown
+
+
+def test_the_reference_and_whatever_was_measured_elsewhere_name_their_machine():
+    epyc, xeon = {"cpu": "AMD EPYC", "cores": 2}, {"cpu": "Intel(R) Xeon(R) Processor", "cores": 2}
+    shown = table([record(machine=epyc), record("fine", 2.0, machine=epyc), record("here", 3.0, machine=xeon)]).data
+    assert "<td>base<small>baseline, on AMD EPYC, 2 cores</small></td>" in shown
+    assert "<td>fine<small>baseline</small></td>" in shown
+    assert "<td>here<small>baseline, on Intel Xeon, 2 cores</small></td>" in shown
