@@ -55,7 +55,7 @@ def table_html(records: Sequence[Measurement]) -> str:
 
 
 def _first(record: Measurement, number: int, of: int, place: str) -> str:
-    """The model, with the number of its mark where names have no room in the chart; and its machine, where it is new."""
+    """The model, with its mark's number where names have no room in the chart; its machine, where that is new."""
     run = full_name(record).removeprefix(record.model).strip(" ()")
     small = ", ".join(filter(None, [record.strategy, run, place and f"on {place}"]))
     return _cell((record.model if of <= NAMED else f"{number}. {record.model}", small))
