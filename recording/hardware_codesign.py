@@ -92,10 +92,10 @@ def record_batching(base: TorchTextModel, task: Task, texts: list[str], peaks: P
 
 
 def record_measurements(base: TorchTextModel, task: Task) -> None:
-    """The records that the measuring panel opens on, and the landing page's sentence is made of."""
-    models = [make(base, option("pytorch", padding=128)), base, make(base, option("onnxruntime", streams=2)),
-              make(base, BEST, task)]
-    result = compare(models, task.take(test=150), rows=48, rounds=3, memory=False)
+    """The records that the measuring panel opens on: padding, runtime, rows at a time, streams and bits one by one."""
+    models = [make(base, option("pytorch", padding=128)), base, make(base, option("onnxruntime", micro_batch=64)),
+              make(base, option("onnxruntime")), make(base, option("onnxruntime", streams=2)), make(base, BEST, task)]
+    result = compare(models, task, rows=96, memory=False)
     write_recorded(FOLDER / f"{NAME}.jsonl", list(result.measurements))
 
 

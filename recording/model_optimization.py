@@ -37,8 +37,18 @@ FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 EFFORT = Effort.of(quick=False)
 STUDENT, PRUNED = distil_step(3, EFFORT), prune_step(0.65, EFFORT)  # the one model that its rule chose
 FIRST = first_step(EFFORT)
-STEPS = (STUDENT, PRUNED, INT8, FIRST)
-OTHER_ORDER = (PRUNED, STUDENT, INT8, FIRST)
+# What else changes where INT8 is made, each alone: the runtime, rows at a time, streams; the bits come last.
+IN_FP32 = tuple({"step": "export", "runtime": "onnxruntime", "name": ", ".join(["ONNX Runtime", *named]), **settings}
+                for named, settings in (
+                    (["rows by 64"], {"micro_batch": 64}), (["rows by 8"], {"micro_batch": INT8["micro_batch"]}),
+                    (["2 streams", "rows by 8"], {name: INT8[name] for name in ("streams", "micro_batch")})))
+QUANTIZED = {**INT8, "name": "int8 in ONNX Runtime, 2 streams, rows by 8"}
+STEPS = (STUDENT, PRUNED, QUANTIZED, FIRST)
+# The pipeline after each step, each step alone, the first two steps the other way round; and before each int8 the same
+# model's changes of runtime, rows at a time and streams in fp32.
+TOGETHER: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
+                              *([step] for step in STEPS[1:]), [PRUNED, STUDENT, QUANTIZED, FIRST],
+                              *([*before, step] for before in ([STUDENT, PRUNED], []) for step in IN_FP32)]
 
 
 def record() -> None:
@@ -53,9 +63,13 @@ def record() -> None:
 
 
 def record_quantization(base: TorchTextModel, task: Task) -> None:
-    """Fewer bits in each runtime, losing candidates included; energy and memory, too."""
+    """Fewer bits in each runtime, losing candidates included; energy and memory, too.
+
+    Runtime, rows at a time, streams and bits change one by one on the way to int8 with two streams.
+    """
     models = [
         base,
+        export(base, "onnxruntime", micro_batch=64),
         export(base, "onnxruntime"),
         export(base, "onnxruntime", streams=2),
         quantize(base, task, "dynamic-int8"),
@@ -99,10 +113,8 @@ def record_distillation(base: TorchTextModel, task: Task) -> None:
 
 
 def record_together(base: TorchTextModel, task: Task) -> None:
-    """The pipeline after each step, each step alone, and the first two steps the other way round."""
-    chains: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
-                                *([step] for step in STEPS[1:]), list(OTHER_ORDER)]
-    models = [base, *(build(base, task, chain, progress=printed) for chain in chains)]
+    """The pipeline after each step, and what each of its changes gives."""
+    models = [base, *(build(base, task, chain, progress=printed) for chain in TOGETHER)]
     _write("together", models, task, rows=192)  # enough for batches in a second stage, too
 
 

@@ -110,6 +110,61 @@ def test_cells_are_short_and_stripped(path):
         assert cell.execution_count is None
 
 
+# What only a measurement gives: dollars, so many times or points ('at most' is a rule), and two figures compared.
+RESULT = re.compile(r"""\$\s?\d | \b\d[\d.,]*x\b
+    | (?<!at\ most\ )\b\d[\d.,]*\ (?:times|points)\ (?:as|less|more|fewer|better|worse|cheaper|dearer|faster|slower|of)
+    | \b(?:cheaper|faster|slower|dearer|better|worse)\ (?:by|than)\ \d""", re.VERBOSE)
+VERDICT = re.compile(r"""\b(?:cheap|fast|slow|dear|bett|few|small|larg)er\b
+    | \b(?:worse|less|more|best|most|least|wins?|loses?|gains?|too\ many|none|all\ of\ them|cheapest|fastest)\b""",
+                     re.IGNORECASE | re.VERBOSE)
+
+
+def sentences(path: Path) -> list[str]:
+    """Of the text cells, but for questions, headings, exercises with given numbers, and the section of sources."""
+    texts = [cell.source for cell in cells(path, kind="markdown")
+             if "sources" not in cell.source.splitlines()[0].lower()]
+    lines = [line for text in texts for line in text.splitlines() if not line.startswith("#")]
+    return [one for line in lines for one in re.split(r"(?<=[.?!:])\s+", line) if not one.endswith("?")]
+
+
+@by_name
+def test_no_result_is_typed_into_a_sentence(path):
+    """Others run on other data and machines: a figure that is measured is computed."""
+    assert [one for one in sentences(path) if RESULT.search(one)] == []
+
+
+def test_results_that_are_typed_would_be_seen():
+    for typed in ("It costs $28 a month.", "Int8 is 2.9x as fast.", "It costs 1.2 times less.",
+                  "It is 7.4 times cheaper.", "It loses 0.67 points of accuracy.", "Students are faster by 30 %."):
+        assert RESULT.search(typed), typed
+
+
+def told(path: Path) -> list[ast.expr]:
+    """What stands in verdicts and titles."""
+    found = []
+    for cell in cells(path):
+        for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source))):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                found += node.args[:1] if name == "verdict" else []
+                found += [keyword.value for keyword in node.keywords if keyword.arg == "title"]
+    return found
+
+
+@by_name
+def test_no_verdict_and_no_title_is_told_whatever_came_out(path):
+    """A comparison stands in an f-string with a figure, or is one of several that a condition chooses from."""
+    typed = [node.value for node in told(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert [text for text in typed if VERDICT.search(text)] == []
+
+
+@pytest.mark.parametrize("name", ["1_model_optimization", "2_efficient_architectures", "3_hardware_codesign"])
+def test_nothing_that_was_measured_is_clamped(name):
+    sources = [cell.source for cell in cells(FOLDER / f"{name}.ipynb")
+               if not {"solution", "take-home"} & set(cell.metadata.get("tags", []))]
+    assert [source for source in sources if re.search(r"\.clip\(|\bmin\(1\b|\bmax\(0\b", source)] == []
+
+
 @by_name
 def test_one_cell_holds_the_parameters(path):
     assert len(cells(path, "parameters")) == 1
