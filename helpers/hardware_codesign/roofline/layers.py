@@ -13,7 +13,7 @@ import pandas as pd
 from helpers.hardware_codesign.roofline.peaks import torch_threads
 from helpers.lab.errors import InputError
 from helpers.lab.facts import Peaks
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import settle, timing_turn
 from helpers.lab.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def layer_roofline(module: "nn.Module", inputs: Sequence["Tensor"], peaks: Peaks
 
     precision = _precision(module)
     with timing_turn(progress), torch_threads(peaks.threads or 1):
+        settle()
         seconds = layer_seconds(module, *inputs, rounds=rounds, progress=progress)
     frame = operators(module, *inputs)
     frame["measured_s"] = [seconds.get(name, 0.0) for name in frame["layer"]]
