@@ -65,7 +65,8 @@ def _cost(record: Measurement) -> Cell:
 def _energy(record: Measurement) -> Cell:
     if record.joules is None:
         return NONE, ""
-    return two(1e3 * record.joules), interval(1e3 * (record.joules_low or 0), 1e3 * (record.joules_high or 0))
+    wh = 1000 / 3600  # of 1,000 predictions, from joules of one
+    return two(wh * record.joules), interval(wh * (record.joules_low or 0), wh * (record.joules_high or 0))
 
 
 def _size(record: Measurement) -> Cell:
@@ -89,7 +90,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
     ("Latency", "ms, p50", lambda r: (two(r.p50_ms), f"p95 {two(r.p95_ms)}")),
     ("Size", "MB", _size),
     ("Memory", "MB", lambda r: (two(r.peak_bytes / 1e6) if r.peak_bytes else NONE, "")),
-    ("Energy", "J per 1,000", _energy),
+    ("Energy", "Wh per 1,000", _energy),
     ("Provenance", "", _provenance),
 )
 
@@ -107,6 +108,11 @@ def _how(records: Sequence[Measurement]) -> str:
     lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
                  "at each model's best batch size.")
     if any(record.joules is not None for record in records):
-        lines.append(f"Energy: {first.energy_method}, low to high.")
+        from helpers.lab.measuring.energy import energy_scores  # with NumPy, which many pages do without
+
+        lines.append(f"Energy: {first.energy_method}; from what the work adds to an idle machine to the hungriest "
+                     "comparable machine at full load.")
+        if any(record.rows_cut is not None for record in records):  # texts
+            lines.append(energy_scores())
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f"<details class='app-how'><summary>How was this measured?</summary><ul>{items}</ul></details>"

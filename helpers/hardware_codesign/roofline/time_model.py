@@ -163,7 +163,8 @@ def time_grid(calls: dict[str, Callable[[np.ndarray, np.ndarray], object]], batc
             works[name, *point] = functools.partial(call, ids, np.ones_like(ids))
     with timing_turn(progress):
         # In another order each time, so that what slows the machine for a while hits points here and there.
-        seconds = seconds_in_turns(works, rounds, seed=0, patience_s=_PATIENCE_S / max(1, len(calls)), progress=progress)
+        seconds = seconds_in_turns(works, rounds, seed=0, patience_s=_PATIENCE_S / max(1, len(calls)),
+                                   progress=progress)
     return pd.DataFrame([{"name": name, "batch": batch, "length": length, "seconds": float(np.median(spent))}
                          for (name, batch, length), spent in seconds.items()])
 

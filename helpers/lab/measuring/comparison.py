@@ -96,7 +96,7 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
         processes: so many fresh processes, one after another, load the saved models and time them in `rounds` rounds
             each; the speed-up's interval is then over processes and covers a second recording. 0 times here, and the
             interval is over the rounds of this process alone.
-        energy: estimate joules (about 3 s more a model).
+        energy: measure or estimate joules (about a second more a model).
         memory: start a fresh process for each model to read its peak memory (some 3 s a model).
         ledger: where the records are kept as well.
 
@@ -149,12 +149,12 @@ def _time(candidates: list[_Candidate], sample: list, rounds: int, processes: in
         progress(0.3 + 0.2 * index / len(candidates), f"finding the batch size of {candidate.model.card.name}")
         candidate.batch_size = _best_batch_size(candidate.model, sample, progress)
     sizes = {candidate.model.card.name: candidate.batch_size for candidate in candidates}
-    models, part = [candidate.model for candidate in candidates], progress.part(0.5, 0.9)
+    models, part = {candidate.model.card.name: candidate.model for candidate in candidates}, progress.part(0.5, 0.9)
     if processes:
         timed = in_processes(functools.partial(time_models, sample=sample, batch_sizes=sizes, rounds=rounds), models,
                              processes, part)
     else:
-        timed = [time_models({model.card.name: model for model in models}, sample, sizes, rounds, progress=part)]
+        timed = [time_models(models, sample, sizes, rounds, progress=part)]
     for candidate in candidates:
         name = candidate.model.card.name
         candidate.round_s = np.array([whole[name] for whole, _ in timed])
@@ -180,7 +180,7 @@ def time_models(models: Mapping[str, Model], sample: Sequence, batch_sizes: Mapp
     return tuple({name: seconds[name, what] for name in models} for what in ("all rows", "one row"))
 
 
-def in_processes(work: Callable[[dict[str, Model]], Result], models: Sequence[Model], processes: int,
+def in_processes(work: Callable[[dict[str, Model]], Result], models: Mapping[str, Model], processes: int,
                  progress: Progress = silent) -> list[Result]:
     """`work(name -> model)` in so many fresh processes, one after another, each with the models loaded from disk.
 
@@ -192,10 +192,10 @@ def in_processes(work: Callable[[dict[str, Model]], Result], models: Sequence[Mo
     """
     from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor, wait
 
-    with tempfile.TemporaryDirectory() as name:
-        folders = {model.card.name: Path(name) / str(number) for number, model in enumerate(models)}
-        for model in models:
-            model.save(folders[model.card.name])
+    with tempfile.TemporaryDirectory() as folder:
+        folders = {name: Path(folder) / str(number) for number, name in enumerate(models)}
+        for name, model in models.items():
+            model.save(folders[name])
         results = []
         for number in range(processes):
             progress(number / processes, f"process {number + 1} of {processes}")

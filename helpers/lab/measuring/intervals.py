@@ -214,9 +214,9 @@ def ratio_over_processes(reference_s: ArrayLike, candidate_s: ArrayLike) -> tupl
     Args:
         reference_s, candidate_s: (processes,) median seconds of each process.
 
-    The same program is a few percent faster or slower from one process to the next (where its memory lies, which kernels
-    were chosen), which no number of rounds in one of them shows. The ratio is the geometric mean over processes; the
-    interval is Student's for the mean of as many other processes, on the scale of logarithms.
+    The same program is a few percent faster or slower from one process to the next (where its memory lies, which
+    kernels were chosen), which no number of rounds in one of them shows. The ratio is the geometric mean over
+    processes; the interval is Student's for the mean of as many other processes, on the scale of logarithms.
 
     Raises:
         InputError: fewer than two processes.

@@ -166,8 +166,8 @@ def test_money_is_the_throughput_at_the_default_offers_price(comparison):
 
 def test_energy_says_its_method(comparison):
     for record in comparison.measurements:
-        assert record.energy_method.startswith("codecarbon (")
-        assert record.joules > 0
+        assert record.energy_method.startswith(("codecarbon (", "estimate, no meter: "))
+        assert 0 < record.joules_low < record.joules < record.joules_high
 
 
 def test_the_record_says_where_and_how_it_was_measured(comparison, pair):
@@ -259,7 +259,7 @@ def test_each_process_is_a_fresh_one_with_the_same_models(pair, tiny_task):
 
         return os.getpid(), {name: model.predict(texts) for name, model in models.items()}
 
-    results = in_processes(answers, pair, 2)
+    results = in_processes(answers, {model.card.name: model for model in pair}, 2)
     assert len({os.getpid(), *(process for process, _ in results)}) == 3
     for _, logits in results:
         for model in pair:
@@ -268,14 +268,14 @@ def test_each_process_is_a_fresh_one_with_the_same_models(pair, tiny_task):
 
 def test_a_process_that_dies_is_a_sentence(pair):
     with pytest.raises(InputError, match="Process 1 of 2 ended before its result"):
-        in_processes(lambda models: os._exit(1), pair, 2)
+        in_processes(lambda models: os._exit(1), {"one": pair[1]}, 2)
 
 
 def test_a_process_is_killed_when_its_caller_wants_an_end(pair):
     asked = []
     with pytest.raises(Cancelled):
-        in_processes(lambda models: time.sleep(600), pair, 2, Progress(cancelled=lambda: asked.append(1) or
-                                                                       len(asked) > 2))
+        in_processes(lambda models: time.sleep(600), {"one": pair[1]}, 2,
+                     Progress(cancelled=lambda: asked.append(1) or len(asked) > 2))
 
 
 @pytest.mark.parametrize("processes", [1, -1])
