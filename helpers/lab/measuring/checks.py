@@ -92,15 +92,15 @@ def disagreements(sightings: Iterable[Sighting], tolerance: float = TOLERANCE) -
     return found
 
 
-def faults(folder: Path, tokens: Mapping[str, float]) -> dict[str, list[str]]:
-    """What is wrong in a folder of recorded results: file -> sentences; a disagreement stands under each of its files.
+def faults(paths: Iterable[Path], tokens: Mapping[str, float]) -> dict[str, list[str]]:
+    """What is wrong in files of recorded results: name -> sentences; a disagreement stands under each of its files.
 
     Args:
         tokens: task -> tokens of its mean text, at which tables of times over lengths are read.
     """
     found: dict[str, list[str]] = defaultdict(list)
     sightings: list[Sighting] = []
-    for path in sorted(folder.glob("*.json*")):
+    for path in paths:
         if path.suffix == ".jsonl":
             records = read_recorded(path)
             found[path.name] += impossible(records)

@@ -121,8 +121,8 @@ def test_a_folder_s_records_are_held_against_each_other(new_measurement, tmp_pat
              "rows": [{"name": "tiny", "batch": 1, "length": length, "seconds": seconds}
                       for length, seconds in ((16, 0.010), (32, 0.020))]}
     (tmp_path / "times.json").write_text(json.dumps(table))
-    assert faults(tmp_path, {"tickets": 18}) == {}  # 10 ms, and 11.25 at 18 tokens
-    found = faults(tmp_path, {"tickets": 30})  # 18.75
+    assert faults(tmp_path.iterdir(), {"tickets": 18}) == {}  # 10 ms, and 11.25 at 18 tokens
+    found = faults(tmp_path.iterdir(), {"tickets": 30})  # 18.75
     assert set(found) == {"one.jsonl", "times.json"}
     assert "10 in one.jsonl and 18.8 in times.json" in found["one.jsonl"][0]
 
@@ -132,7 +132,7 @@ def test_a_folder_s_records_are_held_against_each_other(new_measurement, tmp_pat
 @pytest.fixture(scope="module")
 def shipped_faults():
     encoder = TextEncoder.load(find_weights() / "tokenizer.json")
-    return faults(SHIPPED, {"tickets": mean_tokens(load_task("tickets"), encoder)})
+    return faults(SHIPPED.glob("*.json*"), {"tickets": mean_tokens(load_task("tickets"), encoder)})
 
 
 def test_what_ships_can_be_and_agrees(shipped_faults):
