@@ -95,6 +95,14 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
 )
 
 
+def _repeated(record: Measurement) -> str:
+    """What was repeated, and so what the speed-up's interval is over."""
+    rounds, processes = record.settings.get("rounds"), record.settings.get("processes")
+    if not rounds:
+        return ""
+    return f", {rounds} rounds" + (f" in each of {processes} processes" if processes and processes > 1 else "")
+
+
 def _how(records: Sequence[Measurement]) -> str:
     if not records:
         return ""
@@ -105,8 +113,8 @@ def _how(records: Sequence[Measurement]) -> str:
         lines.append("Constant: the accuracy of always giving the most frequent label. Macro F1 counts each class the "
                      "same; the weakest class is the one whose rows are least often found.")
     lines += coverage_notes(records)
-    lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
-                 "at each model's best batch size.")
+    lines.append(f"{first.threads} threads, models timed in turns{_repeated(first)}; speed-up is the ratio of "
+                 "throughputs at each model's best batch size.")
     if any(record.joules is not None for record in records):
         from helpers.lab.measuring.energy import energy_scores  # with NumPy, which many pages do without
 

@@ -104,7 +104,7 @@ def _under_roofline(frame: pd.DataFrame, peaks: Peaks, precision: str) -> pd.Dat
     memory = frame["bytes"] / peaks.bandwidth
     frame.attrs["precision"] = precision
     return frame.assign(
-        intensity=frame["flops"] / frame["bytes"].clip(lower=1), paper_s=np.maximum(arithmetic, memory),
+        intensity=frame["flops"] / frame["bytes"].where(frame["bytes"] > 0), paper_s=np.maximum(arithmetic, memory),
         bound=np.where(arithmetic >= memory, "arithmetic", "memory"),
         share=frame["measured_s"] / frame["measured_s"].sum(),
         reached=np.maximum(arithmetic, memory) / frame["measured_s"].where(frame["measured_s"] > 0))

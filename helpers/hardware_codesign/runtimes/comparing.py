@@ -26,6 +26,7 @@ COLUMNS = ["name", "runtime", "precision", "rows_per_s", "speedup", "speedup_low
            "made_s", "cold_start_s", "peak_mb", "largest_difference", "same_answers", "worth_after", "note"]
 # Largest difference of a logit from PyTorch's in fp32, as a share of the logits' range.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.35}
+_TUNED_BATCH = 64  # texts at a time while settings are chosen
 _PATIENCE_S = 15.0  # of timing a candidate, beyond its first two rounds
 
 
@@ -164,7 +165,7 @@ def settings_grid(precision: str = "fp32", runtimes: Sequence[str] = ("onnxrunti
 
 
 def tune(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] | None = None, *, rows: int = 64,
-         rounds: int = 3, batch: int = 64, progress: Progress = silent) -> tuple[Candidate, pd.DataFrame]:
+         rounds: int = 3, progress: Progress = silent) -> tuple[Candidate, pd.DataFrame]:
     """The fastest candidate on validation rows whose logits agree with PyTorch's, and the table of all.
 
     Raises:
@@ -174,7 +175,7 @@ def tune(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] | Non
     if not candidates:
         raise InputError("There is nothing to choose from: give at least one candidate.")
     unseen = dataclasses.replace(task, test=task.validation)  # test rows choose nothing
-    frame = compare_runtimes(base, unseen, candidates, rows=rows, rounds=rounds, batch=batch, cold=False,
+    frame = compare_runtimes(base, unseen, candidates, rows=rows, rounds=rounds, batch=_TUNED_BATCH, cold=False,
                              progress=progress)
     able = frame[frame["largest_difference"] <= frame["precision"].map(TOLERANCE)]
     if able.empty:

@@ -176,7 +176,7 @@ def percentile_interval(draws: ArrayLike, axis: int = -1) -> tuple:
     return low, high
 
 
-def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike, draws: int = DRAWS,
+def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike,
                        seed: int = 0) -> tuple[float, float, float]:
     """(statistic, low, high) of (n,) samples by the percentile bootstrap over paired rows; see `bootstrap_draws`.
 
@@ -187,7 +187,7 @@ def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike,
     3.0
     """
     samples = [np.asarray(sample, float) for sample in samples]
-    low, high = percentile_interval(bootstrap_draws(statistic, *samples, draws=draws, seed=seed))
+    low, high = percentile_interval(bootstrap_draws(statistic, *samples, seed=seed))
     return float(statistic(*samples, axis=-1)), float(low), float(high)
 
 
