@@ -32,6 +32,11 @@ STILL_WRONG = {
 }
 OTHER_MACHINE = {f"1_model_optimization_{part}.jsonl": "an Intel Xeon; the rest on an AMD EPYC"
                  for part in ("distillation", "pruning", "together")}
+# Notebook 4 times nothing; its tables were recorded on 2026-11-27 on an EPYC with AVX-512, which will record the rest.
+OTHER_MACHINE |= {f"4_data_efficiency_{part}.json": "the machine that will record all" for part in (
+    "augmentation", "curve_points", "curves", "duplicate_effect", "duplicate_quality", "duplicates",
+    "flag_quality", "flags", "labels_tickets", "privacy", "pruning_tickets", "reviews",
+    "selection_tickets", "synthesis")}
 
 
 # Within a record
