@@ -89,7 +89,8 @@ def _cost(record: Measurement) -> Cell:
 def _energy(record: Measurement) -> Cell:
     if record.joules is None:
         return NONE, ""
-    return two(1e3 * record.joules), interval(1e3 * (record.joules_low or 0), 1e3 * (record.joules_high or 0))
+    wh = 1000 / 3600  # of 1,000 predictions, from joules of one
+    return two(wh * record.joules), interval(wh * (record.joules_low or 0), wh * (record.joules_high or 0))
 
 
 def _size(record: Measurement) -> Cell:
@@ -113,9 +114,17 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
     ("Latency", "ms, p50", lambda r: (two(r.p50_ms), f"p95 {two(r.p95_ms)}")),
     ("Size", "MB", _size),
     ("Memory", "MB", lambda r: (two(r.peak_bytes / 1e6) if r.peak_bytes else NONE, "")),
-    ("Energy", "J per 1,000", _energy),
+    ("Energy", "Wh per 1,000", _energy),
     ("Provenance", "", _provenance),
 )
+
+
+def _repeated(record: Measurement) -> str:
+    """What was repeated, and so what the speed-up's interval is over."""
+    rounds, processes = record.settings.get("rounds"), record.settings.get("processes")
+    if not rounds:
+        return ""
+    return f", {rounds} rounds" + (f" in each of {processes} processes" if processes and processes > 1 else "")
 
 
 def _how(records: Sequence[Measurement]) -> str:
@@ -128,13 +137,18 @@ def _how(records: Sequence[Measurement]) -> str:
         lines.append("Constant: the accuracy of always giving the most frequent label. Macro F1 counts each class the "
                      "same; the weakest class is the one whose rows are least often found.")
     lines += coverage_notes(records)
-    lines.append(f"{first.threads} threads, models timed in turns; speed-up is the ratio of throughputs "
-                 "at each model's best batch size.")
+    lines.append(f"{first.threads} threads, models timed in turns{_repeated(first)}; speed-up is the ratio of "
+                 "throughputs at each model's best batch size.")
     if day := next((record.settings["rescaled_to"] for record in records if "rescaled_to" in record.settings), ""):
         lines.append(f"Cost and throughput: the reference's in the run of {day} that the page's first sentence is of, "
                      "and each speed-up. Times differ from run to run, ratios hardly.")
     if any(record.joules is not None for record in records):
-        lines.append(f"Energy: {first.energy_method}, low to high.")
+        from helpers.lab.measuring.energy import energy_scores  # with NumPy, which many pages do without
+
+        lines.append(f"Energy: {first.energy_method}; from what the work adds to an idle machine to the hungriest "
+                     "comparable machine at full load.")
+        if any(record.rows_cut is not None for record in records):  # texts
+            lines.append(energy_scores())
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f"<details class='app-how'><summary>How was this measured?</summary><ul>{items}</ul></details>"
 

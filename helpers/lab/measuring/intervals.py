@@ -176,7 +176,7 @@ def percentile_interval(draws: ArrayLike, axis: int = -1) -> tuple:
     return low, high
 
 
-def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike, draws: int = DRAWS,
+def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike,
                        seed: int = 0) -> tuple[float, float, float]:
     """(statistic, low, high) of (n,) samples by the percentile bootstrap over paired rows; see `bootstrap_draws`.
 
@@ -187,7 +187,7 @@ def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike,
     3.0
     """
     samples = [np.asarray(sample, float) for sample in samples]
-    low, high = percentile_interval(bootstrap_draws(statistic, *samples, draws=draws, seed=seed))
+    low, high = percentile_interval(bootstrap_draws(statistic, *samples, seed=seed))
     return float(statistic(*samples, axis=-1)), float(low), float(high)
 
 
@@ -206,3 +206,28 @@ def ratio_of_medians(reference_s: np.ndarray, candidate_s: np.ndarray, seed: int
         return np.median(reference, axis) / np.median(candidate, axis)
 
     return bootstrap_interval(ratio, reference_s, candidate_s, seed=seed)
+
+
+def ratio_over_processes(reference_s: ArrayLike, candidate_s: ArrayLike) -> tuple[float, float, float]:
+    """How many times faster, from several fresh processes: (ratio, low, high), within which a second recording falls.
+
+    Args:
+        reference_s, candidate_s: (processes,) median seconds of each process.
+
+    The same program is a few percent faster or slower from one process to the next (where its memory lies, which
+    kernels were chosen), which no number of rounds in one of them shows. The ratio is the geometric mean over
+    processes; the interval is Student's for the mean of as many other processes, on the scale of logarithms.
+
+    Raises:
+        InputError: fewer than two processes.
+
+    >>> from helpers.lab.measuring.intervals import ratio_over_processes
+    >>> [round(figure, 2) for figure in ratio_over_processes([2.0, 2.1, 2.2], [1.0, 1.0, 1.1])]
+    [2.03, 1.84, 2.24]
+    """
+    logs = np.log(np.asarray(reference_s, float) / np.asarray(candidate_s, float))
+    count = len(logs)
+    if count < 2:
+        raise InputError("An interval over processes needs at least two of them.")
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * logs.std(ddof=1) * math.sqrt(2 / count)
+    return tuple(float(math.exp(logs.mean() + shift)) for shift in (0.0, -half, half))

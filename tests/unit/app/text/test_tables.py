@@ -18,7 +18,7 @@ def test_the_table_shows_provenance_and_leaves_out_what_was_not_measured():
     shown = table([record(), record("fine", 2.0, provenance="measured")]).data
     assert "<td>recorded<small>2026-01-02</small></td>" in shown
     assert "<td>measured<small>2026-01-02</small></td>" in shown
-    assert "J per 1,000" not in shown
+    assert "Wh per 1,000" not in shown
 
 
 def test_the_table_shows_the_constant_and_the_weakest_class_where_they_are_known():
@@ -123,3 +123,19 @@ def test_the_reference_and_whatever_was_measured_elsewhere_name_their_machine():
     assert "<td>base<small>baseline, on AMD EPYC, 2 cores</small></td>" in shown
     assert "<td>fine<small>baseline</small></td>" in shown
     assert "<td>here<small>baseline, on Intel Xeon, 2 cores</small></td>" in shown
+
+
+def test_energy_is_in_watt_hours_beside_what_ai_energy_score_measured():
+    """3.6 J a prediction are 1 Wh for 1,000 of them."""
+    told = {"joules_low": 1.8, "joules": 3.6, "joules_high": 7.2}
+    shown = table([record(**told, rows_cut=0.0, tokens_cut=0.0, unknown=0.0)]).data
+    assert "<td>1.0<small>0.50 to 2.0</small></td>" in shown
+    assert "AI Energy Score, text classification, Wh per 1,000 queries on one NVIDIA H100" in shown
+    assert "AI Energy Score" not in table([record(**told)]).data  # images
+
+
+def test_the_footnote_tells_what_was_repeated():
+    assert "timed in turns, 5 rounds in each of 3 processes;" in table([record(settings={"rounds": 5, "processes": 3})]
+                                                                       ).data
+    assert "timed in turns, 7 rounds;" in table([record(settings={"rounds": 7, "processes": 1})]).data
+    assert "timed in turns;" in table([record(settings={})]).data

@@ -20,6 +20,7 @@ from helpers.lab.measuring.intervals import (
     percentile_interval,
     ratio_of_means,
     ratio_of_medians,
+    ratio_over_processes,
     wilson,
 )
 
@@ -285,3 +286,31 @@ def test_draws_of_a_pair_are_those_of_all_samples_with_repeats():
 def test_a_single_row_is_every_draw():
     assert bootstrap_interval(np.median, [3.0]) == (3.0, 3.0, 3.0)
     np.testing.assert_array_equal(bootstrap_draws(np.mean, [[1.0, 2.0]], draws=2), [[1.0, 1.0], [2.0, 2.0]])
+
+
+def recording(rng, processes: int, rounds: int = 7, between: float = 0.03, within: float = 0.01) -> tuple:
+    """(processes, rounds) seconds of two models, the first twice as slow: each process has a speed of its own."""
+    speeds = np.exp(rng.normal(0, between, (2, processes, 1)))
+    noise = np.exp(rng.normal(0, within, (2, processes, rounds)))
+    return tuple(np.array([2.0, 1.0])[:, None, None] * speeds * noise)
+
+
+def test_an_interval_over_processes_covers_a_second_recording_and_one_over_rounds_does_not():
+    """As between recordings that said 2.185 to 2.257 and 2.287 to 2.362 of the same two models."""
+    rng, covered = np.random.default_rng(0), {"processes": [], "rounds": []}
+    for _ in range(400):
+        (first, second) = ([np.median(times, axis=1) for times in recording(rng, 3)] for _ in range(2))
+        _, low, high = ratio_over_processes(*first)
+        covered["processes"].append(low <= ratio_over_processes(*second)[0] <= high)
+        one, other = (recording(rng, 1) for _ in range(2))
+        _, low, high = ratio_of_medians(one[0][0], one[1][0])
+        covered["rounds"].append(low <= np.median(other[0]) / np.median(other[1]) <= high)
+    assert np.mean(covered["processes"]) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(covered["rounds"]) < 0.5
+
+
+def test_a_ratio_over_processes_is_their_geometric_mean():
+    assert ratio_over_processes([2.0, 8.0], [1.0, 1.0])[0] == pytest.approx(4.0)
+    assert ratio_over_processes([3.0, 3.0], [1.5, 1.5]) == pytest.approx((2.0, 2.0, 2.0))
+    with pytest.raises(InputError, match="at least two"):
+        ratio_over_processes([1.0], [2.0])
