@@ -162,54 +162,30 @@ def run_stretches(decide, memory, parameters, signals, w, rules, s, t):
     return True
 
 
-@hot
+@part
 def _serve_until(w, rules, s, t):
     """Place all who arrive before the next rare moment; False where there is no spare entry.
 
-    Some requests at a time: what chance decides about them is drawn in loops that the compiler vectorizes, and then
-    they are placed one by one. What is summed up stays in registers meanwhile.
+    Some requests at a time: what chance decides about them is drawn in loops that the compiler vectorizes, then they
+    are placed one by one, and counted afterwards.
     """
-    until, given = s.next_rare_s, len(w.rows) == 0
-    answered, waited, worked, end = 0, 0.0, 0.0, t.sums_s[END_S]
-    sample_at = -(-s.next // t.stride) * t.stride  # a division for each request would take as long as all the rest
-    roomy = True
-    while roomy and s.ready > 0:
+    until = s.next_rare_s
+    while s.ready > 0:
         begin = s.next
         last = _first_from(w.arrivals, begin, min(len(w.arrivals), begin + len(t.seconds)), until)
         if last == begin:
-            break
+            return True
         _draw(w, rules, s, t, begin, last)
-        for k in range(last - begin):
-            i, at, other = begin + k, t.picks[0, k], t.picks[1, k]
-            now, seconds = w.arrivals[i], w.values[i] if given else t.seconds[k]
-            if rules.balancer == LEAST_LOADED and _held(w, rules, s, t, other, now) < _held(w, rules, s, t, at, now):
-                at = other
-            crowded = t.recent[at, t.turns[at] & LAST_RECENT] > now
-            if crowded and not _spare_for(s, t, at):
-                roomy = False
-                last = i
-                break
-            slot = _first_free(w, rules, at)
-            start = max(now, w.free_s[slot])
-            if start <= now + rules.timeout_s and start <= rules.closes_s:
-                w.free_s[slot] = start + seconds
-                w.replicas[at].work_s += seconds
-                worked += seconds
-                waited += start - now
-                answered += 1
-                end = max(end, start + seconds)
-                latency = (start - now) + seconds
-                _note_latency(w, t, i, start - now, latency)
-                if i == sample_at:
-                    t.sampled[i // t.stride] = latency
-            else:
-                start = _leave_unanswered(w, rules, t, i)
-            sample_at += t.stride if i == sample_at else 0
-            _let_wait(w, s, t, at, start, now, crowded)
-        s.next = last
+        placed = _place_drawn(w, rules, s, t, begin, last - begin, rules.balancer == LEAST_LOADED, rules.slots,
+                              rules.timeout_s, rules.closes_s, w.arrivals, w.free_s, t.seconds, t.starts_s, t.picks[0],
+                              t.picks[1], t.recent, t.turns, t.work_s)
+        _count_drawn(w, t, begin, placed, w.arrivals, t.seconds, t.starts_s, t.latencies)
+        s.next = begin + placed
         if rules.balancer == ROUND_ROBIN:
-            s.turn = (s.turn + last - begin - 1) % s.ready + 1
-    while s.ready == 0 and s.next < len(w.arrivals) and w.arrivals[s.next] < until:
+            s.turn = (s.turn + placed - 1) % s.ready + 1
+        if s.next < last:
+            return False
+    while s.next < len(w.arrivals) and w.arrivals[s.next] < until:
         if s.front == 0:
             s.head = s.next
         s.front += 1
@@ -219,12 +195,69 @@ def _serve_until(w, rules, s, t):
         if rules.wakes and s.starting == 0:
             s.tick_s = s.next_rare_s = w.arrivals[s.next - 1]
             break
-    t.outcomes[ANSWERED] += answered
+    return True
+
+
+@part
+def _place_drawn(w, rules, s, t, begin, count, balanced, slots, timeout_s, closes_s, arrivals, free_s, seconds,
+                 starts_s, picks, others, recent, turns, work_s):
+    """Let `count` requests start; returns how many were placed.
+
+    Everything that the loop reads for each request is an argument of its own, so that it stays in a register.
+    """
+    waited, worked, end = 0.0, 0.0, t.sums_s[END_S]
+    for k in range(count):
+        at, now = picks[k], arrivals[begin + k]
+        if balanced:  # by arithmetic: a branch would be mispredicted every other time
+            other = others[k]
+            at += (other - at) * (_held(w, s, t, slots, free_s, recent, other, now)
+                                  < _held(w, s, t, slots, free_s, recent, at, now))
+        place = turns[at] & LAST_RECENT
+        crowded = recent[at, place] > now
+        if crowded and not _spare_for(s, t, at):
+            count = k
+            break
+        slot = _first_free(free_s, slots, at)
+        start = max(now, free_s[slot])
+        if start <= now + timeout_s and start <= closes_s:
+            free_s[slot] = start + seconds[k]
+            work_s[at] += seconds[k]
+            worked += seconds[k]
+            waited += start - now
+            end = max(end, start + seconds[k])
+            starts_s[k] = start
+        else:
+            start = _leave_unanswered(w, rules, t, begin + k)
+            end = max(end, t.sums_s[END_S])
+            starts_s[k] = np.nan
+        if crowded:
+            _let_wait_in_list(w, s, t, at, start, now)
+        else:
+            recent[at, place] = start
+            turns[at] += 1
     t.sums_s[WAITED_S] += waited
     t.sums_s[QUEUED_S] += waited
     t.sums_s[WORKED_S] += worked
-    t.sums_s[END_S] = max(t.sums_s[END_S], end)
-    return roomy
+    t.sums_s[END_S] = end
+    return count
+
+
+@part
+def _count_drawn(w, t, begin, count, arrivals, seconds, starts_s, latencies):
+    """The same requests' latencies, into the histogram and where they are asked for."""
+    answered = 0
+    for k in range(count):
+        latency = (starts_s[k] - arrivals[begin + k]) + seconds[k]
+        if latency == latency:  # not NaN: answered
+            latencies[leading_bits(latency)] += 1
+            answered += 1
+    t.outcomes[ANSWERED] += answered
+    for i in range(-(-begin // t.stride) * t.stride, begin + count, t.stride):
+        t.sampled[i // t.stride] = (starts_s[i - begin] - arrivals[i]) + seconds[i - begin]
+    for k in range(count if t.each else 0):
+        if starts_s[k] == starts_s[k]:
+            i, wait = begin + k, starts_s[k] - arrivals[begin + k]
+            w.wait_s[i], w.latency_s[i], w.outcome[i] = wait, wait + seconds[k], ANSWERED
 
 
 @hot
@@ -244,23 +277,28 @@ def _first_from(arrivals, begin, last, until):
 @hot
 def _draw(w, rules, s, t, begin, last):
     """What chance says about requests `begin` to `last`: the replicas to choose from, and the seconds of work."""
+    seed, chance, ready = w.seeds[0], w.seeds[2], s.ready  # not read again after each store
+    first_pick, second_pick, count = t.picks[0], t.picks[1], last - begin
     if rules.balancer == ROUND_ROBIN:
         turn = s.turn
-        for k in range(last - begin):
-            turn = turn if turn < s.ready else turn % s.ready
-            t.picks[0, k] = w.open[turn]
+        for k in range(count):
+            turn = turn if turn < ready else turn % ready
+            first_pick[k] = w.open[turn]
             turn += 1
     else:
-        for k in range(last - begin):
-            t.picks[0, k], t.picks[1, k] = two_of(bits(w.seeds[2], begin + k), s.ready)
-        for k in range(last - begin):
-            t.picks[0, k], t.picks[1, k] = w.open[t.picks[0, k]], w.open[t.picks[1, k]]
+        for k in range(count):
+            first_pick[k], second_pick[k] = two_of(bits(chance, begin + k), ready)
+        for k in range(count):
+            first_pick[k], second_pick[k] = w.open[first_pick[k]], w.open[second_pick[k]]
     if len(w.rows):
-        first, count = w.rows[1, 0], w.rows[1, 1]
-        for k in range(last - begin):
-            t.places[k] = first + int(uniform(w.seeds[0], begin + k) * count)
-        for k in range(last - begin):
+        first, measured = w.rows[1, 0], w.rows[1, 1]
+        for k in range(count):
+            t.places[k] = first + int(uniform(seed, begin + k) * measured)
+        for k in range(count):
             t.seconds[k] = w.values[t.places[k]]
+    else:
+        for k in range(count):
+            t.seconds[k] = w.values[begin + k]
 
 
 @part
@@ -289,11 +327,13 @@ def _dismiss_front(w, rules, s, t, until):
 
 
 @hot
-def _first_free(w, rules, at):
+def _first_free(free_s, slots, at):
     """The slot of a replica that has first done all that it was given."""
-    slot = at * rules.slots
-    for k in range(slot + 1, slot + rules.slots):
-        if w.free_s[k] < w.free_s[slot]:
+    if slots == 1:
+        return at
+    slot = at * slots
+    for k in range(slot + 1, slot + slots):
+        if free_s[k] < free_s[slot]:
             slot = k
     return slot
 
@@ -304,18 +344,20 @@ def _place(w, rules, s, t, i, now):
     if rules.balancer == LEAST_LOADED:  # how much a replica holds has to be worked out
         first, second = two_of(bits(w.seeds[2], i), s.ready)
         at, other = w.open[first], w.open[second]
-        at = other if _held(w, rules, s, t, other, now) < _held(w, rules, s, t, at, now) else at
+        less = (_held(w, s, t, rules.slots, w.free_s, t.recent, other, now)
+                < _held(w, s, t, rules.slots, w.free_s, t.recent, at, now))
+        at = other if less else at
     else:
         at = choose(w, rules, s, i)
     if not _spare_for(s, t, at):
         return False
-    slot = _first_free(w, rules, at)
+    slot = _first_free(w.free_s, rules.slots, at)
     arrival, start = w.arrivals[i], max(now, w.free_s[slot])
     leave = start
     if start <= arrival + rules.timeout_s and start <= rules.closes_s:
         seconds = draw_service(w.values, w.rows, w.weights, 1, uniform(w.seeds[0], i)) if len(w.rows) else w.values[i]
         w.free_s[slot] = start + seconds
-        w.replicas[at].work_s += seconds
+        t.work_s[at] += seconds
         latency = (start - arrival) + seconds
         _note_latency(w, t, i, start - arrival, latency)
         if i % t.stride == 0:
@@ -327,26 +369,22 @@ def _place(w, rules, s, t, i, now):
         t.sums_s[END_S] = max(t.sums_s[END_S], start + seconds)
     else:
         leave = _leave_unanswered(w, rules, t, i)
-    _let_wait(w, s, t, at, leave, now, t.recent[at, t.turns[at] & LAST_RECENT] > now)
-    return True
-
-
-@hot
-def _let_wait(w, s, t, at, leave, now, crowded):
-    """Somebody waits at a replica until `leave`, as its last; or does not wait, where that is `now`.
-
-    A replica's last few are written over in turn, since only those still waiting count. Where more wait, all of them
-    are in a list, and infinities stand in for the last few.
-    """
-    if not crowded:
-        t.recent[at, t.turns[at] & LAST_RECENT] = leave
-        t.turns[at] += 1
-    else:
+    place = t.turns[at] & LAST_RECENT
+    if t.recent[at, place] > now:
         _let_wait_in_list(w, s, t, at, leave, now)
+    else:
+        t.recent[at, place] = leave
+        t.turns[at] += 1
+    return True
 
 
 @part
 def _let_wait_in_list(w, s, t, at, leave, now):
+    """Somebody waits until `leave` at a replica where as many wait as `Tally.recent` has places for one.
+
+    There the last few are written over in turn, since only those still waiting count. Where more wait, all of them
+    are in a list, and infinities stand in for the last few.
+    """
     row = w.replicas[at]
     if row.waiting == 0:
         for k in range(LAST_RECENT + 1):
@@ -401,15 +439,18 @@ def _leave_unanswered(w, rules, t, i):
 
 
 @hot
-def _held(w, rules, s, t, at, now):
+def _held(w, s, t, slots, free_s, recent, at, now):
     """Requests that are at a replica."""
-    waiting, busy = 0, 0
+    waiting = 0
     for k in range(LAST_RECENT + 1):
-        waiting += t.recent[at, k] > now
+        waiting += recent[at, k] > now
     if waiting > LAST_RECENT:
         waiting = _held_in_list(w, s, t, at, now)
-    for slot in range(at * rules.slots, (at + 1) * rules.slots):
-        busy += w.free_s[slot] > now
+    if slots == 1:
+        return waiting + (free_s[at] > now)
+    busy = 0
+    for slot in range(at * slots, (at + 1) * slots):
+        busy += free_s[slot] > now
     return waiting + busy
 
 
@@ -461,6 +502,8 @@ def _settle(w, rules, s, t, now):
             rest += max(0.0, w.free_s[slot] - now)
             last = max(last, w.free_s[slot])
         row.held = row.busy + waiting
+        row.work_s += t.work_s[at]
+        t.work_s[at] = 0.0
         row.busy_s = row.work_s - rest
         s.waiting += waiting
         s.in_service += row.busy
