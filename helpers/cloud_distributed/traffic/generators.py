@@ -173,7 +173,8 @@ def _with_steps(rates: np.ndarray, edges: np.ndarray, seed: int) -> np.ndarray:
         return np.empty(0)
     _require_fitting(float(expected[-1]))
     rng = np.random.default_rng(seed)
-    gaps = rng.standard_exponential(rng.poisson(expected[-1]) + 1)  # scaled to the whole, their sums are sorted uniforms
+    count = rng.poisson(expected[-1])
+    gaps = rng.standard_exponential(count + 1)  # scaled to the whole, their sums are sorted uniforms
     steps = np.diff(expected)
     _add_up(gaps, expected, edges, np.divide(np.diff(edges), steps, out=np.zeros_like(steps), where=steps > 0))
     return gaps[:-1]
