@@ -1,12 +1,11 @@
 """When requests arrive: seeded generators of ascending arrival times.
 
-Each returns (n,) float64 seconds from 0 to below `seconds`. Rates are requests a second. Both ways to vary them are
-exact: thinning a Poisson process of the highest rate (Lewis and Shedler, 1979), and, where the rate is a step
-function, running the clock of a unit process faster and slower (Cinlar, 1975), which draws nothing in vain.
+Each returns (n,) float64 seconds from 0 to below `seconds`. Rates are requests a second. They vary exactly, as
+a step function of time: the clock of a unit process runs faster and slower (Cinlar, 1975), which draws nothing in
+vain.
 """
 
 import math
-from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -32,25 +31,6 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> np.ndarray:
     _require_positive(rate=rate, seconds=seconds)
     _require_fitting(rate * seconds)
     return _with_steps(np.array([rate]), np.array([0.0, seconds]), seed)
-
-
-def with_rate(rate_at: Callable[[np.ndarray], np.ndarray], highest: float, seconds: float, seed: int = 0) -> np.ndarray:
-    """Arrivals at a rate that varies with time.
-
-    Args:
-        rate_at: (k,) seconds -> (k,) requests a second, from 0 to `highest`.
-        highest: no rate may be above.
-
-    Raises:
-        InputError: the rate leaves these bounds.
-    """
-    candidates = poisson(highest, seconds, seed)
-    rates = np.asarray(rate_at(candidates), float)
-    if len(rates) and not (rates.min() >= 0 and rates.max() <= highest * (1 + 1e-9)):
-        raise InputError(f"The rate goes from {rates.min():g} to {rates.max():g} requests a second; it must stay "
-                         f"between 0 and {highest:g}.")
-    lots = np.random.default_rng([seed, 1]).random(len(candidates))
-    return candidates[lots * highest < rates]
 
 
 def diurnal(rate: float, seconds: float = DAY_S, seed: int = 0, swing: float = 0.6, peak_hour: float = 15.0,
