@@ -15,6 +15,8 @@ from helpers.lab.exporting.int8 import calibration_inputs
 from helpers.lab.models.model import TextModel
 from helpers.lab.models.torch import TorchTextModel
 
+CALIBRATION_ROWS = 300  # what nncf.quantize takes of a data set unless told otherwise
+
 
 class Recipe(TextModel):
     """A peer: `run(ids, mask)` with whatever defaults its runtime has."""
@@ -58,7 +60,7 @@ def openvino_recipe(model: TorchTextModel, task: Task) -> Recipe:
     import openvino
 
     nncf.set_log_level(logging.ERROR)
-    rows = nncf.Dataset(calibration_inputs(model, task, 300))
+    rows = nncf.Dataset(calibration_inputs(model, task, CALIBRATION_ROWS))
     graph = nncf.quantize(openvino_graph(model), rows, model_type=nncf.ModelType.TRANSFORMER)
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(graph, Path(folder) / "model.xml")
