@@ -13,6 +13,7 @@ import numpy as np
 from helpers.lab import Comparison, InputError, Measurement, Task, compare, fingerprint, load_task
 from helpers.lab.machine import describe
 from helpers.lab.measuring.intervals import bootstrap_interval, ratio_of_medians
+from helpers.lab.measuring.measurement import BesideTheConstant
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Model
 
@@ -35,7 +36,7 @@ class Row:
 
 
 def at_least(name: str, value: float, target: float, unit: str, low: float | None = None,
-             high: float | None = None, of: Measurement | None = None) -> Row:
+             high: float | None = None, of: BesideTheConstant | None = None) -> Row:
     """A figure that should be `target` or more, at the lower end of its interval where it has one.
 
     Args:
@@ -48,13 +49,13 @@ def at_least(name: str, value: float, target: float, unit: str, low: float | Non
 
 
 def at_most(name: str, value: float, target: float, unit: str, low: float | None = None,
-            high: float | None = None, of: Measurement | None = None) -> Row:
+            high: float | None = None, of: BesideTheConstant | None = None) -> Row:
     """A figure that should be `target` or less, at the upper end of its interval where it has one; see `at_least`."""
     row = Row(name, value, low, high, unit, f"<= {target:g}", None)
     return _judged(row, -(value if high is None else high), -target, of)
 
 
-def _judged(row: Row, worst: float, least: float, of: Measurement | None) -> Row:
+def _judged(row: Row, worst: float, least: float, of: BesideTheConstant | None) -> Row:
     if of is not None and not of.learned:
         return dataclasses.replace(row, holds=False, target=f"{row.target}, by a model better than the majority class")
     return dataclasses.replace(row, holds=bool(worst >= least))
@@ -65,7 +66,7 @@ def shown(name: str, value: float | None, unit: str, low: float | None = None, h
     return Row(name, value, low, high, unit, "", None)
 
 
-def beside(what: str, peer: str, ratio: float, low: float, high: float, of: Measurement | None = None) -> Row:
+def beside(what: str, peer: str, ratio: float, low: float, high: float, of: BesideTheConstant | None = None) -> Row:
     """Ours over a peer, called what it is: ahead, behind, or not significantly different.
 
     >>> row = beside("texts a second", "X", 0.93, 0.91, 0.96)
@@ -85,6 +86,19 @@ def distance(value: float, low: float, high: float, expected: float) -> tuple[fl
 def p95(values: Sequence[float]) -> tuple[float, float, float]:
     """The value that 95 % do not exceed: (value, low, high) by the bootstrap."""
     return bootstrap_interval(lambda drawn, axis: np.quantile(drawn, 0.95, axis=axis, method="inverted_cdf"), values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner(BesideTheConstant):
+    """What has no measurement of its own: the lower end of its accuracy, the share of the most frequent label."""
+
+    accuracy_low: float
+    majority: float
+
+
+def majority_of(task: Task) -> float:
+    """The share of the most frequent label among the test rows."""
+    return float(np.bincount(task.test["label"][:]).max() / len(task.test))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,7 @@ def torch_pruning_recipes(model: TorchTextModel, task: Task, *, epochs: float, a
     by half ('bottleneck', 'uniform'). The project has no fine-tuning for BERT: both get the training rows, altered
     copies, teacher, epochs and learning rate that `prune` gets.
     """
-    from torch_pruning.importance import GroupTaylorImportance, MagnitudeImportance
+    from torch_pruning.pruner.importance import GroupTaylorImportance, MagnitudeImportance
 
     transfer_set = make_transfer_set(task, (), augmented, seed=0)
     logits = teacher_logits(model, transfer_set.texts)
@@ -101,12 +101,12 @@ def _halve(module: nn.Module, importance: Callable, whole: bool, gradients: Call
     parts = anatomy(module)
     heads = {linear: count for layer, count in zip(parts.layers, parts.heads, strict=True)
              for linear in parts.reads(layer)}
-    keep = [module.classifier, *([] if whole else [parts.ffn_out(layer) for layer in parts.layers])]
-    module.encoder.pooler = None  # its output is not used, so that nothing would tell that its input is narrower
+    keep = [module.classifier, *([module.encoder.pooler] if module.encoder.pooler else []),
+            *([] if whole else [parts.ffn_out(layer) for layer in parts.layers])]
     pruner = torch_pruning.pruner.MetaPruner(
         module, tuple(torch.ones(1, 8, dtype=torch.int64) for _ in range(2)), importance=importance,
         global_pruning=whole, iterative_steps=1, pruning_ratio=0.5, num_heads=heads, prune_num_heads=True,
-        prune_head_dims=False, head_pruning_ratio=0.5, ignored_layers=keep)
+        prune_head_dims=False, head_pruning_ratio=0.5, ignored_layers=keep, forward_fn=_all_outputs)
     if not whole:
         gradients(module)
     for group in pruner.step(interactive=True):
@@ -117,6 +117,13 @@ def _halve(module: nn.Module, importance: Callable, whole: bool, gradients: Call
         attention.num_attention_heads = pruner.num_heads[attention.query]
         attention.all_head_size = attention.query.out_features
     module.encoder.set_attn_implementation("sdpa")
+
+
+def _all_outputs(module: nn.Module, inputs: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
+    """The logits, and the pooler's output, which nobody reads, but whose input has to be as narrow as the rest."""
+    states = module.encoder(input_ids=inputs[0], attention_mask=inputs[1])
+    pooled = [states.pooler_output] if module.encoder.pooler else []
+    return [module.classifier(states.last_hidden_state.mean(1)), *pooled]
 
 
 def _gradients(model: TorchTextModel, task: Task, batches: int = 10, batch: int = 64) -> Callable[[nn.Module], None]:
