@@ -65,7 +65,6 @@ STUDENT_SIZE = 0.334  # two of six layers
 STUDENT_QUALITY = 0.98  # of its teacher's accuracy, as DistilBERT keeps 97 % with half of the layers (arXiv 1910.01108)
 SEARCH_MINUTES = 30  # a coffee break and a meeting
 PRUNING_RATE = 2e-4  # learning rate of recovery, ours and the peers'
-STATIC_EPOCHS = 8.0
 PARTS = ("pruning", "distillation", "combined")
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
         "name": "int8"}
@@ -242,7 +241,7 @@ def combined_rows(base: TorchTextModel, task: Task, effort: Effort, pruning_peer
     peers = [default_optimizers(single), sentence_transformers_recipe(base), openvino_recipe(base, task),
              *model2vec_recipes(base, task, effort.augmented), *pruning_peers()]
     mine = [base, build(base, task, [INT8]), single, staged, distill_linear(base, task, augmented=effort.augmented),
-            distill_static(base, task, augmented=effort.augmented, epochs=STATIC_EPOCHS)]
+            distill_static(base, task, augmented=effort.augmented)]
     result = compared([*mine, *peers], task, effort.timing)
     gains = cumulative_gains(base, task, steps[1], **effort.timing)
     print(gains.waterfall().round(3).to_string(index=False))
@@ -280,7 +279,7 @@ def budgets(task: Task, effort: Effort) -> list[Budget]:
             Budget("Torch-Pruning, as its README advises", f"{documented} README", copies, recovery, teacher),
             Budget("ours: students of fewer layers", "ours", copies, f"{effort.epochs:g}", teacher),
             Budget("ours: linear first stage", "ours", copies, "to the optimum", teacher),
-            Budget("ours: static student", "ours", copies, f"{STATIC_EPOCHS:g}", teacher),
+            Budget("ours: static student", "ours", copies, "its default, 8", teacher),
             Budget("model2vec's recipe", f"{documented} defaults", rows, "till it stops", "vectors only"),
             Budget("model2vec's recipe, with the teacher's answers", f"{documented} defaults", copies, "till it stops",
                    teacher),

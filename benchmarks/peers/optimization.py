@@ -26,6 +26,8 @@ from helpers.model_optimization import anatomy
 from helpers.model_optimization.distillation.training import make_transfer_set, teacher_logits, train_student
 from helpers.model_optimization.distillation.word_students import principal_components, token_vectors
 
+TAYLOR_BATCHES, TAYLOR_BATCH = 10, 64  # as Torch-Pruning's scripts for transformers set them
+
 
 def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:
     """sbert.net, 'Speeding up Inference': dynamic int8 in the configuration of this machine's instruction set.
@@ -126,15 +128,16 @@ def _all_outputs(module: nn.Module, inputs: tuple[torch.Tensor, torch.Tensor]) -
     return [module.classifier(states.last_hidden_state.mean(1)), *pooled]
 
 
-def _gradients(model: TorchTextModel, task: Task, batches: int = 10, batch: int = 64) -> Callable[[nn.Module], None]:
-    """Adds the gradients of the labels' cross-entropy on so many batches of training rows to a module."""
-    drawn = task.train.shuffle(seed=0).select(range(min(batches * batch, len(task.train))))
+def _gradients(model: TorchTextModel, task: Task) -> Callable[[nn.Module], None]:
+    """Adds the gradients of the labels' cross-entropy on TAYLOR_BATCHES batches of training rows to a module."""
+    drawn = task.train.shuffle(seed=0).select(range(min(TAYLOR_BATCHES * TAYLOR_BATCH, len(task.train))))
     rows, labels = model.encoder.encode(drawn["text"][:]), torch.tensor(drawn["label"][:])
 
     def accumulate(module: nn.Module) -> None:
-        for start in range(0, len(rows), batch):
-            ids, mask = map(torch.from_numpy, model.encoder.pad(rows[start:start + batch]))
-            functional.cross_entropy(module(ids, mask), labels[start:start + batch]).backward()
+        for start in range(0, len(rows), TAYLOR_BATCH):
+            part = slice(start, start + TAYLOR_BATCH)
+            ids, mask = map(torch.from_numpy, model.encoder.pad(rows[part]))
+            functional.cross_entropy(module(ids, mask), labels[part]).backward()
 
     return accumulate
 
