@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.peers.recipes import loadable_peers
 from helpers.lab import Comparison, InputError, Measurement, Task, compare, fingerprint, load_task
 from helpers.lab.machine import describe
 from helpers.lab.measuring.intervals import bootstrap_interval, ratio_of_medians
@@ -155,7 +156,8 @@ def front_rows(ours: Sequence[Point], peers: Sequence[Point], cost: str) -> list
 
 def compared(models: Sequence[Model], task: Task, timing: Mapping[str, Any], energy: bool = False) -> Comparison:
     """Models side by side on the test rows, printed. `timing`: see `compare`."""
-    result = compare(models, task, energy=energy, memory=False, **timing)
+    with loadable_peers():
+        result = compare(models, task, energy=energy, memory=False, **timing)
     frame = result.frame()[[*COLUMNS, *(["joules"] if energy else [])]]
     print(frame.assign(batch=[m.batch_size for m in result.measurements]).round(4).to_string(index=False), flush=True)
     return result

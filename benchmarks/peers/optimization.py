@@ -8,17 +8,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.peers.recipes import Recipe
+from benchmarks.peers.recipes import Recipe, module_files
 from helpers.lab.data.task import Task
 from helpers.lab.exporting.graph import onnx_graph
 from helpers.lab.machine import instruction_sets
-from helpers.lab.models.model import Card
+from helpers.lab.models.model import Card, save_card
 from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
 from helpers.lab.training.baselines import mean_tokens
@@ -35,7 +36,6 @@ def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:
     Its own function needs optimum-onnx, which pins an older transformers; what its AutoQuantizationConfig says is
     said here: all products per channel, those of attention too, unsigned weights on AVX2.
     """
-    import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     unsigned = "AVX2" in instruction_sets() and not any(name.startswith("AVX-512") for name in instruction_sets())
@@ -47,26 +47,18 @@ def sentence_transformers_recipe(model: TorchTextModel) -> Recipe:
                          op_types_to_quantize=["MatMul", "Add"],
                          extra_options={"WeightSymmetric": True, "ActivationSymmetric": False, "EnableSubgraph": False,
                                         "MatMulConstBOnly": False})
-        artefact = target.read_bytes()
-    session = onnxruntime.InferenceSession(artefact, providers=["CPUExecutionProvider"])
-    return Recipe("sentence-transformers' recipe", model,
-                  lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})[0], artefact)
+        return Recipe.of("sentence-transformers' recipe", model, "onnxruntime", {"model.onnx": target.read_bytes()})
 
 
-def default_optimizers(model: OnnxTextModel) -> OnnxTextModel:
+def default_optimizers(model: OnnxTextModel) -> Recipe:
     """The same graph with all that ONNX Runtime fuses by itself; ours leaves out what is slow on a CPU."""
-    import onnxruntime
-
-    card = dataclasses.replace(model.card, name=f"{model.card.name}, ONNX Runtime's own fusions")
-    peer = OnnxTextModel(card, model.encoder, model.graph)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = peer.threads_per_stream
-    peer.session = onnxruntime.InferenceSession(str(peer.graph), options, providers=["CPUExecutionProvider"])
-    return peer
+    step = model.card.settings.get("micro_batch", model.micro_batch)
+    return Recipe.of(f"{model.card.name}, ONNX Runtime's own fusions", model, "onnxruntime in streams",
+                     {"model.onnx": model.graph.read_bytes()}, micro_batch=step)
 
 
 def torch_pruning_recipes(model: TorchTextModel, task: Task, *, epochs: float, augmented: int,
-                          learning_rate: float) -> list[TorchTextModel]:
+                          learning_rate: float) -> list[Recipe]:
     """Torch-Pruning's BERT example, and what its README advises for transformers, fine-tuned with our budget.
 
     The example (examples/transformers/prune_hf_bert.py) removes half of all widths, the residual stream's too, and
@@ -87,11 +79,12 @@ def torch_pruning_recipes(model: TorchTextModel, task: Task, *, epochs: float, a
         module = copy.deepcopy(model.module).cpu()
         _halve(module, importance, whole, _gradients(model, task))
         train_student(module, model.encoder.encode, transfer_set, logits, epochs=epochs, learning_rate=learning_rate)
-        card = dataclasses.replace(
-            model.card.derive(name, "peer", time.perf_counter() - began, epochs=epochs, augmented=augmented,
-                              teacher=model.card.name, learning_rate=learning_rate),
-            parameters=count_parameters(module), macs=count_macs(module, mean_tokens(task, model.encoder)))
-        peers.append(TorchTextModel(card, model.encoder, module))
+        peer = Recipe.of(name, model, "pytorch", module_files(module), epochs=epochs, augmented=augmented,
+                         teacher=model.card.name, learning_rate=learning_rate)
+        peer.card = dataclasses.replace(peer.card, made_in_s=model.card.made_in_s + time.perf_counter() - began,
+                                        parameters=count_parameters(module),
+                                        macs=count_macs(module, mean_tokens(task, model.encoder)))
+        peers.append(peer)
     return peers
 
 
@@ -145,7 +138,7 @@ def _gradients(model: TorchTextModel, task: Task) -> Callable[[nn.Module], None]
 class Model2VecPeer:
     """model2vec's static classifier as a Model."""
 
-    runtime = "peer"
+    runtime = "model2vec"
 
     def __init__(self, card: Card, classifier: object) -> None:
         self.card, self._classifier = card, classifier
@@ -158,8 +151,15 @@ class Model2VecPeer:
         return np.log(self._classifier.predict_proba(list(inputs))[:, order] + 1e-12).astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """Write what its own project writes."""
-        self._classifier.save_pretrained(str(path))
+        """Write what its own project writes, and the card."""
+        self._classifier.save_pretrained(str(save_card(path, self.runtime, self.card) / "classifier"))
+
+    @classmethod
+    def load(cls, path: Path, card: Card, _: int | None) -> Self:
+        """Read what `save` wrote."""
+        from model2vec.inference import StaticModelPipeline
+
+        return cls(card, StaticModelPipeline.from_pretrained(str(path / "classifier")))
 
 
 def model2vec_recipes(model: TorchTextModel, task: Task, augmented: int) -> list[Model2VecPeer]:

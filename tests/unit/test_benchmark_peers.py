@@ -1,14 +1,25 @@
 """Peers are what their documents say, with our budget."""
 
+import io
+
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
+import torch
+from joblib.externals.loky import ProcessPoolExecutor
 from letter_triples import triples
 
 from benchmarks.peers.data import datasketch_pairs, letter_triples, semhash_pairs, small_text_queries
-from benchmarks.peers.optimization import model2vec_recipes, sentence_transformers_recipe, torch_pruning_recipes
+from benchmarks.peers.optimization import (
+    default_optimizers,
+    model2vec_recipes,
+    sentence_transformers_recipe,
+    torch_pruning_recipes,
+)
+from benchmarks.peers.recipes import loadable_peers, onnxruntime_recipe, openvino_recipe, pytorch_recipe
 from helpers.data_efficiency import STRATEGIES, Packed, Pool, fit, hashed
+from helpers.lab import export, load
 from helpers.lab.exporting.graph import onnx_graph
 from helpers.model_optimization import anatomy, prune
 
@@ -31,7 +42,8 @@ def test_torch_pruning_gets_our_budget(pruned):
 
 
 def test_torch_pruning_prunes_what_its_documents_prune(pruned, tiny_model, tiny_task):
-    whole, (example, advised) = anatomy(tiny_model.module), [anatomy(peer.module) for peer in pruned[1]]
+    whole, (example, advised) = anatomy(tiny_model.module), [
+        anatomy(torch.load(io.BytesIO(peer.files["model.pt"]), weights_only=False)) for peer in pruned[1]]
     assert advised.width == whole.width
     assert advised.heads == [heads // 2 for heads in whole.heads]
     assert advised.neurons == [neurons // 2 for neurons in whole.neurons]
@@ -39,6 +51,25 @@ def test_torch_pruning_prunes_what_its_documents_prune(pruned, tiny_model, tiny_
     assert sum(example.heads) == sum(whole.heads) // 2  # over the whole model, not layer by layer
     for peer in pruned[1]:
         assert peer.predict(tiny_task.test["text"][:5]).shape == (5, 3)
+
+
+@pytest.fixture(scope="module")
+def peers(pruned, tiny_model, tiny_task) -> dict:
+    """One of each way in which peers are saved and run, by name."""
+    made = [onnxruntime_recipe(tiny_model), openvino_recipe(tiny_model, tiny_task), pytorch_recipe(tiny_model),
+            default_optimizers(export(tiny_model, "onnxruntime", streams=2)), *pruned[1],
+            *model2vec_recipes(tiny_model, tiny_task, augmented=0)]
+    return {peer.card.name: peer for peer in made}
+
+
+def test_peers_answer_the_same_in_a_fresh_process(peers, tiny_task, tmp_path):
+    texts = tiny_task.test["text"][:8]
+    for number, peer in enumerate(peers.values()):
+        peer.save(tmp_path / str(number))
+    with loadable_peers(), ProcessPoolExecutor(1) as pool:
+        for number, (name, peer) in enumerate(peers.items()):
+            answers = pool.submit(lambda folder: load(folder).predict(texts), tmp_path / str(number)).result()
+            np.testing.assert_allclose(answers, peer.predict(texts), atol=1e-5, err_msg=name)
 
 
 def test_model2vec_learns_from_labels_and_from_the_teacher(tiny_model, tiny_task):
@@ -50,9 +81,9 @@ def test_model2vec_learns_from_labels_and_from_the_teacher(tiny_model, tiny_task
 
 def test_sentence_transformers_quantizes_all_products_and_no_embedding(tiny_model):
     plain, made = (onnx.load_from_string(content) for content in (
-        onnx_graph(tiny_model), sentence_transformers_recipe(tiny_model)._artefact))
-    kinds = [node.op_type for node in plain.graph.node]
-    assert [node.op_type for node in made.graph.node].count("MatMulInteger") == kinds.count("MatMul") + kinds.count("Gemm")
+        onnx_graph(tiny_model), sentence_transformers_recipe(tiny_model).files["model.onnx"]))
+    products = [node for node in plain.graph.node if node.op_type in ("MatMul", "Gemm")]
+    assert [node.op_type for node in made.graph.node].count("MatMulInteger") == len(products)
     table = max(made.graph.initializer, key=lambda tensor: np.prod(tensor.dims))
     assert table.data_type == onnx.TensorProto.FLOAT
 
