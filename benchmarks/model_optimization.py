@@ -243,7 +243,7 @@ def combined_rows(base: TorchTextModel, task: Task, effort: Effort, pruning_peer
     mine = [base, build(base, task, [INT8]), single, staged, distill_linear(base, task, augmented=effort.augmented),
             distill_static(base, task, augmented=effort.augmented)]
     result = compared([*mine, *peers], task, effort.timing)
-    gains = cumulative_gains(base, task, steps[1], **effort.timing)
+    gains = cumulative_gains(base, task, steps[1], rows=effort.timing["rows"], rounds=effort.timing["rounds"])
     print(gains.waterfall().round(3).to_string(index=False))
     print(gains.explanation())
     return [*headline_rows(result, single.card.name, staged.card.name), *rows,
