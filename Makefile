@@ -93,7 +93,7 @@ test: setup browser ## everything that CI checks
 bench: setup ## this project beside its peers
 	$(RUN) -m benchmarks $(ARGS)
 
-record: setup ## measure on this machine what the pages show when they open
+record: setup ## measure on this machine what the pages show when they open; goes on where it was cut off (ARGS=--list)
 	$(RUN) -m recording $(ARGS)
 
 html: setup ## executed copies of the notebooks in build/html

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import numpy as np
 
-from benchmarks.common import Row, arguments, at_least, at_most, finish, shown
+from benchmarks.common import Row, arguments, at_least, at_most, finish, p95, shown
 from benchmarks.peers.queues import SimpyFleet, ciw_fcfs, simpy_fcfs
 from helpers.app import latency_spec, replicas_spec
 from helpers.cloud_distributed import (
@@ -110,7 +110,7 @@ def fcfs_rows(quick: bool) -> list[Row]:
     rows = [at_least("M/M/8: requests per second on one core, drawing included", speed, 10e6, "1/s", low, high),
             shown("M/M/8: the same, given arrivals and service times", alone[0], "1/s", *alone[1:])]
     for name, peer in (("SimPy", simpy_fcfs), ("Ciw", ciw_fcfs)):
-        theirs = rate_of(few, lambda peer=peer: peer(rate, mean_s, SERVERS, few, 1), 3)
+        theirs = rate_of(few, lambda peer=peer: peer(rate, mean_s, SERVERS, few, 1), 5)
         rows += [shown(f"M/M/8: {name}", theirs[0], "1/s", *theirs[1:]),
                  at_least(f"M/M/8: times {name}", speed / theirs[0], 300, "x", low / theirs[2], high / theirs[1])]
     return rows
@@ -128,7 +128,7 @@ def full_rows(quick: bool) -> list[Row]:
     fewer = diurnal(350, 600, 1, swing=0.8, peak_hour=0.1)
     work = np.random.default_rng(2).gamma(4.0, 0.01, len(fewer))
     peers: list[list[float]] = []
-    theirs = rate_of(len(fewer), lambda: peers.append(SimpyFleet(fewer, work, fleet).run()), 3)
+    theirs = rate_of(len(fewer), lambda: peers.append(SimpyFleet(fewer, work, fleet).run()), 5)
     ours_s, theirs_s = (float(np.nanmean(values)) for values in (simulate(fewer, work, fleet).latency_s, peers[0]))
     return [at_least("full model: requests per second on one core", speed, 3e6, "1/s", low, high),
             shown("full model: SimPy", theirs[0], "1/s", *theirs[1:]),
@@ -166,8 +166,8 @@ def panel_rows(quick: bool) -> list[Row]:
         replicas_spec(frame)
         latency_spec(frame, deadline_s=names["DEADLINE_S"])
         seconds.setdefault(traffics[traffic], []).append(time.perf_counter() - began)
-    return [at_most(f"notebook 5's panel, {length}: p95 of {len(waits)} settings", float(np.quantile(waits, 0.95)),
-                    0.15, "s", min(waits), max(waits)) for length, waits in seconds.items()]
+    return [at_most(f"notebook 5's panel, {length}: p95 of {len(waits)} settings", value, 0.15, "s", low, high)
+            for length, waits in seconds.items() for value, low, high in [p95(waits)]]
 
 
 def answer_rows(name: str, rate: float, seconds: float, fleet: Fleet, most: float) -> list[Row]:

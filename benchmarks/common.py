@@ -1,16 +1,26 @@
-"""What all benchmarks share: arguments, rows, the table and the JSON file."""
+"""What all benchmarks share: arguments, rows with targets, peers and their budgets, the front, the table, the JSON."""
 
 import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from helpers.lab import InputError, Task, fingerprint, load_task
+from benchmarks.peers.recipes import loadable_peers
+from helpers.lab import Comparison, InputError, Measurement, Task, compare, fingerprint, load_task
 from helpers.lab.machine import describe
+from helpers.lab.measuring.intervals import bootstrap_interval, ratio_of_medians
+from helpers.lab.measuring.measurement import BesideTheConstant
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.models.model import Model
+
+PAR = 1.0  # ours over a peer: what is less than the peer is behind it, by however little
+COLUMNS = ["model", "accuracy", "accuracy_delta", "accuracy_delta_low", "accuracy_delta_high", "majority", "speedup",
+           "speedup_low", "speedup_high", "p50_ms", "p95_ms", "artefact_mb", "parameters", "macs", "usd_per_million"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,20 +37,156 @@ class Row:
 
 
 def at_least(name: str, value: float, target: float, unit: str, low: float | None = None,
-             high: float | None = None) -> Row:
-    """A figure that should be `target` or more."""
-    return Row(name, value, low, high, unit, f">= {target:g}", bool(value >= target))
+             high: float | None = None, of: BesideTheConstant | None = None) -> Row:
+    """A figure that should be `target` or more, at the lower end of its interval where it has one.
+
+    Args:
+        of: the model that the figure is of: nothing holds of one that is no better than the most frequent label.
+
+    >>> at_least("twice as fast", 2.1, 2.0, "x", low=1.9, high=2.3).holds
+    False
+    """
+    return _judged(Row(name, value, low, high, unit, f">= {target:g}", None), value if low is None else low, target, of)
 
 
 def at_most(name: str, value: float, target: float, unit: str, low: float | None = None,
-            high: float | None = None) -> Row:
-    """A figure that should be `target` or less."""
-    return Row(name, value, low, high, unit, f"<= {target:g}", bool(value <= target))
+            high: float | None = None, of: BesideTheConstant | None = None) -> Row:
+    """A figure that should be `target` or less, at the upper end of its interval where it has one; see `at_least`."""
+    row = Row(name, value, low, high, unit, f"<= {target:g}", None)
+    return _judged(row, -(value if high is None else high), -target, of)
+
+
+def _judged(row: Row, worst: float, least: float, of: BesideTheConstant | None) -> Row:
+    if of is not None and not of.learned:
+        return dataclasses.replace(row, holds=False, target=f"{row.target}, by a model better than the majority class")
+    return dataclasses.replace(row, holds=bool(worst >= least))
 
 
 def shown(name: str, value: float | None, unit: str, low: float | None = None, high: float | None = None) -> Row:
     """A figure without a target."""
     return Row(name, value, low, high, unit, "", None)
+
+
+def beside(what: str, peer: str, ratio: float, low: float, high: float, of: BesideTheConstant | None = None) -> Row:
+    """Ours over a peer, called what it is: ahead, behind, or not significantly different.
+
+    >>> row = beside("texts a second", "X", 0.93, 0.91, 0.96)
+    >>> row.unit, row.holds
+    ('of X: behind', False)
+    """
+    standing = "ahead" if low > PAR else "behind" if high < PAR else "no significant difference"
+    return at_least(f"{what}, over {peer}", ratio, PAR, f"of {peer}: {standing}", low, high, of)
+
+
+def distance(value: float, low: float, high: float, expected: float) -> tuple[float, float, float]:
+    """How far a value is from what was expected: (distance, the least and the most over the interval)."""
+    near, far = sorted((abs(low - expected), abs(high - expected)))
+    return abs(value - expected), 0.0 if low <= expected <= high else near, far
+
+
+def p95(values: Sequence[float]) -> tuple[float, float, float]:
+    """The value that 95 % do not exceed: (value, low, high) by the bootstrap."""
+    return bootstrap_interval(lambda drawn, axis: np.quantile(drawn, 0.95, axis=axis, method="inverted_cdf"), values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner(BesideTheConstant):
+    """What has no measurement of its own: the lower end of its accuracy, the share of the most frequent label."""
+
+    accuracy_low: float
+    majority: float
+
+
+def majority_of(task: Task) -> float:
+    """The share of the most frequent label among the test rows."""
+    return float(np.bincount(task.test["label"][:]).max() / len(task.test))
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What a candidate was given: epochs over so many training rows, a teacher, calibration rows; whose settings.
+
+    What is timed beside each other gets the same rows and rounds, since one call of `compare` times them all.
+    """
+
+    name: str
+    settings: str
+    rows: int
+    epochs: str = "0"
+    teacher: str = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A candidate in the plane of quality (more is better) and cost (less is better)."""
+
+    name: str
+    quality: float
+    cost: float
+
+
+def points(records: Sequence[Measurement]) -> list[Point]:
+    """Accuracy and dollars per million predictions of those that are better than the most frequent label."""
+    return [Point(record.model, record.accuracy, record.usd_per_million) for record in records if record.learned]
+
+
+def front_rows(ours: Sequence[Point], peers: Sequence[Point], cost: str) -> list[Row]:
+    """For each peer whether one of ours has no lower quality at no higher cost, and which comes nearest to that.
+
+    The value is the cost of ours over the peer's, ours being the cheapest of no lower quality; None where all are
+    worse. By the figures themselves: `against` tells how sure the difference from each peer is.
+
+    Args:
+        cost: its unit.
+
+    >>> mine = [Point("small", 0.90, 1.0), Point("large", 0.95, 4.0)]
+    >>> [row.holds for row in front_rows(mine, [Point("a", 0.89, 2.0), Point("b", 0.92, 2.0)], "$")]
+    [True, False]
+    """
+    rows = []
+    for peer in peers:
+        best = min((point for point in ours if point.quality >= peer.quality), key=lambda point: point.cost,
+                   default=None)
+        words = f"front at {peer.name} ({peer.quality:.1%}, {plain(peer.cost)} {cost}): "
+        words += "all of ours are worse" if best is None else f"{best.name} ({best.quality:.1%}, {plain(best.cost)})"
+        rows.append(Row(words, best and best.cost / peer.cost, None, None, "of its cost", "<= 1",
+                        best is not None and best.cost <= peer.cost))
+    return rows
+
+
+def compared(models: Sequence[Model], task: Task, timing: Mapping[str, Any], energy: bool = False) -> Comparison:
+    """Models side by side on the test rows, printed. `timing`: see `compare`."""
+    with loadable_peers():
+        result = compare(models, task, energy=energy, memory=False, **timing)
+    frame = result.frame()[[*COLUMNS, *(["joules"] if energy else [])]]
+    print(frame.assign(batch=[m.batch_size for m in result.measurements]).round(4).to_string(index=False), flush=True)
+    return result
+
+
+def against(ours: Model, peers: Sequence[Model], task: Task, timing: Mapping[str, Any]) -> list[Row]:
+    """Ours over each peer, timed in one more run with ours as the reference, so that each ratio has its interval."""
+    first, *others = compared([ours, *peers], task, timing).measurements
+    rows = []
+    for peer in others:
+        rows += [beside(f"{first.model}: throughput", peer.model, 1 / peer.speedup, 1 / peer.speedup_high,
+                        1 / peer.speedup_low, first),
+                 shown(f"{first.model}: accuracy above {peer.model}'s", -100 * peer.accuracy_delta, "points",
+                       -100 * peer.accuracy_delta_high, -100 * peer.accuracy_delta_low)]
+    return rows
+
+
+def raced(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[
+        float, float, tuple[float, float, float]]:
+    """Median seconds of ours and of theirs, timed in turns, and (theirs over ours, low, high): times ours is faster."""
+    with timing_turn():
+        seconds = seconds_in_turns({"ours": ours, "theirs": theirs}, rounds)
+    ratio = ratio_of_medians(seconds["theirs"], seconds["ours"])
+    return float(np.median(seconds["ours"])), float(np.median(seconds["theirs"])), ratio
+
+
+def on_validation(task: Task) -> Task:
+    """The task with its validation rows as test rows: to choose on."""
+    return dataclasses.replace(task, name=f"{task.name} (validation)", test=task.validation)
 
 
 def arguments(description: str, parts: Sequence[str] = ()) -> argparse.Namespace:
@@ -66,13 +212,16 @@ def task_of(options: argparse.Namespace) -> Task:
     return task.take(train=600, test=240) if options.quick else task
 
 
-def finish(rows: list[Row], path: Path | None) -> None:
-    """Print the table; write the JSON where asked."""
+def finish(rows: list[Row], path: Path | None, budgets: Sequence[Budget] = ()) -> None:
+    """Print the table, and above it what each candidate was given; write the JSON where asked."""
     machine = fingerprint()
     print(f"\n{describe(machine)}")
+    for budget in budgets:
+        print(f"given to {budget.name:<55} rows {budget.rows:>7,}  epochs {budget.epochs:<18} teacher "
+              f"{budget.teacher:<10} settings: {budget.settings}")
     for row in rows:
-        value = "-" if row.value is None else _plain(row.value)
-        interval = "" if row.low is None else f" ({_plain(row.low)} to {_plain(row.high)})"
+        value = "-" if row.value is None else plain(row.value)
+        interval = "" if row.low is None else f" ({plain(row.low)} to {plain(row.high)})"
         verdict = {True: "holds", False: "FALLS SHORT", None: ""}[row.holds]
         print(f"{row.name:<72} {value}{interval} {row.unit:<12} {row.target:<9} {verdict}")
     if path:
@@ -80,6 +229,6 @@ def finish(rows: list[Row], path: Path | None) -> None:
                         encoding="utf-8")
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """Four significant digits, never with an exponent: '12350', '0.04562'."""
-    return np.format_float_positional(value, precision=4, fractional=False, trim="-")
+    return np.format_float_positional(value + 0.0, precision=4, fractional=False, trim="-")  # -0 is 0

@@ -5,20 +5,42 @@ python -m benchmarks.data_efficiency [--task FILE] [--test FILE] [--text COLUMN]
 """
 
 import csv
+import functools
 import random
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
+from benchmarks.common import (
+    Budget,
+    Point,
+    Row,
+    arguments,
+    at_least,
+    at_most,
+    beside,
+    distance,
+    finish,
+    front_rows,
+    raced,
+    shown,
+    task_of,
+)
+from benchmarks.peers.data import (
+    DATASKETCH_THRESHOLD,
+    PERMUTATIONS,
+    SEMHASH_THRESHOLD,
+    datasketch_pairs,
+    letter_triples,
+    semhash_pairs,
+    small_text_queries,
+)
 from helpers.data_efficiency import (
     STRATEGIES,
     Features,
-    Packed,
     Pool,
     check_curve,
     clean_large,
@@ -28,18 +50,26 @@ from helpers.data_efficiency import (
     features,
     find_duplicates,
     fit,
-    hashed,
     inject_duplicates,
     labels_to,
     measure_curve,
     recombined,
     review_curve,
+    review_worth,
     typos,
 )
+from helpers.data_efficiency.options import THRESHOLDS
 from helpers.lab import InputError, Task, load_task
+from helpers.lab.data.shingles import Packed, hashed
 from helpers.lab.machine import peak_resident_bytes
 from helpers.lab.measuring.intervals import mean_interval
 
+# What was to be shown, set beforehand.
+FLAGS_PRECISION, FLAGS_RECALL = 0.6, 0.7  # of ten flags six are errors, and of ten errors seven are flagged
+REGAINED = 0.5  # half of what the noise cost, for as many reviews as there are errors
+COPIES_F1 = 0.95  # copies with typos or another order: a person would take nearly all of them for copies
+CURVE_POINTS = 2.0  # points: less than what a doubling of the labels is bought for
+LARGE_MINUTES, LARGE_GB = 20.0, 4.0  # a million rows on a small machine
 ODD_FILES = {  # what design.md calls bad input, as bytes
     "empty.csv": b"", "one_class.csv": b"text,label\n" + b"some words,a\n" * 9, "no_column.csv": b"body,label\nx,a\n",
     "seen_once.csv": b"text,label\n" + b"x y,a\n" * 5 + b"z w,b\n",
@@ -50,75 +80,56 @@ ODD_FILES = {  # what design.md calls bad input, as bytes
 
 
 def noise_rows(data: Features, seeds: int) -> list[Row]:
-    """One label in ten replaced by any other, and by the most confusable one."""
-    rows = []
-    for kind in ("uniform", "confusable"):
-        curves = [review_curve(data, 0.1, kind, seed, steps=1) for seed in range(seeds)]
-        firsts = pd.DataFrame([curve.iloc[0] for curve in curves])
-        lasts = pd.DataFrame([curve[curve["order"] == "doubt"].iloc[-1] for curve in curves])
-        loss, least, _ = mean_interval(lasts["clean"] - lasts["dirty"])
-        back = (lasts["accuracy"] - lasts["dirty"]).mean() / loss if least > 0 else None  # else it may be no loss
-        for name, target in (("precision", 0.6), ("recall", 0.7)):
+    """One label in ten replaced by the most confusable one, and by any other; 15 % of the rows reviewed, as decided
+    before, by somebody who errs as often as published labels do."""
+    rows, budget = [], round(0.15 * len(data.train_y))
+    for kind in ("confusable", "uniform"):
+        curves = pd.concat([review_curve(data, 0.1, kind, seed, reviews=(budget,)) for seed in range(seeds)])
+        firsts = curves.drop_duplicates("seed")
+        for name, target in (("precision", FLAGS_PRECISION), ("recall", FLAGS_RECALL)):
             mean, low, high = mean_interval(firsts[name])
             said = f"{kind} noise of 10 %: {name} of the flags"
             rows.append(at_least(said, mean, target, "", low, high) if kind == "uniform" else shown(
                 said, mean, "", low, high))
-        said = f"{kind} noise of 10 %: share of the lost accuracy regained by as many reviews"
-        rows.append(at_least(said, back, 0.5, "") if kind == "uniform" and back is not None else shown(said, back, ""))
+        back = review_worth(curves).set_index(["order", "reviewed"]).loc[("doubt", budget)]
+        figures = [None if np.isnan(figure) else float(figure)
+                   for figure in back[["regained", "regained_low", "regained_high"]]]
+        said = f"{kind} noise of 10 %: share of the lost accuracy regained by reviewing 15 % of the rows"
+        judged = kind == "uniform" and figures[0] is not None
+        rows.append(at_least(said, figures[0], REGAINED, "", *figures[1:]) if judged else shown(
+            said, figures[0], "", *figures[1:]))
     return rows
 
 
-def duplicate_rows(task: Task) -> list[Row]:
-    """Copies put in and found, and rows a second beside the libraries' own defaults."""
+def duplicate_rows(task: Task, rounds: int) -> list[Row]:
+    """Copies put in and found; then the libraries' own searches, and ours at the same threshold, on the same rows."""
     texts, rows = list(task.train["text"][:]), []
     for kind in ("typos", "reorder", "paraphrase"):
         more, sources = inject_duplicates(texts, kind, 0.2, seed=1)
         f1 = duplicate_quality(find_duplicates(more), len(texts), sources)["f1"]
         name = f"{task.name}: F1 of injected copies, {kind}"
-        rows.append(shown(name, f1, "") if kind == "paraphrase" else at_least(name, f1, 0.95, ""))
-    find_duplicates(texts[:100])
-    ours = _rate(len(texts), lambda: find_duplicates(texts))
-    rows.append(shown(f"{task.name}: MinHash here", ours, "rows/s"))
-    theirs = _rate(len(texts), lambda: datasketch_pairs(texts))
-    rows += [shown(f"{task.name}: datasketch, its defaults", theirs, "rows/s"),
-             at_least(f"{task.name}: MinHash here, times datasketch", ours / theirs, 0.9, "x")]
-    vectors = hashed(Packed(texts), 256)
-    ours = _rate(len(texts), lambda: find_duplicates(texts, "semantic", vectors=vectors))
-    theirs = _rate(len(texts), lambda: semhash_pairs(texts, vectors))
-    return [*rows, shown(f"{task.name}: semhash, its defaults, given the vectors", theirs, "rows/s"),
-            at_least(f"{task.name}: semantic here, times semhash", ours / theirs, 0.9, "x")]
-
-
-def _rate(count: int, work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return count / (time.perf_counter() - began)
-
-
-def datasketch_pairs(texts: list[str]) -> int:
-    """The example of its documentation: words, 128 permutations, an index at its default threshold of 0.9."""
-    from datasketch import MinHash, MinHashLSH
-
-    index, pairs = MinHashLSH(), 0
-    for number, text in enumerate(texts):
-        signature = MinHash()
-        signature.update_batch([word.encode() for word in text.lower().split()])
-        pairs += len(index.query(signature))
-        index.insert(number, signature)
-    return pairs
-
-
-def semhash_pairs(texts: list[str], vectors: np.ndarray) -> int:
-    """Its self-deduplication at the default threshold of 0.9."""
-    from semhash import SemHash
-
-    class Given:
-        """An encoder is asked for, though the vectors are there."""
-
-        def encode(self, inputs, **_settings):
-            return hashed(Packed(list(inputs)), vectors.shape[1])
-
-    return len(SemHash.from_embeddings(vectors, texts, Given()).self_deduplicate().filtered)
+        rows.append(shown(name, f1, "") if kind == "paraphrase" else at_least(name, f1, COPIES_F1, ""))
+    more, sources = inject_duplicates(texts, "typos", 0.2, seed=1)
+    vectors = hashed(Packed(more), 256)
+    triples = {"shingles": letter_triples, "threshold": THRESHOLDS["minhash"]}
+    ways = (("datasketch, its example", functools.partial(datasketch_pairs, more), DATASKETCH_THRESHOLD, {}),
+            ("datasketch, our shingles and threshold", functools.partial(datasketch_pairs, more, **triples),
+             THRESHOLDS["minhash"], {}),
+            ("semhash, its defaults, given the vectors", functools.partial(semhash_pairs, more, vectors),
+             SEMHASH_THRESHOLD, {"method": "semantic", "vectors": vectors}))
+    mine, peers = {}, []
+    for peer, theirs, threshold, given in ways:
+        ours = functools.partial(find_duplicates, more, threshold=threshold, **given)
+        name = f"{given.get('method', 'minhash')} here at {threshold}"
+        seconds, peer_s, ratio = raced(ours, theirs, rounds)
+        points = [Point(one, duplicate_quality(find(), len(texts), sources)["f1"], cost)
+                  for one, find, cost in ((name, ours, seconds), (peer, theirs, peer_s))]
+        mine[name], _ = points
+        peers.append(points[1])
+        rows += [*(shown(f"{task.name}: {point.name}", len(more) / point.cost, "rows/s") for point in points),
+                 *(shown(f"{task.name}: F1 of copies with typos, {point.name}", point.quality, "") for point in points),
+                 beside(f"{task.name}: {name}, rows a second", peer, *ratio)]
+    return [*rows, *front_rows(list(mine.values()), peers, "s")]
 
 
 def selection_rows(data: Features, seeds: int, budget: int, names: tuple[str, ...]) -> list[Row]:
@@ -135,32 +146,27 @@ def selection_rows(data: Features, seeds: int, budget: int, names: tuple[str, ..
     return rows
 
 
-def peer_rows(data: Features) -> list[Row]:
-    """Does small-text choose the same rows? Its k-center mistakes positions for row numbers, so these agree here,
-    where the labelled rows come last."""
-    from small_text.query_strategies.coresets import greedy_coreset
-    from small_text.query_strategies.strategies import BreakingTies, LeastConfidence, PredictionEntropy
-
+def peer_rows(data: Features, rounds: int) -> list[Row]:
+    """Does small-text choose the same rows, and as fast?"""
     x, classes = np.asarray(data.train), len(data.labels)
     rest, known = np.arange(len(x) * 3 // 4), np.arange(len(x) * 3 // 4, len(x))
     model = fit(x[known], data.train_y[known], classes)
-    pool = Pool(x, known, rest, model, np.random.default_rng(0))
+    pool, count, rows = Pool(x, known, rest, model, np.random.default_rng(0)), min(50, len(rest)), []
 
-    class Given:
-        """The classifier that small-text asks."""
+    def accuracy(chosen: np.ndarray) -> float:
+        """Of the classifier with the labels of the chosen rows, too."""
+        labelled = np.concatenate([known, chosen])
+        return fit(x[labelled], data.train_y[labelled], classes).accuracy(data.test, data.test_y)
 
-        def predict_proba(self, rows):
-            return model.probabilities(rows)
-
-    count, rows = min(50, len(rest)), []
-    for name, peer in (("margin", BreakingTies()), ("least confidence", LeastConfidence()),
-                       ("entropy", PredictionEntropy())):
-        theirs = peer.query(Given(), x, rest, known, data.train_y[known], n=count)
-        same = len(set(STRATEGIES[name](pool, count).tolist()) & set(np.asarray(theirs).tolist())) / count
-        rows.append(at_least(f"{name}: share of the rows that small-text chooses too", same, 1.0, ""))
-    theirs = greedy_coreset(x, rest, known, count, distance_metric="euclidean", normalized=True)
-    same = len(set(STRATEGIES["k-center"](pool, count).tolist()) & set(np.asarray(theirs).tolist())) / count
-    return [*rows, at_least("k-center: share of the rows that small-text chooses too", same, 1.0, "")]
+    for name, theirs in small_text_queries(pool, data.train_y, count).items():
+        ours, peer = functools.partial(STRATEGIES[name], pool, count), f"small-text's {name}"
+        chosen, others = np.asarray(ours()), np.asarray(theirs())
+        seconds, peer_s, ratio = raced(ours, theirs, rounds)
+        same = len(set(chosen.tolist()) & set(others.tolist())) / count
+        rows += [at_least(f"{name}: share of the rows that small-text chooses too", same, 1.0, ""),
+                 beside(f"{name}: choices a second", peer, *ratio),
+                 *front_rows([Point(name, accuracy(chosen), seconds)], [Point(peer, accuracy(others), peer_s)], "s")]
+    return rows
 
 
 def curve_rows(data: list[Features], seeds: int) -> list[Row]:
@@ -168,9 +174,9 @@ def curve_rows(data: list[Features], seeds: int) -> list[Row]:
     rows = []
     for one in data:
         seen = check_curve(measure_curve(one, seeds=seeds))
-        rows.append(at_most(f"{one.task}: learning curve's end predicted from its first half, off by",
-                            abs(100 * seen["off"]), 2.0, "points", 100 * (seen["low"] - seen["measured"]),
-                            100 * (seen["high"] - seen["measured"])))
+        off = distance(*(100 * seen[name] for name in ("predicted", "low", "high", "measured")))
+        rows.append(at_most(f"{one.task}: learning curve's end predicted from its first half, off by", off[0],
+                            CURVE_POINTS, "points", *off[1:]))
     return rows
 
 
@@ -198,8 +204,9 @@ def large_rows(count: int) -> list[Row]:
         cleaned = clean_large(source, Path(folder) / "clean.csv", Path(folder) / "log.jsonl", remove="near",
                               threshold=0.65)  # rows share halves
         minutes = (time.perf_counter() - began) / 60
-    return [at_most(f"{count:,} rows cleaned, deduplicated and selected from", minutes, 20.0, "min"),
-            at_most(f"{count:,} rows: most memory of this process", peak_resident_bytes() / 1e9, 4.0, "GB"),
+    return [at_most(f"{count:,} rows cleaned, deduplicated and selected from", minutes, LARGE_MINUTES, "min"),
+            at_most(f"{count:,} rows: most memory of this process", peak_resident_bytes() / 1e9, LARGE_GB,
+                    "GB"),
             shown(f"{count:,} rows: duplicates found, of the copies put in", len(cleaned.duplicates) / copies, "x"),
             shown(f"{count:,} rows: doubtful labels", float(len(cleaned.flags)), "rows")]
 
@@ -222,20 +229,30 @@ def odd_rows() -> list[Row]:
             at_least("rows of a file with a text of 1 MB that went through, of 21", through, 21, "")]
 
 
+def budgets(task: Task) -> list[Budget]:
+    """What ours and each peer are given: the same rows, vectors, classifier and threshold, in turns."""
+    rows = len(task.train)
+    return [Budget("minhash here", f"{PERMUTATIONS} permutations, letter triples, each peer's threshold", rows),
+            Budget("datasketch", f"{PERMUTATIONS} permutations, words at its 0.9; our triples and threshold", rows),
+            Budget("semantic here", "the same vectors, semhash's threshold", rows),
+            Budget("semhash", "the same vectors, its defaults", rows),
+            Budget("selection here and small-text", "the same pool and classifier, 50 rows", rows)]
+
+
 def main() -> None:
     """Measure, compare, print."""
     options = arguments(__doc__)
     task = task_of(options)
     data, quick = features(task), options.quick
-    seeds = 2 if quick else 5
+    seeds, rounds = (2, 3) if quick else (5, 9)
     names = ("margin", "k-center") if quick else tuple(STRATEGIES)
     others = [] if quick else [features(load_task("docstrings"), "lexical")]
     docstrings = load_task("docstrings")
-    rows = [*large_rows(20_000 if quick else 1_000_000), *noise_rows(data, seeds), *duplicate_rows(task),
-            *duplicate_rows(docstrings.take(train=2000) if quick else docstrings),
-            *selection_rows(data, seeds, len(data.train_y) // 2, names), *peer_rows(data),
+    rows = [*large_rows(20_000 if quick else 1_000_000), *noise_rows(data, seeds), *duplicate_rows(task, rounds),
+            *duplicate_rows(docstrings.take(train=2000) if quick else docstrings, rounds),
+            *selection_rows(data, seeds, len(data.train_y) // 2, names), *peer_rows(data, rounds),
             *curve_rows([data, *others, features(load_task("digits"), "pixels")], seeds), *odd_rows()]
-    finish(rows, options.json)
+    finish(rows, options.json, budgets(task))
 
 
 if __name__ == "__main__":

@@ -5,23 +5,37 @@ python -m benchmarks.model_optimization [--task FILE] [--test FILE] [--text COLU
 """
 
 import dataclasses
+import functools
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
 
-from benchmarks.common import Row, arguments, at_least, at_most, finish, shown, task_of
+from benchmarks.common import (
+    Budget,
+    Row,
+    against,
+    arguments,
+    at_least,
+    at_most,
+    compared,
+    finish,
+    front_rows,
+    points,
+    shown,
+    task_of,
+)
 from benchmarks.peers.optimization import (
     default_optimizers,
-    model2vec_recipe,
+    model2vec_recipes,
     sentence_transformers_recipe,
-    torch_pruning_recipe,
+    torch_pruning_recipes,
 )
-from benchmarks.peers.recipes import openvino_recipe
-from helpers.lab import Comparison, Measurement, Task, baseline, compare, load
+from benchmarks.peers.recipes import CALIBRATION_ROWS, openvino_recipe
+from helpers.lab import Comparison, Measurement, Task, baseline, load
 from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
@@ -32,17 +46,30 @@ from helpers.model_optimization import (
     build,
     compressed_bytes,
     cumulative_gains,
+    distill_static,
     distill_with_control,
     prune,
     search,
 )
+from helpers.model_optimization.distillation.word_students import distill_linear
 from helpers.model_optimization.pipelines.searching import SearchResult
 from helpers.model_optimization.pipelines.steps import Step
 
+# What was to be shown, set before any test row was looked at.
 ONE_MODEL, TWO_STAGES = 15, 40  # times cheaper than PyTorch fp32 eager
+ONE_MODEL_QUALITY, TWO_STAGES_QUALITY = 0.985, 0.99  # of the baseline's accuracy: at most 1 answer in 67, in 100, lost
+PRUNED_MACS = 2.0  # half of the multiplications gone is the least that is worth a training run
+PRUNED_SPEED = 1.6  # what is left of that where a fifth of the time is tokenizing and calls
+PRUNED_LOSS = -1.0  # points
+STUDENT_SIZE = 0.334  # two of six layers
+STUDENT_QUALITY = 0.98  # of its teacher's accuracy, as DistilBERT keeps 97 % with half of the layers (arXiv 1910.01108)
+SEARCH_MINUTES = 30  # a coffee break and a meeting
+PRUNING_RATE = 2e-4  # learning rate of recovery, ours and the peers'
 PARTS = ("pruning", "distillation", "combined")
 INT8 = {"step": "quantize", "scheme": "dynamic-int8", "per_channel": True, "streams": 2, "micro_batch": 8,
         "name": "int8"}
+
+Peers = Callable[[], Sequence[Model]]  # trained when first asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +120,12 @@ def pipelines_of(effort: Effort) -> list[list[Step]]:
     return [*pipelines, *([*steps, first_step(effort)] for steps in pipelines)]
 
 
-def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
-    """Structured pruning of more than half of the encoder; zeros, on the clock and in the artefact."""
-    pruned = prune(base, task, "structured", 0.52, steps=3, epochs=effort.recovery, teacher=base, learning_rate=2e-4,
-                   augmented=effort.augmented)
+def pruning_rows(base: TorchTextModel, task: Task, effort: Effort, pruning_peers: Peers) -> list[Row]:
+    """Structured pruning of more than half of the encoder beside Torch-Pruning; zeros, on the clock and on disk."""
+    settings = {"steps": 3, "epochs": effort.recovery, "teacher": base, "learning_rate": PRUNING_RATE,
+                "augmented": effort.augmented}
+    pruned, deeper = (prune(base, task, "structured", share, **settings) for share in (0.52, 0.75))
+    peers = pruning_peers()
     zeros, pattern = prune(base, task, "magnitude", 0.5), prune(base, task, "2:4")
     tokens = mean_tokens(task, base.encoder)
     fewer = anatomy(base.module).macs(tokens) / anatomy(pruned.module).macs(tokens)
@@ -105,17 +134,20 @@ def pruning_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
         texts = task.test["text"][:64]
         same = bool(np.array_equal(load(Path(folder)).predict(texts), pruned.predict(texts)))
     dense = compressed_bytes(base)
-    result = compared([base, pruned, zeros, pattern], task, effort)
+    result = compared([base, pruned, deeper, *peers, zeros, pattern], task, effort.timing)
     record = result.of(pruned)
-    return [at_least("structured pruning: encoder MACs of the baseline over its own", fewer, 2.0, "x"),
-            at_least("structured pruning: throughput, PyTorch fp32", record.speedup, 1.6, "x", record.speedup_low,
-                     record.speedup_high),
-            at_least("structured pruning: accuracy against the baseline", 100 * record.accuracy_delta, -1, "points",
-                     100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high),
+    return [at_least("structured pruning: encoder MACs of the baseline over its own", fewer, PRUNED_MACS, "x"),
+            at_least("structured pruning: throughput, PyTorch fp32", record.speedup, PRUNED_SPEED, "x",
+                     record.speedup_low, record.speedup_high, record),
+            at_least("structured pruning: accuracy against the baseline", 100 * record.accuracy_delta, PRUNED_LOSS,
+                     "points", 100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high, record),
             at_least("structured pruning: same logits after save and load (1: yes)", float(same), 1, ""),
             shown("half of the weights zero: artefact, compressed, over the baseline's",
                   compressed_bytes(zeros) / dense, ""),
-            *(faster(result, model, "throughput on dense kernels") for model in (zeros, pattern))]
+            *(faster(result, model, "throughput on dense kernels") for model in (zeros, pattern)),
+            *against(pruned, peers, task, effort.timing),
+            *front_rows(*(points([result.of(model) for model in models])
+                          for models in ((base, pruned, deeper), peers)), "$ per million")]
 
 
 def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
@@ -131,13 +163,13 @@ def distillation_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[
     gain, low, high = mean_interval(100 * np.array(gains))  # paired: student and control share the seed
     chosen = build(base, task, [distil_step(2, effort)])
     share = anatomy(chosen.module).parameters() / anatomy(base.module).parameters()
-    result = compared([base, chosen], task, effort)
+    result = compared([base, chosen], task, effort.timing)
     student, teacher = result.of(chosen), result.measurements[0]
     return [shown(f"student: accuracy over its control's, mean of {effort.seeds} seeds", float(gain), "points",
                   float(low), float(high)),
-            at_most("student: its encoder's parameters over the teacher's", share, 0.334, ""),
-            at_least("student: share of the teacher's accuracy", share_of(student, teacher), 0.98, "",
-                     share_low(student, teacher), share_high(student, teacher)),
+            at_most("student: its encoder's parameters over the teacher's", share, STUDENT_SIZE, ""),
+            at_least("student: share of the teacher's accuracy", share_of(student, teacher), STUDENT_QUALITY, "",
+                     share_low(student, teacher), share_high(student, teacher), student),
             faster(result, chosen, "throughput, PyTorch fp32")]
 
 
@@ -166,7 +198,7 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
               f"{distances[m.model]:.3f} nats from the first model")
     chosen = [nearest(found, distances, staged=False, cheaper=ONE_MODEL),
               nearest(found, distances, staged=True, cheaper=TWO_STAGES)]
-    return [at_most("search over pipelines, finished ones from the ledger: minutes", took / 60, 30, "min")], chosen
+    return [at_most("search over pipelines, finished ones from the ledger", took / 60, SEARCH_MINUTES, "min")], chosen
 
 
 def nearest(found: SearchResult, distances: Mapping[str, float], staged: bool, cheaper: float) -> list[Step]:
@@ -202,17 +234,21 @@ def share_high(record: Measurement, reference: Measurement) -> float:
     return 1 + record.accuracy_delta_high / reference.accuracy
 
 
-def combined_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Row]:
+def combined_rows(base: TorchTextModel, task: Task, effort: Effort, pruning_peers: Peers) -> list[Row]:
     """The search, the two headlines, the peers in the same run, and what each step adds."""
     rows, steps = chosen_steps(base, task, effort)
     single, staged = (build(base, task, chain) for chain in steps)
     peers = [default_optimizers(single), sentence_transformers_recipe(base), openvino_recipe(base, task),
-             torch_pruning_recipe(base, task, effort.recovery), model2vec_recipe(base, task)]
-    result = compared([base, single, staged, *peers], task, effort)
-    gains = cumulative_gains(base, task, steps[1], **effort.timing)
+             *model2vec_recipes(base, task, effort.augmented), *pruning_peers()]
+    mine = [base, build(base, task, [INT8]), single, staged, distill_linear(base, task, augmented=effort.augmented),
+            distill_static(base, task, augmented=effort.augmented)]
+    result = compared([*mine, *peers], task, effort.timing)
+    gains = cumulative_gains(base, task, steps[1], rows=effort.timing["rows"], rounds=effort.timing["rounds"])
     print(gains.waterfall().round(3).to_string(index=False))
     print(gains.explanation())
-    return [*headline_rows(result, single.card.name, staged.card.name), *peer_rows(result, peers, staged), *rows,
+    return [*headline_rows(result, single.card.name, staged.card.name), *rows,
+            *against(staged, peers, task, effort.timing),
+            *front_rows(*(points([result.of(model) for model in models]) for models in (mine, peers)), "$ per million"),
             shown("all steps together: measured", gains.combined, "x"),
             shown("all steps together: product of the single gains", gains.product, "x"),
             shown("all steps together: on paper, tokenizing left as it is", gains.paper, "x")]
@@ -222,37 +258,34 @@ def headline_rows(result: Comparison, single: str, staged: str) -> list[Row]:
     """The two headlines, in dollars against PyTorch fp32 eager."""
     reference = result.measurements[0]
     rows = []
-    for name, words, cheaper, quality in ((single, "one model", ONE_MODEL, 0.985),
-                                           (staged, "with a first stage", TWO_STAGES, 0.99)):
+    for name, words, cheaper, quality in ((single, "one model", ONE_MODEL, ONE_MODEL_QUALITY),
+                                           (staged, "with a first stage", TWO_STAGES, TWO_STAGES_QUALITY)):
         record = result.of(name)
         rows += [at_least(f"{words} ({name}): $ of fp32 eager over its own",
                           reference.usd_per_million / record.usd_per_million, cheaper, "x", record.speedup_low,
-                          record.speedup_high),
+                          record.speedup_high, record),
                  at_least(f"{words}: share of the baseline's accuracy", share_of(record, reference), quality, "",
-                          share_low(record, reference), share_high(record, reference))]
+                          share_low(record, reference), share_high(record, reference), record)]
     return rows
 
 
-def peer_rows(result: Comparison, peers: Sequence[Model], staged: Model) -> list[Row]:
-    """Each peer's speed and quality, and ours with a first stage over it."""
-    rows = []
-    for model in peers:
-        record, reference = result.of(model), result.measurements[0]
-        rows += [faster(result, model, "throughput"),
-                 shown(f"{model.card.name}: share of the baseline's accuracy", share_of(record, reference), "",
-                       share_low(record, reference), share_high(record, reference)),
-                 at_least(f"ours with a first stage over {model.card.name}: throughput",
-                          result.of(staged).speedup / record.speedup, 1.0, "x")]
-    return rows
-
-
-def compared(models: Sequence[Model], task: Task, effort: Effort) -> Comparison:
-    """Models side by side on the test rows, printed."""
-    result = compare(models, task, energy=False, memory=False, **effort.timing)
-    print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high", "p50_ms",
-                          "artefact_mb", "parameters", "macs", "usd_per_million"]].round(3).to_string(index=False),
-          flush=True)
-    return result
+def budgets(task: Task, effort: Effort) -> list[Budget]:
+    """What ours and each peer are given."""
+    rows, copies = len(task.train), len(task.train) * (1 + effort.augmented)
+    calibration, recovery, teacher = min(CALIBRATION_ROWS, rows), f"{effort.recovery:g}", "baseline"
+    documented = "its documents'"
+    return [Budget("ours: structured pruning", "ours", copies, recovery, teacher),
+            Budget("Torch-Pruning's BERT example", f"{documented} example", copies, recovery, teacher),
+            Budget("Torch-Pruning, as its README advises", f"{documented} README", copies, recovery, teacher),
+            Budget("ours: students of fewer layers", "ours", copies, f"{effort.epochs:g}", teacher),
+            Budget("ours: linear first stage", "ours", copies, "to the optimum", teacher),
+            Budget("ours: static student", "ours", copies, "its default, 8", teacher),
+            Budget("model2vec's recipe", f"{documented} defaults", rows, "till it stops", "vectors only"),
+            Budget("model2vec's recipe, with the teacher's answers", f"{documented} defaults", copies, "till it stops",
+                   teacher),
+            Budget("ours: int8 of the chosen pipeline", "dynamic", 0),
+            Budget("sentence-transformers' recipe", f"{documented}, dynamic", 0),
+            Budget("OpenVINO's recipe", f"{documented}, calibrated", calibration)]
 
 
 def faster(result: Comparison, model: Model, what: str) -> Row:
@@ -267,8 +300,13 @@ def main() -> None:
     task, effort = task_of(options), Effort.of(options.quick)
     base = baseline(task)
     print(f"{task.name}: {len(task.train):,} training and {len(task.test):,} test rows, {len(task.labels)} labels")
-    work = {"pruning": pruning_rows, "distillation": distillation_rows, "combined": combined_rows}
-    finish([row for part in PARTS if part in options.only for row in work[part](base, task, effort)], options.json)
+    pruning_peers = functools.cache(lambda: torch_pruning_recipes(
+        base, task, epochs=effort.recovery, augmented=effort.augmented, learning_rate=PRUNING_RATE))
+    work = {"pruning": lambda: pruning_rows(base, task, effort, pruning_peers),
+            "distillation": lambda: distillation_rows(base, task, effort),
+            "combined": lambda: combined_rows(base, task, effort, pruning_peers)}
+    finish([row for part in PARTS if part in options.only for row in work[part]()], options.json,
+           budgets(task, effort))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,210 @@
 """Write the results that the pages open on, from a real run on this machine: make record.
 
-python -m recording
+python -m recording [PART ...] [--again] [--list]
+
+What trains comes before what times, so that all timings come together. A part that is done on this machine is skipped
+(`--again` records it anew), so that a run that was cut off goes on where it was. After each part its figures are held
+against what can be and against those recorded before it on this machine; a fault stops the run with a sentence. Parts
+of two machines are not mixed: a single part is recorded only where the others are this machine's.
 """
 
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from helpers.lab import InputError, baseline, find_weights, fingerprint, load_task
+from helpers.lab.data.tokenizer import TextEncoder
+from helpers.lab.machine import usable_cores
+from helpers.lab.measuring.checks import faults
+from helpers.lab.measuring.measurement import code_version
+from helpers.lab.paths import cache, write_atomically
+from helpers.lab.training.baselines import mean_tokens
 from recording import data_efficiency, efficient_architectures, hardware_codesign, model_optimization
 
+FOLDER = hardware_codesign.FOLDER
+BUSY, LOOK_S, PATIENCE_S = 0.1, 2.0, 600.0  # cores that others may use while we time; how long to look, and to wait
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One step of a recording.
+
+    files: the beginnings of the names of what it writes; minutes: on 2 cores, until one run has shown it; times:
+    whether it times anything, which wants a quiet machine.
+    """
+
+    name: str
+    work: Callable[[], object]
+    files: tuple[str, ...]
+    minutes: float
+    times: bool = False
+
+
+def _with_base(work: Callable) -> Callable[[], object]:
+    def run() -> object:
+        task = load_task("tickets")
+        return work(baseline(task), task)
+    return run
+
+
+def _with_ladder() -> None:
+    task = load_task("tickets")
+    models, measured = efficient_architectures.record_ladder(task)
+    efficient_architectures.record_cascade(task, models, measured)
+    efficient_architectures.record_labels(task, measured[0])
+
+
+ONE, TWO, THREE, FOUR = ("1_model_optimization", "2_efficient_architectures", "3_hardware_codesign",
+                         "4_data_efficiency")
+PARTS = (
+    Part("data", data_efficiency.record, (FOUR,), 12),
+    Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 13),
+    *(Part(name, _with_base(getattr(model_optimization, f"record_{name}")), (), minutes)
+      for name, minutes in (("quantization", 2), ("pruning", 6), ("distillation", 3), ("together", 16))),
+    Part("language", model_optimization.record_language, (f"{ONE}_language.json", *(
+        f"{ONE}_language_{part}" for part in ("tables", "cache"))), 12),
+    Part("language speed", model_optimization.record_language_speed, (f"{ONE}_language_speed",), 5, times=True),
+    Part("models", _with_base(model_optimization.measure_all),
+         tuple(f"{ONE}{part}.jsonl" for part in ("", "_pruning", "_distillation", "_together")), 16, times=True),
+    Part("ladder", _with_ladder, (f"{TWO}.jsonl", *(f"{TWO}_{part}" for part in (
+        "cascade", "guarantees", "drift", "labels"))), 6, times=True),
+    Part("attention", efficient_architectures.record_attention, (f"{TWO}_attention",), 2, times=True),
+    Part("convolutions", efficient_architectures.record_convolutions, (f"{TWO}_convolutions", f"{TWO}_digits"), 3,
+         times=True),
+    Part("roofline", _with_base(hardware_codesign.record_roofline), tuple(
+        f"{THREE}_{part}" for part in ("peaks", "layers", "work", "times")), 4, times=True),
+    Part("batching", _with_base(hardware_codesign.record_batching), tuple(
+        f"{THREE}_{part}" for part in ("padding", "batches", "load", "layouts")), 4, times=True),
+    Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
+        f"{THREE}_{part}" for part in ("runtimes", "levels", "switches")), 7, times=True),
+    Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 3, times=True),
+)
+
+
+def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, folder: Path = FOLDER) -> None:
+    """Record all parts that are not done here, or those named.
+
+    Raises:
+        InputError: an unknown part, other parts' files from another machine, a machine that stays busy, or figures that
+            cannot be or do not agree.
+    """
+    parser = argparse.ArgumentParser("python -m recording")
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--again", action="store_true", help="record parts that are done, too")
+    parser.add_argument("--list", action="store_true", help="say what is left, and how long it takes; record nothing")
+    asked = parser.parse_args(arguments)
+    names = [part.name for part in parts]
+    if unknown := set(asked.parts) - set(names):
+        raise InputError(f"Unknown part '{min(unknown)}'. Choose some of: {', '.join(names)}.")
+    wanted = [part for part in parts if not asked.parts or part.name in asked.parts]
+    left = [part for part in wanted if asked.again or not is_done(part, folder)]
+    require_one_machine([part for part in parts if part not in wanted], folder)
+    print(_outlook(left), flush=True)
+    if asked.list:
+        return
+    for number, part in enumerate(left):
+        if part.times:
+            wait_until_quiet()
+        print(f"\n{part.name}", flush=True)
+        began = time.monotonic()
+        part.work()
+        require_no_fault(files_of(part, folder), folder)
+        _stamp(part, time.monotonic() - began)
+        print(_outlook(left[number + 1:]), flush=True)
+
+
+def files_of(part: Part, folder: Path) -> list[Path]:
+    """What the part has written; of an accelerator nothing is, which `recording.accelerator` does."""
+    return sorted(path for path in folder.glob("*.json*") if not machine_of(path)["gpu"] and any(
+        path.name.startswith(f"{beginning}.") or path.name.startswith(f"{beginning}_") or path.name == beginning
+        for beginning in part.files))
+
+
+@functools.cache
+def _machine_of(path: Path, _changed: int) -> dict:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text.splitlines()[0] if path.suffix == ".jsonl" else text)["machine"]
+
+
+def machine_of(path: Path) -> dict:
+    """The fingerprint in a recorded file."""
+    return _machine_of(path, path.stat().st_mtime_ns)
+
+
+def is_done(part: Part, folder: Path) -> bool:
+    """Whether this machine has recorded the part, and all of its files are this machine's."""
+    stamp = _stamps().get(part.name, {})
+    machines = {machine_of(path)["id"] for path in files_of(part, folder)}
+    here = machines == ({fingerprint()["id"]} if part.files else set())
+    if stamp.get("machine") == fingerprint()["id"] and here and stamp["code"] != code_version():
+        print(f"{part.name} is done, by other code ({stamp['code']}); --again records it anew.", flush=True)
+    return stamp.get("machine") == fingerprint()["id"] and here
+
+
+def require_one_machine(others: Sequence[Part], folder: Path) -> None:
+    """Refuse to record beside files that another machine wrote, and that stay."""
+    foreign = [path.name for part in others for path in files_of(part, folder)
+               if machine_of(path)["id"] != fingerprint()["id"]]
+    if foreign:
+        raise InputError(f"{foreign[0]} and {len(foreign) - 1} other files were recorded on another machine, and would "
+                         "stay: record all parts here (make record), or this one there.")
+
+
+def require_no_fault(written: Sequence[Path], folder: Path) -> None:
+    """Stop where what was written cannot be, or disagrees with what this machine recorded before."""
+    task = load_task("tickets")
+    ours = [path for path in sorted(folder.glob("*.json*")) if machine_of(path)["id"] == fingerprint()["id"]]
+    encoder = TextEncoder.load(find_weights() / "tokenizer.json")
+    found = faults(ours, {task.name: mean_tokens(task, encoder)})
+    said = [sentence for path in written for sentence in found.get(path.name, [])]
+    if said:
+        raise InputError(f"{said[0]} ({len(said)} such sentences; the part counts as not done. Record it again, with "
+                         "--again the one that it disagrees with, or mend how it is measured.)")
+
+
+def wait_until_quiet() -> None:
+    """Return once other processes use next to none of the cores.
+
+    Raises:
+        InputError: they still do after some minutes.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while (used := psutil.cpu_percent(LOOK_S) / 100 * (psutil.cpu_count() or 1)) > BUSY:
+        if time.monotonic() > until:
+            raise InputError(f"Other processes use {used:.1f} of {usable_cores()} cores, so nothing can be timed here. "
+                             "End them and start again: what is done is kept.")
+        print(f"waiting: other processes use {used:.1f} cores", flush=True)
+
+
+def _stamps() -> Mapping[str, dict]:
+    path = cache("recording", "stamps.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _stamp(part: Part, seconds: float) -> None:
+    stamp = {"machine": fingerprint()["id"], "code": code_version(), "seconds": round(seconds)}
+    write_atomically(cache("recording", "stamps.json"), json.dumps({**_stamps(), part.name: stamp}, indent=1))
+
+
+def _outlook(left: Sequence[Part]) -> str:
+    """What is left, and how long it takes by what this machine took before."""
+    if not left:
+        return "Nothing is left to record."
+    stamps = _stamps()
+    here = {name: stamp["seconds"] / 60 for name, stamp in stamps.items() if stamp["machine"] == fingerprint()["id"]}
+    minutes = sum(here.get(part.name, part.minutes) for part in left)
+    return f"Left, about {minutes:.0f} minutes: {', '.join(part.name for part in left)}."
+
+
 if __name__ == "__main__":
-    for one in (model_optimization, efficient_architectures, hardware_codesign, data_efficiency):
-        print(one.__name__, flush=True)
-        one.record()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(str(error))

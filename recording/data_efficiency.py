@@ -1,5 +1,6 @@
 """Record what notebook 4's page opens on: python -m recording.data_efficiency"""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from helpers.data_efficiency import (
     features,
     find_duplicates,
     find_label_errors,
+    fit,
     fit_curve,
     inject_duplicates,
     labels_to,
@@ -26,10 +28,13 @@ from helpers.data_efficiency import (
     review_worth,
     synthesis_study,
 )
+from helpers.data_efficiency.options import NOISES, REVIEWER_ERRORS
 from helpers.lab import Task, load_task, write_table
+from helpers.lab.data.docstrings import PIN, harvest, pin_of
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 SEEDS = 5
+REVIEWS = (25, 50, 100, 150, 200, 300, 400)
 KIND = {"tickets": "minilm", "docstrings": "lexical", "digits": "pixels"}
 
 
@@ -44,10 +49,11 @@ def record_cleaning(task: Task) -> None:
     flags = find_label_errors(task)
     write("flags", flags.assign(text=[task.train["text"][row] for row in flags["row"].tolist()]))
     data, worth, quality = features(task), [], []
-    for kind in ("uniform", "confusable"):
-        curves = pd.concat([review_curve(data, 0.1, kind, seed) for seed in range(SEEDS)])
-        worth.append(review_worth(curves).assign(noise=kind, clean=curves["clean"].mean(),
-                                                 dirty=curves["dirty"].mean()))
+    for kind in NOISES:
+        for error in REVIEWER_ERRORS:
+            curves = pd.concat([review_curve(data, 0.1, kind, seed, reviews=REVIEWS, reviewer_error=error)
+                                for seed in range(SEEDS)])
+            worth.append(review_worth(curves).assign(noise=kind, reviewer_error=error))
         one = curves.drop_duplicates("seed")
         quality.append({"noise": kind, "precision": one["precision"].mean(), "recall": one["recall"].mean(),
                         "flagged": one["flagged"].mean(), "corrupted": round(0.1 * len(task.train))})
@@ -56,13 +62,17 @@ def record_cleaning(task: Task) -> None:
 
 
 def record_selection(name: str, task: Task, budget: int) -> None:
-    """All strategies against random, and all scores for pruning."""
+    """All strategies against random, with what validation rows say of each; and all scores for pruning."""
     data = features(task, KIND[name])
     runs = compare_strategies(data, budget, budget // 12, seeds=SEEDS)
     write(f"selection_{name}", paired_gains(runs))
-    full = measure_curve(data, [len(data.train_y)], seeds=1)["accuracy"].iloc[0]
-    needed = [labels_to(runs, share * full).assign(share=share, accuracy=share * full)
-              for share in (0.8, 0.85, 0.9, 0.95)]
+    model, needed = fit(data.train, data.train_y, len(data.labels)), []
+    full = model.accuracy(data.test, data.test_y)
+    full_validation = model.accuracy(data.validation, data.validation_y)
+    for share in (0.8, 0.85, 0.9, 0.95):
+        there = labels_to(runs, share * full_validation, on="validation")
+        needed.append(labels_to(runs, share * full).assign(share=share, accuracy=share * full,
+                                                           saved_on_validation=there["saved"]))
     write(f"labels_{name}", pd.concat(needed))
     write(f"pruning_{name}", paired_gains(prune_study(data, seeds=SEEDS), "method", "keep"))
 
@@ -106,7 +116,7 @@ def record_making(task: Task) -> None:
     write("augmentation", paired_gains(runs, "method", reference="none"))
     parts = []
     for method in ("words", "recombine"):
-        runs = synthesis_study(task, data, 120, method, (0.5, 1.0), seeds=3)
+        runs = synthesis_study(task, data, 120, method, (0.5, 1.0), seeds=SEEDS)
         table = paired_gains(runs.rename(columns={"mix": "method"}).assign(labels=120), "method", reference="real only")
         parts.append(table.assign(generator=method, kept=runs["kept"].mean(), similarity=runs["similarity"].mean()))
     write("synthesis", pd.concat(parts))
@@ -114,8 +124,14 @@ def record_making(task: Task) -> None:
     write("privacy", pd.concat([extraction_test(texts, labels, method) for method in ("words", "recombine")]))
 
 
+def pin_docstrings() -> None:
+    """Hold all later harvests of docstrings against this one: what is recorded is of it."""
+    PIN.write_text(json.dumps(pin_of(harvest()), indent=1) + "\n", encoding="utf-8")
+
+
 def record() -> None:
     """All tables of the page."""
+    pin_docstrings()
     tickets, docstrings = load_task("tickets"), load_task("docstrings")
     record_cleaning(tickets)
     record_selection("tickets", tickets, 720)

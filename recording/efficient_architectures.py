@@ -32,6 +32,7 @@ from helpers.lab.progress import printed
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 NAME = "2_efficient_architectures"
+PROCESSES = 3  # fresh ones; intervals of ratios are over them
 TIMED = ("fine-tuned", "majority", "tfidf", "static", "zero-shot", "frozen")  # few-shot serves as "frozen" does
 WAYS = [("full", 8), ("probe", 8), ("bitfit", 8), ("ia3", 8), ("lora", 8), ("bottleneck", 16)]
 NETS = [*((design, width, 8) for design in ("standard", "separable", "inverted residual",
@@ -48,7 +49,7 @@ def write(part: str, frame: pd.DataFrame, data: str | None = None) -> None:
 def record_ladder(task: Task) -> tuple[list[Model], list[Measurement]]:
     """The steps side by side, the fine-tuned model first: it is the reference."""
     models = ladder(task, TIMED, progress=printed)
-    result = compare(models, task, rows=96, progress=printed)
+    result = compare(models, task, rows=96, rounds=5, processes=PROCESSES, progress=printed)
     write_recorded(FOLDER / f"{NAME}.jsonl", list(result.measurements))
     print(result.frame().round(3).to_string(index=False))
     return models, list(result.measurements)

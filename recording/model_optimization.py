@@ -3,6 +3,7 @@
 python -m recording.model_optimization
 """
 
+import shutil
 from pathlib import Path
 
 from pandas import DataFrame
@@ -10,11 +11,11 @@ from pandas import DataFrame
 import helpers
 from benchmarks.model_optimization import INT8, Effort, distil_step, first_step, prune_step
 from helpers.lab import (
-    Comparison,
     Task,
     baseline,
     compare,
     export,
+    load,
     load_language_model,
     load_task,
     write_recorded,
@@ -22,6 +23,7 @@ from helpers.lab import (
 )
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.paths import cache
 from helpers.lab.progress import printed
 from helpers.model_optimization import (
     beside_tables,
@@ -38,12 +40,23 @@ from helpers.model_optimization import (
 from helpers.model_optimization.pipelines.steps import Step
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
+PROCESSES = 3  # fresh ones; intervals of ratios are over them
 EFFORT = Effort.of(quick=False)
 STUDENT, PRUNED = distil_step(3, EFFORT), prune_step(0.65, EFFORT)  # the one model that its rule chose
 FIRST = first_step(EFFORT)
-STEPS = (STUDENT, PRUNED, INT8, FIRST)
+# What else changes where INT8 is made, each alone: the runtime, rows at a time, streams; the bits come last.
+IN_FP32 = tuple({"step": "export", "runtime": "onnxruntime", "name": ", ".join(["ONNX Runtime", *named]), **settings}
+                for named, settings in (
+                    (["rows by 64"], {"micro_batch": 64}), (["rows by 8"], {"micro_batch": INT8["micro_batch"]}),
+                    (["2 streams", "rows by 8"], {name: INT8[name] for name in ("streams", "micro_batch")})))
+QUANTIZED = {**INT8, "name": "int8 in ONNX Runtime, 2 streams, rows by 8"}
+STEPS = (STUDENT, PRUNED, QUANTIZED, FIRST)
+# The pipeline after each step, each step alone, the first two steps the other way round; and before each int8 the same
+# model's changes of runtime, rows at a time and streams in fp32.
+TOGETHER: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
+                              *([step] for step in STEPS[1:]), [PRUNED, STUDENT, QUANTIZED, FIRST],
+                              *([*before, step] for before in ([STUDENT, PRUNED], []) for step in IN_FP32)]
 LANGUAGE_TEXTS = 40  # each weight type reads them in a minute or so on two cores
-OTHER_ORDER = (PRUNED, STUDENT, INT8, FIRST)
 
 
 def record() -> None:
@@ -54,14 +67,19 @@ def record() -> None:
     record_pruning(base, task)
     record_distillation(base, task)
     record_together(base, task)
+    measure_all(base, task)
     record_language()
     record_language_speed()
 
 
 def record_quantization(base: TorchTextModel, task: Task) -> None:
-    """Fewer bits in each runtime, losing candidates included; energy and memory, too."""
+    """Fewer bits in each runtime, losing candidates included; energy and memory, too.
+
+    Runtime, rows at a time, streams and bits change one by one on the way to int8 with two streams.
+    """
     models = [
         base,
+        export(base, "onnxruntime", micro_batch=64),
         export(base, "onnxruntime"),
         export(base, "onnxruntime", streams=2),
         quantize(base, task, "dynamic-int8"),
@@ -73,9 +91,7 @@ def record_quantization(base: TorchTextModel, task: Task) -> None:
         quantize(base, task, "bf16"),
         *(quantize(base, task, "weight-only", bits=bits) for bits in (4, 2)),
     ]
-    result = compare(models, task, rows=96, progress=printed)
-    write_recorded(FOLDER / "1_model_optimization.jsonl", list(result.measurements))
-    print(result.frame().round(3).to_string(index=False))
+    keep("", models)
 
 
 def record_pruning(base: TorchTextModel, task: Task) -> None:
@@ -89,7 +105,7 @@ def record_pruning(base: TorchTextModel, task: Task) -> None:
         prune(base, task, "layers", 0.5),
         build(base, task, [PRUNED]),
     ]
-    _write("pruning", models, task)
+    keep("_pruning", models)
 
 
 def record_distillation(base: TorchTextModel, task: Task) -> None:
@@ -101,15 +117,13 @@ def record_distillation(base: TorchTextModel, task: Task) -> None:
         distill(base, task, layers=[0], **effort),
         distill_static(base, task, augmented=1),
     ]
-    _write("distillation", models, task)
+    keep("_distillation", models)
 
 
 def record_together(base: TorchTextModel, task: Task) -> None:
-    """The pipeline after each step, each step alone, and the first two steps the other way round."""
-    chains: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
-                                *([step] for step in STEPS[1:]), list(OTHER_ORDER)]
-    models = [base, *(build(base, task, chain, progress=printed) for chain in chains)]
-    _write("together", models, task, rows=192)  # enough for batches in a second stage, too
+    """The pipeline after each step, and what each of its changes gives."""
+    models = [base, *(build(base, task, chain, progress=printed) for chain in TOGETHER)]
+    keep("_together", models)
 
 
 def record_language() -> None:
@@ -134,12 +148,31 @@ def _write_language(part: str, frame: DataFrame, data: str) -> None:
     print(frame.round(3).to_string(index=False), flush=True)
 
 
-def _write(part: str, models: list[Model], task: Task, rows: int = 96) -> Comparison:
-    result = compare(models, task, rows=rows, energy=False, memory=False, progress=printed)
-    write_recorded(FOLDER / f"1_model_optimization_{part}.jsonl", list(result.measurements))
+def keep(part: str, models: list[Model]) -> None:
+    """Save the models of a part, which `measure` loads: what trains comes first, so that all timing comes together."""
+    shutil.rmtree(_made(part), ignore_errors=True)
+    for number, model in enumerate(models):
+        model.save(_made(part) / f"{number:02}")
+
+
+def measure(part: str, task: Task, rows: int = 96) -> None:
+    """Compare the kept models of a part, and write their records; energy and memory in the first table only."""
+    models = [load(folder) for folder in sorted(_made(part).iterdir())]
+    result = compare(models, task, rows=rows, rounds=5, processes=PROCESSES, energy=not part, memory=not part,
+                     progress=printed)
+    write_recorded(FOLDER / f"1_model_optimization{part}.jsonl", list(result.measurements))
     print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high",
                           "usd_per_million"]].round(3).to_string(index=False), flush=True)
-    return result
+
+
+def measure_all(_base: TorchTextModel, task: Task) -> None:
+    """Every part of kept models; `together` on enough rows for batches in a second stage, too."""
+    for part, rows in (("", 96), ("_pruning", 96), ("_distillation", 96), ("_together", 192)):
+        measure(part, task, rows)
+
+
+def _made(part: str) -> Path:
+    return cache("recording", f"1_model_optimization{part}")
 
 
 if __name__ == "__main__":

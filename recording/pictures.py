@@ -13,9 +13,13 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from benchmarks.page import CHART, chromium, serving
+from helpers import app
 from helpers.app.server.pages import FINDINGS
+from helpers.lab import InputError
+from helpers.lab.machine import brief
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+README = NOTEBOOKS.parent / "README.md"
 WIDTH, HEIGHT = 1180, 900
 WIDTHS = (390, 1024, 1600)
 
@@ -36,9 +40,49 @@ def main() -> None:
         for name, path in paths.items():
             page = opened(browser, address + path, WIDTH, "light")
             page.screenshot(path=folder / f"{name}.png")
-            findings[name] = {"finding": page.locator(".app-verdict").first.inner_text(), "date": today}
+            findings[name] = {"finding": page.locator(".app-verdict").first.inner_text(), "date": today,
+                              "also": also_said().get(name, [])}
             print(f"{folder.name}/{name}.png: {findings[name]['finding']}")
+        before = json.loads(FINDINGS.read_text(encoding="utf-8"))
+        README.write_text(renewed(README.read_text(encoding="utf-8"), before, findings), encoding="utf-8")
         FINDINGS.write_text(json.dumps(findings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def also_said() -> dict[str, list[str]]:
+    """Notebook -> what the README says of its records beside the page's first sentence; no figure in it is typed."""
+    together = app.recorded("1_model_optimization_together")
+    bf16 = next(one for one in app.recorded("1_model_optimization") if one.settings.get("scheme") == "bf16")
+    everything = max(together, key=lambda one: len(one.settings.get("steps", ())))
+    steps = everything.settings["steps"]
+    single = next(one for one in together if one.settings.get("steps") == steps[:-1])
+    return {"1_model_optimization": [
+        f"Losing ones are in the tables too: {bf16.model} is {app.cheaper(bf16)} on {brief(bf16.machine)} (recorded "
+        f"{bf16.measured_at[:10]}).",
+        f"{app.on_machine([everything])}all steps together, {app.full_name(everything)}: {app.cheaper(everything)}; "
+        f"{app.change(everything)}. {app.change_factors(together, everything.model).attrs['sentence']}.",
+        f"Without the first stage it is one model: {app.cheaper(single)}; {app.change(single)}."]}
+
+
+def renewed(text: str, before: dict[str, dict], now: dict[str, dict]) -> str:
+    """The README's text with each sentence and date of `before` replaced by that of `now`.
+
+    Raises:
+        InputError: a sentence of before does not stand in it.
+    """
+    for name, old in before.items():
+        new = now[name]
+        if len(old["also"]) != len(new["also"]):
+            raise InputError(f"README.md has {len(old['also'])} sentences beside the finding of {name}, not "
+                             f"{len(new['also'])}: write them there and into {FINDINGS.name}, then take them again.")
+        pairs = [(f"({old['date']}", f"({new['date']}"), (old["finding"], new["finding"]),
+                 *zip(old["also"], new["also"], strict=True)]
+        start = text.find(f"### {name[0]} ")
+        for was, is_now in pairs:
+            at = text.find(was, start)
+            if at < 0:
+                raise InputError(f"README.md no longer says '{was}': write it there, then run make pictures again.")
+            text = text[:at] + is_now + text[at + len(was):]
+    return text
 
 
 def look_at(browser: Browser, address: str, paths: dict[str, str], folder: Path) -> None:

@@ -14,16 +14,17 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.words": ["verdict", "check", "headline", "tiles"],
-    "text.figures": ["beside_the_constant", "change", "cheaper", "count", "finding", "share_of_loss", "two"],
-    "text.tables": ["table"],
+    "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
+                     "on_machine", "share_of_loss", "two"],
+    "text.tables": ["table", "change_factors"],
     "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],
     "panels.exploring": ["Explore"],
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
     "jobs.job": ["progress", "run"],
-    "records": ["recorded", "recorded_table", "as_csv"],
+    "records": ["recorded", "recorded_table", "as_csv", "rescaled"],
     "charts.accuracy_cost": ["chart", "speedups", "speedup_spec"],
-    "charts.plots": ["lines", "bars", "dots", "lines_spec", "bars_spec", "dots_spec"],
+    "charts.plots": ["lines", "bars", "dots", "changes", "lines_spec", "bars_spec", "dots_spec"],
     "charts.series": ["replicas_over_time", "latency_over_time", "dollars_a_month", "break_even_chart",
                       "scaling_chart", "replicas_spec", "latency_spec"],
 })

@@ -65,6 +65,31 @@ def replaced(shown: Iterable[Measurement], fresh: Iterable[Measurement]) -> list
     return list(by_model.values())
 
 
+def rescaled(records: Iterable[Measurement], to: Measurement) -> list[Measurement]:
+    """The records with throughput and cost as if their run had been as fast as that of `to`, a model that is in both.
+
+    Times of one model differ from run to run, ratios hardly: so it costs the same in each part of a page. Records stay
+    as they are where that model is not among them, or on another machine or other data.
+
+    >>> from helpers import app
+    >>> first, *_ = app.recorded("1_model_optimization_together")
+    >>> app.rescaled(app.recorded("1_model_optimization_pruning"), first)[0].usd_per_million == first.usd_per_million
+    True
+    """
+    def place(record: Measurement) -> tuple[str, str | None]:
+        return record.task, record.machine.get("id")
+
+    records = list(records)
+    same = next((one for one in records if one.model == to.model and place(one) == place(to)), None)
+    if same is None or same.throughput_per_s == to.throughput_per_s:
+        return records
+    faster = to.throughput_per_s / same.throughput_per_s
+    return [dataclasses.replace(one, throughput_per_s=faster * one.throughput_per_s,
+                                usd_per_million=to.usd_per_million / same.usd_per_million * one.usd_per_million,
+                                settings={**one.settings, "rescaled_to": to.measured_at[:10]})
+            if place(one) == place(to) else one for one in records]
+
+
 def as_csv(measurements: Iterable[Measurement]) -> str:
     """The table's columns as CSV, after task, reference and when it was measured."""
     return rows_csv([{"task": record.task, "reference": record.reference, "measured_at": record.measured_at,

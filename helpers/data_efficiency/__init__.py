@@ -3,6 +3,7 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "options": ["REVIEWER_ERRORS"],
     "linear": ["fit"],
     "vectors": ["features", "Features"],
     "runs": ["paired_gains"],
@@ -13,7 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "cleaning.large_files": ["clean_large"],
     "duplicates.finding": ["find_duplicates", "duplicate_pairs", "deduplicated", "overlap", "duplicate_effect"],
     "duplicates.near_duplicates": ["inject_duplicates", "duplicate_quality", "typos"],
-    "duplicates.shingles": ["Packed", "hashed"],
     "selection.strategies": ["STRATEGIES", "Pool"],
     "selection.active_learning": ["choose_next", "compare_strategies", "labels_to"],
     "selection.row_pruning": ["prune_study"],

@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 
 import pandas as pd
 
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.intervals import mean_interval, paired_mean_interval
+from helpers.lab.measuring.intervals import CONFIDENCE, holm, mean_interval, paired_mean_interval, paired_mean_p
 
 
 @dataclasses.dataclass
@@ -32,27 +33,40 @@ def paired_gains(runs: pd.DataFrame, arm: str = "strategy", at: str = "labels",
     """Each arm's accuracy, and its difference to the reference arm with the same seed, with 95 % intervals over seeds.
 
     Args:
-        runs: columns seed, accuracy, and those that `arm` and `at` name: of `compare_strategies`, of `prune_study`
-            (arm="method", at="keep"), or of `augmentation_study` (arm="method", reference="none").
+        runs: columns seed, accuracy (on test rows), validation (accuracy on validation rows), and those that `arm` and
+            `at` name: of `compare_strategies`, of `prune_study` (arm="method", at="keep"), or of `augmentation_study`
+            (arm="method", reference="none").
         arm: the column that tells what is compared; `reference` is one of its values.
         at: the column within whose values it is compared.
 
     Returns:
-        Columns arm, at (under their names), accuracy, low, high, gain, gain_low and gain_high (Student's t).
+        Columns arm, at (under their names), accuracy, low, high, gain, gain_low and gain_high (Student's t, each for
+        itself), p (Holm's, with all arms and places of the table taken into account; NaN for the reference),
+        significant (p below 0.05), and validation (mean): who picks the best picks it there.
 
     Raises:
         InputError: one seed only.
     """
     require_seeds(runs)
-    table = runs.pivot_table(index=[at, "seed"], columns=arm, values="accuracy")
+    table = runs.pivot(index=[at, "seed"], columns=arm, values=["accuracy", "validation"])
     rows = []
     for place, group in table.groupby(level=at):
         for name in runs[arm].unique():
-            accuracy, low, high = mean_interval(group[name])
-            gain, gain_low, gain_high = paired_mean_interval(group[reference], group[name])
+            mine, its = group["accuracy"][name], group["accuracy"][reference]
+            accuracy, low, high = mean_interval(mine)
+            gain, gain_low, gain_high = paired_mean_interval(its, mine)
             rows.append({arm: name, at: place, "accuracy": accuracy, "low": low, "high": high,
-                         "gain": gain, "gain_low": gain_low, "gain_high": gain_high})
-    return pd.DataFrame(rows)
+                         "gain": gain, "gain_low": gain_low, "gain_high": gain_high,
+                         "p": math.nan if name == reference else paired_mean_p(its, mine),
+                         "validation": group["validation"][name].mean()})
+    frame = pd.DataFrame(rows)
+    return frame.assign(**judged(frame["p"]))
+
+
+def judged(p_values: pd.Series) -> dict[str, pd.Series]:
+    """Columns p, adjusted by Holm's method, and significant: whether it is below 0.05."""
+    adjusted = pd.Series(holm(p_values), p_values.index)
+    return {"p": adjusted, "significant": adjusted < 1 - CONFIDENCE}
 
 
 def require_seeds(runs: pd.DataFrame) -> None:

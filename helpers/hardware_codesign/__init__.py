@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "options": ["BATCHES", "PADDINGS", "PRECISIONS"],
-    "roofline.peaks": ["measure_peaks", "peaks_by_threads", "recorded_peaks"],
+    "roofline.peaks": ["measure_peaks", "peaks_by_threads", "best_peaks", "recorded_peaks"],
     "roofline.counting": ["operators"],
     "roofline.layers": ["layer_roofline", "group_layers", "roofline_points", "intensities", "why_slow"],
     "roofline.time_model": ["fit_and_validate", "fit_device", "encoder_work", "time_grid", "tokenize_seconds"],

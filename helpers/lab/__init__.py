@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language.loading": ["load_language_model"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.costs": ["cost", "offer", "offers", "break_even"],
-    "measuring.intervals": ["mean_interval", "paired_difference"],
+    "measuring.intervals": ["paired_difference"],
     "measuring.ledger": ["Ledger"],
     "sweeping": ["sweep"],
     "facts": ["devices"],

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from pathlib import Path
 
 # What decides the speed of 8-bit and 16-bit products on a CPU.
@@ -75,6 +76,20 @@ def describe(machine: dict) -> str:
     sets = ", ".join(machine["instruction_sets"]) or "no vector extensions reported"
     gpu = f", {machine['gpu']}" if machine["gpu"] else ""
     return f"{machine['cpu']}, {machine['cores']} cores ({sets}), {machine['memory_gib']:.0f} GiB{gpu}"
+
+
+def brief(machine: dict) -> str:
+    """The machine in a sentence's few words: CPU and cores, or the GPU; empty where nothing is known of it.
+
+    >>> from helpers.lab.machine import brief
+    >>> brief({"cpu": "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz", "cores": 2})
+    'Intel Xeon Platinum 8488C, 2 cores'
+    """
+    if machine.get("gpu"):
+        return machine["gpu"]
+    noise = r"\((?:R|TM)\)|(?:\bCPU\s*)?@.*|\b(?:Processor|\d+-Core)\b"
+    cpu = re.sub(noise, " ", machine.get("cpu", ""), flags=re.IGNORECASE)
+    return ", ".join(filter(None, [" ".join(cpu.split()), f"{machine['cores']} cores" if "cores" in machine else ""]))
 
 
 def peak_resident_bytes() -> int:

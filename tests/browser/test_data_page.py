@@ -28,7 +28,9 @@ def opened(address: str, page: Page) -> Page:
 def test_it_opens_on_a_computed_sentence_answers_questions_and_saves_reviews(address, open_page):
     page = opened(address, open_page())
     sentence = page.locator(".app-verdict").first.inner_text()
-    assert re.search(r"regains -?\d+% of the lost accuracy\. To 95 % of the full accuracy, the best strategy", sentence)
+    assert re.search(r"\$20 \(200 reviews in order of doubt\) regain -?\d+% of the lost accuracy \(-?\d+% to -?\d+%\)",
+                     sentence)
+    assert re.search(r"To 95 % of the full accuracy, [\w -]+, the best strategy on validation rows, needs", sentence)
     assert re.fullmatch(r"-?\d+%", page.locator(".app-figure b").first.inner_text())
     assert "What is at stake" not in page.locator("main").inner_text()
 

@@ -7,6 +7,7 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from scipy import stats
 
 from helpers.cloud_distributed import LlmServer, serve_llm
 from helpers.lab import DECODERS, DecoderSheet, offer
@@ -90,13 +91,20 @@ def test_the_language_model_reads_the_traces_tokens(read_aloud):
     assert float(found[4]) == pytest.approx(usd, abs=0.01)
 
 
-def test_a_day_is_billed_from_all_its_hours():
-    """Its first hour is the quietest: billed all month it would be one machine, $70."""
-    page = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells
-            if cell.cell_type == "code" and "lesson" not in cell.metadata.get("tags", [])]
+@pytest.fixture(scope="module")
+def page():
+    """The names of the page's cells, up to its first sentence."""
+    cells = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells
+             if cell.cell_type == "code" and "lesson" not in cell.metadata.get("tags", [])]
     names = {"__name__": "__main__"}
-    for source in page[:next(i for i, source in enumerate(page) if "first = {" in source)]:
+    for source in cells[:next(i for i, source in enumerate(cells) if "app.tiles(" in source)]:
         exec(source, names)
+    return names
+
+
+def test_a_day_is_billed_from_all_its_hours(page):
+    """Its first hour is the quietest: billed all month it would be one machine, $70."""
+    names = page
     law = names["laws"][names["reference"]]
     frame = names["scenario"]("day and night", 30.0, "Kubernetes HPA", "AWS m6i.large", law, 60.0)
     assert frame["t_s"].iloc[-1] > 0.99 * 86_400
@@ -105,3 +113,22 @@ def test_a_day_is_billed_from_all_its_hours():
     assert usd == pytest.approx(paid, rel=0.05)
     assert usd > 1.05 * HOURS * offer("AWS m6i.large").on_demand_usd_hour
     assert 0 < frame.attrs["busy_usd"] < usd
+
+
+@pytest.mark.parametrize(("ratios", "said"), [
+    ((1.2, 1.1, 1.3), "1.20 times less (1.10 to 1.30)"), ((0.8, 0.7, 0.9), "1.25 times more (1.11 to 1.43)"),
+    ((1.2, 0.9, 1.7), "about as much (0.90 to 1.70 times less: no significant difference)"),
+    ((1.0, 1.0, 1.0), "as much"), ((3.0, 3.0, 3.0), "3.00 times less")])
+def test_a_ratio_inside_its_noise_is_no_saving(page, ratios, said):
+    assert page["times_less"](*ratios) == said
+
+
+def test_what_the_page_opens_with_is_what_explore_says(page):
+    """The same setting twice: the same requests, the same dollars; and an interval of ratios that holds theirs."""
+    again = page["scenario"]("bursts", 30, "Kubernetes HPA", page["OFFER"], page["laws"][page["reference"]],
+                             page["STARTUP_S"]).attrs
+    assert again == page["scaled"]
+    ratios = [most / one for most, one in zip(page["fixed"]["each"], again["each"], strict=True)]
+    test = stats.ttest_1samp(np.log(ratios), 0.0).confidence_interval()
+    spread = f"({np.exp(test.low):.2f} to {np.exp(test.high):.2f})"
+    assert page["times_less"](*page["interval"](ratios)).endswith(spread)

@@ -3,6 +3,7 @@
 import ast
 import html
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ SMALL = {  # notebook -> parameters with which all of it runs in minutes
                              "FIRST_EPOCHS": 0.5, "EPOCHS": 0.1, "COPIES": 0, "BATCHES": [1, 4], "TOKENS": [8, 16],
                              "LANGUAGE": "tickets"},
     "2_efficient_architectures": {"TRAIN_ROWS": 144, "TEST_ROWS": 72, "TIMED_ROWS": 8, "ROUNDS": 3, "EPOCHS": 1,
-                                  "LENGTHS": [128, 256, 512]},
+                                  "SEEDS": 2, "LENGTHS": [128, 256, 512]},
     "3_hardware_codesign": {"TRAIN_ROWS": 120, "TEST_ROWS": 48, "EPOCHS": 0.1, "ROWS": 8, "ROUNDS": 2,
                             "MAX_TOKENS": 256, "SECONDS": 0.5,
                             "RUNTIMES": ["PyTorch fp32, padded to 128", "ONNX Runtime fp32", "ONNX Runtime int8"]},
@@ -31,7 +32,7 @@ OWN = {  # notebook -> its own parameters, the code that the run ends with, and 
     "1_model_optimization": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "TIMED_ROWS": 8, "ROUNDS": 3},
                              "compare(", "answers a second"),
     "2_efficient_architectures": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "TIMED_ROWS": 8, "ROUNDS": 3,
-                                   "EPOCHS": 1}, "compare(", "answers a second of the large model"),
+                                   "EPOCHS": 1, "SEEDS": 2}, "compare(", "answers a second of the large model"),
     "3_hardware_codesign": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "EPOCHS": 0.1},
                             "batch_frame(batch_times(", "texts a second: $"),
     "4_data_efficiency": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "SEEDS": 2}, "find_label_errors(",
@@ -55,6 +56,31 @@ def test_solutions_are_folded(path):
     solutions = [cell for cell in cells if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", [])]
     assert solutions
     assert all(cell.metadata.get("jupyter", {}).get("source_hidden") for cell in solutions)
+
+
+@by_name
+def test_a_page_that_shows_tickets_says_that_they_are_synthetic(path):
+    """No customer wrote them: who opens a page learns that beside the first figures, not in the README."""
+    shown = [cell for cell in nbformat.read(path, as_version=4).cells if "lesson" not in cell.metadata.get("tags", [])]
+    if any("tickets" in cell.source for cell in shown if "parameters" not in cell.metadata.get("tags", [])):
+        said = " ".join(cell.source for cell in shown if cell.cell_type == "markdown")
+        assert re.search(r"`tickets(-unequal)?`[^.:;]*\bsynthetic\b", said)
+
+
+@pytest.mark.parametrize("name", ["2_efficient_architectures", "4_data_efficiency"])
+def test_methods_are_compared_over_at_least_five_seeds(name):
+    code = "\n".join(cell.source for cell in cells(FOLDER / f"{name}.ipynb"))
+    seeds, passed = None, []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Assign):
+            names = [ast.unparse(target) for target in ast.walk(node.targets[0]) if isinstance(target, ast.Name)]
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            seeds = dict(zip(names, values, strict=False)).get("SEEDS", seeds)
+        if isinstance(node, ast.Call):
+            passed += [ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg == "seeds"]
+    assert ast.literal_eval(seeds) >= 5
+    assert passed
+    assert set(passed) <= {"SEEDS", "range(SEEDS)"}
 
 
 def cells(path: Path, tag: str | None = None, kind: str = "code") -> list:
@@ -82,6 +108,61 @@ def test_cells_are_short_and_stripped(path):
         assert len(lines) <= 15, cell.source
         assert not cell.outputs
         assert cell.execution_count is None
+
+
+# What only a measurement gives: dollars, so many times or points ('at most' is a rule), and two figures compared.
+RESULT = re.compile(r"""\$\s?\d | \b\d[\d.,]*x\b
+    | (?<!at\ most\ )\b\d[\d.,]*\ (?:times|points)\ (?:as|less|more|fewer|better|worse|cheaper|dearer|faster|slower|of)
+    | \b(?:cheaper|faster|slower|dearer|better|worse)\ (?:by|than)\ \d""", re.VERBOSE)
+VERDICT = re.compile(r"""\b(?:cheap|fast|slow|dear|bett|few|small|larg)er\b
+    | \b(?:worse|less|more|best|most|least|wins?|loses?|gains?|too\ many|none|all\ of\ them|cheapest|fastest)\b""",
+                     re.IGNORECASE | re.VERBOSE)
+
+
+def sentences(path: Path) -> list[str]:
+    """Of the text cells, but for questions, headings, exercises with given numbers, and the section of sources."""
+    texts = [cell.source for cell in cells(path, kind="markdown")
+             if "sources" not in cell.source.splitlines()[0].lower()]
+    lines = [line for text in texts for line in text.splitlines() if not line.startswith("#")]
+    return [one for line in lines for one in re.split(r"(?<=[.?!:])\s+", line) if not one.endswith("?")]
+
+
+@by_name
+def test_no_result_is_typed_into_a_sentence(path):
+    """Others run on other data and machines: a figure that is measured is computed."""
+    assert [one for one in sentences(path) if RESULT.search(one)] == []
+
+
+def test_results_that_are_typed_would_be_seen():
+    for typed in ("It costs $28 a month.", "Int8 is 2.9x as fast.", "It costs 1.2 times less.",
+                  "It is 7.4 times cheaper.", "It loses 0.67 points of accuracy.", "Students are faster by 30 %."):
+        assert RESULT.search(typed), typed
+
+
+def told(path: Path) -> list[ast.expr]:
+    """What stands in verdicts and titles."""
+    found = []
+    for cell in cells(path):
+        for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source))):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                found += node.args[:1] if name == "verdict" else []
+                found += [keyword.value for keyword in node.keywords if keyword.arg == "title"]
+    return found
+
+
+@by_name
+def test_no_verdict_and_no_title_is_told_whatever_came_out(path):
+    """A comparison stands in an f-string with a figure, or is one of several that a condition chooses from."""
+    typed = [node.value for node in told(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert [text for text in typed if VERDICT.search(text)] == []
+
+
+@pytest.mark.parametrize("name", ["1_model_optimization", "2_efficient_architectures", "3_hardware_codesign"])
+def test_nothing_that_was_measured_is_clamped(name):
+    sources = [cell.source for cell in cells(FOLDER / f"{name}.ipynb")
+               if not {"solution", "take-home"} & set(cell.metadata.get("tags", []))]
+    assert [source for source in sources if re.search(r"\.clip\(|\bmin\(1\b|\bmax\(0\b", source)] == []
 
 
 @by_name

@@ -13,7 +13,6 @@ import pytest
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
-from helpers.app import change, cheaper, recorded
 from helpers.app.server.pages import recorded_finding
 from helpers.lab.language.loading import PACKAGE
 
@@ -173,10 +172,3 @@ def test_the_readme_says_what_the_pages_say(notebook):
     section = (ROOT / "README.md").read_text(encoding="utf-8").split(f"\n### {notebook[0]} ")[1].split("\n### ")[0]
     assert finding in section
     assert date in section
-
-
-def test_the_readme_says_what_all_steps_give_together():
-    pipelines = recorded("1_model_optimization_together")
-    longest = max(pipelines, key=lambda record: len(record.settings.get("steps", ())))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"({longest.model}): {cheaper(longest)}; {change(longest)}." in readme

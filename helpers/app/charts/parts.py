@@ -140,8 +140,11 @@ def names_axis(field: str, names: list[str]) -> alt.Y:
 
 
 def rows_height(names: Sequence[str], row: int) -> int:
-    """Pixels of a chart with a row for each name: `row` each, or more where a name takes several lines."""
-    return sum(max(row, _LINE * len(textwrap.wrap(name, _NAME_LETTERS)) + 8) for name in names)
+    """Pixels of a chart with a row for each name: `row` each, or as many as the name of the most lines needs.
+
+    All rows of a scale are of one height.
+    """
+    return len(names) * max(row, *(_LINE * len(textwrap.wrap(name, _NAME_LETTERS)) + 8 for name in names))
 
 
 def rule(side: str, value: float, text: str, *, dash: Any = alt.Undefined, row: int = 0,

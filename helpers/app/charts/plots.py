@@ -1,4 +1,4 @@
-"""Charts of any tidy frame: curves with bands, bars with intervals, and dots with names.
+"""Charts of any tidy frame: curves with bands, bars with intervals, dots with names; and which change gave how much.
 
 The `_spec` functions give what `Explore` takes: it has a place for the chart already. The tests check them; the page
 need not.
@@ -16,6 +16,7 @@ from helpers.app.charts import parts
 from helpers.app.charts.vega import REFERENCE_GREY, STRATEGY_COLOURS
 from helpers.app.text.figures import percent as percent_of
 from helpers.app.text.figures import short_names, two
+from helpers.app.text.tables import change_factors
 from helpers.lab.errors import InputError
 
 MAX_DESCRIBED = 40  # rows in the description for screen readers; the table has them all
@@ -133,9 +134,22 @@ def dots_spec(frame: pd.DataFrame, x: str, y: str, name: str, low: str | None = 
     return _finished(layers, rows, title, 340, frame, constant, ", ".join(numbered))
 
 
+@debug_mode(False)
+def changes_spec(compared: Any, of: str | None = None) -> alt.LayerChart:
+    """What each change of a model's settings multiplied its speed by; the arguments of `change_factors`.
+
+    >>> from helpers import app
+    >>> drawing = app.changes(app.recorded_table("3_hardware_codesign_runtimes"))
+    """
+    factors = change_factors(compared, of)
+    return bars_spec(factors, "change", "factor", "low", "high", title=factors.attrs["sentence"], reference=1.0,
+                     provenance="provenance", value_title="times as fast as before the change")
+
+
 lines = parts.drawn(lines_spec, "lines")
 bars = parts.drawn(bars_spec, "bars")
 dots = parts.drawn(dots_spec, "dots")
+changes = parts.drawn(changes_spec, "changes")
 
 
 def _rows(frame: pd.DataFrame, provenance: str, **columns: str | None) -> list[dict[str, Any]]:

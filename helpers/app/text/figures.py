@@ -10,6 +10,8 @@ from helpers.lab.measuring.measurement import Measurement, Score
 NONE = "\N{EN DASH}"  # stands where there is no figure
 NAMED = 4  # marks of a chart that have room for their names; more of them are numbered as in the table
 TOLERATED = 0.02  # accuracy that a candidate may lose, with 95 % confidence
+RUNTIMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
+            "compiled": "torch.compile"}
 _MINUS = "\N{MINUS SIGN}"
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
@@ -70,6 +72,43 @@ def seconds(value: float) -> str:
 def short_names(names: Sequence[str]) -> list[str]:
     """What stands beside the marks of a chart: their names, or the numbers of their rows in the table."""
     return list(names) if len(names) <= NAMED else [str(number) for number in range(1, len(names) + 1)]
+
+
+def settings_in_words(settings: Mapping[str, Any]) -> dict[str, str]:
+    """How a model is run, one entry a change that can be made alone: runtime, rows at a time, streams, padding."""
+    from helpers.lab.models.model import FEW_ROWS, MAX_BATCH  # with NumPy, which a page's first sentence does without
+
+    runtime = settings.get("runtime", "")
+    few = FEW_ROWS if runtime in ("onnxruntime", "openvino") else MAX_BATCH
+    padding, hint = settings.get("padding"), settings.get("hint")
+    return {"padding": f"padded to {padding}" if padding else "padded to the longest", "runtime":
+            RUNTIMES.get(runtime, runtime), "rows at a time": f"rows by {settings.get('micro_batch', few)}",
+            "streams": f"{hint} hint" if hint else _streams(settings.get("streams", 1))}
+
+
+def _streams(count: int) -> str:
+    return "1 stream" if count == 1 else f"{count} streams"
+
+
+def full_name(record: Measurement) -> str:
+    """The model's name, then how it is run where the name does not say it: 'int8 (ONNX Runtime, 2 streams)'.
+
+    So no name of a step, such as 'int8', stands for other changes that were made with it.
+    """
+    if record.model == record.reference:
+        return record.model
+    words = settings_in_words(record.settings)
+    usual = {"padded to the longest", "1 stream", "rows by 64"}
+    unsaid = [word for word in words.values() if word and word not in usual and word not in record.model]
+    return f"{record.model} ({', '.join(unsaid)})" if unsaid else record.model
+
+
+def on_machine(records: Sequence[Measurement]) -> str:
+    """'On AMD EPYC (2 cores), ', before a sentence about these records; each machine where there are several."""
+    names = list(dict.fromkeys(machine.brief(record.machine) for record in records))
+    if not all(names):
+        return ""
+    return f"On {' and '.join(name.replace(', ', ' (', 1) + ')' * (', ' in name) for name in names)}, "
 
 
 def ratio(record: Measurement) -> tuple[float, float, float, str]:
@@ -172,8 +211,20 @@ def runner_up(measurements: Sequence[Measurement]) -> Measurement:
     return max(able, key=lambda record: (record.speedup_low > 1, record.speedup))
 
 
+def chosen(measurements: Any) -> Measurement:
+    """The candidate that the finding is about: the best one, or else the runner-up.
+
+    >>> from helpers import app
+    >>> app.chosen(app.recorded("1_model_optimization_together")).model in app.finding(
+    ...     app.recorded("1_model_optimization_together"))
+    True
+    """
+    records = of_one_run(measurements)
+    return best(records) or runner_up(records)
+
+
 def finding(measurements: Sequence[Measurement]) -> str:
-    """What the records say in one sentence; losing cases are said as plainly as winning ones."""
+    """What the records say in one sentence, with their machine; losing cases are said as plainly as winning ones."""
     if not measurements:
         return "Nothing has been measured yet."
     measurements = of_one_run(measurements)
@@ -183,31 +234,32 @@ def finding(measurements: Sequence[Measurement]) -> str:
             f"So far there is only the reference, {reference.model}: accuracy {percent(reference.accuracy)}.")
     if nothing := no_verdict(measurements):
         return nothing
-    if winner := best(measurements):
-        return f"{winner.model} is {cheaper(winner)} than {reference.model} and {change(winner)}."
-    fastest = runner_up(measurements)
-    if fastest.speedup_low <= 1:
-        return (f"None of these is significantly cheaper than {reference.model} (95 %): the fastest, {fastest.model}, "
-                f"is {cheaper(fastest)}.")
-    if fastest.accuracy_delta >= -TOLERATED:
-        return (f"{fastest.model} is {cheaper(fastest)} than {reference.model} and {change(fastest)}: these rows do "
-                f"not exclude a loss of more than {two(100 * TOLERATED)} points (95 %).")
-    return (f"{fastest.model} is {cheaper(fastest)} than {reference.model} but {change(fastest)}: no candidate is "
-            f"significantly cheaper and loses at most {two(100 * TOLERATED)} points (95 %).")
+    shown = chosen(measurements)
+    start = on_machine([reference, shown])
+    if best(measurements):
+        return f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}."
+    if shown.speedup_low <= 1:
+        none = f"{start}none of these is significantly cheaper than {reference.model} (95 %)"
+        return f"{none[0].upper()}{none[1:]}: the fastest, {full_name(shown)}, is {cheaper(shown)}."
+    if shown.accuracy_delta >= -TOLERATED:
+        return (f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}: these rows "
+                f"do not exclude a loss of more than {two(100 * TOLERATED)} points (95 %).")
+    return (f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} but {change(shown)}: no candidate "
+            f"is significantly cheaper and loses at most {two(100 * TOLERATED)} points (95 %).")
 
 
 def short_finding(measurements: Sequence[Measurement]) -> str:
-    """The same as a chart's title."""
+    """The same as a chart's title; the machine stands under it."""
     measurements = of_one_run(measurements)
     if len(measurements) < 2:
         return finding(measurements)
     if no_verdict(measurements):
         who = "These models have" if measurements[0].learned is False else "The candidates have"
         return f"{who} learned no more than the constant answer"
-    shown = best(measurements) or runner_up(measurements)
+    shown = chosen(measurements)
     less = f"costs {two(shown.speedup)}x less" if shown.speedup >= 1 else f"costs {two(1 / shown.speedup)}x more"
     if shown.speedup_low <= 1:
-        return f"None is significantly cheaper: {shown.model} {less} ({_times(shown)})"
+        return f"None is significantly cheaper: {full_name(shown)} {less} ({_times(shown)})"
     points = f"loses {two(-100 * shown.accuracy_delta)} points"
     if shown.accuracy_delta_low < -TOLERATED <= shown.accuracy_delta:
         points = f"may lose up to {two(-100 * shown.accuracy_delta_low)} points"
@@ -215,7 +267,7 @@ def short_finding(measurements: Sequence[Measurement]) -> str:
         points = "shows no significant difference in accuracy"
     elif shown.accuracy_delta > 0:
         points = f"gains {two(100 * shown.accuracy_delta)} points"
-    return f"{shown.model} {less} {'and' if best(measurements) else 'but'} {points}"
+    return f"{full_name(shown)} {less} {'and' if best(measurements) else 'but'} {points}"
 
 
 def _times(record: Measurement) -> str:
@@ -232,8 +284,8 @@ def origins(measurements: Sequence[Measurement], brief: bool = False) -> list[st
     by_place: dict[str, list[str]] = {}
     for record in measurements:
         here = "Measured here" if record.provenance == "measured" else record.provenance.capitalize()
-        day, cpu = record.measured_at[:10], record.machine.get("cpu", "unknown machine")
-        place = (f"{here} on {record.task}: {cpu}, {day}" if brief else
+        day, where = record.measured_at[:10], machine.brief(record.machine) or "unknown machine"
+        place = (f"{here} on {record.task}: {where}, {day}" if brief else
                  f"{here} on the task {record.task}, {record.rows:,} test rows, {day}, on {_machine(record.machine)}")
         by_place.setdefault(place, []).append(record.model)
     return [place if brief or len(by_place) == 1 else f"{place}: {', '.join(models)}"

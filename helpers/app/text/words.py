@@ -11,14 +11,13 @@ from IPython.display import HTML
 from helpers.app.records import listed
 from helpers.app.text.figures import (
     beside_the_constant,
-    best,
+    chosen,
     count,
     finding,
     no_verdict,
     origins,
     percent,
     ratio,
-    runner_up,
     signed,
     two,
 )
@@ -114,16 +113,16 @@ def headline_html(records: Sequence[Measurement]) -> str:
             (percent(first.accuracy), f"of the rows right: {first.model}"),
             (percent(first.majority), "right by always giving the most frequent label"),
             (percent(first.weakest_recall), f"of the weakest class found: {first.weakest_class}")])
-    chosen = best(records) or runner_up(records)
-    after = break_even(records[0], chosen, offer(DEFAULT_OFFER))
+    candidate = chosen(records)
+    after = break_even(records[0], candidate, offer(DEFAULT_OFFER))
     if after is None:
         figure = ("never", f"break-even: no cheaper to run on {DEFAULT_OFFER}")
     elif after < 1:
         figure = ("at once", f"break-even: it took no extra work (on {DEFAULT_OFFER})")
     else:
         figure = (count(after), f"predictions to break even, on {DEFAULT_OFFER}")
-    low, high = 100 * chosen.accuracy_delta_low, 100 * chosen.accuracy_delta_high
-    times, times_low, times_high, word = ratio(chosen)
+    low, high = 100 * candidate.accuracy_delta_low, 100 * candidate.accuracy_delta_high
+    times, times_low, times_high, word = ratio(candidate)
     return body + tiles_html([
         (f"{two(times)}x", f"{word} ({two(times_low)} to {two(times_high)})"),
-        (signed(100 * chosen.accuracy_delta), f"points of accuracy ({signed(low)} to {signed(high)})"), figure])
+        (signed(100 * candidate.accuracy_delta), f"points of accuracy ({signed(low)} to {signed(high)})"), figure])

@@ -11,14 +11,13 @@ from typing import Any
 from helpers.cloud_distributed.simulator.compiled import part
 from helpers.cloud_distributed.simulator.policies import Policy
 from helpers.lab.errors import InputError
+from helpers.lab.facts import read_facts
 
 _ALMOST = 1e-9  # a mean of exactly 3 requests must not become 4 replicas by rounding
 _TOLERANCE = 0.1  # Kubernetes' default: a ratio that is off by less changes nothing
 # Knative's defaults: panic when the short window asks for so many times what is ready; at most 1,000 times as many
 # replicas at once, at least half of them.
 _PANIC_AT, _MAX_UP, _MAX_DOWN = 2.0, 1000.0, 2.0
-# The alarms that AWS makes for a target: three minutes above it, or fifteen below nine tenths of it.
-_MINUTE_S, _MINUTES_HIGH, _MINUTES_LOW, _LOW_SHARE = 60.0, 3, 15, 0.9
 
 # What a manifest without `behavior` gets, and what its rules are called there.
 _DEFAULT_BEHAVIOR = {
@@ -181,7 +180,8 @@ def target_tracking(target: float = 0.7, scale_out_cooldown_s: float = 300.0, sc
                     disable_scale_in: bool = False) -> Policy:
     """AWS's target tracking of mean CPU utilisation, as Application Auto Scaling does it for an ECS service.
 
-    Three minutes above the target scale out in proportion to the last one; fifteen below nine tenths of it scale in.
+    Three minutes above the target scale out in proportion to the last one; fifteen below nine tenths of it scale in
+    (the lengths of its alarms are in helpers/facts/autoscalers.csv, with their sources; AWS's guide has none).
     A scale-out cooldown lets only what goes beyond the last scale-out through; a scale-in cooldown blocks scaling in,
     not out. Nothing is decided before the alarms have their minutes
     (docs.aws.amazon.com/autoscaling/application/userguide, 'How target tracking scaling works').
@@ -192,8 +192,11 @@ def target_tracking(target: float = 0.7, scale_out_cooldown_s: float = 300.0, sc
     if not 0 < target <= 1 or not 0 <= min(scale_out_cooldown_s, scale_in_cooldown_s) < math.inf:
         raise InputError("target_tracking needs a target between 0 and 1, and cooldowns of 0 s or more; got "
                          f"{target}, {scale_out_cooldown_s} and {scale_in_cooldown_s}.")
-    parameters = (target, scale_out_cooldown_s, scale_in_cooldown_s, float(disable_scale_in))
-    return Policy("target tracking", _tracking, parameters, _MINUTE_S, memory=5)
+    alarms = {row["figure"]: float(row["value"]) for row in read_facts("autoscalers")
+              if row["policy"] == "AWS target tracking"}
+    parameters = (target, scale_out_cooldown_s, scale_in_cooldown_s, float(disable_scale_in), alarms["minutes_above"],
+                  alarms["minutes_below"], alarms["low_share"])
+    return Policy("target tracking", _tracking, parameters, alarms["alarm_period_s"], memory=5)
 
 
 def _tracking(signals, memory, parameters):
@@ -201,14 +204,14 @@ def _tracking(signals, memory, parameters):
     target, present = parameters[0], signals.target
     seen = signals.ready > 0
     memory[0] = memory[0] + 1 if seen and signals.utilisation > target else 0.0
-    memory[1] = memory[1] + 1 if seen and signals.utilisation < _LOW_SHARE * target else 0.0
+    memory[1] = memory[1] + 1 if seen and signals.utilisation < parameters[6] * target else 0.0
     wanted = math.ceil(signals.ready * signals.utilisation / target - _ALMOST)
-    if memory[0] >= _MINUTES_HIGH:
+    if memory[0] >= parameters[4]:
         if wanted <= present or (signals.now_s < memory[2] and wanted <= memory[4]):
             return present
         memory[2], memory[3], memory[4] = signals.now_s + parameters[1], 0.0, wanted
         return wanted
-    if memory[1] >= _MINUTES_LOW and parameters[3] == 0.0 and signals.now_s >= max(memory[2], memory[3]):
+    if memory[1] >= parameters[5] and parameters[3] == 0.0 and signals.now_s >= max(memory[2], memory[3]):
         wanted = max(1.0, wanted)
         if wanted < present:
             memory[3] = signals.now_s + parameters[2]

@@ -116,11 +116,20 @@ class Tally(NamedTuple):
     unanswered: np.ndarray    # (samples + 1,) int64 by interval of the time series
     leave_s: np.ndarray       # (p,) float64: when somebody stops waiting; entries of the replicas' lists
     link: np.ndarray          # (p,) int64: the next entry of a list, 0 at its end
+    recent: np.ndarray        # (r, LAST_RECENT + 1) float64: when the last ones at a replica stop waiting
+    turns: np.ndarray         # (r,) int64: how many were written there
+    picks: np.ndarray         # (2, DRAWN) int64: replicas to choose from, drawn for some requests at a time
+    places: np.ndarray        # (DRAWN,) int64: where their service times are
+    seconds: np.ndarray       # (DRAWN,) float64: their service times
+    starts_s: np.ndarray      # (DRAWN,) float64: when they start; NaN where they do not
+    work_s: np.ndarray        # (r,) float64: seconds of work given to a replica since the last rare moment
 
 
 # Places in Tally.sums_s: waits of the answered; time in queues; seconds of work; sum of arrivals in front; the end.
 WAITED_S, QUEUED_S, WORKED_S, FRONT_S, END_S = range(5)
 SUMS = 5
+LAST_RECENT = 3  # the last place; one less than a power of two, to be used as a mask
+DRAWN = 256
 SHIFT = 42      # of a latency's 64 bits the sign, 11 of the exponent and 10 of the fraction are left: steps of 0.1 %
 LEAST_BIN = 1003 << 10  # 2**-20: what takes less than a microsecond falls into one bin
 BINS = (2047 << 10) - LEAST_BIN

@@ -14,10 +14,12 @@ from helpers.cloud_distributed.simulator.compiled import (
     END_S,
     FREE,
     FRONT_S,
+    LAST_RECENT,
     LEAST_BIN,
     LEAST_LOADED,
     QUEUED_S,
     READY,
+    ROUND_ROBIN,
     SHIFT,
     STARTING,
     TIMED_OUT,
@@ -160,75 +162,156 @@ def run_stretches(decide, memory, parameters, signals, w, rules, s, t):
     return True
 
 
-@hot
+@part
 def _serve_until(w, rules, s, t):
     """Place all who arrive before the next rare moment; False where there is no spare entry.
 
-    What is summed up stays in registers meanwhile.
+    Some requests at a time: what chance decides about them is drawn in loops that the compiler vectorizes, then they
+    are placed one by one, and counted afterwards.
     """
-    i, until, drawn = s.next, s.next_rare_s, len(w.rows) > 0
-    first, count = (w.rows[1, 0], w.rows[1, 1]) if drawn else (0, 0)
-    answered, waited, worked, end = 0, 0.0, 0.0, t.sums_s[END_S]
-    sample_at = -(-i // t.stride) * t.stride  # a division for each request would take as long as all the rest
-    roomy = True
-    while i < len(w.arrivals) and w.arrivals[i] < until:
-        if s.spare == 0:
-            roomy = False
+    until = s.next_rare_s
+    while s.ready > 0:
+        begin = s.next
+        last = _first_from(w.arrivals, begin, min(len(w.arrivals), begin + len(t.seconds)), until)
+        if last == begin:
+            return True
+        _draw(w, rules, s, t, begin, last)
+        placed = _place_drawn(w, rules, s, t, begin, last - begin, rules.balancer == LEAST_LOADED, rules.slots,
+                              rules.timeout_s, rules.closes_s, w.arrivals, w.free_s, t.seconds, t.starts_s, t.picks[0],
+                              t.picks[1], t.recent, t.turns, t.work_s)
+        _count_drawn(w, t, begin, placed, w.arrivals, t.seconds, t.starts_s, t.latencies)
+        s.next = begin + placed
+        if rules.balancer == ROUND_ROBIN:
+            s.turn = (s.turn + placed - 1) % s.ready + 1
+        if s.next < last:
+            return False
+    while s.next < len(w.arrivals) and w.arrivals[s.next] < until:
+        if s.front == 0:
+            s.head = s.next
+        s.front += 1
+        t.sums_s[FRONT_S] += w.arrivals[s.next]
+        s.cold += 1
+        s.next += 1
+        if rules.wakes and s.starting == 0:
+            s.tick_s = s.next_rare_s = w.arrivals[s.next - 1]
             break
-        now, sampled = w.arrivals[i], i == sample_at
-        sample_at += t.stride if sampled else 0
-        if s.ready == 0:
-            if s.front == 0:
-                s.head = i
-            s.front += 1
-            t.sums_s[FRONT_S] += now
-            s.cold += 1
-            i += 1
-            if rules.wakes and s.starting == 0:
-                s.tick_s = s.next_rare_s = now
-                break
-            continue
-        at = _choose(w, rules, s, t, i, now)
-        slot = _first_free(w, rules, at)
-        start = max(now, w.free_s[slot])
-        if start <= now + rules.timeout_s and start <= rules.closes_s:
-            row = w.replicas[at]
-            seconds = w.values[first + int(uniform(w.seeds[0], i) * count)] if drawn else w.values[i]
-            w.free_s[slot] = start + seconds
-            row.work_s += seconds
-            worked += seconds
+    return True
+
+
+@part
+def _place_drawn(w, rules, s, t, begin, count, balanced, slots, timeout_s, closes_s, arrivals, free_s, seconds,
+                 starts_s, picks, others, recent, turns, work_s):
+    """Let `count` requests start; returns how many were placed.
+
+    Everything that the loop reads for each request is an argument of its own, so that it stays in a register.
+    """
+    waited, worked, end = 0.0, 0.0, t.sums_s[END_S]
+    for k in range(count):
+        at, now = picks[k], arrivals[begin + k]
+        if balanced:  # by arithmetic: a branch would be mispredicted every other time
+            other = others[k]
+            at += (other - at) * (_held(w, s, t, slots, free_s, recent, other, now)
+                                  < _held(w, s, t, slots, free_s, recent, at, now))
+        place = turns[at] & LAST_RECENT
+        crowded = recent[at, place] > now
+        if crowded and not _spare_for(s, t, at):
+            count = k
+            break
+        slot = _first_free(free_s, slots, at)
+        start = max(now, free_s[slot])
+        if start <= now + timeout_s and start <= closes_s:
+            free_s[slot] = start + seconds[k]
+            work_s[at] += seconds[k]
+            worked += seconds[k]
             waited += start - now
-            answered += 1
-            end = max(end, start + seconds)
-            latency = (start - now) + seconds
-            _note_latency(w, t, i, start - now, latency)
-            if sampled:
-                t.sampled[i // t.stride] = latency
-            if start > now:
-                _let_wait(s, t, row, start)
+            end = max(end, start + seconds[k])
+            starts_s[k] = start
         else:
-            _let_wait(s, t, w.replicas[at], _leave_unanswered(w, rules, t, i))
-        i += 1
-    s.next = i
-    t.outcomes[ANSWERED] += answered
+            start = _leave_unanswered(w, rules, t, begin + k)
+            end = max(end, t.sums_s[END_S])
+            starts_s[k] = np.nan
+        if crowded:
+            _let_wait_in_list(w, s, t, at, start, now)
+        else:
+            recent[at, place] = start
+            turns[at] += 1
     t.sums_s[WAITED_S] += waited
     t.sums_s[QUEUED_S] += waited
     t.sums_s[WORKED_S] += worked
-    t.sums_s[END_S] = max(t.sums_s[END_S], end)
-    return roomy
+    t.sums_s[END_S] = end
+    return count
+
+
+@part
+def _count_drawn(w, t, begin, count, arrivals, seconds, starts_s, latencies):
+    """The same requests' latencies, into the histogram and where they are asked for."""
+    answered = 0
+    for k in range(count):
+        latency = (starts_s[k] - arrivals[begin + k]) + seconds[k]
+        if latency == latency:  # not NaN: answered
+            latencies[leading_bits(latency)] += 1
+            answered += 1
+    t.outcomes[ANSWERED] += answered
+    for i in range(-(-begin // t.stride) * t.stride, begin + count, t.stride):
+        t.sampled[i // t.stride] = (starts_s[i - begin] - arrivals[i]) + seconds[i - begin]
+    for k in range(count if t.each else 0):
+        if starts_s[k] == starts_s[k]:
+            i, wait = begin + k, starts_s[k] - arrivals[begin + k]
+            w.wait_s[i], w.latency_s[i], w.outcome[i] = wait, wait + seconds[k], ANSWERED
+
+
+@hot
+def _first_from(arrivals, begin, last, until):
+    """The first of the ascending arrivals from `begin` to `last` that is not before `until`; `last` where none is."""
+    if last == begin or arrivals[last - 1] < until:
+        return last
+    while begin < last:
+        middle = (begin + last) // 2
+        if arrivals[middle] < until:
+            begin = middle + 1
+        else:
+            last = middle
+    return last
+
+
+@hot
+def _draw(w, rules, s, t, begin, last):
+    """What chance says about requests `begin` to `last`: the replicas to choose from, and the seconds of work."""
+    seed, chance, ready = w.seeds[0], w.seeds[2], s.ready  # not read again after each store
+    first_pick, second_pick, count = t.picks[0], t.picks[1], last - begin
+    if rules.balancer == ROUND_ROBIN:
+        turn = s.turn
+        for k in range(count):
+            turn = turn if turn < ready else turn % ready
+            first_pick[k] = w.open[turn]
+            turn += 1
+    else:
+        for k in range(count):
+            first_pick[k], second_pick[k] = two_of(bits(chance, begin + k), ready)
+        for k in range(count):
+            first_pick[k], second_pick[k] = w.open[first_pick[k]], w.open[second_pick[k]]
+    if len(w.rows):
+        first, measured = w.rows[1, 0], w.rows[1, 1]
+        for k in range(count):
+            t.places[k] = first + int(uniform(seed, begin + k) * measured)
+        for k in range(count):
+            t.seconds[k] = w.values[t.places[k]]
+    else:
+        for k in range(count):
+            t.seconds[k] = w.values[begin + k]
 
 
 @part
 def _place_front(w, rules, s, t):
     """Deal out those who waited for a replica to become ready; False where there is no spare entry."""
     while s.front > 0:
-        if s.spare == 0:
+        i, turn = s.head, s.turn
+        if not _place(w, rules, s, t, i, s.now_s):
+            s.turn = turn
             return False
-        i = s.head
         s.head += 1
         s.front -= 1
         t.sums_s[FRONT_S] -= w.arrivals[i]
-        _place(w, rules, s, t, i, s.now_s)
     return True
 
 
@@ -244,21 +327,13 @@ def _dismiss_front(w, rules, s, t, until):
 
 
 @hot
-def _choose(w, rules, s, t, i, now):
-    """As `replica_pool.choose`, where how much a replica holds has to be worked out."""
-    if rules.balancer != LEAST_LOADED:
-        return choose(w, rules, s, i)
-    first, second = two_of(bits(w.seeds[2], i), s.ready)
-    at, other = w.open[first], w.open[second]
-    return other if _held(w, rules, s, t, other, now) < _held(w, rules, s, t, at, now) else at
-
-
-@hot
-def _first_free(w, rules, at):
+def _first_free(free_s, slots, at):
     """The slot of a replica that has first done all that it was given."""
-    slot = at * rules.slots
-    for k in range(slot + 1, slot + rules.slots):
-        if w.free_s[k] < w.free_s[slot]:
+    if slots == 1:
+        return at
+    slot = at * slots
+    for k in range(slot + 1, slot + slots):
+        if free_s[k] < free_s[slot]:
             slot = k
     return slot
 
@@ -266,14 +341,23 @@ def _first_free(w, rules, at):
 @part
 def _place(w, rules, s, t, i, now):
     """The same as in `_serve_until` for one who has waited already."""
-    at = _choose(w, rules, s, t, i, now)
-    slot = _first_free(w, rules, at)
+    if rules.balancer == LEAST_LOADED:  # how much a replica holds has to be worked out
+        first, second = two_of(bits(w.seeds[2], i), s.ready)
+        at, other = w.open[first], w.open[second]
+        less = (_held(w, s, t, rules.slots, w.free_s, t.recent, other, now)
+                < _held(w, s, t, rules.slots, w.free_s, t.recent, at, now))
+        at = other if less else at
+    else:
+        at = choose(w, rules, s, i)
+    if not _spare_for(s, t, at):
+        return False
+    slot = _first_free(w.free_s, rules.slots, at)
     arrival, start = w.arrivals[i], max(now, w.free_s[slot])
     leave = start
     if start <= arrival + rules.timeout_s and start <= rules.closes_s:
         seconds = draw_service(w.values, w.rows, w.weights, 1, uniform(w.seeds[0], i)) if len(w.rows) else w.values[i]
         w.free_s[slot] = start + seconds
-        w.replicas[at].work_s += seconds
+        t.work_s[at] += seconds
         latency = (start - arrival) + seconds
         _note_latency(w, t, i, start - arrival, latency)
         if i % t.stride == 0:
@@ -285,13 +369,33 @@ def _place(w, rules, s, t, i, now):
         t.sums_s[END_S] = max(t.sums_s[END_S], start + seconds)
     else:
         leave = _leave_unanswered(w, rules, t, i)
-    if leave > now:
-        _let_wait(s, t, w.replicas[at], leave)
+    place = t.turns[at] & LAST_RECENT
+    if t.recent[at, place] > now:
+        _let_wait_in_list(w, s, t, at, leave, now)
+    else:
+        t.recent[at, place] = leave
+        t.turns[at] += 1
+    return True
+
+
+@part
+def _let_wait_in_list(w, s, t, at, leave, now):
+    """Somebody waits until `leave` at a replica where as many wait as `Tally.recent` has places for one.
+
+    There the last few are written over in turn, since only those still waiting count. Where more wait, all of them
+    are in a list, and infinities stand in for the last few.
+    """
+    row = w.replicas[at]
+    if row.waiting == 0:
+        for k in range(LAST_RECENT + 1):
+            _append(s, t, row, t.recent[at, (t.turns[at] + k) & LAST_RECENT])
+        t.recent[at, :] = np.inf
+    _append(s, t, row, leave)
+    _forget_left(s, t, at, row, now)
 
 
 @hot
-def _let_wait(s, t, row, leave):
-    """Somebody waits at a replica until `leave`, as the last of its list."""
+def _append(s, t, row, leave):
     entry = s.spare
     s.spare = t.link[entry]
     t.leave_s[entry], t.link[entry] = leave, 0
@@ -302,6 +406,15 @@ def _let_wait(s, t, row, leave):
     row.tail = entry
     row.waiting += 1
     row.leave_sum_s += leave
+
+
+@part
+def _spare_for(s, t, at):
+    """Whether there are spare entries for another one who waits there."""
+    entry = s.spare
+    for _ in range(LAST_RECENT + 1 if t.recent[at, 0] < np.inf else 0):
+        entry = t.link[entry] if entry > 0 else 0
+    return entry > 0
 
 
 @hot
@@ -326,21 +439,31 @@ def _leave_unanswered(w, rules, t, i):
 
 
 @hot
-def _held(w, rules, s, t, at, now):
-    """Requests that are at a replica: as many as its slots in service where any waits."""
-    row = w.replicas[at]
-    if row.waiting > 0:
-        _forget_left(s, t, row, now)
-        if row.waiting > 0:
-            return row.waiting + rules.slots
+def _held(w, s, t, slots, free_s, recent, at, now):
+    """Requests that are at a replica."""
+    waiting = 0
+    for k in range(LAST_RECENT + 1):
+        waiting += recent[at, k] > now
+    if waiting > LAST_RECENT:
+        waiting = _held_in_list(w, s, t, at, now)
+    if slots == 1:
+        return waiting + (free_s[at] > now)
     busy = 0
-    for slot in range(at * rules.slots, (at + 1) * rules.slots):
-        busy += w.free_s[slot] > now
-    return busy
+    for slot in range(at * slots, (at + 1) * slots):
+        busy += free_s[slot] > now
+    return waiting + busy
 
 
-@hot
-def _forget_left(s, t, row, now):
+@part
+def _held_in_list(w, s, t, at, now):
+    if t.recent[at, 0] < np.inf:
+        return LAST_RECENT + 1
+    _forget_left(s, t, at, w.replicas[at], now)
+    return w.replicas[at].waiting
+
+
+@part
+def _forget_left(s, t, at, row, now):
     """Take those from a replica's list who no longer wait; they are in order of leaving."""
     while row.waiting > 0 and t.leave_s[row.head] <= now:
         entry = row.head
@@ -351,6 +474,7 @@ def _forget_left(s, t, row, now):
         row.leave_sum_s -= t.leave_s[entry]
     if row.waiting == 0:
         row.leave_sum_s = 0.0  # nothing is left of rounding errors
+        t.recent[at, :] = 0.0
 
 
 @part
@@ -365,17 +489,25 @@ def _settle(w, rules, s, t, now):
         row = w.replicas[at]
         if row.status == FREE or row.status == STARTING:
             continue
-        _forget_left(s, t, row, now)
+        if row.waiting > 0:
+            _forget_left(s, t, at, row, now)
+        waiting, leave_sum_s = row.waiting, row.leave_sum_s
+        for k in range(LAST_RECENT + 1 if waiting == 0 else 0):
+            if t.recent[at, k] > now:
+                waiting += 1
+                leave_sum_s += t.recent[at, k]
         row.busy, rest, last = 0, 0.0, row.launched_s
         for slot in range(at * rules.slots, (at + 1) * rules.slots):
             row.busy += w.free_s[slot] > now
             rest += max(0.0, w.free_s[slot] - now)
             last = max(last, w.free_s[slot])
-        row.held = row.busy + row.waiting
+        row.held = row.busy + waiting
+        row.work_s += t.work_s[at]
+        t.work_s[at] = 0.0
         row.busy_s = row.work_s - rest
-        s.waiting += row.waiting
+        s.waiting += waiting
         s.in_service += row.busy
-        s.queue_s -= row.leave_sum_s - row.waiting * now
+        s.queue_s -= leave_sum_s - waiting * now
         s.service_s -= rest
         s.busy_s += row.busy_s if row.status == READY else 0.0
         if row.status == DRAINING and row.held == 0:

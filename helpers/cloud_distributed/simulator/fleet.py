@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from helpers.cloud_distributed.simulator.compiled import (
     BINS,
+    DRAWN,
+    LAST_RECENT,
     REPLICA,
     RULES,
     SAMPLES,
@@ -198,7 +200,10 @@ def _simulate_stretches(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarr
     stride = max(1, -(-len(arrivals) // _MAX_SAMPLED))
     tally = Tally(each, np.zeros(BINS, np.uint32), np.zeros(len(Outcome), np.int64), np.zeros(SUMS), stride,
                   np.full(-(-len(arrivals) // stride), np.nan), np.zeros(len(world.samples) + 1, np.int64),
-                  np.zeros(_LINKS), np.append(np.arange(1, _LINKS), 0))
+                  np.zeros(_LINKS), np.append(np.arange(1, _LINKS), 0),
+                  np.zeros((len(world.replicas), LAST_RECENT + 1)), np.zeros(len(world.replicas), np.int64),
+                  np.zeros((2, DRAWN), np.int64), np.zeros(DRAWN, np.int64), np.zeros(DRAWN), np.zeros(DRAWN),
+                  np.zeros(len(world.replicas)))
     while not run_stretches(*policy, world, rules, state[0], tally):
         size = len(tally.link)
         tally = tally._replace(leave_s=np.append(tally.leave_s, np.zeros(size)),

@@ -1,12 +1,11 @@
 """When requests arrive: seeded generators of ascending arrival times.
 
-Each returns (n,) float64 seconds from 0 to below `seconds`. Rates are requests a second. Both ways to vary them are
-exact: thinning a Poisson process of the highest rate (Lewis and Shedler, 1979), and, where the rate is a step
-function, running the clock of a unit process faster and slower (Cinlar, 1975), which draws nothing in vain.
+Each returns (n,) float64 seconds from 0 to below `seconds`. Rates are requests a second. They vary exactly, as
+a step function of time: the clock of a unit process runs faster and slower (Cinlar, 1975), which draws nothing in
+vain.
 """
 
 import math
-from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -31,31 +30,7 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> np.ndarray:
     """
     _require_positive(rate=rate, seconds=seconds)
     _require_fitting(rate * seconds)
-    rng = np.random.default_rng(seed)
-    count = rng.poisson(rate * seconds)
-    gaps = rng.standard_exponential(count + 1)  # scaled to the whole, their sums are sorted uniforms
-    np.cumsum(gaps, out=gaps)
-    gaps *= seconds / gaps[-1]
-    return gaps[:-1]
-
-
-def with_rate(rate_at: Callable[[np.ndarray], np.ndarray], highest: float, seconds: float, seed: int = 0) -> np.ndarray:
-    """Arrivals at a rate that varies with time.
-
-    Args:
-        rate_at: (k,) seconds -> (k,) requests a second, from 0 to `highest`.
-        highest: no rate may be above.
-
-    Raises:
-        InputError: the rate leaves these bounds.
-    """
-    candidates = poisson(highest, seconds, seed)
-    rates = np.asarray(rate_at(candidates), float)
-    if len(rates) and not (rates.min() >= 0 and rates.max() <= highest * (1 + 1e-9)):
-        raise InputError(f"The rate goes from {rates.min():g} to {rates.max():g} requests a second; it must stay "
-                         f"between 0 and {highest:g}.")
-    lots = np.random.default_rng([seed, 1]).random(len(candidates))
-    return candidates[lots * highest < rates]
+    return _with_steps(np.array([rate]), np.array([0.0, seconds]), seed)
 
 
 def diurnal(rate: float, seconds: float = DAY_S, seed: int = 0, swing: float = 0.6, peak_hour: float = 15.0,
@@ -176,20 +151,32 @@ def _with_steps(rates: np.ndarray, edges: np.ndarray, seed: int) -> np.ndarray:
     expected = np.concatenate([[0.0], np.cumsum(rates * np.diff(edges))])  # requests until each edge
     if expected[-1] == 0:
         return np.empty(0)
-    arrivals = poisson(1.0, float(expected[-1]), seed)
-    _follow(arrivals, expected, edges)
-    return arrivals
+    _require_fitting(float(expected[-1]))
+    rng = np.random.default_rng(seed)
+    count = rng.poisson(expected[-1])
+    gaps = rng.standard_exponential(count + 1)  # scaled to the whole, their sums are sorted uniforms
+    steps = np.diff(expected)
+    _add_up(gaps, expected, edges, np.divide(np.diff(edges), steps, out=np.zeros_like(steps), where=steps > 0))
+    return gaps[:-1]
 
 
 @numba.njit(cache=True, nogil=True)
-def _follow(times: np.ndarray, expected: np.ndarray, edges: np.ndarray) -> None:
-    """As np.interp(times, expected, edges) in place; the times ascend, so each edge is passed once."""
-    k, last = 0, len(expected) - 2
-    for i in range(len(times)):
-        while k < last and times[i] >= expected[k + 1]:
+def _add_up(gaps: np.ndarray, expected: np.ndarray, edges: np.ndarray, pace: np.ndarray) -> None:
+    """Turn gaps into times in place: sums scaled to the whole, as np.interp(sums, expected, edges) on the clock.
+
+    pace: seconds for each request that is expected, by step; each edge is passed once, and nothing is divided.
+    """
+    total = 0.0
+    for i in range(len(gaps)):
+        total += gaps[i]
+    scale = expected[-1] / total
+    k, sum_, last = 0, 0.0, len(pace) - 1
+    for i in range(len(gaps)):
+        sum_ += gaps[i]
+        at = sum_ * scale
+        while k < last and at >= expected[k + 1]:
             k += 1
-        share = (times[i] - expected[k]) / (expected[k + 1] - expected[k])
-        times[i] = edges[k] + share * (edges[k + 1] - edges[k])
+        gaps[i] = min(edges[k + 1], edges[k] + (at - expected[k]) * pace[k])  # rounding may not pass the edge
 
 
 def _require_positive(**figures: float) -> None:

@@ -1,10 +1,12 @@
-"""The rows of a traffic file as text: CSV, TSV, JSON lines, Parquet or an access log, packed with gzip or not."""
+"""The rows of a traffic file as text: CSV, TSV, JSON lines, Parquet or an access log, packed with gzip or not;
+and their columns by name."""
 
 import gzip
 import io
 import json
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,8 @@ from helpers.lab.errors import InputError
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_METRIC_NAMES = re.compile(r"metric(_?name)?|measurement|series|__name__")
+_REQUEST_METRICS = re.compile(r"(http_)?req(uest)?s(_total|_count)?|invocations|requestcount")
 _LOG_TIME = re.compile(r"\[(\d{2}/[A-Z][a-z]{2}/\d{4}:\d{2}:\d{2}:\d{2}(?: [+-]\d{4})?)\]")  # Apache, nginx
 
 
@@ -41,6 +45,44 @@ def read_rows(path: Path) -> tuple[pd.DataFrame, str]:
         return _access_log(lines, path), "read as an access log, a request a line"
     frame, separator = _table(text, path)
     return _require_rows(frame, path), f"read with {len(frame):,} rows, separated by '{separator}'"
+
+
+def one_metric(frame: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFrame:
+    """Of a load test's file with several metrics, the rows that count requests."""
+    column = named(frame, _METRIC_NAMES, set())
+    if column is None or frame[column].nunique() < 2:
+        return frame
+    metrics = [str(name) for name in frame[column].dropna().unique()]
+    counting = [name for name in metrics if _REQUEST_METRICS.fullmatch(plain_name(name))]
+    if len(counting) != 1:
+        raise InputError(f"{path.name} holds several metrics ({', '.join(metrics[:5])}), and which of them counts "
+                         "requests is not clear: keep the rows of one.")
+    notes.append(f"Of {len(metrics)} metrics the rows of {counting[0]} were taken.")
+    kept = frame[frame[column] == counting[0]].drop(columns=column).reset_index(drop=True)
+    values = [name for name in kept.columns if pd.to_numeric(kept[name], errors="coerce").eq(1).all()]
+    return kept.drop(columns=values)  # a 1 for each request says no more than the row does
+
+
+def plain_name(name: str) -> str:
+    """Lower case, words joined by one underscore: 'Request tokens' and requestTokens are request_tokens."""
+    split = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
+    return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")
+
+
+def named(frame: pd.DataFrame, names: re.Pattern, taken: set[str]) -> str | None:
+    """The first column whose name says what is looked for."""
+    return next((str(name) for name in frame.columns
+                 if str(name) not in taken and names.fullmatch(plain_name(str(name)))), None)
+
+
+def require_column(frame: pd.DataFrame, path: Path, wanted: str, role: str,
+                   likely: Callable[[pd.Series], bool]) -> str:
+    """The wanted column's name, or an InputError that calls a plausible one."""
+    if wanted not in frame.columns:
+        plausible = next((name for name in frame.columns if likely(frame[name])), frame.columns[0])
+        raise InputError(f"{path.name} has no column '{wanted}'. Its columns: {', '.join(frame.columns[:10])}. Name "
+                         f'the right one: read_trace("{path.name}", {role}="{plausible}").')
+    return wanted
 
 
 def _decoded(raw: bytes, path: Path) -> str:

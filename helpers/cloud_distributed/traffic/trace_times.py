@@ -2,15 +2,22 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from helpers.cloud_distributed.traffic.trace_files import named, require_column
 from helpers.lab.errors import InputError
 
 UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _BY_SIZE = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))  # by the size of a present date's number
 _EARLIEST, _LATEST = pd.Timestamp("1990-01-01", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
+_UNIT = r"(_(s|ms|us|ns|sec|seconds|millis|milliseconds|utc))?"
+_TIME_NAMES = re.compile(
+    r"(time_?stamps?|times?|date_?time|dates?|ts|t|arrivals?|arrival_?time|period_start|interval_start|start|begin|"
+    r"(\w+_)?(created|arrived|received|started|requested|logged|sent)(_?(at|time|on))|"
+    r"(start|begin|created|event|request|log|received)_?(time|timestamp|date)(_?stamp)?)" + _UNIT)
 _SUFFIX = re.compile(r"(?:_|\b)(ns|us|µs|ms|s|sec|secs|seconds|millis|milliseconds|micros|nanos|min|minutes)\)?$")
 _LONG = {"µs": "us", "sec": "s", "secs": "s", "seconds": "s", "millis": "ms", "milliseconds": "ms", "micros": "us",
          "nanos": "ns", "minutes": "min"}
@@ -20,6 +27,43 @@ _NAMED_MONTH = ("%d/%b/%Y", "%d %b %Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B
                 "%a %b %d %Y")
 _YEAR_FIRST = ("%Y/%m/%d", "%Y%m%d")
 _CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
+
+
+def time_column(frame: pd.DataFrame, path: Path, wanted: str | None, dayfirst: bool | None) -> str:
+    """The column of the times: the wanted one, else by its name, else the only one of dates."""
+    if wanted is not None:
+        return require_column(frame, path, wanted, "time", lambda column: _looks_like_dates(column, dayfirst))
+    by_name = named(frame, _TIME_NAMES, set())
+    if by_name or len(frame.columns) == 1:
+        return by_name or str(frame.columns[0])
+    dates = [str(name) for name in frame.columns if _looks_like_dates(frame[name], dayfirst)]
+    if len(dates) == 1:
+        return dates[0]
+    raise InputError(f"Which column of {path.name} is the time is not clear ({', '.join(frame.columns[:10])}): name "
+                     f'it, such as read_trace("{path.name}", time="{(dates or list(frame.columns))[0]}").')
+
+
+def _looks_like_dates(column: pd.Series, dayfirst: bool | None) -> bool:
+    sample = column.dropna().iloc[:20]
+    if sample.empty or pd.to_numeric(sample, errors="coerce").notna().any():
+        return False
+    try:
+        dates_of(sample, True if dayfirst is None else dayfirst, "the file")
+    except InputError:
+        return False
+    return True
+
+
+def seconds_of(column: pd.Series, name: str, unit: str | None, dayfirst: bool | None, path: Path,
+               notes: list[str]) -> tuple[np.ndarray, pd.Timestamp | None]:
+    """(n,) float64 seconds, as in the file or since the returned moment."""
+    read = numbers_of(column, name, unit, path.name)
+    moments, sentence = read if read else dates_of(column, dayfirst, path.name)
+    notes.append(f"Column '{name}' was taken as the time: {sentence}.")
+    if read and moments.dtype == np.float64:
+        return moments.to_numpy(), None
+    first = moments.min()
+    return (moments - first).dt.total_seconds().to_numpy(np.float64), first
 
 
 def unit_of_name(name: str) -> str | None:

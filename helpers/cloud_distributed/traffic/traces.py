@@ -6,7 +6,6 @@ reader is asked which.
 
 import dataclasses
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,15 +13,10 @@ import numpy as np
 import pandas as pd
 
 from helpers.cloud_distributed.traffic.generators import from_counts
-from helpers.cloud_distributed.traffic.trace_files import read_rows
-from helpers.cloud_distributed.traffic.trace_times import UNITS, dates_of, in_range, numbers_of
+from helpers.cloud_distributed.traffic.trace_files import named, one_metric, plain_name, read_rows, require_column
+from helpers.cloud_distributed.traffic.trace_times import UNITS, in_range, seconds_of, time_column
 from helpers.lab.errors import InputError
 
-_UNIT = r"(_(s|ms|us|ns|sec|seconds|millis|milliseconds|utc))?"
-_TIME_NAMES = re.compile(
-    r"(time_?stamps?|times?|date_?time|dates?|ts|t|arrivals?|arrival_?time|period_start|interval_start|start|begin|"
-    r"(\w+_)?(created|arrived|received|started|requested|logged|sent)(_?(at|time|on))|"
-    r"(start|begin|created|event|request|log|received)_?(time|timestamp|date)(_?stamp)?)" + _UNIT)
 _COUNT_NAMES = re.compile(r"(values?|counts?|(num_?|n_?)?requests?(_?counts?)?|requests_total|invocations?|hits|n|sum|"
                           r"sample_?count|calls?|total)")
 _SUM_NAMES = re.compile(r"sum|sample_?count")  # a monitor's sums over an interval never are counters
@@ -37,8 +31,6 @@ _OUTPUT_NAMES = re.compile(
     r"((usage_)?(generated|outputs?|completions?|responses?|decode)(_?(tokens?|length|len))(_?(count|s))?|"
     r"(num|n|total)_?(decode|generated|outputs?|completions?)_?tokens?|tokens?_(out|output|completion|generated)|"
     r"output_token_count)")
-_METRIC_NAMES = re.compile(r"metric(_?name)?|measurement|series|__name__")
-_REQUEST_METRICS = re.compile(r"(http_)?req(uest)?s(_total|_count)?|invocations|requestcount")
 MAX_TOKENS = 10_000_000
 _LONG_GAP = 20.0  # times the mean distance of requests, and a twentieth of the whole
 _MIN_EVEN_ROWS, _MIN_GROWING_ROWS = 4, 10
@@ -93,13 +85,13 @@ def read_trace(path: str | Path, time: str | None = None, count: str | Literal[F
     _require_settings(unit, scale)
     frame, how = read_rows(path)
     notes = [f"{path.name} was {how}."]
-    frame = _one_metric(frame, path, notes)
-    time = _time_column(frame, path, time, dayfirst)
+    frame = one_metric(frame, path, notes)
+    time = time_column(frame, path, time, dayfirst)
     missing = frame[time].isna() | (frame[time].str.strip() == "")
     if missing.any():
         raise InputError(f"{path.name} has {int(missing.sum())} rows without a time (first: row "
                          f"{int(missing.to_numpy().argmax()) + 1}). Fill them in or remove them.")
-    seconds, first = _seconds(frame[time], time, unit, dayfirst, path, notes)
+    seconds, first = seconds_of(frame[time], time, unit, dayfirst, path, notes)
     if (np.diff(seconds) < 0).any():
         notes.append(f"{int((np.diff(seconds) < 0).sum())} rows were out of order; the rows were sorted by time.")
     order = np.argsort(seconds, kind="stable")
@@ -116,7 +108,7 @@ def read_trace(path: str | Path, time: str | None = None, count: str | Literal[F
         used = {time, volume}
     else:
         notes.append("Each row was taken as one request.")
-        names = [_named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES)]
+        names = [named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES)]
         tokens = [_tokens(frame[name], path, name, notes) if name else None for name in names]
         arrivals, used = seconds, {time, *filter(None, names)}
     _note_left_out(frame, used, notes)
@@ -135,79 +127,6 @@ def _require_settings(unit: str | None, scale: float) -> None:
         raise InputError(f"scale must be above 0 and at most 1000, not {scale}.")
 
 
-def _plain_name(name: str) -> str:
-    """Lower case, words joined by one underscore: 'Request tokens' and requestTokens are request_tokens."""
-    split = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
-    return re.sub(r"[^a-z0-9]+", "_", split.lower()).strip("_")
-
-
-def _named(frame: pd.DataFrame, names: re.Pattern, taken: set[str]) -> str | None:
-    """The first column whose name says what is looked for."""
-    return next((str(name) for name in frame.columns
-                 if str(name) not in taken and names.fullmatch(_plain_name(str(name)))), None)
-
-
-def _require_column(frame: pd.DataFrame, path: Path, wanted: str, role: str,
-                    likely: Callable[[pd.Series], bool]) -> str:
-    if wanted not in frame.columns:
-        plausible = next((name for name in frame.columns if likely(frame[name])), frame.columns[0])
-        raise InputError(f"{path.name} has no column '{wanted}'. Its columns: {', '.join(frame.columns[:10])}. Name "
-                         f'the right one: read_trace("{path.name}", {role}="{plausible}").')
-    return wanted
-
-
-def _one_metric(frame: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFrame:
-    """Of a load test's file with several metrics, the rows that count requests."""
-    column = _named(frame, _METRIC_NAMES, set())
-    if column is None or frame[column].nunique() < 2:
-        return frame
-    metrics = [str(name) for name in frame[column].dropna().unique()]
-    counting = [name for name in metrics if _REQUEST_METRICS.fullmatch(_plain_name(name))]
-    if len(counting) != 1:
-        raise InputError(f"{path.name} holds several metrics ({', '.join(metrics[:5])}), and which of them counts "
-                         "requests is not clear: keep the rows of one.")
-    notes.append(f"Of {len(metrics)} metrics the rows of {counting[0]} were taken.")
-    kept = frame[frame[column] == counting[0]].drop(columns=column).reset_index(drop=True)
-    values = [name for name in kept.columns if pd.to_numeric(kept[name], errors="coerce").eq(1).all()]
-    return kept.drop(columns=values)  # a 1 for each request says no more than the row does
-
-
-def _time_column(frame: pd.DataFrame, path: Path, wanted: str | None, dayfirst: bool | None) -> str:
-    if wanted is not None:
-        return _require_column(frame, path, wanted, "time", lambda column: _looks_like_dates(column, dayfirst))
-    named = _named(frame, _TIME_NAMES, set())
-    if named or len(frame.columns) == 1:
-        return named or str(frame.columns[0])
-    dates = [str(name) for name in frame.columns if _looks_like_dates(frame[name], dayfirst)]
-    if len(dates) == 1:
-        return dates[0]
-    raise InputError(f"Which column of {path.name} is the time is not clear ({', '.join(frame.columns[:10])}): name "
-                     f'it, such as read_trace("{path.name}", time="{(dates or list(frame.columns))[0]}").')
-
-
-def _looks_like_dates(column: pd.Series, dayfirst: bool | None) -> bool:
-    sample = column.dropna().iloc[:20]
-    if sample.empty or pd.to_numeric(sample, errors="coerce").notna().any():
-        return False
-    try:
-        dates_of(sample, True if dayfirst is None else dayfirst, "the file")
-    except InputError:
-        return False
-    return True
-
-
-def _seconds(column: pd.Series, name: str, unit: str | None, dayfirst: bool | None, path: Path,
-             notes: list[str]) -> tuple[np.ndarray, pd.Timestamp | None]:
-    """(n,) float64 seconds, as in the file or since the returned moment."""
-    read = numbers_of(column, name, unit, path.name)
-    moments, sentence = read if read else dates_of(column, dayfirst, path.name)
-    notes.append(f"Column '{name}' was taken as the time: {sentence}.")
-    if read and moments.dtype == np.float64:
-        return moments.to_numpy(), None
-    first = moments.min()
-    return (moments - first).dt.total_seconds().to_numpy(np.float64), first
-
-
 def _volume_column(frame: pd.DataFrame, path: Path, time: str, count: str | Literal[False] | None,
                    rate_per_s: str | None, seconds: np.ndarray) -> str | None:
     """The column of counts or rates; None where each row is a request."""
@@ -215,20 +134,20 @@ def _volume_column(frame: pd.DataFrame, path: Path, time: str, count: str | Lite
         return pd.to_numeric(column, errors="coerce").notna().all()
 
     if rate_per_s is not None:
-        return _require_column(frame, path, rate_per_s, "rate_per_s", numeric)
+        return require_column(frame, path, rate_per_s, "rate_per_s", numeric)
     if count is False:
         return None
     if count is not None:
-        return _require_column(frame, path, count, "count", numeric)
+        return require_column(frame, path, count, "count", numeric)
     others = [str(name) for name in frame.columns if str(name) != time and numeric(frame[name])]
-    rates = [name for name in others if _RATE_NAMES.search(_plain_name(name))]
-    named = _named(frame, _COUNT_NAMES, {time})
-    if named and not rates:
-        return named
-    tokens = [_named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES)]
+    rates = [name for name in others if _RATE_NAMES.search(plain_name(name))]
+    by_name = named(frame, _COUNT_NAMES, {time})
+    if by_name and not rates:
+        return by_name
+    tokens = [named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES)]
     steps = np.diff(seconds)
     even = len(steps) >= _MIN_EVEN_ROWS - 1 and steps[0] > 0 and np.ptp(steps) <= 1e-6 * steps[0]
-    of_one_request = any(tokens) or any(_OF_ONE_REQUEST.search(_plain_name(str(name))) for name in frame.columns)
+    of_one_request = any(tokens) or any(_OF_ONE_REQUEST.search(plain_name(str(name))) for name in frame.columns)
     if rates or (even and others and not of_one_request):
         column = (rates or others)[0]
         raise InputError(f"Are the values of '{column}' in {path.name} rates, or counts of each interval, or is each "
@@ -243,7 +162,7 @@ def _counts(frame: pd.DataFrame, column: str, rate_per_s: str | None, count: str
     if rate_per_s is not None:
         return _from_rates(frame[column], seconds, path, notes)
     counts = _whole(frame[column], path, column, most=1e15)
-    plain, steps = _plain_name(column), np.diff(counts)
+    plain, steps = plain_name(column), np.diff(counts)
     restarts = (steps < 0) & (counts[1:] < counts[:-1] / 10)  # a counter begins again when its process does
     grows = ((steps >= 0) | restarts).all() and restarts.sum() <= len(steps) / 10 and (steps > 0).any()
     counter = plain.endswith("_total")

@@ -115,10 +115,10 @@ def train_distributed(workers: int = 2, settings: Settings | None = None, *,
                        np.mean([part["losses"] for part in parts], axis=0), first["weights"])
 
 
-def measure_scaling(link: Link, settings: Settings | None = None, workers: int = 2, overlap: float = 0.0) -> Scaling:
-    """Measure one worker and several, and say what the model expects, from their own computing time and the link."""
+def measure_scaling(link: Link, settings: Settings | None = None, overlap: float = 0.0) -> Scaling:
+    """Measure one worker and two, and say what the model expects, from their own computing time and the link."""
     with timing_turn():
-        alone, together = train_distributed(1, settings), train_distributed(workers, settings)
+        alone, together = train_distributed(1, settings), train_distributed(2, settings)
     return Scaling(alone, together, predicted_step_s(together, link, overlap))
 
 

@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 
 from helpers.data_efficiency.linear import fit, out_of_fold
-from helpers.data_efficiency.options import NOISES, USD_PER_LABEL
+from helpers.data_efficiency.options import NOISES, REVIEWER_ERROR, USD_PER_LABEL
 from helpers.data_efficiency.runs import require_seeds
 from helpers.data_efficiency.vectors import Features, features
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.intervals import mean_interval
+from helpers.lab.measuring.intervals import mean_interval, ratio_of_means
 
 COLUMNS = ["row", "given", "suggested", "doubt"]
+# Rows reviewed, as shares of all: nobody knows how many labels are wrong, so budgets go from too little to too much.
+REVIEWED = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
 def find_label_errors(task: Task, split: str = "train", kind: str = "minilm") -> pd.DataFrame:
@@ -119,42 +121,56 @@ def nearest_class(x: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
     return alike.argmax(1)
 
 
-def review_curve(data: Features, rate: float = 0.1, kind: str = "uniform", seed: int = 0, steps: int = 5,
+def review_curve(data: Features, rate: float = 0.1, kind: Literal["uniform", "confusable"] = "confusable",
+                 seed: int = 0, *, reviews: Sequence[int] | None = None, reviewer_error: float = REVIEWER_ERROR,
                  usd_per_review: float = USD_PER_LABEL) -> pd.DataFrame:
     """Accuracy on the test after so many reviews, in order of doubt, in random order, and by dropping the flags.
 
     Args:
-        steps: points of the curve; the last one reviews as many rows as were corrupted.
+        rate, kind, seed: of the wrong labels; see `inject_noise`.
+        reviews: numbers of rows to review; by default 0 to 30 % of all (REVIEWED).
+        reviewer_error: share of looks after which the label is that of the class most easily confused with the right
+            one, whatever it was before; a row has the same luck in every order.
 
     Returns:
-        Columns order ("doubt", "random", "drop"), reviewed, usd, accuracy, regained (share of what the noise cost;
-        NaN where it cost nothing), and the columns of `flag_quality`.
+        Columns order ("doubt", "random", "drop"), reviewed, usd, accuracy, clean and dirty (accuracy with all labels
+        right, and with the wrong ones), seed, and those of `flag_quality`.
 
-    A review puts the true label back, as a careful person would. The flags come first, then the other rows by doubt.
+    Any other look puts the true label back. The flags come first, then the other rows by doubt.
+
+    Raises:
+        InputError: a share outside 0 to 1, or more reviews than rows.
     """
+    if not 0 <= reviewer_error <= 1:
+        raise InputError(f"A reviewer's error is a share from 0 to 1, not {reviewer_error}.")
+    rows_there = len(data.train_y)
+    numbers = sorted({round(share * rows_there) for share in REVIEWED} if reviews is None else {0, *reviews})
+    if numbers[0] < 0 or numbers[-1] > rows_there:
+        raise InputError(f"{data.task} has {rows_there} training rows: 0 to so many can be reviewed.")
     noisy, corrupted = inject_noise(data, rate, kind, seed)
-    classes = len(data.labels)
+    classes, every = len(data.labels), np.arange(rows_there)
+    errs = np.random.default_rng([seed, 1]).random(rows_there) < reviewer_error
+    said = np.where(errs, nearest_class(data.train, data.train_y, classes)[data.train_y], data.train_y)
     probabilities = out_of_fold(data.train, noisy, classes, seed=seed)
     flags = flags_from(probabilities, noisy, data.labels)
-    every = np.arange(len(noisy))
     doubt = probabilities.max(1) - probabilities[every, noisy]
     flagged = np.isin(every, flags["row"])
     orders = {"doubt": np.lexsort((-doubt, ~flagged)),
-              "random": np.random.default_rng(seed).permutation(len(every))}
+              "random": np.random.default_rng(seed).permutation(rows_there)}
     clean = fit(data.train, data.train_y, classes).accuracy(data.test, data.test_y)
     dirty = fit(data.train, noisy, classes).accuracy(data.test, data.test_y)
-    quality, budget, rows = flag_quality(flags, corrupted), int(corrupted.sum()), []
+    quality, rows = flag_quality(flags, corrupted), []
 
     def add(order: str, reviewed: int, accuracy: float) -> None:
-        regained = (accuracy - dirty) / (clean - dirty) if clean > dirty else np.nan
         rows.append({"order": order, "reviewed": reviewed, "usd": reviewed * usd_per_review, "accuracy": accuracy,
-                     "regained": regained, "clean": clean, "dirty": dirty, "seed": seed, **quality})
+                     "clean": clean, "dirty": dirty, "seed": seed, **quality})
 
     for order, sequence in orders.items():
-        for reviewed in np.unique(np.linspace(0, budget, steps + 1).astype(int)):
-            labels = noisy.copy()
-            labels[sequence[:reviewed]] = data.train_y[sequence[:reviewed]]
-            add(order, int(reviewed), fit(data.train, labels, classes).accuracy(data.test, data.test_y))
+        for reviewed in numbers:
+            labels, seen = noisy.copy(), sequence[:reviewed]
+            labels[seen] = said[seen]
+            add(order, reviewed, fit(data.train, labels, classes).accuracy(data.test, data.test_y) if reviewed
+                else dirty)
     add("drop", 0, fit(data.train[~flagged], noisy[~flagged], classes).accuracy(data.test, data.test_y))
     return pd.DataFrame(rows)
 
@@ -166,8 +182,10 @@ def review_worth(curves: pd.DataFrame) -> pd.DataFrame:
         curves: results of `review_curve` for at least two seeds, one under the other.
 
     Returns:
-        Columns order, reviewed, usd, accuracy, low, high (95 %), points_per_usd (points of accuracy regained for a
-        dollar, against the labels as they were).
+        Columns order, reviewed, usd, accuracy, low, high (95 %), lost, lost_low, lost_high (what wrong labels cost),
+        regained, regained_low, regained_high (share of that loss that came back, by Fieller's interval over seeds;
+        all NaN where the loss is not distinguishable from none), points_per_usd (points of accuracy regained for a
+        dollar, against the labels as they were), clean and dirty (means).
 
     Raises:
         InputError: one seed only.
@@ -176,8 +194,13 @@ def review_worth(curves: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (order, reviewed), group in curves.groupby(["order", "reviewed"], sort=False):
         accuracy, low, high = mean_interval(group["accuracy"])
-        usd = float(group["usd"].iloc[0])
-        gained = 100 * float((group["accuracy"] - group["dirty"]).mean())
+        lost, lost_low, lost_high = mean_interval(group["clean"] - group["dirty"])
+        share = (ratio_of_means(group["accuracy"] - group["dirty"], group["clean"] - group["dirty"])
+                 if lost_low > 0 else (np.nan,) * 3)
+        usd, gained = float(group["usd"].iloc[0]), 100 * float((group["accuracy"] - group["dirty"]).mean())
         rows.append({"order": order, "reviewed": reviewed, "usd": usd, "accuracy": accuracy, "low": low, "high": high,
-                     "points_per_usd": gained / usd if usd else np.nan})
+                     "lost": lost, "lost_low": lost_low, "lost_high": lost_high,
+                     **dict(zip(("regained", "regained_low", "regained_high"), share, strict=True)),
+                     "points_per_usd": gained / usd if usd else np.nan,
+                     "clean": group["clean"].mean(), "dirty": group["dirty"].mean()})
     return pd.DataFrame(rows)

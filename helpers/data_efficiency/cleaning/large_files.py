@@ -16,12 +16,21 @@ from helpers.data_efficiency.cleaning.label_errors import flags_from
 from helpers.data_efficiency.cleaning.reports import repaired
 from helpers.data_efficiency.cleaning.reviews import append
 from helpers.data_efficiency.cleaning.user_files import FOLDS, entry, require_removal
-from helpers.data_efficiency.duplicates.finding import band_keys, banding, bucket_pairs, keepers
-from helpers.data_efficiency.duplicates.shingles import Packed, hashed, jaccard, likely, signatures
+from helpers.data_efficiency.duplicates.finding import keepers
 from helpers.data_efficiency.linear import fold_of, one_hot
 from helpers.data_efficiency.options import THRESHOLDS
 from helpers.lab.data.files import MAX_TEXT_LENGTH, rows_inside, separator_like, separator_of, would_run
 from helpers.lab.data.labels import folded
+from helpers.lab.data.shingles import (
+    Packed,
+    band_keys,
+    banding,
+    bucket_pairs,
+    hashed,
+    jaccard,
+    likely,
+    signatures,
+)
 from helpers.lab.errors import InputError
 from helpers.lab.paths import replacing
 

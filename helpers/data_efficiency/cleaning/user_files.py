@@ -11,11 +11,11 @@ from helpers.data_efficiency.cleaning.label_errors import flags_from
 from helpers.data_efficiency.cleaning.reports import repaired
 from helpers.data_efficiency.cleaning.reviews import append, apply_changes, changed_frame, digest_of, numbered
 from helpers.data_efficiency.duplicates.finding import find_duplicates, keepers, repeated
-from helpers.data_efficiency.duplicates.shingles import Packed, hashed
 from helpers.data_efficiency.linear import out_of_fold
 from helpers.data_efficiency.vectors import embed
 from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, would_run, write_like
 from helpers.lab.data.labels import require_classes
+from helpers.lab.data.shingles import Packed, hashed
 from helpers.lab.errors import InputError
 
 KINDS = ("minilm", "hashed")

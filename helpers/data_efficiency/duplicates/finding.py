@@ -1,21 +1,18 @@
 """Duplicate texts, exact, near or in other words: the search, and what they do to a model and to its test."""
 
-import functools
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from helpers.data_efficiency.duplicates.shingles import Packed, jaccard, likely, signatures
 from helpers.data_efficiency.linear import fit
 from helpers.data_efficiency.options import THRESHOLDS
 from helpers.data_efficiency.vectors import Features, embed, readable
+from helpers.lab.data.shingles import near_pairs
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 
-PERMUTATIONS = 128
-NEIGHBOURS = 8  # rows of a bucket that a row is compared with: a thousand copies would give half a million pairs
 BLOCK = 2048
 COLUMNS = ["row", "twin", "similarity"]
 
@@ -56,7 +53,7 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
     if method == "exact" or count == 0:
         left, right, similarity = _exact(every)
     elif method == "minhash":
-        left, right, similarity = _minhash(every, threshold, first)
+        left, right, similarity = near_pairs(every, threshold, first)
     else:
         vectors = _read_vectors(texts) if vectors is None else vectors
         if others is not None:
@@ -69,9 +66,8 @@ def find_duplicates(texts: Sequence[str], method: Literal["exact", "minhash", "s
     return frame.sort_values(["similarity", "row", "twin"], ascending=[False, True, True], ignore_index=True)
 
 
-def duplicate_pairs(task: Task, split: str = "train", method: str = "minhash",
-                    threshold: float | None = None) -> pd.DataFrame:
-    """Pairs of nearly the same text in a split, to be looked at, with what both say and how they are labelled.
+def duplicate_pairs(task: Task, method: str = "minhash", threshold: float | None = None) -> pd.DataFrame:
+    """Pairs of nearly the same training text, to be looked at, with what both say and how they are labelled.
 
     Args:
         method, threshold: as of `find_duplicates`.
@@ -86,12 +82,12 @@ def duplicate_pairs(task: Task, split: str = "train", method: str = "minhash",
     >>> int(duplicate_pairs(load_task("tickets"), threshold=0.9)["labels_differ"].sum())
     0
     """
-    rows = getattr(task, split)
+    rows = task.train
     texts, labels = list(rows["text"][:]), [task.labels[number] for number in rows["label"][:]]
     pairs = find_duplicates(texts, method, threshold)
     for side, prefix in (("row", ""), ("twin", "twin_")):
         chosen = pairs[side].tolist()
-        if (lines := task.lines(split, chosen)) is not None:
+        if (lines := task.lines("train", chosen)) is not None:
             pairs[f"{prefix}line"] = np.array(lines, np.int64)
         pairs[f"{prefix}label"] = [labels[row] for row in chosen]
         pairs[f"{prefix}text"] = [texts[row] for row in chosen]
@@ -185,18 +181,6 @@ def duplicate_effect(task: Task, data: Features, method: str = "minhash", thresh
     return pd.DataFrame(rows)
 
 
-@functools.cache
-def banding(threshold: float) -> tuple[tuple[np.ndarray, np.ndarray], int, int]:
-    """datasketch's permutations, and its number of bands and rows a band for a threshold.
-
-    Missing a pair weighs more than a false candidate, which the exact comparison throws out.
-    """
-    from datasketch import MinHash, MinHashLSH
-
-    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
-    return tuple(MinHash(PERMUTATIONS).permutations), index.b, index.r
-
-
 def _exact(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     seen: dict[str, int] = {}
     pairs = [(first, row) for row, text in enumerate(texts)
@@ -209,57 +193,6 @@ def _read_vectors(texts: Sequence[str]) -> np.ndarray:
     """MiniLM's vectors; zeros, which are like nothing, for texts that it cannot read."""
     vectors, known = embed(texts), readable(texts)
     return vectors if known.all() else np.where(known[:, None], vectors, np.float32(0))
-
-
-def _minhash(texts: Sequence[str], threshold: float, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    packed = Packed(texts)
-    permutations, bands, width = banding(threshold)
-    signed = signatures(packed, permutations)
-    spoken = np.flatnonzero(signed[:, 0] != 0xFFFFFFFF)  # texts without letters are compared by `exact` only
-    codes = np.empty(0, np.int64)
-    for band in range(bands):
-        keys = band_keys(signed[spoken, band * width:(band + 1) * width])
-        left, right = bucket_pairs(keys, spoken, first)
-        codes = np.union1d(codes, left * len(texts) + right)
-    left, right = codes // max(1, len(texts)), codes % max(1, len(texts))
-    worth = likely(signed, left, right, threshold)  # before the exact comparison, which reads the texts again
-    left, right = left[worth], right[worth]
-    similarity = jaccard(packed, left, right)
-    near = similarity >= np.float32(threshold)
-    return left[near], right[near], similarity[near]
-
-
-def band_keys(band: np.ndarray) -> np.ndarray:
-    """(n,) uint64, equal for equal rows of (n, width) uint32; others are equal once in 2^64."""
-    keys = np.zeros(len(band), np.uint64)
-    for column in band.T:
-        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(29)
-    return keys
-
-
-def bucket_pairs(keys: np.ndarray, rows: np.ndarray, first: int = 0,
-                 neighbours: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
-    """Rows with equal keys: (left, right), each row with at most `neighbours` before it in its bucket.
-
-    With `first`, rows from that number on are paired with rows below it only.
-    """
-    order = np.argsort(keys, kind="stable")
-    keys, rows = keys[order], rows[order]
-    starts = np.searchsorted(keys, keys)
-    at = np.arange(len(keys))
-    if first:
-        side = np.concatenate([[0], np.cumsum(rows < first)])  # a bucket's rows ascend: those below `first` lead
-        ends = np.searchsorted(keys, keys, side="right")
-        at = np.where(rows >= first, starts + side[ends] - side[starts], starts)
-    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for step in range(1, neighbours + 1):
-        inside = at - step >= starts
-        if not inside.any():
-            break
-        left.append(rows[(at - step)[inside]])
-        right.append(rows[inside])
-    return np.concatenate(left), np.concatenate(right)
 
 
 def _semantic(vectors: np.ndarray, others: np.ndarray | None,

@@ -33,7 +33,8 @@ def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48,
     Words are learned from the labelled rows alone: what a method knows, it has from the same budget.
 
     Returns:
-        Columns method, labels, seed, accuracy, cpu_s (of augmenting, embedding and training).
+        Columns method, labels, seed, accuracy (on test rows), validation (on validation rows), cpu_s (of augmenting,
+        embedding and training).
 
     Raises:
         InputError: unknown method, or a budget that the training rows do not have.
@@ -53,7 +54,9 @@ def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48,
                     x, targets = _enlarged(data, [texts[i] for i in part], part, method, copies, seed)
                     model = fit(x, targets, len(data.labels))
                 rows.append({"method": method, "labels": int(budget), "seed": seed,
-                             "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds})
+                             "accuracy": model.accuracy(data.test, data.test_y),
+                             "validation": model.accuracy(data.validation, data.validation_y),
+                             "cpu_s": watch.seconds})
     return pd.DataFrame(rows)
 
 

@@ -167,8 +167,9 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
         mixes: synthetic rows for each real one.
 
     Returns:
-        Columns mix ("real only", "synthetic only", "real + 0.5x", ...), seed, accuracy, rows, kept (share that the
-        filters left), similarity (median cosine to the nearest real row), cpu_s. A seed means the same real rows.
+        Columns mix ("real only", "synthetic only", "real + 0.5x", ...), seed, accuracy (on test rows), validation (on
+        validation rows), rows, kept (share that the filters left), similarity (median cosine to the nearest real row),
+        cpu_s. A seed means the same real rows.
     """
     if not 2 <= labels <= len(data.train_y):
         raise InputError(f"{task.name} has {len(data.train_y)} training rows: labels must be 2 to that.")
@@ -193,13 +194,15 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str =
             use = chosen[:number]
             train_x = np.concatenate([x] * with_real + [vectors[use]])
             train_y = np.concatenate([y] * with_real + [synthetic_y[use]])
-            accuracy = fit(train_x, train_y, classes).accuracy(data.test, data.test_y) if len(train_y) else np.nan
-            rows.append({"mix": name, "rows": len(train_y), "accuracy": accuracy, **common})
+            model = fit(train_x, train_y, classes) if len(train_y) else None
+            rows.append({"mix": name, "rows": len(train_y), **common,
+                         "accuracy": model.accuracy(data.test, data.test_y) if model else np.nan,
+                         "validation": model.accuracy(data.validation, data.validation_y) if model else np.nan})
     return pd.DataFrame(rows)
 
 
 def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str = "words", copies: Sequence[int] = (1, 4),
-                    secrets: int = 10, samples: int = 2000, seed: int = 0) -> pd.DataFrame:
+                    secrets: int = 10, samples: int = 2000) -> pd.DataFrame:
     """Plant sentences with random codes in the training rows, generate, and count which codes come out.
 
     Args:
@@ -216,14 +219,14 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str = "
     """
     if secrets < 1 or samples < 1 or min(copies, default=0) < 1:
         raise InputError("An extraction test needs at least one secret, one sample and one copy.")
-    rng, rows = random.Random(seed), []
+    rng, rows = random.Random(0), []
     for number in copies:
         codes = [_code(rng) for _ in range(secrets)]
         label = int(labels[0])
         planted = [f"{CARRIER} {code}" for code in codes for _ in range(number)]
         all_texts, all_labels = [*texts, *planted], [*map(int, labels), *[label] * len(planted)]
         of_label = [i for i, one in enumerate(all_labels) if one == label]
-        written, _ = synthesize([all_texts[i] for i in of_label], [label] * len(of_label), samples, method, seed)
+        written, _ = synthesize([all_texts[i] for i in of_label], [label] * len(of_label), samples, method)
         whole = " ".join(written)
         out = sum(code in whole for code in codes)
         low, high = wilson(out, secrets)

@@ -1,17 +1,18 @@
 """Active learning, played through with labels that are known: does choosing beat drawing at random?"""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from helpers.data_efficiency.linear import Linear, fit
 from helpers.data_efficiency.options import SEEDS, USD_PER_LABEL, compute_usd
-from helpers.data_efficiency.runs import Watch, require_seeds
+from helpers.data_efficiency.runs import Watch, judged, require_seeds
 from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool, strategy_named
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.intervals import paired_mean_interval
+from helpers.lab.measuring.intervals import paired_mean_interval, paired_mean_p
 
 
 def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int, strategy: str, count: int,
@@ -56,7 +57,8 @@ def label_with(data: Features, strategy: str, budget: int, batch: int = 48, seed
             seed.
 
     Returns:
-        Columns strategy, seed, labels, accuracy, cpu_s (spent by the strategy so far: choosing and training).
+        Columns strategy, seed, labels, accuracy (on test rows), validation (on validation rows), cpu_s (spent by the
+        strategy so far: choosing and training).
 
     Raises:
         InputError: unknown strategy, or a budget that the training rows do not have.
@@ -93,19 +95,25 @@ def compare_strategies(data: Features, budget: int, batch: int = 48, strategies:
                       for name in dict.fromkeys(["random", *strategies]) for seed in range(seeds)], ignore_index=True)
 
 
-def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PER_LABEL) -> pd.DataFrame:
+def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PER_LABEL,
+              on: Literal["accuracy", "validation"] = "accuracy") -> pd.DataFrame:
     """What it takes to reach an accuracy, each strategy against random with the same seeds.
+
+    Args:
+        on: "accuracy", on test rows; or "validation": there the best strategy is picked, whose figure is then read
+            from the test rows.
 
     Returns:
         Columns strategy, labels (mean), saved, saved_low, saved_high (labels fewer than random's, paired), compute_usd,
-        usd (labels and compute), saved_usd, saved_usd_low, saved_usd_high, reached (share of seeds). A run that did
+        usd (labels and compute), saved_usd, saved_usd_low, saved_usd_high, p (of the labels saved, by Holm's method
+        over all strategies; NaN for random), significant (p below 0.05), reached (share of seeds). A run that did
         not get there counts with its whole budget, and so understates what is saved or lost.
 
     Raises:
         InputError: one seed only.
     """
     require_seeds(runs)
-    need = {(name, seed): _first_at(run.sort_values("labels"), accuracy)
+    need = {(name, seed): _first_at(run.sort_values("labels"), accuracy, on)
             for (name, seed), run in runs.groupby(["strategy", "seed"])}
     seeds = sorted(runs["seed"].unique())
     rows = []
@@ -119,13 +127,15 @@ def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PE
                      **dict(zip(("saved", "saved_low", "saved_high"), saved, strict=True)),
                      "compute_usd": compute_usd(cpu_s.mean()), "usd": usd.mean(),
                      **dict(zip(("saved_usd", "saved_usd_low", "saved_usd_high"), saved_usd, strict=True)),
+                     "p": np.nan if name == "random" else paired_mean_p(labels, random_labels),
                      "reached": reached.mean()})
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.assign(**judged(frame["p"]))
 
 
-def _first_at(run: pd.DataFrame, accuracy: float) -> tuple[float, float, bool]:
+def _first_at(run: pd.DataFrame, accuracy: float, on: str) -> tuple[float, float, bool]:
     """(labels, cpu seconds, reached) where the curve first crosses an accuracy, between two points linearly."""
-    got, labels, cpu = (run[name].to_numpy(float) for name in ("accuracy", "labels", "cpu_s"))
+    got, labels, cpu = (run[name].to_numpy(float) for name in (on, "labels", "cpu_s"))
     above = np.flatnonzero(got >= accuracy)
     if not len(above):
         return float(labels[-1]), float(cpu[-1]), False
@@ -138,4 +148,5 @@ def _first_at(run: pd.DataFrame, accuracy: float) -> tuple[float, float, bool]:
 
 def _point(data: Features, model: Linear, strategy: str, seed: int, labels: int, watch: Watch) -> dict:
     return {"strategy": strategy, "seed": seed, "labels": labels,
-            "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds}
+            "accuracy": model.accuracy(data.test, data.test_y),
+            "validation": model.accuracy(data.validation, data.validation_y), "cpu_s": watch.seconds}

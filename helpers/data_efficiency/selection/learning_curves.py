@@ -79,7 +79,7 @@ def measure_curve(data: Features, sizes: Sequence[int] | None = None, seeds: int
     return pd.DataFrame(rows)
 
 
-def fit_curve(points: pd.DataFrame, seed: int = 0) -> LearningCurve:
+def fit_curve(points: pd.DataFrame) -> LearningCurve:
     """A power law with a floor (Hestness et al., arXiv 1712.00409), by least squares over the mean accuracies.
 
     Args:
@@ -102,20 +102,20 @@ def fit_curve(points: pd.DataFrame, seed: int = 0) -> LearningCurve:
         raise InputError(f"A learning curve needs three or more different numbers of labels, not {len(sizes)}.")
     best = _least_squares(sizes, errors.mean(0))
     if len(errors) > 1:
-        means = bootstrap_draws(np.mean, errors, draws=DRAWS, seed=seed).T  # (draws, sizes)
+        means = bootstrap_draws(np.mean, errors, draws=DRAWS).T  # (draws, sizes)
     else:
         fitted = best[0] + best[1] * sizes ** -best[2]
-        means = fitted + np.random.default_rng(seed).choice(errors[0] - fitted, (DRAWS, len(sizes)))
+        means = fitted + np.random.default_rng(0).choice(errors[0] - fitted, (DRAWS, len(sizes)))
     return LearningCurve(*best, np.array([_least_squares(sizes, mean) for mean in means]))
 
 
-def check_curve(points: pd.DataFrame, seed: int = 0) -> dict[str, float]:
+def check_curve(points: pd.DataFrame) -> dict[str, float]:
     """Fit on the left half of the curve, predict its end, and look: labels, predicted, low, high, measured, off.
 
     The left half is every number of labels up to half of the largest.
     """
     most = points["labels"].max()
-    curve = fit_curve(points[points["labels"] <= most / 2], seed)
+    curve = fit_curve(points[points["labels"] <= most / 2])
     guess = curve.band([most]).iloc[0]
     measured = float(points.loc[points["labels"] == most, "accuracy"].mean())
     return {"labels": float(most), "predicted": float(guess["accuracy"]), "low": float(guess["low"]),

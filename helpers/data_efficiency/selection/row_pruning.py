@@ -14,27 +14,29 @@ from helpers.lab.errors import InputError
 
 RATE, BATCH = 20.0, 32  # of the gradient descent whose course is watched; rows have length 1
 KEEP_RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
+EARLY_RUNS, EARLY_EPOCHS = 5, 3  # of EL2N: the error is looked at early, and as a mean of runs
+WATCHED_EPOCHS = 15  # in which forgetting is counted
 
 
-def el2n(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, runs: int = 5, epochs: int = 3) -> np.ndarray:
+def el2n(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
     """(n,) length of the error early in training, mean of several runs; hard rows are high (Paul et al., 2021)."""
     scores = np.zeros(len(x))
-    for run in range(runs):
-        for weights, _ in _course(x, y, classes, epochs, seed * runs + run):
+    for run in range(EARLY_RUNS):
+        for weights, _ in _course(x, y, classes, EARLY_EPOCHS, seed * EARLY_RUNS + run):
             last = weights
         scores += np.linalg.norm(softmax(x @ last[:-1] + last[-1], axis=1) - one_hot(y, classes), axis=1)
-    return scores / runs
+    return scores / EARLY_RUNS
 
 
-def forgetting(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0, epochs: int = 15) -> np.ndarray:
+def forgetting(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
     """(n,) how often a row was right at one visit and wrong at the next; never right counts most (Toneva et al.,
     ICLR 2019)."""
     right_before, ever = np.zeros(len(x), bool), np.zeros(len(x), bool)
     events = np.zeros(len(x))
-    for _, right in _course(x, y, classes, epochs, seed):
+    for _, right in _course(x, y, classes, WATCHED_EPOCHS, seed):
         events += right_before & ~right
         right_before, ever = right, ever | right
-    return np.where(ever, events, epochs)
+    return np.where(ever, events, WATCHED_EPOCHS)
 
 
 def prototypes(x: np.ndarray, y: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
@@ -63,8 +65,8 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
     """Accuracy with the hardest and with the easiest rows of each score, random always beside them.
 
     Returns:
-        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy, cpu_s (of the scores). The
-        easiest rows are better where few are kept (Sorscher et al.).
+        Columns method ("random", "EL2N, hard", "EL2N, easy", ...), keep, seed, accuracy (on test rows), validation (on
+        validation rows), cpu_s (of the scores). The easiest rows are better where few are kept (Sorscher et al.).
 
     Raises:
         InputError: unknown method, or a share that is none.
@@ -85,7 +87,9 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
                     part = np.sort(order[:max(1, round(keep * len(order)))])
                     model = fit(x[part], data.train_y[part], classes)
                     rows.append({"method": name if name == side else f"{name}, {side}", "keep": keep, "seed": seed,
-                                 "accuracy": model.accuracy(data.test, data.test_y), "cpu_s": watch.seconds})
+                                 "accuracy": model.accuracy(data.test, data.test_y),
+                                 "validation": model.accuracy(data.validation, data.validation_y),
+                                 "cpu_s": watch.seconds})
     return pd.DataFrame(rows)
 
 

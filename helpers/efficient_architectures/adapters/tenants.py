@@ -24,6 +24,7 @@ from helpers.lab.training.heads import pretrained
 from helpers.lab.training.weights import MINILM
 
 BATCH = 32
+ROUNDS = 7  # of timing
 
 
 class TenantBank:
@@ -155,13 +156,13 @@ def switch_times(tuned: Tuned, task: Task, folder: Path, rounds: int = 5) -> pd.
                          for way, (_, file) in ways.items()])
 
 
-def mixed_overhead(bank: TenantBank, plain: Callable[[Sequence[str]], object], texts: Sequence[str],
-                   rounds: int = 7) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of `texts` through one plain model, and through the bank with tenants mixed: (rounds,) each, in turns."""
+def mixed_overhead(bank: TenantBank, plain: Callable[[Sequence[str]], object],
+                   texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of `texts` through one plain model, and through the bank with tenants mixed: (ROUNDS,) each, in turns."""
     owners = [row % len(bank) for row in range(len(texts))]
     with timing_turn():
         seconds = seconds_in_turns({"plain": lambda: plain(texts), "mixed": lambda: bank.predict(texts, owners)},
-                                   rounds)
+                                   ROUNDS)
     return seconds["plain"], seconds["mixed"]
 
 

@@ -10,6 +10,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import bootstrap_draws
 from helpers.lab.models.thresholds import answering, confidence, require_stages, threshold_by_loss
 
+LOSSES = (1.0, 2.0, 3.0, 5.0)  # points of the last stage's right answers that may be lost
 RESAMPLINGS = 100
 
 
@@ -68,8 +69,8 @@ def curve(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequence[fl
 
 
 def guarantees(held_out: Sequence[np.ndarray], labels: np.ndarray, test: Sequence[np.ndarray], truth: np.ndarray,
-               seconds: Sequence[float], losses: Sequence[float] = (1.0, 2.0, 3.0, 5.0)) -> pd.DataFrame:
-    """For each loss in points: the threshold that held-out rows guarantee, and what came of it on test rows.
+               seconds: Sequence[float]) -> pd.DataFrame:
+    """For each of LOSSES in points: the threshold that held-out rows guarantee, and what came of it on test rows.
 
     Args:
         held_out, labels: logits of each stage and labels of the rows that thresholds are chosen on.
@@ -80,7 +81,7 @@ def guarantees(held_out: Sequence[np.ndarray], labels: np.ndarray, test: Sequenc
         `kept` (accuracy over the last stage's) and `escalated` (past the first stage).
     """
     rows = []
-    for loss in losses:
+    for loss in LOSSES:
         threshold = threshold_by_loss(held_out, labels, loss)
         row = dataclasses.asdict(follow(test, truth, seconds, threshold))
         first, *_ = row.pop("answered")

@@ -39,7 +39,7 @@ def batch_times(model: Model, texts: Sequence[str], batches: Sequence[int] = BAT
     rng = np.random.default_rng(0)
 
     def call_of(batch: int) -> Callable[[], object]:
-        drawn = iter([[texts[row] for row in rng.integers(0, len(texts), batch)] for _ in range(calls + 1)])
+        drawn = iter([[texts[row] for row in rng.integers(0, len(texts), batch)] for _ in range(2 * (calls + 1))])
         return lambda: model.predict(next(drawn))
 
     with timing_turn(progress):

@@ -13,7 +13,7 @@ import pandas as pd
 from helpers.hardware_codesign.roofline.peaks import torch_threads
 from helpers.lab.errors import InputError
 from helpers.lab.facts import Peaks
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import settle, timing_turn
 from helpers.lab.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def layer_roofline(module: "nn.Module", inputs: Sequence["Tensor"], peaks: Peaks
 
     precision = _precision(module)
     with timing_turn(progress), torch_threads(peaks.threads or 1):
+        settle()
         seconds = layer_seconds(module, *inputs, rounds=rounds, progress=progress)
     frame = operators(module, *inputs)
     frame["measured_s"] = [seconds.get(name, 0.0) for name in frame["layer"]]
@@ -103,7 +104,7 @@ def _under_roofline(frame: pd.DataFrame, peaks: Peaks, precision: str) -> pd.Dat
     memory = frame["bytes"] / peaks.bandwidth
     frame.attrs["precision"] = precision
     return frame.assign(
-        intensity=frame["flops"] / frame["bytes"].clip(lower=1), paper_s=np.maximum(arithmetic, memory),
+        intensity=frame["flops"] / frame["bytes"].where(frame["bytes"] > 0), paper_s=np.maximum(arithmetic, memory),
         bound=np.where(arithmetic >= memory, "arithmetic", "memory"),
         share=frame["measured_s"] / frame["measured_s"].sum(),
         reached=np.maximum(arithmetic, memory) / frame["measured_s"].where(frame["measured_s"] > 0))

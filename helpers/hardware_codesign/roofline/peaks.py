@@ -6,7 +6,7 @@ The two numbers of the roofline (Williams, Waterman and Patterson, CACM 2009).
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,12 @@ from helpers.hardware_codesign.options import PRECISIONS
 from helpers.lab.errors import InputError
 from helpers.lab.facts import Peaks
 from helpers.lab.machine import usable_cores
-from helpers.lab.measuring.timing import seconds_of, timing_turn
+from helpers.lab.measuring.timing import seconds_of, settle, timing_turn
 from helpers.lab.progress import Progress, silent
 
-# Rows, inputs and outputs of the products: a square one, and a layer's, whose matrices stay in the caches. Which of
-# them is faster, and in which library, differs from CPU to CPU.
-_SHAPES = ((1024, 1024, 1024), (512, 384, 1536))
+# Rows, inputs and outputs of the products: a square one, and a layer's for a small and a large batch. Which of them is
+# fastest, and in which library, differs from CPU to CPU.
+_SHAPES = ((1024, 1024, 1024), (512, 384, 1536), (4096, 1536, 384))
 _MAIN_MEMORY, _CACHED = 64 * 2**20, 2**20  # bytes of each of the two arrays that are copied
 
 
@@ -58,6 +58,11 @@ def peaks_by_threads() -> pd.DataFrame:
                          for one in measured])
 
 
+def best_peaks(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The best of several `peaks_by_threads`, measured at different times: what disturbed one spared another."""
+    return pd.concat(frames).groupby("threads", as_index=False).max()
+
+
 def recorded_peaks(frame: pd.DataFrame) -> Peaks:
     """The peaks in the last row of `peaks_by_threads`."""
     row = frame.iloc[-1]
@@ -79,6 +84,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def _best_s(work: Callable[[], object], seconds: float) -> float:
+    settle()
     work()  # allocates, and wakes the threads
     best, until = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < until:
@@ -89,19 +95,26 @@ def _best_s(work: Callable[[], object], seconds: float) -> float:
 def _products(precision: str, shape: tuple[int, int, int], threads: int) -> Iterator[Callable[[], object]]:
     """The libraries' products of this precision."""
     if precision != "int8":
-        yield _torch_product(precision, shape)
+        yield from _torch_products(precision, shape)
     if precision != "bf16":
         yield _onnx_product(precision, shape, threads)
 
 
-def _torch_product(precision: str, shape: tuple[int, int, int]) -> Callable[[], object]:
+def _torch_products(precision: str, shape: tuple[int, int, int]) -> Iterator[Callable[[], object]]:
+    """Of two matrices, and as a model's layers have it: by rows of weights, with a bias, in a new tensor."""
     import torch
 
     rows, inputs, outputs = shape
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     left, right = (torch.rand(size).to(dtype) for size in ((rows, inputs), (inputs, outputs)))
     out = torch.empty(rows, outputs, dtype=dtype)
-    return lambda: torch.mm(left, right, out=out)
+    yield lambda: torch.mm(left, right, out=out)
+    weight, bias = right.T.contiguous(), torch.zeros(outputs, dtype=dtype)
+
+    def layer() -> object:
+        with torch.inference_mode():
+            return torch.nn.functional.linear(left, weight, bias)
+    yield layer
 
 
 def _onnx_product(precision: str, shape: tuple[int, int, int], threads: int) -> Callable[[], object]:

@@ -16,7 +16,6 @@ from helpers.lab.progress import Progress, silent
 
 # Points to fit on: the corners and the middle of the range. All others validate the fit.
 FITTED_ON = ((1, 16), (1, 256), (2, 64), (4, 32), (8, 128), (16, 16), (64, 32), (16, 256))
-_REST_S = 0.03  # before a call: the threads of the runtime before it go on spinning for a while
 _PATIENCE_S = 1.0  # at each point of the grid, beyond two turns, shared by the calls
 _VOCABULARY = 1000  # token ids are drawn below it
 
@@ -164,7 +163,7 @@ def time_grid(calls: dict[str, Callable[[np.ndarray, np.ndarray], object]], batc
             works[name, *point] = functools.partial(call, ids, np.ones_like(ids))
     with timing_turn(progress):
         # In another order each time, so that what slows the machine for a while hits points here and there.
-        seconds = seconds_in_turns(works, rounds, seed=0, rest_s=_REST_S, patience_s=_PATIENCE_S / max(1, len(calls)),
+        seconds = seconds_in_turns(works, rounds, seed=0, patience_s=_PATIENCE_S / max(1, len(calls)),
                                    progress=progress)
     return pd.DataFrame([{"name": name, "batch": batch, "length": length, "seconds": float(np.median(spent))}
                          for (name, batch, length), spent in seconds.items()])

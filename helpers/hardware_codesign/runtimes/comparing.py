@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import math
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -16,9 +15,9 @@ from helpers.hardware_codesign.runtimes.candidates import CANDIDATES, Candidate,
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
-from helpers.lab.measuring.comparison import in_fresh_process, one_by_one, predict_in_batches, sample_inputs
-from helpers.lab.measuring.intervals import ratio_of_medians
-from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.measuring.comparison import in_fresh_process, in_processes, sample_inputs, time_models
+from helpers.lab.measuring.intervals import ratio_of_medians, ratio_over_processes
+from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Model
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
@@ -27,15 +26,17 @@ COLUMNS = ["name", "runtime", "precision", "rows_per_s", "speedup", "speedup_low
            "made_s", "cold_start_s", "peak_mb", "largest_difference", "same_answers", "worth_after", "note"]
 # Largest difference of a logit from PyTorch's in fp32, as a share of the logits' range.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.35}
+_TUNED_BATCH = 64  # texts at a time while settings are chosen
 _PATIENCE_S = 15.0  # of timing a candidate, beyond its first two rounds
 
 
 def compare_runtimes(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] = CANDIDATES, *,
-                     rows: int = 64, rounds: int = 5, batch: int = 16, cold: bool = True,
+                     rows: int = 64, rounds: int = 5, processes: int = 0, batch: int = 16, cold: bool = True,
                      progress: Progress = silent) -> pd.DataFrame:
     """All candidates on the same test rows, in turns; the first one is the reference. One row each, COLUMNS.
 
-    Speed is over raw texts in batches as they come, latency over single texts. `made_s` is the time to export,
+    Speed is over raw texts in batches as they come, latency over single texts, in this process or in several fresh
+    `processes`, over which the interval of the speed-up is then (see `compare`). `made_s` is the time to export,
     quantize or compile; `cold_start_s` is a fresh process until its first answer; `worth_after`, the number of
     texts after which the time to make it is repaid. A candidate that fails keeps its row, with a sentence in `note`;
     where the first one fails, the next one that works is the reference.
@@ -57,8 +58,7 @@ def compare_runtimes(base: TorchTextModel, task: Task, candidates: Sequence[Cand
     if not models:
         raise InputError(f"None of the {len(frame)} candidates works here. The first one: {frame['note'].iloc[0]}")
     texts = sample_inputs(task, rows)
-    whole, single = _time(models, texts, batch, rounds, progress.part(0.4, 0.8))
-    _fill_speed(frame, whole, single, rows=len(texts))
+    _fill_speed(frame, _time(models, texts, batch, rounds, processes, progress.part(0.4, 0.8)), len(texts), rounds)
     _fill_agreement(frame, models, base, texts)
     if cold:
         _fill_cold(frame, models, candidates, texts, progress)
@@ -94,30 +94,32 @@ def check_shapes(base: TorchTextModel, model: Model, shapes: Sequence[tuple[int,
     return worst
 
 
-def _time(models: dict[str, Model], texts: list[str], batch: int, rounds: int,
-          progress: Progress) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Seconds of each round over all texts, and of single texts; what is slow sits the later rounds out."""
-    works, repeats = {}, {}
-    for name, model in models.items():
-        works[name, "all texts"] = functools.partial(predict_in_batches, model, texts, batch)
-        works[name, "one text"] = one_by_one(model, texts)
-        repeats[name, "one text"] = math.ceil(len(texts) / rounds)
+def _time(models: dict[str, Model], texts: list[str], batch: int, rounds: int, processes: int,
+          progress: Progress) -> list[tuple[dict[str, np.ndarray], ...]]:
+    """`time_models` of each process; what is slow sits the later rounds out."""
+    work = functools.partial(time_models, sample=texts, batch_sizes=dict.fromkeys(models, batch), rounds=rounds,
+                             patience_s=_PATIENCE_S)
     with timing_turn(progress):
-        seconds = seconds_in_turns(works, rounds, warm_up=0, repeats=repeats, patience_s=_PATIENCE_S, progress=progress)
-    return tuple({name: seconds[name, what] for name in models} for what in ("all texts", "one text"))
+        if not processes:
+            return [work(models, progress=progress)]
+        return in_processes(work, models, processes, progress)
 
 
-def _fill_speed(frame: pd.DataFrame, whole: dict, single: dict, rows: int) -> None:
-    reference = next(iter(whole.values()))
+def _fill_speed(frame: pd.DataFrame, timed: list[tuple[dict[str, np.ndarray], ...]], rows: int, rounds: int) -> None:
+    first = next(iter(timed[0][0]))
     for index, name in enumerate(frame["name"]):
-        if name in whole:
-            # A slow one had fewer rounds, the first ones: compared with the reference's in just these.
-            ratio, low, high = ratio_of_medians(reference[:len(whole[name])], whole[name])
-            p50, p95 = np.percentile(single[name] * 1000, [50, 95])
-            frame.loc[index, ["rows_per_s", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms"]] = [
-                rows / float(np.median(whole[name])), ratio, low, high, p50, p95]
-            if len(whole[name]) < len(reference):
-                frame.loc[index, "note"] = f"Slow: timed in {len(whole[name])} of {len(reference)} rounds."
+        if name not in timed[0][0]:
+            continue
+        # A slow one had fewer rounds, the first ones: compared with the reference's in just these.
+        pairs = [(whole[first][:len(whole[name])], whole[name]) for whole, _ in timed]
+        medians = np.array([[np.median(reference), np.median(own)] for reference, own in pairs])
+        speedup = ((1.0, 1.0, 1.0) if name == first else ratio_of_medians(*pairs[0]) if len(pairs) == 1
+                   else ratio_over_processes(*medians.T))
+        p50, p95 = np.percentile(1000 * np.concatenate([single[name] for _, single in timed]), [50, 95])
+        frame.loc[index, ["rows_per_s", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms"]] = [
+            rows / float(np.exp(np.log(medians[:, 1]).mean())), *speedup, p50, p95]
+        if (least := min(len(own) for _, own in pairs)) < rounds:
+            frame.loc[index, "note"] = f"Slow: timed in {least} of {rounds} rounds."
 
 
 def _fill_agreement(frame: pd.DataFrame, models: dict[str, Model], base: TorchTextModel, texts: list[str]) -> None:
@@ -163,7 +165,7 @@ def settings_grid(precision: str = "fp32", runtimes: Sequence[str] = ("onnxrunti
 
 
 def tune(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] | None = None, *, rows: int = 64,
-         rounds: int = 3, batch: int = 64, progress: Progress = silent) -> tuple[Candidate, pd.DataFrame]:
+         rounds: int = 3, progress: Progress = silent) -> tuple[Candidate, pd.DataFrame]:
     """The fastest candidate on validation rows whose logits agree with PyTorch's, and the table of all.
 
     Raises:
@@ -173,7 +175,7 @@ def tune(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] | Non
     if not candidates:
         raise InputError("There is nothing to choose from: give at least one candidate.")
     unseen = dataclasses.replace(task, test=task.validation)  # test rows choose nothing
-    frame = compare_runtimes(base, unseen, candidates, rows=rows, rounds=rounds, batch=batch, cold=False,
+    frame = compare_runtimes(base, unseen, candidates, rows=rows, rounds=rounds, batch=_TUNED_BATCH, cold=False,
                              progress=progress)
     able = frame[frame["largest_difference"] <= frame["precision"].map(TOLERANCE)]
     if able.empty:

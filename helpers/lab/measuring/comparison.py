@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,15 +21,17 @@ from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.machine import fingerprint, usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
-from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians
+from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians, ratio_over_processes
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, coverage_notes, key_of, score
-from helpers.lab.measuring.timing import seconds_in_turns, seconds_of, timing_turn
-from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes
+from helpers.lab.measuring.timing import seconds_in_turns, seconds_of, settle, timing_turn
+from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes, load
 from helpers.lab.money import costs
 from helpers.lab.progress import Progress, silent
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, MAX_BATCH)
+Result = TypeVar("Result")
+_ASK_S = 0.2  # how often a process is asked for its result, and the caller whether to go on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,10 @@ class Comparison:
 
 @dataclasses.dataclass
 class _Candidate:
-    """What is gathered of one model: `round_s` are seconds for all sampled rows once, `single_s` for one row each."""
+    """What is gathered of one model.
+
+    `round_s`: (processes, rounds) seconds for all sampled rows once; `single_s`: (calls,) for one row each.
+    """
 
     model: Model
     logits: np.ndarray
@@ -77,8 +83,9 @@ class _Candidate:
     peak_bytes: int | None = None
 
 
-def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int = 7, energy: bool = True,
-            memory: bool = True, ledger: Ledger | None = None, progress: Progress = silent) -> Comparison:
+def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int = 7, processes: int = 0,
+            energy: bool = True, memory: bool = True, ledger: Ledger | None = None,
+            progress: Progress = silent) -> Comparison:
     """Measure models side by side on the task's test rows; the first is the reference.
 
     Quality is over all test rows. Speed is over `rows` of them, tokenizing included, in `rounds`
@@ -86,14 +93,19 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
     latency is at batch 1. Only one timing runs on a machine at a time: others wait.
 
     Args:
-        energy: estimate joules (about 3 s more a model).
+        processes: so many fresh processes, one after another, load the saved models and time them in `rounds` rounds
+            each; the speed-up's interval is then over processes and covers a second recording. 0 times here, and the
+            interval is over the rounds of this process alone.
+        energy: measure or estimate joules (about a second more a model).
         memory: start a fresh process for each model to read its peak memory (some 3 s a model).
         ledger: where the records are kept as well.
 
     Raises:
         Cancelled: `progress` was told to end; asked between batches.
-        InputError: two models with one name.
+        InputError: two models with one name, a single process, or a model that cannot be saved for others.
     """
+    if processes == 1 or processes < 0:
+        raise InputError(f"processes must be 0 (time here), or 2 or more for an interval over them, not {processes}.")
     if len({model.card.name for model in models}) < len(models):
         raise InputError("Two of the models have the same name; records could not be told apart.")
 
@@ -103,7 +115,7 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
         candidates.append(_Candidate(model, _predict_all(model, task, progress)))
     sample = sample_inputs(task, rows)
     with timing_turn(progress):
-        _time(candidates, sample, rounds, progress)
+        _time(candidates, sample, rounds, processes, progress)
         for candidate in candidates if energy else ():
             candidate.power = _power(candidate, sample, progress)
     for candidate in candidates:
@@ -132,21 +144,77 @@ def _predict_all(model: Model, task: Task, progress: Progress) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _time(candidates: list[_Candidate], sample: list, rounds: int, progress: Progress) -> None:
+def _time(candidates: list[_Candidate], sample: list, rounds: int, processes: int, progress: Progress) -> None:
     for index, candidate in enumerate(candidates):
         progress(0.3 + 0.2 * index / len(candidates), f"finding the batch size of {candidate.model.card.name}")
         candidate.batch_size = _best_batch_size(candidate.model, sample, progress)
+    sizes = {candidate.model.card.name: candidate.batch_size for candidate in candidates}
+    models, part = {candidate.model.card.name: candidate.model for candidate in candidates}, progress.part(0.5, 0.9)
+    if processes:
+        timed = in_processes(functools.partial(time_models, sample=sample, batch_sizes=sizes, rounds=rounds), models,
+                             processes, part)
+    else:
+        timed = [time_models(models, sample, sizes, rounds, progress=part)]
+    for candidate in candidates:
+        name = candidate.model.card.name
+        candidate.round_s = np.array([whole[name] for whole, _ in timed])
+        candidate.single_s = np.concatenate([single[name] for _, single in timed])
+
+
+def time_models(models: Mapping[str, Model], sample: Sequence, batch_sizes: Mapping[str, int], rounds: int, *,
+                patience_s: float = math.inf, progress: Progress = silent) -> tuple[dict[str, np.ndarray], ...]:
+    """Seconds of all rows once in each round, and of single rows: two dictionaries, name -> (calls,), in turns.
+
+    Args:
+        sample: the inputs, as they come; `batch_sizes` says how many at a time for each model.
+        patience_s: see `seconds_in_turns`.
+
+    Hold `timing_turn` around it.
+    """
     works, repeats = {}, {}
-    for candidate in candidates:
-        name = candidate.model.card.name
-        works[name, "all rows"] = functools.partial(predict_in_batches, candidate.model, sample, candidate.batch_size,
-                                                    progress)
-        works[name, "one row"] = one_by_one(candidate.model, sample)
+    for name, model in models.items():
+        works[name, "all rows"] = functools.partial(predict_in_batches, model, sample, batch_sizes[name], progress)
+        works[name, "one row"] = one_by_one(model, sample)
         repeats[name, "one row"] = math.ceil(max(len(sample), 100) / rounds)
-    seconds = seconds_in_turns(works, rounds, warm_up=0, repeats=repeats, progress=progress.part(0.5, 0.9))
-    for candidate in candidates:
-        name = candidate.model.card.name
-        candidate.round_s, candidate.single_s = seconds[name, "all rows"], seconds[name, "one row"]
+    seconds = seconds_in_turns(works, rounds, warm_up=0, repeats=repeats, patience_s=patience_s, progress=progress)
+    return tuple({name: seconds[name, what] for name in models} for what in ("all rows", "one row"))
+
+
+def in_processes(work: Callable[[dict[str, Model]], Result], models: Mapping[str, Model], processes: int,
+                 progress: Progress = silent) -> list[Result]:
+    """`work(name -> model)` in so many fresh processes, one after another, each with the models loaded from disk.
+
+    What differs from process to process (where memory lies, which kernels were chosen) differs from result to result.
+
+    Raises:
+        InputError: a model that cannot be saved, or a process that failed.
+        Cancelled: `progress` was told to end; the process is killed.
+    """
+    from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor, wait
+
+    with tempfile.TemporaryDirectory() as folder:
+        folders = {name: Path(folder) / str(number) for number, name in enumerate(models)}
+        for name, model in models.items():
+            model.save(folders[name])
+        results = []
+        for number in range(processes):
+            progress(number / processes, f"process {number + 1} of {processes}")
+            pool = ProcessPoolExecutor(1)
+            try:
+                future = pool.submit(_with_loaded, work, folders)
+                while not wait([future], timeout=_ASK_S).done:
+                    progress.check()
+                results.append(future.result())
+            except BrokenProcessPool as error:
+                raise InputError(f"Process {number + 1} of {processes} ended before its result; there may be too "
+                                 "little memory for all models at once.") from error
+            finally:
+                pool.shutdown(kill_workers=True)
+        return results
+
+
+def _with_loaded(work: Callable[[dict[str, Model]], Result], folders: dict[str, Path]) -> Result:
+    return work({name: load(folder) for name, folder in folders.items()})
 
 
 def one_by_one(model: Model, sample: list) -> Callable[[], object]:
@@ -158,6 +226,7 @@ def one_by_one(model: Model, sample: list) -> Callable[[], object]:
 def _best_batch_size(model: Model, sample: list, progress: Progress) -> int:
     """All are tried: with streams, throughput falls and rises again over the batch size."""
     part = sample[:MAX_BATCH]
+    settle()
     model.predict(part)  # warm-up: memory is allocated, kernels are chosen
     seconds: dict[int, float] = {}
     for size in (size for size in BATCH_SIZES if size <= len(part)):
@@ -222,11 +291,12 @@ def _record(candidate: _Candidate, reference: _Candidate, task: Task, rows: int)
     right = answers == labels
     reference_right = reference.logits.argmax(axis=1) == labels
     delta = (0.0, 0.0, 0.0) if is_reference else paired_difference(reference_right, right)
-    speedup = (1.0, 1.0, 1.0) if is_reference else ratio_of_medians(reference.round_s, candidate.round_s)
+    speedup = (1.0, 1.0, 1.0) if is_reference else _speedup(reference.round_s, candidate.round_s)
     p50, p95, p99 = np.percentile(candidate.single_s * 1000, [50, 95, 99])
-    throughput = rows / float(np.median(candidate.round_s))
+    throughput = rows / float(np.exp(np.log(np.median(candidate.round_s, axis=1)).mean()))
     scored = score(answers, labels, task.labels)
-    settings = {**card.settings, "rows_timed": rows, "rounds": len(candidate.round_s)}
+    processes, rounds = candidate.round_s.shape
+    settings = {**card.settings, "rows_timed": rows, "rounds": rounds, "processes": processes}
     record = Measurement(
         task=task.name, model=card.name, strategy=card.strategy, settings=settings,
         **dataclasses.asdict(scored), **_coverage(candidate.model, task),
@@ -241,6 +311,13 @@ def _record(candidate: _Candidate, reference: _Candidate, task: Task, rows: int)
         made_in_s=card.made_in_s, usd_per_million=0.0, reference=reference.model.card.name, machine=fingerprint(),
         key=key_of(task.digest, card.name, settings, fingerprint()["id"]))
     return dataclasses.replace(record, usd_per_million=costs.cost(record, costs.offer(costs.DEFAULT_OFFER)).usd)
+
+
+def _speedup(reference_s: np.ndarray, candidate_s: np.ndarray) -> tuple[float, float, float]:
+    """Of (processes, rounds) seconds; over the rounds where there is one process only."""
+    if len(reference_s) == 1:
+        return ratio_of_medians(reference_s[0], candidate_s[0])
+    return ratio_over_processes(np.median(reference_s, axis=1), np.median(candidate_s, axis=1))
 
 
 def _coverage(model: Model, task: Task) -> dict[str, float]:

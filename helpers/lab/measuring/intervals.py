@@ -1,4 +1,4 @@
-"""Confidence intervals for proportions, paired differences, means and bootstrapped statistics, at 95 %."""
+"""Intervals at 95 % for proportions, paired differences, means and bootstrapped statistics; and what many tests say."""
 
 import math
 from collections.abc import Callable
@@ -98,6 +98,59 @@ def paired_mean_interval(reference: ArrayLike, candidate: ArrayLike) -> tuple:
     return mean_interval(np.asarray(candidate, float) - np.asarray(reference, float))
 
 
+def paired_mean_p(reference: ArrayLike, candidate: ArrayLike) -> float:
+    """P-value of Student's paired t test of repetitions that share their seeds; below 0.05 where the interval of
+    `paired_mean_interval` leaves zero out. One repetition gives NaN."""
+    differences = np.asarray(candidate, float) - np.asarray(reference, float)
+    if np.ptp(differences) == 0 and len(differences) > 1:  # no scatter, for which SciPy warns
+        return float(not differences.any())
+    return float(stats.ttest_1samp(differences, 0).pvalue) if len(differences) > 1 else math.nan
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """(m,) p-values of m comparisons, adjusted so that the best of many is not taken for luck (Holm, 1979).
+
+    With those below 0.05 called significant, the chance of one false call among all of them is at most 5 %.
+    A NaN, a comparison that could not be tested, stays one and does not count.
+
+    >>> from helpers.lab.measuring.intervals import holm
+    >>> holm([0.01, 0.04, 0.03, 0.005]).round(3).tolist()
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    p_values = np.asarray(p_values, float)
+    adjusted, tested = np.full(len(p_values), math.nan), np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p_values[order]))
+    return adjusted
+
+
+def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> tuple[float, float, float]:
+    """(mean of numerator / mean of denominator, low, high) of repetitions that share their seeds (Fieller, 1954).
+
+    The bounds are NaN where the denominator is not distinguishable from zero, or with one repetition: any ratio may
+    be true.
+
+    >>> from helpers.lab.measuring.intervals import ratio_of_means
+    >>> [round(figure, 3) for figure in ratio_of_means([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])]
+    [0.4, 0.059, 0.514]
+    """
+    pair = np.stack([np.asarray(numerator, float), np.asarray(denominator, float)])
+    above, below = pair.mean(axis=1)
+    count = pair.shape[1]
+    ratio = float(above / below) if below else math.nan
+    if count < 2:
+        return ratio, math.nan, math.nan
+    (var_above, both), (_, var_below) = np.cov(pair) * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) ** 2 / count
+    square = below**2 - var_below
+    if square <= 0:
+        return ratio, math.nan, math.nan
+    # The bounds r are where the mean of numerator - r * denominator is just not distinguishable from zero.
+    middle = above * below - both
+    half = math.sqrt(max(0.0, middle**2 - square * (above**2 - var_above)))  # rounding alone makes it negative
+    return ratio, float((middle - half) / square), float((middle + half) / square)
+
+
 def bootstrap_draws(statistic: Callable[..., ArrayLike], *samples: ArrayLike, paired: bool = True, draws: int = DRAWS,
                     seed: int = 0) -> np.ndarray:
     """(..., draws) float64: a statistic of samples whose rows are drawn again, with replacement.
@@ -123,7 +176,7 @@ def percentile_interval(draws: ArrayLike, axis: int = -1) -> tuple:
     return low, high
 
 
-def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike, draws: int = DRAWS,
+def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike,
                        seed: int = 0) -> tuple[float, float, float]:
     """(statistic, low, high) of (n,) samples by the percentile bootstrap over paired rows; see `bootstrap_draws`.
 
@@ -134,7 +187,7 @@ def bootstrap_interval(statistic: Callable[..., ArrayLike], *samples: ArrayLike,
     3.0
     """
     samples = [np.asarray(sample, float) for sample in samples]
-    low, high = percentile_interval(bootstrap_draws(statistic, *samples, draws=draws, seed=seed))
+    low, high = percentile_interval(bootstrap_draws(statistic, *samples, seed=seed))
     return float(statistic(*samples, axis=-1)), float(low), float(high)
 
 
@@ -153,3 +206,28 @@ def ratio_of_medians(reference_s: np.ndarray, candidate_s: np.ndarray, seed: int
         return np.median(reference, axis) / np.median(candidate, axis)
 
     return bootstrap_interval(ratio, reference_s, candidate_s, seed=seed)
+
+
+def ratio_over_processes(reference_s: ArrayLike, candidate_s: ArrayLike) -> tuple[float, float, float]:
+    """How many times faster, from several fresh processes: (ratio, low, high), within which a second recording falls.
+
+    Args:
+        reference_s, candidate_s: (processes,) median seconds of each process.
+
+    The same program is a few percent faster or slower from one process to the next (where its memory lies, which
+    kernels were chosen), which no number of rounds in one of them shows. The ratio is the geometric mean over
+    processes; the interval is Student's for the mean of as many other processes, on the scale of logarithms.
+
+    Raises:
+        InputError: fewer than two processes.
+
+    >>> from helpers.lab.measuring.intervals import ratio_over_processes
+    >>> [round(figure, 2) for figure in ratio_over_processes([2.0, 2.1, 2.2], [1.0, 1.0, 1.1])]
+    [2.03, 1.84, 2.24]
+    """
+    logs = np.log(np.asarray(reference_s, float) / np.asarray(candidate_s, float))
+    count = len(logs)
+    if count < 2:
+        raise InputError("An interval over processes needs at least two of them.")
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * logs.std(ddof=1) * math.sqrt(2 / count)
+    return tuple(float(math.exp(logs.mean() + shift)) for shift in (0.0, -half, half))

@@ -76,8 +76,8 @@ class CumulativeGains:
         """One row per step, the reference first.
 
         Columns: step, speedup (of all so far), gain (of this step over those before), alone (of this
-        step over the first model), ms (per prediction), accuracy, accuracy_delta, macs, artefact_mb,
-        usd_per_million.
+        step over the first model), ms (per prediction), accuracy, accuracy_delta, majority (accuracy of the most
+        frequent label alone), macro_f1, weakest_recall, macs, artefact_mb, usd_per_million.
         """
         rows = []
         for count in range(len(self.steps) + 1):
@@ -86,7 +86,8 @@ class CumulativeGains:
                 "step": label(step) if step else self.reference.model, "speedup": record.speedup,
                 "gain": record.speedup / self.after(count - 1).speedup if step else 1.0,
                 "alone": self.alone(step).speedup if step else 1.0, "ms": 1000 / record.throughput_per_s,
-                "accuracy": record.accuracy, "accuracy_delta": record.accuracy_delta, "macs": record.macs,
+                "accuracy": record.accuracy, "accuracy_delta": record.accuracy_delta, "majority": record.majority,
+                "macro_f1": record.macro_f1, "weakest_recall": record.weakest_recall, "macs": record.macs,
                 "artefact_mb": record.artefact_bytes / 1e6, "usd_per_million": record.usd_per_million})
         return pd.DataFrame(rows)
 

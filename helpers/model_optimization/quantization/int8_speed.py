@@ -3,11 +3,10 @@
 import dataclasses
 import json
 import tempfile
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -17,7 +16,7 @@ from helpers.lab.machine import instruction_sets
 from helpers.lab.measuring.comparison import compare
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.measuring.timing import timing_turn
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import TextModel
 from helpers.lab.models.onnx import OnnxTextModel, session
 from helpers.lab.models.torch import TorchTextModel
@@ -168,13 +167,12 @@ def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[i
         for number, (batch, length) in enumerate(cells):
             progress(number / len(cells), f"batch {batch}, {length} tokens")
             texts = ["the " * max(1, length - 2)] * batch  # one token a word, and the two at the ends
-            seconds = np.array([[_once(model, texts) for model in (reference, candidate)] for _ in range(rounds + 1)])
-            rows.append((batch, length, *ratio_of_medians(seconds[1:, 0], seconds[1:, 1])))
+            works = {"reference": partial(_once, reference, texts), "candidate": partial(_once, candidate, texts)}
+            seconds = seconds_in_turns(works, rounds)
+            rows.append((batch, length, *ratio_of_medians(seconds["reference"], seconds["candidate"])))
     return pd.DataFrame(rows, columns=["batch", "tokens", "speedup", "low", "high"])
 
 
-def _once(model: TextModel, texts: list[str]) -> float:
-    """Seconds of one pass; `predict` would cut the batch into pieces."""
-    began = time.perf_counter()
+def _once(model: TextModel, texts: list[str]) -> None:
+    """One pass; `predict` would cut the batch into pieces."""
     model._logits(*model.encoder.pad(model.encoder.encode(texts)))
-    return time.perf_counter() - began

@@ -7,7 +7,8 @@ import json
 import pytest
 from app_helpers import record
 
-from helpers.app.records import as_csv, as_json, listed, recorded, replaced, rows_csv
+from helpers.app import table
+from helpers.app.records import as_csv, as_json, listed, recorded, replaced, rescaled, rows_csv
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, write_recorded
 
@@ -60,3 +61,22 @@ def test_no_cell_of_a_csv_is_run_by_a_spreadsheet_and_none_is_lost():
     assert [row[0] for row in rows] == [*(f"'{text}" for text in FORMULAS), "-3", "fine"]
     assert {(row[1], row[2]) for row in rows} == {("-0.5", "a\rb, c")}
     assert "\n'=evil," in as_csv([record("=evil", task="=evil")])
+
+
+def test_a_model_costs_the_same_in_each_part_of_a_page_and_ratios_stay():
+    here = {"id": "a"}
+    once = record(throughput_per_s=200.0, usd_per_million=0.3, machine=here)
+    run = [record(throughput_per_s=300.0, usd_per_million=0.2, machine=here),
+           record("quick", 2.0, throughput_per_s=600.0, usd_per_million=0.1, machine=here)]
+    assert [one.usd_per_million for one in rescaled(run, once)] == pytest.approx([0.3, 0.15])
+    assert [one.throughput_per_s for one in rescaled(run, once)] == pytest.approx([200, 400])
+    assert [one.speedup for one in rescaled(run, once)] == [1.0, 2.0]
+    assert "the run of 2026-01-02 that the page" in table(rescaled(run, once)).data
+    padded = [record("padded", throughput_per_s=100.0, usd_per_million=0.6, machine=here), *run]
+    assert [one.usd_per_million for one in rescaled(padded, once)] == pytest.approx([0.9, 0.3, 0.15])
+
+
+@pytest.mark.parametrize("changed", [{"machine": {"id": "b"}}, {"task": "other"}, {"model": "other"}])
+def test_records_of_another_machine_other_data_or_without_that_model_stay(changed):
+    run = [record(**{"model": "base", "throughput_per_s": 300.0, "machine": {"id": "a"}, **changed})]
+    assert rescaled(run, record(machine={"id": "a"})) == run

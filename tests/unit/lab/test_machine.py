@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from helpers.lab.machine import describe, fingerprint, peak_resident_bytes
+from helpers.lab.machine import brief, describe, fingerprint, peak_resident_bytes
 
 
 def test_the_fingerprint_names_neither_user_nor_host():
@@ -40,6 +40,17 @@ def test_cores_that_the_process_may_not_use_are_not_counted():
     code = ("import os; from helpers.lab.machine import usable_cores\n"
             "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); print(usable_cores())")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+@pytest.mark.parametrize(("machine", "said"), [
+    ({"cpu": "AMD EPYC", "cores": 2, "gpu": None}, "AMD EPYC, 2 cores"),
+    ({"cpu": "Intel(R) Xeon(R) Processor", "cores": 2}, "Intel Xeon, 2 cores"),
+    ({"cpu": "Intel(R) Core(TM) i7-9750H CPU @ 2.60GHz", "cores": 12}, "Intel Core i7-9750H, 12 cores"),
+    ({"cpu": "AMD EPYC 7B13 64-Core Processor", "cores": 4}, "AMD EPYC 7B13, 4 cores"),
+    ({"cpu": "Apple M2", "cores": 8}, "Apple M2, 8 cores"),
+    ({"cpu": "some CPU", "cores": 16, "gpu": "NVIDIA H100 80GB HBM3"}, "NVIDIA H100 80GB HBM3"), ({}, "")])
+def test_a_machine_in_a_sentences_few_words(machine, said):
+    assert brief(machine) == said
 
 
 def test_peak_memory_counts_what_was_given_back():

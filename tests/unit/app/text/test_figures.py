@@ -10,7 +10,9 @@ from helpers.app.text.figures import (
     cheaper,
     count,
     finding,
+    full_name,
     interval,
+    on_machine,
     origins,
     percent,
     seconds,
@@ -126,6 +128,24 @@ def test_a_wide_interval_does_not_hide_a_candidate_that_is_significantly_cheaper
                                          "not distinguishable from none")])
 def test_no_share_is_taken_of_a_loss_inside_its_own_noise(loss, said):
     assert share_of_loss(0.03, *loss) == said
+
+
+def test_a_name_that_hides_changes_is_told_with_them():
+    hidden = {"runtime": "onnxruntime", "streams": 2, "micro_batch": 8}
+    assert full_name(record("int8", 2.0, settings=hidden)) == "int8 (ONNX Runtime, rows by 8, 2 streams)"
+    said = record("int8, ONNX Runtime, 2 streams, rows by 8", 2.0, settings=hidden)
+    assert full_name(said) == said.model
+    assert full_name(record("TF-IDF", 9.0, settings={"runtime": "scikit-learn"})) == "TF-IDF (scikit-learn)"
+    assert full_name(record(settings={"runtime": "pytorch"})) == "base"
+
+
+def test_the_finding_names_its_machine_in_front():
+    epyc, xeon = {"cpu": "AMD EPYC", "cores": 2}, {"cpu": "Intel(R) Xeon(R) Processor", "cores": 4}
+    records = [record(machine=epyc), record("fine", 2.0, 0.895, machine=epyc)]
+    assert finding(records).startswith("On AMD EPYC (2 cores), fine is 2.0 times")
+    assert on_machine([records[0], record(machine=xeon)]) == "On AMD EPYC (2 cores) and Intel Xeon (4 cores), "
+    assert finding([records[0], record("slow", 0.5, machine=epyc)]).startswith(
+        "On AMD EPYC (2 cores), none of these is significantly cheaper")
 
 
 def test_records_are_named_by_data_and_machine():

@@ -13,6 +13,7 @@ import pytest
 
 from helpers.cloud_distributed import concurrency_target, queue_length, ray_serve, target_tracking, target_utilisation
 from helpers.lab import InputError
+from helpers.lab.facts import read_facts
 
 
 @pytest.mark.parametrize(("ready", "starting", "utilisation", "target", "expected"), [
@@ -133,6 +134,14 @@ def test_target_tracking_waits_for_three_minutes_above_and_fifteen_below(driver_
     assert [driver(3, utilisation=1.0) for _ in range(3)] == [3, 3, 6]       # which does not hold up scaling out
     fixed = driver_of(target_tracking(0.5, disable_scale_in=True))
     assert [fixed(9, utilisation=0.0) for _ in range(30)] == [9] * 30
+
+
+def test_the_lengths_of_aws_alarms_are_sourced_facts():
+    """3 and 15 datapoints of a minute, 27 % for a target of 30 %: what ECS users see of alarms that AWS makes."""
+    rows = {row["figure"]: row for row in read_facts("autoscalers")}
+    assert {name: float(row["value"]) for name, row in rows.items()} == {
+        "alarm_period_s": 60, "minutes_above": 3, "minutes_below": 15, "low_share": 27 / 30}
+    assert all(row["as_of"] and (row["source_url"] or "Weak" in row["note"]) for row in rows.values())
 
 
 def test_queue_length_divides_the_queue_by_the_target(driver_of):

@@ -1,5 +1,7 @@
 """The fast paths against the event loop."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from helpers.cloud_distributed import (
     Fleet,
     ServiceTimes,
     concurrency_target,
+    exponential_service,
     poisson,
     queue_length,
     ray_serve,
@@ -89,3 +92,41 @@ def test_a_run_that_is_only_counted_has_the_figures_of_the_one_that_is_stored(po
     np.testing.assert_allclose(left["p50_s"], right["p50_s"])  # all are sampled where they are that few
     np.testing.assert_array_equal(counted.latency_s, stored.latency_s)
     assert counted.late(0.25) == stored.late(0.25)
+
+
+def test_counted_latencies_are_those_of_an_m_m_1_queue(monkeypatch):
+    """Exponential with rate 1 - load: quantiles and the late share to a bin of 0.1 % and the scatter of 2 million."""
+    monkeypatch.setattr(fleet_module, "_MAX_EACH", 0)
+    arrivals = poisson(0.7, 3_000_000, 1)
+    run = simulate(arrivals, exponential_service(1.0, len(arrivals), 2), Fleet(1))
+    assert run.tally is not None
+    assert run.mean_wait_s == pytest.approx(0.7 / 0.3, rel=0.02)
+    at = np.array([0.5, 0.95, 0.99])
+    np.testing.assert_allclose(run.latency_quantiles_s(at), -np.log(1 - at) / 0.3, rtol=0.02)
+    assert run.late(10.0) == pytest.approx(math.exp(-3.0), rel=0.03)
+
+
+def test_counted_waits_are_those_of_m_d_1_and_of_erlang(monkeypatch):
+    """One replica with eight slots is an M/M/8 queue."""
+    monkeypatch.setattr(fleet_module, "_MAX_EACH", 0)
+    arrivals = poisson(0.8, 2_500_000, 3)
+    assert simulate(arrivals, np.ones(len(arrivals)), Fleet(1)).mean_wait_s == pytest.approx(2.0, rel=0.02)
+    arrivals = poisson(6.4, 300_000, 4)
+    run = simulate(arrivals, exponential_service(1.0, len(arrivals), 5), Fleet(1, concurrency=8))
+    terms = [6.4**k / math.factorial(k) for k in range(8)]
+    last = 6.4**8 / math.factorial(8) / 0.2
+    assert run.mean_wait_s == pytest.approx(last / (sum(terms) + last) / 1.6, rel=0.02)
+
+
+@pytest.mark.parametrize("balancer", BALANCERS[:3])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_short_queues_become_lists_and_short_again(balancer, concurrency):
+    """Rushes of hundreds between quiet times: each replica's queue outgrows its last few, and comes back."""
+    times = [poisson(rate, 20.0, seed) + 20.0 * seed for seed, rate in enumerate([5, 120, 5, 20, 200, 1, 30])]
+    arrivals = np.concatenate(times)
+    service = np.random.default_rng(0).gamma(2.0, 0.1, len(arrivals))
+    fleet = {"replicas": 6, "balancer": balancer, "concurrency": concurrency, "sample_s": 1.0, "drain_s": 60.0}
+    fast, slow = (simulate(arrivals, service, Fleet(queue_limit=limit, **fleet)) for limit in (None, NO_LIMIT))
+    assert slow.frame()["waiting"].max() > 100
+    np.testing.assert_allclose(fast.latency_s, slow.latency_s, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(fast.frame(), slow.frame(), atol=1e-6)

@@ -21,7 +21,7 @@ from helpers.cloud_distributed import (
     simulate,
     target_utilisation,
 )
-from helpers.cloud_distributed.traffic.generators import with_rate
+from helpers.cloud_distributed.traffic.generators import from_counts
 from helpers.lab import InputError
 
 RECORDINGS = Path(os.environ.get("TRACES", "none"))  # a folder with the two public recordings, to be fetched
@@ -36,7 +36,9 @@ def test_a_schedule_repeats_and_holds_over_midnight(driver_of):
 
 def test_a_forecast_is_ahead_of_the_second_morning():
     """Eight times the traffic from 8 to 20 o'clock, and ten minutes to start a replica: it helps to know yesterday."""
-    arrivals = with_rate(lambda t: np.where(np.abs(t % 86_400 - 14 * 3600) < 6 * 3600, 8.0, 1.0), 8.0, 2 * 86_400, 0)
+    hours = np.arange(48) % 24
+    counts = np.random.default_rng(0).poisson(np.where((hours >= 8) & (hours < 20), 8.0, 1.0) * 3600)
+    arrivals = from_counts(counts, 3600.0, 0)
     service = np.full(len(arrivals), 0.5)
     common = {"replicas": 2, "startup_s": 600, "max_replicas": 60}
     late = []

@@ -67,7 +67,8 @@ def test_no_request_at_all_is_a_run_too():
         run = simulate([], [], fleet)
         assert sum(run.counts.values()) == 0
         assert math.isnan(run.mean_wait_s)
-        assert len(run.frame()) >= 0
+        assert run.frame().empty
+        assert list(run.frame()) == list(simulate([0.0], [1.0], fleet).frame())
 
 
 def test_a_figure_that_some_runs_lack_has_the_interval_of_the_others():

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from helpers.cloud_distributed import bursts, diurnal, flash_crowd, poisson
-from helpers.cloud_distributed.traffic.generators import from_counts, with_rate
+from helpers.cloud_distributed.traffic.generators import from_counts
 from helpers.lab import InputError
 
 HOUR = 3600.0
@@ -79,7 +79,6 @@ def test_counts_are_kept_by_the_arrivals_made_of_them():
     (lambda: diurnal(1, swing=2), "swing must be from 0 to 1"),
     (lambda: bursts(5, 1, 10), "quiet must be from 0 to busy"),
     (lambda: flash_crowd(1, 10, times=0.5), "times must be 1 or more"),
-    (lambda: with_rate(lambda t: t, 2.0, 10.0), "must stay between 0 and 2"),
     (lambda: from_counts(np.array([1, -2]), 60), "Interval 2 has a negative count"),
 ])
 def test_traffic_that_cannot_be_is_refused(call, message):

@@ -71,12 +71,39 @@ def test_precision_and_recall_are_those_counted_by_hand():
 def test_reviewing_in_order_of_doubt_beats_any_order():
     # Labels of a few rows a class: noise then costs accuracy.
     data = blobs(6, rows=12, spread=1.2)
-    curves = pd.concat([review_curve(data, 0.25, seed=seed, steps=2, usd_per_review=0.5) for seed in (0, 1, 2)])
+    curves = pd.concat([review_curve(data, 0.25, "uniform", seed, reviews=(9, 18), reviewer_error=0, usd_per_review=0.5)
+                        for seed in (0, 1, 2)])
     worth = review_worth(curves).set_index(["order", "reviewed"])
     assert worth.loc[("doubt", 18), "usd"] == 9.0
     assert worth.loc[("doubt", 18), "accuracy"] > worth.loc[("random", 18), "accuracy"]
     none = curves[curves["reviewed"].eq(0) & curves["order"].eq("doubt")]
     np.testing.assert_allclose(none["accuracy"], none["dirty"])
+
+
+def test_reviewing_all_rows_without_an_error_regains_all_and_with_errors_less():
+    data = blobs(6, rows=12, spread=1.2)
+    every = len(data.train_y)
+    for error, whole in ((0.0, True), (0.3, False)):
+        curve = review_curve(data, 0.25, seed=1, reviews=(every,), reviewer_error=error)
+        curve = curve.set_index(["order", "reviewed"])
+        assert bool(curve.loc[("doubt", every), "accuracy"] == curve["clean"].iloc[0]) == whole
+        assert curve.loc[("doubt", every), "accuracy"] == curve.loc[("random", every), "accuracy"], "the same luck"
+
+
+def test_budgets_reach_beyond_the_number_of_wrong_labels():
+    curve = review_curve(blobs(6, rows=12, spread=1.2), 0.1)
+    assert curve["reviewed"].min() == 0
+    assert curve["reviewed"].max() > 2 * 0.1 * 72
+
+
+def test_the_share_that_came_back_has_an_interval_and_none_without_a_loss():
+    curves = pd.DataFrame({"order": "doubt", "reviewed": 10, "usd": 1.0, "seed": range(5), "clean": 0.9,
+                           "dirty": [0.80, 0.82, 0.81, 0.79, 0.83], "accuracy": [0.85, 0.86, 0.86, 0.84, 0.87]})
+    [row] = review_worth(curves).to_dict("records")
+    assert row["regained"] == pytest.approx(0.046 / 0.09)
+    assert row["regained_low"] < row["regained"] < row["regained_high"]
+    [none] = review_worth(curves.assign(dirty=[0.9, 0.91, 0.89, 0.9, 0.9])).to_dict("records")
+    assert np.isnan([none["regained"], none["regained_low"], none["regained_high"]]).all()
 
 
 def test_flags_of_a_task_name_its_labels_and_the_test_stays_as_it_is(tiny_task):
@@ -109,7 +136,8 @@ def test_flags_of_a_file_name_its_lines(tmp_path):
 
 @pytest.mark.parametrize("make", [
     lambda: inject_noise(blobs(), 0.95), lambda: inject_noise(blobs(), 0.1, "typo"),
-    lambda: find_label_errors(None, "training"), lambda: review_worth(review_curve(blobs(rows=12), steps=1)),
+    lambda: find_label_errors(None, "training"), lambda: review_worth(review_curve(blobs(rows=12), reviews=(1,))),
+    lambda: review_curve(blobs(), reviewer_error=1.5), lambda: review_curve(blobs(), reviews=(10**6,)),
 ])
 def test_unknown_noise_splits_and_single_seeds_are_refused_in_a_sentence(make):
     with pytest.raises(InputError, match=r"\."):

@@ -17,8 +17,9 @@ from helpers.data_efficiency import (
     overlap,
     typos,
 )
-from helpers.data_efficiency.duplicates.finding import NEIGHBOURS, keepers, repeated
+from helpers.data_efficiency.duplicates.finding import keepers, repeated
 from helpers.lab import load_task
+from helpers.lab.data.shingles import NEIGHBOURS
 from helpers.lab.errors import InputError
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from tiny_features import blobs
 
 from helpers.data_efficiency import compare_strategies, fit, labels_to, paired_gains
@@ -32,7 +33,7 @@ def test_a_seed_means_the_same_first_rows_for_all_and_random_is_always_there():
 def test_labels_to_an_accuracy_are_read_between_the_points_and_paired():
     def run(strategy, seed, labels):
         return pd.DataFrame({"strategy": strategy, "seed": seed, "labels": labels, "accuracy": [0.5, 0.7, 0.9],
-                             "cpu_s": [0.0, 1.0, 2.0]})
+                             "validation": [0.5, 0.6, 0.85], "cpu_s": [0.0, 1.0, 2.0]})
     runs = pd.concat([run("random", 0, [10, 20, 30]), run("random", 1, [20, 30, 40]),
                       run("margin", 0, [10, 15, 20]), run("margin", 1, [10, 15, 20])])
     found = labels_to(runs, 0.8, usd_per_label=2.0).set_index("strategy")
@@ -45,6 +46,25 @@ def test_labels_to_an_accuracy_are_read_between_the_points_and_paired():
     never = labels_to(runs, 0.95).set_index("strategy")
     assert never.loc["margin", "labels"] == 20
     assert never.loc["margin", "reached"] == 0
+    there = labels_to(runs, 0.6, on="validation").set_index("strategy")
+    assert there.loc["random", "labels"] == pytest.approx(25)  # 20 and 30, where validation rows get there
+    assert there.loc["margin", "labels"] == pytest.approx(15)
+
+
+def test_labels_saved_are_significant_with_all_strategies_taken_into_account():
+    """Alone p = 0.03 would do; of four strategies it does not."""
+    rng = np.random.default_rng(0)
+    needs = {"random": rng.normal(100, 5, 5)}
+    needs |= {name: needs["random"] - shift - rng.normal(0, 8, 5) for name, shift in (("a", 30), ("b", 8), ("c", 0),
+                                                                                      ("d", 0))}
+    runs = pd.concat([pd.DataFrame({"strategy": name, "seed": seed, "labels": [1.0, need], "accuracy": [0.0, 1.0],
+                                    "validation": 0.0, "cpu_s": 0.0})
+                      for name, part in needs.items() for seed, need in enumerate(part)])
+    table = labels_to(runs, 1.0).set_index("strategy").drop("random")
+    raw = {name: stats.ttest_rel(needs[name], needs["random"]).pvalue for name in "abcd"}
+    np.testing.assert_allclose(table["p"].min(), min(1, 4 * min(raw.values())))
+    assert (table["p"] >= [raw[name] for name in table.index]).all()
+    assert (table["significant"] == (table["p"] < 0.05)).all()
 
 
 @pytest.mark.parametrize("make", [

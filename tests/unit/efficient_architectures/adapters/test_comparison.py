@@ -17,6 +17,8 @@ def test_each_way_and_seed_is_a_row_with_the_encoders_own_size(tiny_task, narrow
     assert runs["model_bytes"].nunique() == 1, "what an adapter adds is no part of the published encoder"
     assert (runs.set_index("way").loc["probe", ["trained", "share"]] == 0).all(axis=None)
     assert runs["share"].max() <= 1
+    rows = len(tiny_task.validation)
+    np.testing.assert_allclose(runs["validation"] * rows, (runs["validation"] * rows).round())
 
 
 def test_points_are_paired_by_seed_and_their_interval_is_students():
@@ -26,8 +28,24 @@ def test_points_are_paired_by_seed_and_their_interval_is_students():
     expected = stats.ttest_rel(100 * lora, 100 * full).confidence_interval(0.95)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
     assert row["points"] == pytest.approx(-1.0)
+    assert row["p"] == pytest.approx(stats.ttest_rel(lora, full).pvalue)
     one = paired_over_seeds(runs[runs["seed"] == 0]).set_index("way").loc["lora"]
     assert np.isnan(one["low"])
+
+
+def test_significance_takes_all_ways_into_account():
+    full, shape = np.array([0.90, 0.91, 0.89, 0.90, 0.92]), np.array([1.0, 2.0, 3.0, 0.2, 2.5])
+    losses = {"probe": 0.1 + 0.001 * shape, "ia3": 0.001 * shape, "bitfit": 0.001 * (shape - 2), "lora 8": 0 * shape}
+    accuracy = {"full": full, **{way: full - loss for way, loss in losses.items()}}
+    runs = pd.DataFrame([{"way": way, "seed": seed, "accuracy": one}
+                         for way, values in accuracy.items() for seed, one in enumerate(values)])
+    table = paired_over_seeds(runs).set_index("way")
+    raw = {way: stats.ttest_rel(accuracy[way], full).pvalue for way in ("probe", "ia3", "bitfit")}
+    assert table.loc["probe", "p"] == pytest.approx(min(1, 4 * raw["probe"]))
+    assert table.loc["probe", "significant"]
+    assert not table.loc["full", "significant"]
+    assert all(table.loc[way, "p"] >= p for way, p in raw.items())
+    assert raw["ia3"] < 0.05 <= table.loc["ia3", "p"], "its own interval leaves zero out, the family's test does not"
 
 
 @pytest.mark.parametrize("wrong", [

@@ -47,6 +47,16 @@ def test_a_model_that_does_not_export_keeps_its_row_and_the_others_theirs(tiny_m
     assert (frame.loc[2, ["rows_per_s", "made_s"]] > 0).all()
 
 
+def test_fresh_processes_give_an_interval_over_them(tiny_model, tiny_task):
+    tried = [option("pytorch"), option("onnxruntime"), option("cuda")]
+    frame = compare_runtimes(tiny_model, tiny_task, tried, rows=6, rounds=2, processes=2, cold=False)
+    assert frame.loc[0, ["speedup", "speedup_low", "speedup_high"]].tolist() == [1, 1, 1]
+    fast = frame.loc[1]
+    assert fast["speedup_low"] <= fast["speedup"] <= fast["speedup_high"]
+    assert fast["speedup"] == pytest.approx(fast["rows_per_s"] / frame.loc[0, "rows_per_s"])
+    assert math.isnan(frame.loc[2, "rows_per_s"])
+
+
 def test_a_cold_start_takes_longer_than_an_answer_and_holds_the_model(made, tiny_model, texts):
     model = made(option("onnxruntime"))
     seconds, megabytes = cold_start(model, texts[:2])

@@ -1,5 +1,6 @@
 """Intervals against published values, closed forms, SciPy and simulation."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,12 +11,16 @@ from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import (
     bootstrap_draws,
     bootstrap_interval,
+    holm,
     mcnemar_p,
     mean_interval,
     paired_difference,
     paired_mean_interval,
+    paired_mean_p,
     percentile_interval,
+    ratio_of_means,
     ratio_of_medians,
+    ratio_over_processes,
     wilson,
 )
 
@@ -186,6 +191,61 @@ def test_paired_means_are_those_of_the_differences():
     assert paired_mean_interval(reference, candidate) == mean_interval([0.6 - 0.5, 0.9 - 0.7, 0.7 - 0.6])
 
 
+def test_a_paired_p_value_is_scipys():
+    one, other = np.random.default_rng(3).normal(size=(2, 6))
+    assert paired_mean_p(one, other) == pytest.approx(stats.ttest_rel(other, one).pvalue)
+    assert paired_mean_p([1, 2], [1, 2]) == 1
+    assert paired_mean_p([1, 2], [2, 3]) == 0
+    assert math.isnan(paired_mean_p([1], [2]))
+
+
+def test_holm_gives_the_worked_example_and_leaves_what_was_not_tested():
+    """0.005 x 4, then 0.01 x 3, then 0.03 x 2; 0.04 x 1 is no less than the one before."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.02]), [0.02, np.nan, 0.02])
+    assert holm([0.6, 0.9]).tolist() == [1.0, 1.0]
+    assert holm([]).tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_holm_is_the_closed_test_of_bonferronis(seed):
+    """By brute force: the largest Bonferroni p-value of all subsets that a comparison is in; half of them with ties."""
+    rng = np.random.default_rng(seed)
+    p_values = rng.random(1 + seed % 5) ** 2
+    p_values = p_values.round(1) if seed % 2 else p_values
+    expected = [max(min(1.0, len(subset) * min(p_values[i] for i in subset))
+                    for size in range(1, len(p_values) + 1)
+                    for subset in itertools.combinations(range(len(p_values)), size) if place in subset)
+                for place in range(len(p_values))]
+    assert holm(p_values) == pytest.approx(expected)
+
+
+def test_a_ratio_of_means_ends_where_the_t_test_of_its_difference_is_just_significant():
+    gain, loss = np.array([0.05, 0.04, 0.05, 0.06, 0.04]), np.array([0.10, 0.08, 0.09, 0.11, 0.07])
+    ratio, low, high = ratio_of_means(gain, loss)
+    assert ratio == pytest.approx(gain.mean() / loss.mean())
+    for bound in (low, high):
+        assert stats.ttest_1samp(gain - bound * loss, 0).pvalue == pytest.approx(0.05)
+    assert low < ratio < high
+
+
+def test_a_ratio_over_what_may_be_nothing_has_no_bounds():
+    ratio, low, high = ratio_of_means([0.01, 0.02, 0.01], [0.01, -0.01, 0.02])
+    assert ratio == pytest.approx(2)
+    assert math.isnan(low)
+    assert math.isnan(high)
+    assert math.isnan(ratio_of_means([1.0], [2.0])[1])
+
+
+def test_a_ratio_of_means_covers_the_truth_in_95_of_100_runs():
+    rng, hits = np.random.default_rng(4), 0
+    for _ in range(1500):
+        loss = rng.normal(0.10, 0.02, 5)
+        _, low, high = ratio_of_means(0.6 * loss + rng.normal(0, 0.01, 5), loss)
+        hits += low <= 0.6 <= high
+    assert hits / 1500 == pytest.approx(0.95, abs=0.02)
+
+
 def test_the_bootstrap_draws_whole_rows_of_all_paired_samples():
     table = np.stack([np.arange(6.0), np.arange(6.0) + 10], axis=1)
 
@@ -226,3 +286,31 @@ def test_draws_of_a_pair_are_those_of_all_samples_with_repeats():
 def test_a_single_row_is_every_draw():
     assert bootstrap_interval(np.median, [3.0]) == (3.0, 3.0, 3.0)
     np.testing.assert_array_equal(bootstrap_draws(np.mean, [[1.0, 2.0]], draws=2), [[1.0, 1.0], [2.0, 2.0]])
+
+
+def recording(rng, processes: int, rounds: int = 7, between: float = 0.03, within: float = 0.01) -> tuple:
+    """(processes, rounds) seconds of two models, the first twice as slow: each process has a speed of its own."""
+    speeds = np.exp(rng.normal(0, between, (2, processes, 1)))
+    noise = np.exp(rng.normal(0, within, (2, processes, rounds)))
+    return tuple(np.array([2.0, 1.0])[:, None, None] * speeds * noise)
+
+
+def test_an_interval_over_processes_covers_a_second_recording_and_one_over_rounds_does_not():
+    """As between recordings that said 2.185 to 2.257 and 2.287 to 2.362 of the same two models."""
+    rng, covered = np.random.default_rng(0), {"processes": [], "rounds": []}
+    for _ in range(400):
+        (first, second) = ([np.median(times, axis=1) for times in recording(rng, 3)] for _ in range(2))
+        _, low, high = ratio_over_processes(*first)
+        covered["processes"].append(low <= ratio_over_processes(*second)[0] <= high)
+        one, other = (recording(rng, 1) for _ in range(2))
+        _, low, high = ratio_of_medians(one[0][0], one[1][0])
+        covered["rounds"].append(low <= np.median(other[0]) / np.median(other[1]) <= high)
+    assert np.mean(covered["processes"]) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(covered["rounds"]) < 0.5
+
+
+def test_a_ratio_over_processes_is_their_geometric_mean():
+    assert ratio_over_processes([2.0, 8.0], [1.0, 1.0])[0] == pytest.approx(4.0)
+    assert ratio_over_processes([3.0, 3.0], [1.5, 1.5]) == pytest.approx((2.0, 2.0, 2.0))
+    with pytest.raises(InputError, match="at least two"):
+        ratio_over_processes([1.0], [2.0])

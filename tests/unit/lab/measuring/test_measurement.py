@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from helpers.lab import Measurement, score
+from helpers.lab import InputError, Measurement, score
+from helpers.lab.measuring.measurement import ratio_of_speedups
 
 RNG = np.random.default_rng(0)
 LABELS = np.repeat([0, 1, 3], [60, 30, 10])  # class 2 has no rows
@@ -45,3 +46,24 @@ def test_a_record_of_before_has_no_constant_and_is_not_given_one(new_measurement
     old = Measurement.from_json(json.dumps({name: value for name, value in fields.items()
                                             if name not in ("majority", "weakest_recall", "weakest_class")}))
     assert (old.majority, old.learned, old.row()["weakest_recall"]) == (None, None, None)
+
+
+def test_one_changes_factor_over_a_reference_without_width_is_the_speed_ups_own():
+    assert ratio_of_speedups((1.0, 1.0, 1.0), (2.0, 1.5, 2.5)) == pytest.approx((2.0, 1.5, 2.5))
+    with pytest.raises(InputError, match="above 0"):
+        ratio_of_speedups((1.0, 0.0, 1.0), (2.0, 1.5, 2.5))
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.1])
+def test_one_changes_factor_holds_the_truth_in_95_of_100_runs_at_least(shared):
+    """True speed-ups 2 and 3 over one reference, whose own scatter is in both: a factor of 1.5."""
+    random = np.random.default_rng(1)
+    reference, before, after = (random.normal(0, scale, 4000) for scale in (shared, 0.05, 0.08))
+    held = 0
+    for common, one, other in zip(reference, before, after, strict=True):
+        first, last = np.log(2.0) + one - common, np.log(3.0) + other - common
+        halves = 1.96 * np.hypot(shared, 0.05), 1.96 * np.hypot(shared, 0.08)
+        _, low, high = ratio_of_speedups(*(tuple(np.exp([middle, middle - half, middle + half]))
+                                           for middle, half in zip((first, last), halves, strict=True)))
+        held += low <= 1.5 <= high
+    assert held / 4000 == pytest.approx(0.95, abs=0.01) if shared == 0 else held / 4000 > 0.95

@@ -1,6 +1,7 @@
 """Whose turn it is to measure, and what is timed in turns."""
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
@@ -151,23 +152,24 @@ def recorded(log, *names):
     return {name: lambda name=name: log.append(name) for name in names}
 
 
-def test_each_round_runs_every_work_once_after_a_round_that_is_not_counted():
+def test_each_round_times_every_work_once_after_a_round_and_a_call_that_are_not_counted():
     log = []
     seconds = seconds_in_turns(recorded(log, "a", "b"), rounds=2)
-    assert log == ["a", "b"] * 3
+    assert log == ["a", "a", "b", "b"] * 3
     assert {name: len(calls) for name, calls in seconds.items()} == {"a": 2, "b": 2}
 
 
 def test_a_short_work_may_repeat_within_its_turn():
     log = []
     seconds = seconds_in_turns(recorded(log, "whole", "one"), rounds=2, warm_up=0, repeats={"one": 3})
-    assert log == ["whole", "one", "one", "one"] * 2
+    assert log == ["whole"] * 2 + ["one"] * 4 + ["whole"] * 2 + ["one"] * 4
     assert {name: len(calls) for name, calls in seconds.items()} == {"whole": 2, "one": 6}
 
 
 def test_a_seed_draws_another_order_for_each_round():
     log, names = [], list("abcdefgh")
     seconds_in_turns(recorded(log, *names), rounds=3, warm_up=0, seed=0)
+    log = log[::2]  # each is called twice
     rounds = [log[start:start + len(names)] for start in range(0, len(log), len(names))]
     assert all(sorted(one) == names for one in rounds)
     assert len(set(map(tuple, rounds))) == 3
@@ -179,9 +181,37 @@ def test_a_slow_work_sits_out_the_rounds_beyond_its_patience():
 
 
 def test_the_clock_runs_during_the_work_alone():
-    seconds = seconds_in_turns({"short": lambda: None, "long": lambda: time.sleep(0.02)}, rounds=2, rest_s=0.01)
+    seconds = seconds_in_turns({"short": lambda: None, "long": lambda: time.sleep(0.02)}, rounds=2)
     assert seconds["short"].max() < 0.01
     assert seconds["long"].min() >= 0.02
+
+
+def test_a_long_work_is_not_called_a_second_time_for_nothing():
+    log = []
+    seconds_in_turns({"long": lambda: log.append(time.sleep(0.25))}, rounds=2, warm_up=1)
+    assert len(log) == 4  # the very first call, the warm-up, and two that count
+
+
+def test_no_work_is_timed_while_another_one_s_threads_go_on_spinning():
+    """As ONNX Runtime's do for some 40 ms after a call: a thread that computes without holding Python's lock."""
+    spinning, met, block = threading.Event(), [], b"x" * 2**20
+
+    def leaves_a_spinning_thread():
+        spinning.set()
+        threading.Thread(target=spin).start()
+
+    def spin():
+        until = time.thread_time() + 0.08
+        while time.thread_time() < until:
+            hashlib.sha256(block)  # releases the lock: another thread computes meanwhile
+        spinning.clear()
+
+    def other():
+        met.append(spinning.is_set())
+
+    seconds_in_turns({"spins": leaves_a_spinning_thread, "other": other}, rounds=3)
+    assert len(met) == 8
+    assert not any(met)
 
 
 def test_turns_are_heard_and_end_when_their_caller_wants():
@@ -189,5 +219,5 @@ def test_turns_are_heard_and_end_when_their_caller_wants():
     progress = Progress(lambda fraction, _: fractions.append(fraction), cancelled=lambda: len(log) == 3)
     with pytest.raises(Cancelled):
         seconds_in_turns(recorded(log, "a", "b"), rounds=3, progress=progress)
-    assert log == ["a", "b", "a"]
-    assert fractions == [0, 1 / 8, 2 / 8]
+    assert log == ["a", "a", "b"]
+    assert fractions == [0, 1 / 8]

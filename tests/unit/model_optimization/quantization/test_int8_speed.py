@@ -117,7 +117,7 @@ def test_crossover_measures_each_batch_at_each_length(tiny_model):
     assert list(zip(frame["batch"], frame["tokens"], strict=True)) == [(1, 4), (1, 8), (3, 4), (3, 8)]
     assert frame["speedup"].median() == pytest.approx(2, rel=0.25)
     assert ((frame["low"] <= frame["speedup"]) & (frame["speedup"] <= frame["high"])).all()
-    assert fast.given == [(batch, tokens) for batch in (1, 3) for tokens in (4, 8) for _ in range(6)]
+    assert fast.given == [(batch, tokens) for batch in (1, 3) for tokens in (4, 8) for _ in range(2 * 6)]
 
 
 def test_crossover_can_be_cancelled_between_cells(tiny_model):

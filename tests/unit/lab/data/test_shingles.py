@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from letter_triples import similarity, triples
 
-from helpers.data_efficiency.duplicates.shingles import Packed, hashed, jaccard, likely, shingle_set, signatures
+from helpers.lab.data.shingles import Packed, hashed, jaccard, likely, shingle_set, signatures
 
 
 def number(*parts: bytes) -> set[int]:

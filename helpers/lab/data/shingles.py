@@ -1,4 +1,4 @@
-"""Texts as sets of letter triples, in compiled loops: MinHash signatures, exact similarities, hashed vectors.
+"""Texts as sets of letter triples, in compiled loops: MinHash signatures, near pairs, similarities, hashed vectors.
 
 Words are padded with a space on both sides before they are cut, so that the order of the words does not matter.
 A triple is three bytes of UTF-8, and its number is those bytes: nothing collides.
@@ -15,6 +15,8 @@ from helpers.lab.machine import usable_cores
 
 SIZE = 3  # bytes in a shingle
 CHUNK = 4096  # texts that a thread takes at a time
+PERMUTATIONS = 128
+NEIGHBOURS = 8  # rows of a bucket that a row is compared with: a thousand copies would give half a million pairs
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -72,6 +74,84 @@ def jaccard(packed: Packed, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     _in_threads(len(left), lambda low, high: _compare(packed.content, packed.starts, packed.longest, left, right, low,
                                                       high, out))
     return out
+
+
+def near_pairs(texts: Sequence[str], threshold: float,
+               first: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(left, right, similarity) of pairs at least as similar as `threshold`: found by MinHash, computed exactly.
+
+    Args:
+        first: where it is not 0, texts from that number on are compared with those below it only.
+
+    Returns:
+        Row numbers, left < right. A text is compared with NEIGHBOURS of a bucket: of many copies not every pair is
+        listed, but each copy is in one.
+
+    >>> from helpers.lab.data.shingles import near_pairs
+    >>> left, right, _ = near_pairs(["where is my order", "a refund", "my order where is?"], 0.7)
+    >>> left.tolist(), right.tolist()
+    ([0], [2])
+    """
+    packed = Packed(texts)
+    permutations, bands, width = banding(threshold)
+    signed = signatures(packed, permutations)
+    spoken = np.flatnonzero(signed[:, 0] != 0xFFFFFFFF)  # texts without letters are compared by `exact` only
+    codes = np.empty(0, np.int64)
+    for band in range(bands):
+        keys = band_keys(signed[spoken, band * width:(band + 1) * width])
+        left, right = bucket_pairs(keys, spoken, first)
+        codes = np.union1d(codes, left * len(texts) + right)
+    left, right = codes // max(1, len(texts)), codes % max(1, len(texts))
+    worth = likely(signed, left, right, threshold)  # before the exact comparison, which reads the texts again
+    left, right = left[worth], right[worth]
+    similarity = jaccard(packed, left, right)
+    near = similarity >= np.float32(threshold)
+    return left[near], right[near], similarity[near]
+
+
+@functools.cache
+def banding(threshold: float) -> tuple[tuple[np.ndarray, np.ndarray], int, int]:
+    """datasketch's permutations, and its number of bands and rows a band for a threshold.
+
+    Missing a pair weighs more than a false candidate, which the exact comparison throws out.
+    """
+    from datasketch import MinHash, MinHashLSH
+
+    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.1, 0.9))
+    return tuple(MinHash(PERMUTATIONS).permutations), index.b, index.r
+
+
+def band_keys(band: np.ndarray) -> np.ndarray:
+    """(n,) uint64, equal for equal rows of (n, width) uint32; others are equal once in 2^64."""
+    keys = np.zeros(len(band), np.uint64)
+    for column in band.T:
+        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def bucket_pairs(keys: np.ndarray, rows: np.ndarray, first: int = 0,
+                 neighbours: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with equal keys: (left, right), each row with at most `neighbours` before it in its bucket.
+
+    With `first`, rows from that number on are paired with rows below it only.
+    """
+    order = np.argsort(keys, kind="stable")
+    keys, rows = keys[order], rows[order]
+    starts = np.searchsorted(keys, keys)
+    at = np.arange(len(keys))
+    if first:
+        side = np.concatenate([[0], np.cumsum(rows < first)])  # a bucket's rows ascend: those below `first` lead
+        ends = np.searchsorted(keys, keys, side="right")
+        at = np.where(rows >= first, starts + side[ends] - side[starts], starts)
+    left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for step in range(1, neighbours + 1):
+        inside = at - step >= starts
+        if not inside.any():
+            break
+        left.append(rows[(at - step)[inside]])
+        right.append(rows[inside])
+    return np.concatenate(left), np.concatenate(right)
 
 
 def hashed(packed: Packed, width: int) -> np.ndarray:
