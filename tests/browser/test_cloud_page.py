@@ -43,7 +43,7 @@ def choose(panel: Locator, control: str, value: str) -> None:
 def test_it_opens_on_a_computed_sentence_and_figures(panel):
     sentence = panel.page.locator(".app-verdict").first.inner_text()
     assert re.search(r"\d machines that always run .+ leave \d+\.\d% of the answers late", sentence)
-    assert re.search(r"cost (as much|\d+\.\d times (less|more)), with \d+\.\d%", sentence)
+    assert re.search(r"cost (about )?(as much|\d+\.\d\d times (less|more))( \(.+\))?, with \d+\.\d%", sentence)
     assert re.fullmatch(r"\$[\d,]+", figure(panel, 0))
     assert re.fullmatch(r"[\d,]+ m?s", figure(panel, 1))
     assert figure(panel, 2).endswith("%")

@@ -18,8 +18,9 @@ from benchmarks.peers.optimization import (
     torch_pruning_recipes,
 )
 from benchmarks.peers.recipes import loadable_peers, onnxruntime_recipe, openvino_recipe, pytorch_recipe
-from helpers.data_efficiency import STRATEGIES, Packed, Pool, fit, hashed
+from helpers.data_efficiency import STRATEGIES, Pool, fit
 from helpers.lab import export, load
+from helpers.lab.data.shingles import Packed, hashed
 from helpers.lab.exporting.graph import onnx_graph
 from helpers.model_optimization import anatomy, prune
 

@@ -163,9 +163,8 @@ def change_factors(compared: Any, of: str | None = None) -> "pd.DataFrame":
 
     Returns:
         Columns change, model (after it), changed (how many settings), factor, low, high, provenance. The first row is
-        all changes together; the factors of the others multiply to its factor. `attrs["factors"]` has them in words,
-        `attrs["sentence"]` with the whole.
-        Where no model stands between two, their changes are one row.
+        all changes together; the factors of the others multiply to its factor. Changes that no model stands between
+        are one row. `attrs["factors"]` has the factors in words, `attrs["sentence"]` with the whole.
 
     Raises:
         InputError: no such model, or it is the reference.

@@ -159,11 +159,10 @@ def _limit(memory, base, parameters, side, changes, size, now_s, present):
     limit = 0.0
     for k in range(int(parameters[side + 2])):
         at = side + 3 + 3 * k
-        before = present  # at the start of the policy's period
+        before = present  # at the start of the policy's period: without what was added, with what was removed
         for j in range(min(size, int(memory[base + 1]))):
-            change = memory[changes + 2 * j + 1]
-            if memory[changes + 2 * j] > now_s - parameters[at + 2] and (change > 0) == upward:
-                before -= change
+            if memory[changes + 2 * j] > now_s - parameters[at + 2]:
+                before -= memory[changes + 2 * j + 1]
         if parameters[at] == 0.0:
             bound = before + parameters[at + 1] if upward else before - parameters[at + 1]
         elif upward:

@@ -78,8 +78,7 @@ class Kubernetes:
         rule = self.behavior["scaleUp" if stable > self.replicas else "scaleDown"]
         limits = []
         for policy in rule["policies"]:
-            changed = sum(change for at, change in self.events if at > self.now - policy["periodSeconds"]
-                          and (change > 0) == (stable > self.replicas))
+            changed = sum(change for at, change in self.events if at > self.now - policy["periodSeconds"])
             start, value = self.replicas - changed, policy["value"]
             sign = 1 if stable > self.replicas else -1
             limits.append(start + sign * value if policy["type"] == "Pods" else
@@ -120,6 +119,19 @@ def test_any_behavior_of_a_manifest_is_followed(driver_of, seed):
         answer = driver(replicas, utilisation=utilisation)
         assert answer == expected(desired)
         replicas = int(answer)
+
+
+def test_what_was_removed_within_a_policys_period_may_come_back_at_once(driver_of):
+    """The policy counts from the replicas at the start of its period, 10: not from the 4 that are left."""
+    pods = {"stabilizationWindowSeconds": 0, "selectPolicy": "Max",
+            "policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}]}
+    everything = {"stabilizationWindowSeconds": 0, "selectPolicy": "Max",
+                  "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}
+    driver = driver_of(target_utilisation(0.5, behavior={"scaleUp": pods, "scaleDown": everything}))
+    assert driver(10, utilisation=0.5) == 10
+    assert driver(10, utilisation=0.2) == 4
+    assert driver(4, utilisation=1.0) == 8
+    assert driver(8, utilisation=1.0) == 12  # as many as the start of the period and two
 
 
 def test_target_tracking_waits_for_three_minutes_above_and_fifteen_below(driver_of):
