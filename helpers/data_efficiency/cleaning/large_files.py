@@ -202,7 +202,8 @@ def _read(table: _Table, store: _Store) -> _Read:
                    for name in rows_inside(record, table.separator, table.label)]
         labels += [record[table.label] for record in records]
         line += lines
-        digests += [hash(" ".join(one.lower().split())) for one in better]
+        digests += [hash(" ".join(f"{one}{record[table.text][MAX_TEXT_LENGTH:]}".lower().split()))
+                    for one, record in zip(better, records, strict=True)]
         store.add(Packed(better))
     if not line:
         raise InputError(f"{table.source.name} has no rows.")

@@ -62,7 +62,8 @@ def clean_file(source: str | Path, target: str | Path, log: str | Path, *, text:
     frame = read_frame(source, text, label, encoding=encoding, columns=columns)
     entries = [*_on_reading(rows, frame, text, label), *repairs(rows)]
     left = apply_changes(rows, entries)
-    entries += drops(_twins(left, remove, threshold), rows)
+    rest = [str(frame[text].iloc[row])[MAX_TEXT_LENGTH:] for row in left["row"]]
+    entries += drops(_twins(left, rest, remove, threshold), rows)
     left = apply_changes(rows, entries)
     flags = _doubtful(left.assign(line=rows["line"].to_numpy()[left["row"]]), kind)
     if relabel_above is not None:
@@ -142,10 +143,13 @@ def _escapes(rows: pd.DataFrame, left: pd.DataFrame, cleaned: pd.DataFrame) -> I
         yield entry(rows.iloc[left["row"].iloc[place]], "escape", columns=names)
 
 
-def _twins(left: pd.DataFrame, remove: str, threshold: float | None) -> pd.DataFrame:
-    """Columns row, twin (both of the source), similarity: the duplicates to drop, and the row that stays for each."""
+def _twins(left: pd.DataFrame, rest: list[str], remove: str, threshold: float | None) -> pd.DataFrame:
+    """Columns row, twin (both of the source), similarity: the duplicates to drop, and the row that stays for each.
+
+    rest: what of each text is not read, being beyond the limit; a copy has it, too.
+    """
     texts, labels = left["text"].tolist(), left["label"]
-    keeper, similarity = repeated(texts), np.ones(len(left))
+    keeper, similarity = repeated([one + more for one, more in zip(texts, rest, strict=True)]), np.ones(len(left))
     agreed = (labels.groupby(keeper).transform("nunique") == 1).to_numpy()
     if remove == "near":
         firsts = np.flatnonzero(keeper == np.arange(len(left)))

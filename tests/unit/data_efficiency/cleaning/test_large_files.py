@@ -1,6 +1,7 @@
 """A large file goes through in chunks as a small one does; files that cannot be used are refused."""
 
 import csv
+import functools
 import itertools
 import json
 import random
@@ -97,3 +98,14 @@ def test_near_duplicates_go_on_request_each_for_a_row_that_stays(tmp_path, monke
     left = [row for row in range(len(rows)) if row not in gone]
     assert pd.read_csv(tmp_path / "left.csv")["text"].tolist() == [rows[row][0] for row in left]
     assert sum(similarity(rows[i][0], rows[j][0]) >= 0.8 for i, j in itertools.combinations(left, 2)) <= 3
+
+
+@pytest.mark.parametrize("clean", [functools.partial(clean_file, kind="hashed"), clean_large])
+def test_texts_that_differ_beyond_what_is_read_are_no_copies(tmp_path, clean):
+    """They were dropped as exact duplicates of each other; a true copy of so long a text still goes."""
+    common = "lorem ipsum " * 8_400
+    texts = [f"{common}first", f"{common}second", f"{common}FIRST", *(f"a short text of number {n}" for n in range(20))]
+    source = tmp_path / "long.csv"
+    pd.DataFrame({"text": texts, "label": ["a", "a", "a", *["a", "b"] * 10]}).to_csv(source, index=False)
+    clean(source, tmp_path / "left.csv", tmp_path / "log.jsonl")
+    assert pd.read_csv(tmp_path / "left.csv")["text"].tolist() == [texts[0], texts[1], *texts[3:]]
