@@ -79,7 +79,7 @@ def test_the_language_model_is_shown_as_it_was_recorded_or_as_not_yet_recorded(p
         expect(chart.locator("svg")).to_be_visible()
         expect(chart).to_contain_text(re.compile(r"times their perplexity"))
     else:
-        expect(page.get_by_text("has not been recorded yet")).to_be_visible()
+        expect(page.get_by_text("is not recorded yet")).to_be_visible()
     expect(page.locator(".app-panel")).to_have_count(0)
 
 
