@@ -27,7 +27,7 @@ NEED_BROWSER = The browser tests need Chromium or Chrome on the PATH, as chromiu
 apt = { command -v apt-get >/dev/null && as=$$(test "$$(id -u)" = 0 || echo sudo) \
 	&& $$as apt-get update && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y $(1); }
 
-.PHONY: help setup environment python browser apps lab test bench record html pictures lock
+.PHONY: help setup environment python browser apps lab test bench record html warm pictures lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' Makefile
@@ -98,6 +98,8 @@ record: setup ## measure on this machine what the pages show when they open; goe
 
 html: setup ## executed copies of the notebooks in build/html
 	$(RUN) -m nbconvert --to html --execute --output-dir build/html notebooks/*.ipynb
+
+warm: setup html ## run every notebook once, before a class: its models, vectors and compiled code stay on the disk
 
 pictures: setup ## the README's pictures of the pages
 	$(RUN) -m recording.pictures $(ARGS)

@@ -21,6 +21,7 @@ from helpers.app.text.figures import (
     signed,
     two,
 )
+from helpers.app.text.glossary import explained
 from helpers.lab.measuring.measurement import Measurement, Score
 from helpers.lab.money.costs import DEFAULT_OFFER, break_even, offer
 
@@ -53,12 +54,22 @@ def verdict(text: str, of: Sequence[Measurement | Score] = (), origin: str = "")
     (False, True)
     """
     elsewhere = [one for one in of if isinstance(one, Measurement) and one.provenance != "measured"]
-    return shown(verdict_html(beside_the_constant(of) or text) + notes_html([*origins(elsewhere), origin]))
+    return shown(explained_html(beside_the_constant(of) or text) + notes_html([*origins(elsewhere), origin]))
 
 
 def verdict_html(text: str) -> str:
     """The verdict's element without its style."""
-    return f"<div class='app-verdict mathjax_ignore'>{html.escape(text)}</div>"
+    return _sentence(html.escape(text))
+
+
+def explained_html(text: str) -> str:
+    """The same, with the glossary's terms as buttons and after it what they open."""
+    body, meanings = explained(text)
+    return _sentence(body) + meanings
+
+
+def _sentence(body: str) -> str:
+    return f"<div class='app-verdict mathjax_ignore'>{body}</div>"
 
 
 def check(passed: bool, yes: str, no: str) -> HTML:
@@ -104,7 +115,7 @@ def notes_html(lines: Iterable[str]) -> str:
 
 def headline_html(records: Sequence[Measurement]) -> str:
     """The headline's elements without their style."""
-    body = verdict_html(finding(records)) + notes_html(origins(records))
+    body = explained_html(finding(records)) + notes_html(origins(records))
     if len(records) < 2:
         return body
     if no_verdict(records):

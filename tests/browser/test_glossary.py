@@ -1,0 +1,48 @@
+"""A term on a page opens its meaning, for whoever clicks, taps or types."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from servers import ROOT
+from watching import watched
+
+PAGE = "1_model_optimization"
+
+
+@pytest.fixture(scope="module")
+def page(start_voila: Callable[..., str], browser: Browser) -> Iterator[Page]:
+    """The first page on a touch screen, its first sentence shown."""
+    address = start_voila(ROOT / "notebooks", "--pool", "0")
+    with watched(browser) as open_page:
+        opened = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
+        opened.goto(f"{address}voila/render/{PAGE}.ipynb", timeout=120_000)
+        opened.locator(".app-verdict .app-term").first.wait_for(timeout=120_000)
+        yield opened
+
+
+def test_enter_opens_a_meaning_and_escape_closes_it(page):
+    term, meaning = page.locator(".app-term").first, page.locator(".app-meaning").first
+    expect(meaning).to_be_hidden()
+    term.focus()
+    page.keyboard.press("Enter")
+    expect(meaning).to_be_visible()
+    assert meaning.get_attribute("id") == term.get_attribute("aria-describedby")
+    page.keyboard.press("Escape")
+    expect(meaning).to_be_hidden()
+
+
+def test_a_tap_opens_a_meaning_inside_the_screen_and_a_second_term_takes_its_place(page):
+    first, second = (page.locator(".app-meaning").nth(place) for place in (0, 1))
+    page.locator(".app-term").nth(0).tap()
+    expect(first).to_be_in_viewport(ratio=1)
+    page.locator(".app-term").nth(1).tap()
+    expect(second).to_be_in_viewport(ratio=1)
+    expect(first).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_who_hears_the_page_is_told_the_meaning_with_the_term(page):
+    term = page.locator(".app-term").first
+    described = page.locator(f"#{term.get_attribute('aria-describedby')}").text_content()
+    expect(term).to_have_accessible_description(described)
