@@ -13,7 +13,7 @@ import lazy_loader
 sys.modules.setdefault("rfc3987_syntax", None)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "text.words": ["verdict", "check", "headline", "tiles"],
+    "text.words": ["verdict", "headline", "tiles"],
     "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
                      "on_machine", "share_of_loss", "two"],
     "text.tables": ["table", "change_factors"],
@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "panels.exploring": ["Explore"],
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
     "jobs.job": ["progress", "run"],
+    "exercises": ["Exercise"],
     "records": ["recorded", "recorded_table", "as_csv", "rescaled"],
     "charts.accuracy_cost": ["chart", "speedups", "speedup_spec"],
     "charts.plots": ["lines", "bars", "dots", "changes", "lines_spec", "bars_spec", "dots_spec"],
