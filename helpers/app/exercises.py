@@ -56,6 +56,7 @@ class Exercise:
         hints: the first says where to look, the last nearly all.
         use: for what has more than one right answer: called as `use(function, *point)` in the other process, it
             gives figures, name -> number, and `wanted` the most that each of them may be.
+        prepare: called first in that process, for what is compiled or loaded once: no time of the function's.
         tolerance: by how much, relative to what is wanted, an answer may differ.
 
     >>> import math
@@ -70,9 +71,9 @@ class Exercise:
 
     def __init__(self, name: str, draw: Callable[[np.random.Generator], Mapping[str, Any]], wanted: Callable[..., Any],
                  right: str, hints: Sequence[str], *, use: Callable[..., Mapping[str, Any]] | None = None,
-                 tolerance: float = 1e-4):
+                 prepare: Callable[[], Any] | None = None, tolerance: float = 1e-4):
         self._name, self._wanted, self._right, self._hints = name, wanted, right, hints
-        self._use, self._tolerance = use, tolerance
+        self._use, self._prepare, self._tolerance = use, prepare, tolerance
         rng = np.random.default_rng(0)
         drawn = [draw(rng) for _ in range(POINTS)]
         self._points = [{key: value.item() if isinstance(value, np.generic) else value for key, value in one.items()}
@@ -80,7 +81,8 @@ class Exercise:
 
     def __call__(self, function: Callable[..., Any]) -> HTML:
         """Try a function and show how it did, within some five seconds whatever it does."""
-        outcome = _tried(function, [list(point.values()) for point in self._points], self._use)
+        outcome = _tried(function, {"points": [list(point.values()) for point in self._points], "use": self._use,
+                                    "prepare": self._prepare})
         yours = outcome.figures
         wanted = [_figures(self._wanted(*point.values())) for point in self._points]
         marks = [self._agree(*pair) for pair in zip(yours, wanted, strict=False)]  # an error cuts yours short
@@ -134,8 +136,10 @@ class Exercise:
 
 
 def answers(report: Any, function: Callable[..., Any], points: Sequence[Sequence[Any]],
-            use: Callable[..., Any] | None) -> Outcome:
+            use: Callable[..., Any] | None, prepare: Callable[[], Any] | None) -> Outcome:
     """In the other process: what the function answers at the points, as far as it gets."""
+    if prepare:
+        prepare()
     report.partial(None)  # all is there: from here on the time is the function's
     found: list[Figures] = []
     printed = _Printed()
@@ -197,13 +201,13 @@ def _stopped(error: BaseException, function: Callable[..., Any]) -> str:
     return f"Your function stopped{where} with {reason(error).rstrip(': ')}."
 
 
-def _tried(function: Callable[..., Any], points: Sequence[Sequence[Any]], use: Callable[..., Any] | None) -> Outcome:
+def _tried(function: Callable[..., Any], settings: Mapping[str, Any]) -> Outcome:
     """`answers`, from a process that is ended when it takes too long."""
     if not callable(function):
         return Outcome([], "What is checked here is a function: run the cell that defines it, and give its name "
                            f"without brackets, not a {type(function).__name__}.")
     try:
-        work = cloudpickle.dumps((answers, {"function": function, "points": points, "use": use}))
+        work = cloudpickle.dumps((answers, {"function": function, **settings}))
     except Exception as error:  # whatever it refers to is copied with it
         return Outcome([], f"Your function cannot be copied into another process ({reason(error)}): let it use its "
                            "arguments and imported modules only.")
