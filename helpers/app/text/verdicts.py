@@ -54,7 +54,7 @@ def amount(value: float, low: float, high: float, more: str, less: str, form: st
 
 
 def ratios(rows: Iterable[Sequence[Any]], more: str = "Faster", less: str = "Slower") -> str:
-    """Which of several ratios are significantly above 1, which below, and which neither; the largest first.
+    """Which of several ratios are significantly above 1, which below, and which neither; those farthest from 1 first.
 
     Args:
         rows: of (name, ratio, low, high), and whether it is significant, where that does not follow from the interval
@@ -86,9 +86,10 @@ def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: 
     if not known:
         return "Nothing could be compared."
     counts = [bool(given[0]) if given else not low <= neutral <= high for _, _, low, high, *given in known]
-    found = sorted((row[:4] for row, counted in zip(known, counts, strict=True) if counted), key=lambda row: -row[1])
+    found = [row[:4] for row, counted in zip(known, counts, strict=True) if counted]
     neither = [row[0] for row, counted in zip(known, counts, strict=True) if not counted]
-    groups = [[row for row in found if row[1] > neutral], [row for row in reversed(found) if row[1] < neutral]]
+    groups = [sorted((row for row in found if row[1] > neutral), key=lambda row: -row[1]),
+              sorted((row for row in found if row[1] < neutral), key=lambda row: row[1])]
     parts = [f"{word}: {'; '.join(f'{name} {say(*figures)}' for name, *figures in group) or 'none'}."
              for word, group in zip((more, less), groups, strict=True)]
     rest = f" and {len(neither) - LISTED} others" if len(neither) > LISTED else ""
