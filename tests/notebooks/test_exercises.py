@@ -1,7 +1,6 @@
 """Each exercise, in its own cells alone: every right form passes, wrong ones do not, and nothing hangs."""
 
 import ast
-import html
 import re
 import time
 import tomllib
@@ -9,11 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from notebook_cells import NOTEBOOKS, plain, value_of
 
 from helpers.app.jobs.processes import kill_all
-
-FOLDER = Path(__file__).parents[2] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 FORMS = tomllib.loads((Path(__file__).parent / "exercise_forms.toml").read_text(encoding="utf-8"))
 MISTAKES = ["1 / 0", "no_such_name", "'about seven'"]
@@ -38,18 +35,6 @@ class Cells:
         body = form if form.startswith("    ") else f"    return {form}"
         exec(f"import numpy as np\nimport math\n\n\ndef {self.function}{self.arguments}:\n{body}\n", self.names)
         return plain(self.check(self.names[self.function]))
-
-
-def value_of(source: str, names: dict):
-    """What a cell shows: the value of its last line."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if last else None
-
-
-def plain(shown) -> str:
-    return html.unescape(" ".join(re.sub(r"(?s)<style>.*?</style>|<[^>]+>", " ", shown.data).split()))
 
 
 def exercises_of(path: Path) -> list[list]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from notebook_cells import NOTEBOOKS
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 AT_ONCE = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}  # run where they stand
 GIVEN = {*dir(builtins), "display", "__name__"}  # IPython's own

@@ -1,52 +1,18 @@
-"""Each verdict on results that are turned round: what won loses, what met a target misses it, what was there is not.
+"""Verdicts of notebooks 1 to 3 on results that are turned round: what won loses, what met a target misses it."""
 
-A cell is run with the results given: what it would assign to a name that is given is left out, and so is no sentence.
-"""
-
-import ast
-import html
 import math
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from app_helpers import record
+from notebook_cells import functions, said, sensible
 
-from helpers import app
+from helpers.efficient_architectures import cheapest_within
 from helpers.hardware_codesign import break_even_utilization
-from helpers.lab import offer, score
-
-FOLDER = Path(__file__).parents[2] / "notebooks"
-SOURCES = {(path.name[0], cell.id): cell.source for path in FOLDER.glob("*.ipynb")
-           for cell in nbformat.read(path, as_version=4).cells}
-NONSENSE = [
-    r"\bnan\b|\binf\b|\bNone\b", r"\b1\.0+ times (?:as|less|more|faster|slower)", r"(?<![\d.,])0(?:\.\d+)? times ",
-    r"[-\N{MINUS SIGN}]\$?\d[\d,.]* (?:labels )?(?:fewer|more|less)\b", r"\$[-\N{MINUS SIGN}]",
-    r"\b(?:saves|loses|gains) [-\N{MINUS SIGN}]", r"\b0\.\d+x the answers"]
-WHOLE = score([0, 1] * 50, [0, 1] * 50, ["no", "yes"])
-
-
-def said(number: str, cell: str, **given) -> str:
-    """The sentence of a cell's verdict, or of its last line."""
-    names = {"app": app, "display": lambda *_: None, **given}
-    tree = ast.parse(SOURCES[number, cell])
-    last = tree.body.pop()
-    tree.body = [line for line in tree.body if not set(roots(line)) & set(given)]
-    exec(compile(tree, cell, "exec"), names)
-    shown = eval(compile(ast.Expression(last.value), cell, "eval"), names)
-    text = html.unescape(" ".join(re.sub(r"(?s)<style>.*?</style>|<[^>]+>", " ", shown.data).split()))
-    assert not [pattern for pattern in NONSENSE if re.search(pattern, text)], text
-    return text
-
-
-def roots(line: ast.stmt) -> list[str]:
-    """The names that a line assigns to, or into."""
-    targets = line.targets if isinstance(line, ast.Assign) else []
-    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+from helpers.lab import offer, paired_difference
 
 
 class Answers:
@@ -87,7 +53,7 @@ def test_the_order_may_matter_either_way(shares, speeds, words):
     records = dict(zip(orders, [record(str(speed), speed, 0.9) for speed in speeds], strict=True))
     in_order = SimpleNamespace(of=records.get, measurements=[record()])
     text = said("1", "p30", orders=orders, in_order=in_order, task=TASK, labels=LABELS,
-                paired_difference=__import__("helpers.lab", fromlist=["x"]).paired_difference)
+                paired_difference=paired_difference)
     assert words in text
     assert ("speeds differ" in text) == (speeds[0] != speeds[1])
 
@@ -123,8 +89,6 @@ def test_another_cpu_may_score_more_or_less(sign):
 def test_accuracy_may_fall_at_any_number_of_bits_or_at_none(shares, less):
     rights = {32: np.arange(400) < 360, **{bits: np.arange(400) < 400 * share
                                           for bits, share in zip((8, 4, 3, 2), shares, strict=True)}}
-    from helpers.lab import paired_difference
-
     text = said("1", "q47", few_bits=dict.fromkeys((8, 4, 3, 2)), rights=rights, alone=record(), labels=LABELS,
                 paired_difference=paired_difference)
     assert f"Less accurate: {less}" in text
@@ -167,8 +131,6 @@ def ladder(small):
 @pytest.mark.parametrize(("small", "words"), [
     (record("small", 9.0, 0.885), "small is the cheapest"), (record("small", 9.0, 0.5), "No smaller model is within")])
 def test_no_smaller_model_may_be_near(small, words):
-    from helpers.efficient_architectures import cheapest_within
-
     best = {"way": "lora 8", "points": -0.5, "low": -1.0, "high": 0.0, "share": 0.01}
     text = said("2", "e63", cheapest_within=cheapest_within, result=ladder(small), POINTS=2.0, LOSE_AT_MOST=3.0,
                 often=0.5, mine={"kept": 1.02, "cost_share": 1.2}, best=best, difference="no significant difference",
@@ -231,111 +193,19 @@ def test_one_process_may_win_or_lose(rates):
     assert text.endswith("Within its interval: many." if rates == (100.0, 99.0) else "Within its interval: no other.")
 
 
-def savings(sign):
-    return pd.DataFrame({"saved_usd": [0.0, 12.0 * sign], "saved_usd_low": [0.0, min(5 * sign, 20 * sign)],
-                         "saved_usd_high": [0.0, max(5 * sign, 20 * sign)], "significant": [False, True]},
-                        index=["random", "margin"])
+@pytest.mark.parametrize("tenants", [1, 50])
+def test_adapters_of_one_tenant_save_no_bytes(tenants):
+    table = pd.DataFrame([{"way": "lora 8", "tenants": tenants, "wanted": tenants, "models": 9e7 * tenants,
+                           "adapters": 9e7 + 4e5 * tenants, "ratio": 1.0, "share": 0.01, "accuracy": 0.9,
+                           "points": -0.5, "low": -1.0, "high": 0.1, "seeds": 5}])
+    table.attrs = {"origin": "made up"}
+    draw = functions("2", "e55", lines_spec=lambda *_, title, **__: title)["draw_tenants"]
+    title = sensible(draw(table)[1])
+    assert ("as many" in title or "more" in title) == (tenants == 1)
 
 
-@pytest.mark.parametrize(("sign", "words"), [(1, "saves $12.00 ($5.00 to $20.00)"),
-                                             (-1, "loses $12.00 ($5.00 to $20.00)")])
-def test_choosing_rows_may_lose_money(sign, words):
-    to_95 = savings(sign)
-    assert words in said("4", "d37", to_95=to_95, full=0.9, whole=WHOLE)
-    at_budget = pd.DataFrame([{"noise": "uniform"}])
-    assert words in said("4", "d60", first=["random", "margin"], to_95=to_95, at_budget=at_budget, full=0.9,
-                         whole=WHOLE, regained=lambda row: "50% of the lost accuracy", reviews=200, paper=0.1,
-                         next_point="$5", guess=SimpleNamespace(value=0.5))
-
-
-@pytest.mark.parametrize(("sign", "words"), [(1, "needs 30 labels fewer than random (10 to 50"),
-                                             (-1, "needs 30 labels more than random (10 to 50")])
-def test_the_best_strategy_may_need_more_labels(sign, words):
-    names = {"app": app}
-    for cell in ("d03", "d05", "d05b"):
-        exec(SOURCES["4", cell], names)
-    low, high = sorted((10 * sign, 50 * sign))
-    rows = pd.DataFrame({"saved_on_validation": [0.0, 1.0], "saved": [0.0, 30.0 * sign], "saved_low": [0.0, low],
-                         "saved_high": [0.0, high], "significant": [False, True]}, index=["random", "margin"])
-    given = {name: names[name] for name in ("table", "bought", "regained", "compared", "KINDS", "LOST")}
-    text = said("4", "d07", rows=rows, REVIEWER_ERROR=0.05, BUDGET_USD=20, USD_PER_LABEL=0.1, **given)
-    assert words in text
-
-
-@pytest.mark.parametrize("cell", ["d62", "d64"])
-@pytest.mark.parametrize(("gain", "significant"), [(0.05, True), (-0.05, True), (0.05, False)])
-def test_a_method_may_help_harm_or_neither(cell, gain, significant):
-    rows = pd.DataFrame({"method": ["random", "none", "other"], "keep": 0.5, "labels": 100, "gain": [0.0, 0.0, gain],
-                         "gain_low": [0.0, 0.0, gain - 0.01], "gain_high": [0.0, 0.0, gain + 0.01],
-                         "significant": [False, False, significant]})
-    text = said("4", cell, whole=WHOLE, few=[], runs_altered=None, **{"pruned" if cell == "d62" else "changed": rows})
-    places = re.split(r"(?:Less accurate|It harms): |No significant difference: ", text)
-    assert ["other" in place for place in places] == [significant and gain > 0, significant and gain < 0,
-                                                      not significant]
-
-
-@pytest.mark.parametrize(("measured", "words"), [(0.9, "within that band"), (0.5, "outside of that band")])
-def test_the_curve_may_be_wrong(measured, words):
-    seen = {"labels": 1000.0, "predicted": 0.9, "low": 0.88, "high": 0.92, "measured": measured}
-    assert words in said("4", "d41", measured=None, seen=seen, whole=WHOLE)
-
-
-@pytest.mark.parametrize(("formula", "machines"), [([0.2, 0.01], "11"), ([0.2, 0.1], "11"), ([0.01, 0.001], "10")])
-def test_erlangs_formula_may_ask_for_more_machines_than_were_tried(formula, machines):
-    waits = [{"machines": 10 + number, "on paper": share, "central": share, "random": 0.5}
-             for number, share in enumerate(formula)]
-    assert said("5", "c29", waits=waits, pd=pd).startswith(f"On {machines} machines")
-
-
-POLICIES = ["fixed", "Kubernetes HPA", "KEDA", "schedule", "predictive"]
-
-
-@pytest.mark.parametrize("best", POLICIES)
-def test_four_arms_are_compared_whichever_policy_is_best(best):
-    names = {"best": best, "policies": {name: name for name in POLICIES}, "plan": 3, "service": None, "quick": None,
-             "quick_plan": 2}
-    lines = [line for line in ast.parse(SOURCES["5", "c47"]).body if set(roots(line)) & {"scaler", "both", "arms"}]
-    exec(compile(ast.Module(lines, []), "c47", "exec"), names)
-    assert len(names["arms"]) == 4
-    assert all(name.split(",")[0] == policy for name, (policy, *_) in names["arms"].items())
-
-
-@pytest.mark.parametrize(("factors", "words"), [((1.0, 2.0, 3.0, 4.0), "4.0 times less"), ((1.0, 0.5, 1.0, 0.8),
-                                                                                           "1.2 times more")])
-def test_a_quicker_model_or_an_autoscaler_may_cost_more(factors, words):
-    names = ["fixed, reference", "KEDA, reference", "fixed, quickest model", "KEDA, quickest model"]
-    combined = pd.DataFrame({"name": names, "usd_month": 100 / np.array(factors), "times": factors})
-    given = dict.fromkeys(("quick", "quick_plan", "scaler", "both", "arms"))
-    assert words in said("5", "c47", combined=combined, **given)
-
-
-@pytest.mark.parametrize(("usd", "words"), [({0.0: 100.0, 1.0: 50.0}, "2.0 times less"), ({0.0: 50.0, 1.0: 100.0},
-                                                                                         "2.0 times more"),
-                                            ({0.0: 50.0, 1.0: 50.0}, "as much")])
-def test_spot_may_cost_more(usd, words):
-    run = SimpleNamespace(late=lambda _: 0.01, counts={"failed": 3})
-    given = dict.fromkeys(("size", "settings"))
-    assert words in said("5", "c57", usd=usd, mix={0.0: run, 1.0: run}, DEADLINE_S=0.25, **given)
-
-
-@pytest.mark.parametrize(("best", "in_time", "words"), [
-    ("KEDA", 2, "KEDA is the cheapest, of those that meet the latency target"),
-    ("fixed", 2, "Nothing costs less than 3 fixed machines, of those that meet"),
-    ("KEDA", 0, "KEDA is the cheapest, and none meets the latency target"),
-    ("fixed", 0, "Nothing costs less than 3 fixed machines, and none meets the latency target")])
-@pytest.mark.parametrize(("times", "all_told"), [(1.0, "as much in all"), (0.8, "1.2 times more in all"),
-                                                 (2.5, "2.5 times less in all")])
-def test_the_fixed_fleet_may_be_the_cheapest_and_all_may_be_late(best, in_time, words, times, all_told):
-    bills = pd.DataFrame({"name": ["fixed", "KEDA"], "usd_month": [100.0, 90.0], "p95_ms": 200.0, "late": 0.1})
-    told = "of those that meet the latency target" if in_time else "and none meets the latency target"
-    text = said("5", "c63", bills=bills, best=best, told=told, plan=3, ratios=(1.1, 1.0, 1.2), paper=2.0,
-                times_less=lambda *_: "1.1 times less", combined=pd.DataFrame({"times": [1.0, times]}),
-                guess=SimpleNamespace(value=1.5))
-    assert words in text
-    assert all_told in text
-
-
-def test_every_cell_of_a_verdict_was_found():
-    """Ids may change when cells are replaced; then the test has to follow."""
-    used = set(re.findall(r'said\("(\d)", "([\w-]+)"', Path(__file__).read_text(encoding="utf-8")))
-    assert used <= set(SOURCES)
+@pytest.mark.parametrize(("window", "words"), [(8.0, "8.0 times less"), (80.0, "as much")])
+def test_no_kind_of_attention_may_keep_less(window, words):
+    rows = [{"kind": "full", "mb": 64.0}, {"kind": "sliding window", "mb": window}]
+    names = functions("2", "e59", bars_spec=lambda *_, title, **__: title, attention_lines=None)
+    assert words in sensible(names["draw_attention"](rows)[0])
