@@ -13,15 +13,17 @@ import lazy_loader
 sys.modules.setdefault("rfc3987_syntax", None)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "text.words": ["verdict", "check", "headline", "tiles"],
+    "text.words": ["verdict", "headline", "tiles"],
     "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
                      "on_machine", "share_of_loss", "two"],
     "text.tables": ["table", "change_factors"],
+    "text.verdicts": ["amount", "differences", "ratios", "times"],
     "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],
     "panels.exploring": ["Explore"],
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
     "jobs.job": ["progress", "run"],
+    "exercises": ["Exercise"],
     "records": ["recorded", "recorded_table", "as_csv", "rescaled"],
     "charts.accuracy_cost": ["chart", "speedups", "speedup_spec"],
     "charts.plots": ["lines", "bars", "dots", "changes", "lines_spec", "bars_spec", "dots_spec"],

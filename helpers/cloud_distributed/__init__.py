@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "costs.serverless": ["scale_to_zero"],
     "costs.serverless_break_even": ["break_even", "break_even_on_trace"],
     "language_serving.serving": ["serve_llm", "LlmServer"],
-    "training.communication": ["calibrate", "scaling", "slowest_useful_link"],
+    "training.communication": ["calibrate", "ring_allreduce_s", "scaling", "slowest_useful_link"],
     "training.data_parallel": ["train_distributed", "measure_scaling", "measured_overlap", "predicted_step_s",
                                "Settings"],
     "training.training_cost": ["training_costs", "young_interval", "daly_interval", "simulate_runs"],

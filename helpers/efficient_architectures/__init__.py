@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
                 "separable_ratio", "tenant_bytes", "working_bytes"],
     "right_sizing.rungs": ["ladder", "few_labels", "quality_by_labels"],
     "right_sizing.hosted": ["hosted_llm"],
-    "cascades.temperature": ["calibrate"],
+    "cascades.temperature": ["calibrate", "fit_temperature"],
     "cascades.outcomes": ["follow", "curve", "guarantees", "hard_rows", "under_drift", "resampled"],
     "adapters.tuning": ["tune", "merge"],
     "adapters.comparison": ["compare_adapters", "paired_over_seeds"],

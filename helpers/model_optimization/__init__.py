@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "encoder.parts": ["anatomy"],
     "pruning.unstructured": ["compressed_bytes"],
     "distillation.distilling": ["distill", "distill_with_control"],
+    "distillation.training": ["soft_target_loss"],
     "distillation.word_students": ["distill_static"],
     "language_model.weight_types": ["beside_tables", "bits_against_perplexity", "bits_against_speed",
                                     "round_group"],

@@ -188,8 +188,8 @@ def test_it_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
                                       cwd=str(tmp_path), progress_bar=False, execution_timeout=900)
     text = "\n".join(str(output) for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
     assert "app-verdict" in text
-    assert "Right." in text, "the folded solution solves the exercise"
-    assert "Not yet." in text, "and before it the check does not pass by itself"
+    assert text.count("<b>Right.</b>") == len(cells(path, "solution")), "each folded solution solves its exercise"
+    assert text.count("<b>Not yet.</b>") == len(cells(path, "exercise")), "and before it no check passes by itself"
 
 
 @by_name

@@ -72,10 +72,12 @@ def _sentence(body: str) -> str:
     return f"<div class='app-verdict mathjax_ignore'>{body}</div>"
 
 
-def check(passed: bool, yes: str, no: str) -> HTML:
-    """Whether an exercise is solved: `yes` says what was understood, `no` what to look at."""
+def check_html(passed: bool, yes: str, no: str, hints: Sequence[str] = ()) -> str:
+    """Whether an exercise is solved: `yes` says what was understood, `no` what is wrong, and then hints."""
     kind, word, text = ("yes", "Right.", yes) if passed else ("no", "Not yet.", no)
-    return shown(f"<div class='app-check {kind} mathjax_ignore' role='status'><b>{word}</b> {html.escape(text)}</div>")
+    items = "".join(f"<div>{html.escape(hint)}</div>" for hint in hints)
+    return (f"<div class='app-check {kind} mathjax_ignore' role='status'><b>{word}</b> {html.escape(text)}{items}"
+            "</div>")
 
 
 def tiles(pairs: Iterable[tuple[str, str]], origin: str = "") -> HTML:

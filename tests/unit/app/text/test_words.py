@@ -3,7 +3,8 @@
 from app_helpers import record
 
 from helpers import app
-from helpers.app import check, headline, table, verdict
+from helpers.app import headline, table, verdict
+from helpers.app.text.words import check_html
 
 
 def test_the_headline_gives_three_figures():
@@ -21,10 +22,11 @@ def test_work_that_saves_nothing_never_breaks_even():
 
 
 def test_markup_in_words_is_shown_not_obeyed():
-    shown = verdict("<script>").data + table([record("<img>")]).data + check(False, "yes", "<b>").data
+    shown = verdict("<script>").data + table([record("<img>")]).data + check_html(False, "yes", "<b>", ["<i>"])
     assert "<script>" not in shown
     assert "<img>" not in shown
     assert "&lt;b&gt;" in shown
+    assert "<i>" not in shown
 
 
 def test_figures_are_shown_and_not_obeyed():

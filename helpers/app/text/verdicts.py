@@ -1,0 +1,105 @@
+"""What a result says, whichever way it falls: gains, losses and what is no significant difference, each as plainly."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from helpers.app.text.figures import NONE, two
+
+LISTED = 6  # names of what makes no significant difference; the others are counted
+_MINUS = "\N{MINUS SIGN}"
+
+
+def times(ratio: float, low: float, high: float, more: str = "faster", less: str = "slower",
+          same: str = "as fast") -> str:
+    """A ratio with its interval: '1.2 times (1.1 to 1.4) faster', its inverse slower, or 'about as fast'.
+
+    Of one run alone, low and high are the ratio, and no interval is shown.
+
+    >>> from helpers import app
+    >>> app.times(0.5, 0.4, 0.8)
+    '2.0 times (1.2 to 2.5) slower'
+    >>> app.times(1.1, 0.9, 1.3)
+    'about as fast (0.90 to 1.3 times: no significant difference)'
+    """
+    if not math.isfinite(ratio):
+        return NONE
+    alone = low == high
+    if low <= 1 <= high:
+        return same if alone else f"about {same} ({two(low)} to {two(high)} times: no significant difference)"
+    ratio, low, high, word = (ratio, low, high, more) if ratio > 1 else (1 / ratio, 1 / high, 1 / low, less)
+    if _ratio(ratio) == "1.00":
+        return f"about {same}"
+    return f"{_ratio(ratio)} times {'' if alone else f'({_ratio(low)} to {_ratio(high)}) '}{word}"
+
+
+def amount(value: float, low: float, high: float, more: str, less: str, form: str = "{:,.0f}",
+           significant: bool | None = None) -> str:
+    """A difference with its interval: no 'saves -$5' and no '-30 fewer'.
+
+    Args:
+        more, less: the words for a positive and a negative value, with {} in the place of its size.
+        form: how a size is written.
+        significant: whether it counts, where several were compared; by default whether the interval leaves out 0.
+
+    >>> from helpers import app
+    >>> app.amount(-30, -50, -10, "{} labels fewer", "{} labels more")
+    '30 labels more (10 to 50)'
+    >>> app.amount(5, 1, 9, "saves {}", "loses {}", "${:,.2f}", significant=False)
+    'saves $5.00 ($1.00 to $9.00: no significant difference)'
+    """
+    words, value, low, high = (more, value, low, high) if value >= 0 else (less, -value, -high, -low)
+    doubt = ": no significant difference" if not (low > 0 if significant is None else significant) else ""
+    return f"{words.format(_sized(form, value))} ({_sized(form, low)} to {_sized(form, high)}{doubt})"
+
+
+def ratios(rows: Iterable[Sequence[Any]], more: str = "Faster", less: str = "Slower") -> str:
+    """Which of several ratios are significantly above 1, which below, and which neither; those farthest from 1 first.
+
+    Args:
+        rows: of (name, ratio, low, high), and whether it is significant, where that does not follow from the interval
+            because several were compared.
+        more, less: the words for what is above 1 and below.
+
+    >>> from helpers import app
+    >>> app.ratios([("int8", 2.0, 1.8, 2.2), ("bf16", 0.8, 0.7, 0.9), ("fp16", 1.0, 0.9, 1.1)])
+    'Faster: int8 2.0x (1.8 to 2.2). Slower: bf16 0.80x (0.70 to 0.90). No significant difference: fp16.'
+    """
+    return _sorted_out(rows, 1.0, more, less, lambda value, low, high: f"{two(value)}x ({two(low)} to {two(high)})")
+
+
+def differences(rows: Iterable[Sequence[Any]], more: str = "Better", less: str = "Worse") -> str:
+    """The same of differences of fractions, in points.
+
+    >>> from helpers import app
+    >>> app.differences([("more rows", 0.02, 0.01, 0.03), ("copies", 0.002, -0.006, 0.01)])
+    'Better: more rows 2.0 points (1.0 to 3.0). Worse: none. No significant difference: copies.'
+    """
+    return _sorted_out(rows, 0.0, more, less, lambda value, low, high: (
+        f"{two(100 * value)} points ({two(100 * low)} to {two(100 * high)})"))
+
+
+def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: str,
+                say: Callable[[float, float, float], str]) -> str:
+    known = [(name, value, low, high, *given) for name, value, low, high, *given in rows
+             if all(map(math.isfinite, (value, low, high)))]
+    if not known:
+        return "Nothing could be compared."
+    counts = [bool(given[0]) if given else not low <= neutral <= high for _, _, low, high, *given in known]
+    found = [row[:4] for row, counted in zip(known, counts, strict=True) if counted]
+    neither = [row[0] for row, counted in zip(known, counts, strict=True) if not counted]
+    groups = [sorted((row for row in found if row[1] > neutral), key=lambda row: -row[1]),
+              sorted((row for row in found if row[1] < neutral), key=lambda row: row[1])]
+    parts = [f"{word}: {'; '.join(f'{name} {say(*figures)}' for name, *figures in group) or 'none'}."
+             for word, group in zip((more, less), groups, strict=True)]
+    rest = f" and {len(neither) - LISTED} others" if len(neither) > LISTED else ""
+    none = f"No significant difference: {', '.join(neither[:LISTED])}{rest}."
+    return " ".join([*parts, *([none] if neither else [])])
+
+
+def _ratio(value: float) -> str:
+    return two(value) if value >= 1.1 else f"{value:.2f}"
+
+
+def _sized(form: str, value: float) -> str:
+    return f"{_MINUS if value < 0 else ''}{form.format(abs(value))}"

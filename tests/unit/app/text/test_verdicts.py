@@ -1,0 +1,98 @@
+"""Sentences about results that may be turned round: what wins in one run loses in the next."""
+
+import itertools
+import math
+import re
+
+import pytest
+
+from helpers.app import amount, differences, ratios, times
+
+ROWS = [("a", 2.0, 1.5, 2.5), ("b", 1.2, 0.9, 1.5), ("c", 4.0, 3.0, 5.0), ("d", 1.0, 1.0, 1.0)]
+
+
+def turned(rows):
+    return [(name, 1 / value, 1 / high, 1 / low) for name, value, low, high in rows]
+
+
+@pytest.mark.parametrize("ratio", [1.3, 2.0, 17.0, 1234.0])
+def test_a_ratio_turned_round_says_the_same_in_the_other_word(ratio):
+    there = times(ratio, 0.9 * ratio, 1.1 * ratio)
+    back = times(1 / ratio, 1 / (1.1 * ratio), 1 / (0.9 * ratio))
+    assert there.replace("faster", "slower") == back
+
+
+def test_no_ratio_is_said_as_less_than_one():
+    for ratio, width in itertools.product([0.001, 0.2, 0.5, 0.95, 0.999, 1.0, 1.001, 1.05, 2, 30], [1, 1.0005, 1.5, 4]):
+        said = times(ratio, ratio / width, ratio * width, "cheaper", "dearer", "as cheap")
+        assert re.match(r"(about as cheap|as cheap|[1-9][\d,.]* times )", said), said
+        assert not re.match(r"1\.0+ times", said), said
+        assert ("no significant difference" in said) == (ratio / width <= 1 <= ratio * width and width > 1)
+
+
+def test_no_ratio_at_all_is_a_dash():
+    assert times(math.nan, math.nan, math.nan) == "\N{EN DASH}"
+
+
+def test_an_amount_turned_round_says_the_same_in_the_other_words():
+    assert amount(30, 10, 50, "{} fewer", "{} more") == "30 fewer (10 to 50)"
+    assert amount(-30, -50, -10, "{} fewer", "{} more") == "30 more (10 to 50)"
+
+
+def test_an_amount_that_may_be_none_says_so():
+    assert amount(-5, -12, 2, "saves {}", "loses {}", "${:,.2f}") == (
+        "loses $5.00 (\N{MINUS SIGN}$2.00 to $12.00: no significant difference)")
+    assert amount(0, 0, 0, "{} fewer", "{} more") == "0 fewer (0 to 0: no significant difference)"
+
+
+def test_where_several_were_compared_their_test_decides():
+    assert "no significant difference" in amount(5, 1, 9, "{} fewer", "{} more", significant=False)
+    assert "no significant difference" not in amount(5, -1, 9, "{} fewer", "{} more", significant=True)
+
+
+def test_ratios_are_sorted_out_by_their_intervals():
+    assert ratios(ROWS) == ("Faster: c 4.0x (3.0 to 5.0); a 2.0x (1.5 to 2.5). Slower: none. "
+                            "No significant difference: b, d.")
+
+
+def test_ratios_turned_round_lose():
+    assert ratios(turned(ROWS)) == ("Faster: none. Slower: c 0.25x (0.20 to 0.33); a 0.50x (0.40 to 0.67). "
+                                    "No significant difference: b, d.")
+
+
+def test_every_row_with_a_figure_is_in_one_group():
+    for values in itertools.product([(0.5, 0.4, 0.6), (1.0, 0.9, 1.2), (2.0, 1.8, 2.2)], repeat=3):
+        rows = [(name, *value) for name, value in zip(("first", "second", "third"), values, strict=True)]
+        assert all(ratios(rows).count(name) == 1 for name, *_ in rows)
+
+
+def test_rows_without_a_figure_are_left_out():
+    assert "lost" not in ratios([*ROWS, ("lost", math.nan, math.nan, math.nan)])
+    assert ratios([("lost", math.nan, math.nan, math.nan)]) == "Nothing could be compared."
+    assert differences([]) == "Nothing could be compared."
+
+
+def test_differences_are_sorted_out_in_points():
+    rows = [("full", 0.01, 0.005, 0.015), ("none", 0.0, 0.0, 0.0), ("bad", -0.2, -0.3, -0.1)]
+    minus = "\N{MINUS SIGN}"
+    assert differences(rows) == (f"Better: full 1.0 points (0.50 to 1.5). Worse: bad {minus}20 points ({minus}30 to "
+                                 f"{minus}10). No significant difference: none.")
+
+
+def test_where_several_were_compared_each_row_may_bring_its_own_test():
+    rows = [("lucky", 0.01, 0.001, 0.02, False), ("real", 0.05, 0.03, 0.07, True), ("worse", -0.05, -0.07, 0.01, True)]
+    said = differences(rows)
+    assert said.startswith("Better: real ")
+    assert "Worse: worse " in said
+    assert said.endswith("No significant difference: lucky.")
+
+
+def test_many_that_make_no_difference_are_counted():
+    assert ratios([(str(number), 1.0, 0.9, 1.1) for number in range(10)]).endswith("4, 5 and 4 others.")
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(1.25, "1.2 times more"), (0.8, "1.2 times less"), (1.0, "as much"),
+                                             (1.004, "about as much"), (1.04, "1.04 times more"),
+                                             (3.0, "3.0 times more")])
+def test_of_one_run_alone_no_interval_is_shown(ratio, said):
+    assert times(ratio, ratio, ratio, "more", "less", "as much") == said
