@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
@@ -22,17 +22,31 @@ def home() -> Path:
     Raises:
         InputError: the folder cannot be created, or the system knows no home of this user.
     """
-    try:
-        path = Path(os.environ.get("HELPERS_HOME") or platformdirs.user_data_path("compute-smarter"))
-    except RuntimeError as error:  # no HOME, and the user has no entry in the system's list
-        raise InputError("This system names no home folder of yours: set HELPERS_HOME to a folder that you may write "
-                         "to.") from error
+    path = own_folder(platformdirs.user_data_path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {path} cannot be created ({error.strerror}). Set HELPERS_HOME to a folder that "
                          "you may write to.") from error
     return path
+
+
+def own_folder(of_platform: Callable[[str], Path], *below_home: str) -> Path:
+    """A folder of this project where the platform has such ones, or below HELPERS_HOME where that is set.
+
+    Args:
+        of_platform: name of a program -> folder, as platformdirs.user_log_path.
+
+    Raises:
+        InputError: the system knows no home of this user.
+    """
+    if named := os.environ.get("HELPERS_HOME"):
+        return Path(named, *below_home)
+    try:
+        return of_platform("compute-smarter")
+    except RuntimeError as error:  # no HOME, and the user has no entry in the system's list
+        raise InputError("This system names no home folder of yours: set HELPERS_HOME to a folder that you may write "
+                         "to.") from error
 
 
 def cache(*parts: str) -> Path:
