@@ -17,6 +17,7 @@ from helpers.lab.measuring.intervals import bootstrap_interval, ratio_of_medians
 from helpers.lab.measuring.measurement import BesideTheConstant
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Model
+from helpers.lab.paths import write_atomically
 
 PAR = 1.0  # ours over a peer: what is less than the peer is behind it, by however little
 COLUMNS = ["model", "accuracy", "accuracy_delta", "accuracy_delta_low", "accuracy_delta_high", "majority", "speedup",
@@ -225,8 +226,8 @@ def finish(rows: list[Row], path: Path | None, budgets: Sequence[Budget] = ()) -
         verdict = {True: "holds", False: "FALLS SHORT", None: ""}[row.holds]
         print(f"{row.name:<72} {value}{interval} {row.unit:<12} {row.target:<9} {verdict}")
     if path:
-        path.write_text(json.dumps({"machine": machine, "rows": [dataclasses.asdict(row) for row in rows]}, indent=1),
-                        encoding="utf-8")
+        content = {"machine": machine, "rows": [dataclasses.asdict(row) for row in rows]}
+        write_atomically(path, json.dumps(content, indent=1))
 
 
 def plain(value: float) -> str:

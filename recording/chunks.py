@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.page import CHART, chromium, serving
 from helpers.app.server.handlers import CHUNKS, places
+from helpers.lab.paths import write_atomically
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # Address on the server -> where Jupyter's data folders have it.
@@ -24,7 +25,7 @@ def listed(address: str) -> str | None:
 
 def main() -> None:
     """Open each page once, without the list, and write down what came."""
-    CHUNKS.write_text("")
+    write_atomically(CHUNKS, "")
     loaded: dict[str, None] = {}
     with serving("helpers.app.server", "--pool=0") as address, chromium() as browser:
         for notebook in NOTEBOOKS:
@@ -34,7 +35,7 @@ def main() -> None:
             page.wait_for_selector(CHART, timeout=120_000)
             page.wait_for_timeout(2_000)
             page.close()
-    CHUNKS.write_text("".join(f"{name}\n" for name in loaded))
+    write_atomically(CHUNKS, "".join(f"{name}\n" for name in loaded))
     print(f"{len(loaded)} parts, {sum(places(name)[0].stat().st_size for name in loaded) / 1e6:.1f} MB")
 
 

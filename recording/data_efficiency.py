@@ -31,6 +31,7 @@ from helpers.data_efficiency import (
 from helpers.data_efficiency.options import NOISES, REVIEWER_ERRORS
 from helpers.lab import Task, load_task, write_table
 from helpers.lab.data.docstrings import PIN, harvest, pin_of
+from helpers.lab.paths import write_atomically
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 SEEDS = 5
@@ -126,7 +127,7 @@ def record_making(task: Task) -> None:
 
 def pin_docstrings() -> None:
     """Hold all later harvests of docstrings against this one: what is recorded is of it."""
-    PIN.write_text(json.dumps(pin_of(harvest()), indent=1) + "\n", encoding="utf-8")
+    write_atomically(PIN, json.dumps(pin_of(harvest()), indent=1) + "\n")
 
 
 def record() -> None:

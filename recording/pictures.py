@@ -17,6 +17,7 @@ from helpers import app
 from helpers.app.server.pages import FINDINGS
 from helpers.lab import InputError
 from helpers.lab.machine import brief
+from helpers.lab.paths import write_atomically
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 README = NOTEBOOKS.parent / "README.md"
@@ -44,8 +45,8 @@ def main() -> None:
                               "also": also_said().get(name, [])}
             print(f"{folder.name}/{name}.png: {findings[name]['finding']}")
         before = json.loads(FINDINGS.read_text(encoding="utf-8"))
-        README.write_text(renewed(README.read_text(encoding="utf-8"), before, findings), encoding="utf-8")
-        FINDINGS.write_text(json.dumps(findings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_atomically(README, renewed(README.read_text(encoding="utf-8"), before, findings))
+        write_atomically(FINDINGS, json.dumps(findings, ensure_ascii=False, indent=1) + "\n")
 
 
 def also_said() -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ import vl_convert
 
 from helpers.app.charts import VEGA_BUNDLE
 from helpers.app.charts.vega import minor_version
+from helpers.lab.paths import write_atomically
 
 _MARK = "// Vega-Lite "
 
@@ -15,7 +16,7 @@ _MARK = "// Vega-Lite "
 def build(path: Path = VEGA_BUNDLE) -> None:
     """Write vega-embed with the Vega-Lite of Altair's version, with nothing to load from elsewhere."""
     code = vl_convert.javascript_bundle("export const embed = vegaEmbed;", vl_version=minor_version())
-    path.write_bytes(gzip.compress(f"{_MARK}{alt.SCHEMA_VERSION}\n{code}".encode(), 9, mtime=0))
+    write_atomically(path, gzip.compress(f"{_MARK}{alt.SCHEMA_VERSION}\n{code}".encode(), 9, mtime=0))
 
 
 def built_version(path: Path = VEGA_BUNDLE) -> str:

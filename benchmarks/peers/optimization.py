@@ -19,7 +19,7 @@ from benchmarks.peers.recipes import Recipe, module_files
 from helpers.lab.data.task import Task
 from helpers.lab.exporting.graph import onnx_graph
 from helpers.lab.machine import instruction_sets
-from helpers.lab.models.model import Card, save_card
+from helpers.lab.models.model import Card, saving
 from helpers.lab.models.onnx import OnnxTextModel
 from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
 from helpers.lab.training.baselines import mean_tokens
@@ -152,7 +152,8 @@ class Model2VecPeer:
 
     def save(self, path: Path) -> None:
         """Write what its own project writes, and the card."""
-        self._classifier.save_pretrained(str(save_card(path, self.runtime, self.card) / "classifier"))
+        with saving(path, self.runtime, self.card) as folder:
+            self._classifier.save_pretrained(str(folder / "classifier"))
 
     @classmethod
     def load(cls, path: Path, card: Card, _: int | None) -> Self:

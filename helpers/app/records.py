@@ -6,7 +6,9 @@ import importlib.resources
 import io
 import itertools
 import json
-from collections.abc import Iterable
+import math
+import numbers
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +118,61 @@ def rows_csv(rows: list[dict[str, Any]], columns: list[str] | None = None) -> st
     from helpers.lab.data.files import quoting_of, safe_cell  # with pandas, which a page can open without
 
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
-    lines = [[safe_cell(cell) for cell in line] for line in (columns, *([row.get(name) for name in columns]
-                                                                        for row in rows))]
+    lines = [[None if _is_missing(cell) else safe_cell(cell) for cell in line]
+             for line in (columns, *([row.get(name) for name in columns] for row in rows))]
     file = io.StringIO()
     csv.writer(file, lineterminator="\n", quoting=quoting_of(itertools.chain(*lines))).writerows(lines)
     return file.getvalue()
 
 
 def rows_json(rows: list[dict[str, Any]]) -> str:
-    """Rows as JSON; what JSON does not know, such as a date, as text."""
-    return json.dumps(rows, ensure_ascii=False, indent=1, default=str)
+    """Rows as JSON: a number that JSON does not have (NaN, infinity) as null, a date or the like as text."""
+    return _json(rows)
+
+
+def explored_json(result: Any, settings: Mapping[str, Any]) -> str:
+    """What is on the screen as JSON: the settings, the figures beside the table (a frame's `attrs`), and its rows.
+
+    >>> from helpers.app.records import explored_json
+    >>> print(explored_json([{"load": 0.5, "wait_s": float("nan")}], {"machines": 2}).replace("\\n", ""))
+    { "settings": {  "machines": 2 }, "figures": {}, "rows": [  {   "load": 0.5,   "wait_s": null  } ]}
+    """
+    return _json({"settings": settings, "figures": getattr(result, "attrs", {}), "rows": rows_of(result)})
+
+
+def explored_csv(result: Any, settings: Mapping[str, Any]) -> str:
+    """The same as CSV: after a row's own columns the settings and figures, which are the same in each row.
+
+    Of a figure with an interval, (value, low, high), there are three columns; lists and the like are left out.
+    """
+    beside: dict[str, Any] = {}
+    for name, value in {**settings, **getattr(result, "attrs", {})}.items():
+        if isinstance(value, tuple | list) and len(value) == 3 and all(isinstance(one, numbers.Real) for one in value):
+            beside |= dict(zip((name, f"{name}_low", f"{name}_high"), value, strict=True))
+        elif value is None or isinstance(value, str | numbers.Real):
+            beside[name] = value
+    return rows_csv([{**row, **{name: value for name, value in beside.items() if name not in row}}
+                     for row in rows_of(result)])
+
+
+def _json(content: Any) -> str:
+    return json.dumps(_plain(content), ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """The value in what JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+        return _plain(value.tolist())
+    if _is_missing(value) or (isinstance(value, float) and math.isinf(value)):
+        return None
+    return value if isinstance(value, str | int | float) else str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, or pandas' own words for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in (
+        "NaTType", "NAType")

@@ -5,14 +5,15 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
-from helpers.lab.errors import InputError
+from helpers.lab.errors import InputError, NotStored
 from helpers.lab.paths import quarantine, replacing, write_atomically
 
 Value = TypeVar("Value")
+_unwritten: dict[Path, Any] = {}  # values whose entries could not be written, for as long as this process lives
 
 
 def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Value],
@@ -22,7 +23,8 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
     An entry appears whole or not at all: it is written beside its place, then renamed. A second process that
     asks for the same entry waits for the first one's. A digest is kept beside it: an entry that has changed since it
     was written, or cannot be read, is quarantined under another name with a warning and made again. Where the entry
-    cannot be written (full disk, read-only folder), a warning says so and the value is returned all the same.
+    cannot be written (full disk, read-only folder), a warning says so and the value is returned all the same; while the
+    process lives it is kept, and writing it is tried again whenever it is asked for.
 
     Args:
         path: the entry, a file or a folder; part of its name tells what it was made from, so it is never stale.
@@ -47,15 +49,16 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
                 return read(path)
             except Exception:  # damage shows in many ways: each format raises errors of its own
                 warnings.warn(f"The cache entry {path.name} could not be read and {_set_aside(path)}; it is made "
-                              "again.", stacklevel=2)
-        value = make()
+                              "again.", NotStored, stacklevel=2)
+        value = _unwritten.pop(path) if path in _unwritten else make()
         try:
             with replacing(path, locked=True) as unfinished:
                 write(value, unfinished)
             write_atomically(_digest_file(path), _digest(path))
-        except (InputError, OSError) as error:
-            warnings.warn(f"The cache entry {path.name} could not be written and will be made again next time: "
-                          f"{error}", stacklevel=2)
+        except Exception as error:  # nor does each library that writes say in the same way that a disk is full
+            _unwritten[path] = value
+            warnings.warn(f"The cache entry {path.name} could not be written: {error} What it holds is kept while "
+                          "this program runs, and made again after that.", NotStored, stacklevel=2)
     return value
 
 

@@ -7,6 +7,10 @@ class InputError(ValueError):
     """What the user gave cannot be used; the message says why and names the cure."""
 
 
+class NotStored(UserWarning):
+    """What was computed could not be stored, or what was stored cannot be used; a sentence for the reader."""
+
+
 class Cancelled(Exception):
     """The user pressed Cancel, or the caller's `Progress` was told to end."""
 

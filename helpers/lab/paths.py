@@ -3,11 +3,13 @@
 import contextlib
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
+from safetensors import SafetensorError
 
 from helpers.lab.errors import InputError
 
@@ -20,17 +22,31 @@ def home() -> Path:
     Raises:
         InputError: the folder cannot be created, or the system knows no home of this user.
     """
-    try:
-        path = Path(os.environ.get("HELPERS_HOME") or platformdirs.user_data_path("compute-smarter"))
-    except RuntimeError as error:  # no HOME, and the user has no entry in the system's list
-        raise InputError("This system names no home folder of yours: set HELPERS_HOME to a folder that you may write "
-                         "to.") from error
+    path = own_folder(platformdirs.user_data_path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The folder {path} cannot be created ({error.strerror}). Set HELPERS_HOME to a folder that "
                          "you may write to.") from error
     return path
+
+
+def own_folder(of_platform: Callable[[str], Path], *below_home: str) -> Path:
+    """A folder of this project where the platform has such ones, or below HELPERS_HOME where that is set.
+
+    Args:
+        of_platform: name of a program -> folder, as platformdirs.user_log_path.
+
+    Raises:
+        InputError: the system knows no home of this user.
+    """
+    if named := os.environ.get("HELPERS_HOME"):
+        return Path(named, *below_home)
+    try:
+        return of_platform("compute-smarter")
+    except RuntimeError as error:  # no HOME, and the user has no entry in the system's list
+        raise InputError("This system names no home folder of yours: set HELPERS_HOME to a folder that you may write "
+                         "to.") from error
 
 
 def cache(*parts: str) -> Path:
@@ -54,19 +70,28 @@ def quarantine(path: Path) -> Path:
 def replacing(path: Path, *, locked: bool = False) -> Iterator[Path]:
     """Write a file or a folder whole or not at all: `with replacing(path) as unfinished: frame.to_csv(unfinished)`.
 
-    What is written to `unfinished`, a path beside `path` with the same suffix, is renamed to `path` at the end, or
-    removed after an exception.
+    What is written to `unfinished`, a path beside `path` with the same suffix, is renamed to `path` at the end, once it
+    is on the disk, with the modes that other new files have; after an exception it is removed. The folder of `path` is
+    created.
 
     Args:
         locked: whoever writes `path` holds a lock, so that what a killed process left unfinished can be removed.
+
+    Raises:
+        InputError: a full disk or a folder that cannot be written; what `path` held before is unchanged.
     """
     unfinished = path.with_name(f".unfinished-{'' if locked else uuid.uuid4().hex}-{path.name}")
-    _remove(unfinished)
     try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _remove(unfinished)
+        yield unfinished
+        _settle(unfinished)
+        unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # nobody takes it for the whole
+            _remove(unfinished)
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -75,17 +100,44 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     Raises:
         InputError: a full disk or a folder that cannot be written; what the file held before is unchanged.
     """
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def unwritable(path: Path, error: Exception) -> InputError:
+    """The sentence for a file or folder that cannot be written."""
+    return InputError(f"{path.name} cannot be written ({getattr(error, 'strerror', None) or error}). Free some disk "
+                      f"space, or check who may write to {path.parent}.")
+
+
+def _settle(path: Path) -> None:
+    """Give what was written the modes of new files and folders, and wait until it is on the disk.
+
+    Some libraries write for their user alone (safetensors: 0600), whatever the umask says. And some systems tell that
+    a disk is full, or a quota used up, only when they are asked to store what was written.
+    """
+    mode = _mode_of_new_files(path)
+    for part in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if part.is_dir():
+            part.chmod(mode | (mode & 0o444) >> 2)
+        else:
+            part.chmod(mode)
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+
+
+def _mode_of_new_files(path: Path) -> int:
+    """What the umask leaves of 0666; asking the umask itself would change it for a moment, for all threads."""
+    probe = path.with_name(f"{path.name}-mode")
+    probe.touch()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
-            unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be written ({error.strerror}). Free some disk space, or check who may "
-                         f"write to {path.parent}.") from error
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink()
 
 
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
-    else:
+    elif path.exists():  # on a read-only disk even removing nothing is an error
         path.unlink(missing_ok=True)

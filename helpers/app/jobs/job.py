@@ -52,7 +52,8 @@ class Job(traitlets.HasTraits):
 
     `report(fraction, message)` tells how far it is; a fraction of None means that it waits for
     its turn on the machine. `report.partial(result)` appends to `partials`. What compute returns
-    becomes `result`. Observers are called from the thread that follows the worker.
+    becomes `result`, and sentences about what could not be stored (`NotStored`) are in `notes`.
+    Observers are called from the thread that follows the worker.
 
     The process stays for the next job, since importing libraries takes longer than most jobs.
     It is ended, with all its children, by `cancel()` and at the kernel's exit.
@@ -63,6 +64,7 @@ class Job(traitlets.HasTraits):
     message = traitlets.Unicode("")
     seconds_left = traitlets.Float(None, allow_none=True)
     partials = traitlets.List()
+    notes = traitlets.List()
     result = traitlets.Any(None, allow_none=True)
     error = traitlets.Unicode("")
 
@@ -75,11 +77,13 @@ class Job(traitlets.HasTraits):
         self._change = threading.RLock()
 
     def start(self, **settings: Any) -> None:
-        """Begin, and return at once.
+        """Begin, and return at once; while it runs, as after a double-click, this changes nothing.
 
         Raises:
             InputError: another job of this session still runs, or compute cannot be sent to a process.
         """
+        if self.state in BUSY:
+            return
         try:
             work = cloudpickle.dumps((self._compute, settings))
         except Exception as error:
@@ -92,7 +96,7 @@ class Job(traitlets.HasTraits):
             self._time_left = TimeLeft()
             with self.hold_trait_notifications():
                 self.progress, self.message, self.seconds_left = 0.0, "starting", None
-                self.partials, self.result, self.error = [], None, ""
+                self.partials, self.notes, self.result, self.error = [], [], None, ""
                 self.state = "running"
             self._worker = _worker()
             threading.Thread(target=self._follow, args=(self._worker, work), daemon=True).start()
@@ -135,6 +139,8 @@ class Job(traitlets.HasTraits):
             self._report(*content)
         elif kind == "partial":
             self.partials = [*self.partials, cloudpickle.loads(content)]
+        elif kind == "note":
+            self.notes = list(dict.fromkeys([*self.notes, content]))
         elif kind == "done":
             result = cloudpickle.loads(content)
             _warm.append(worker)

@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import cloudpickle
 
 from helpers.app.jobs.processes import kill_tree, read, write
-from helpers.lab.errors import Cancelled, InputError
+from helpers.lab.errors import Cancelled, InputError, NotStored
 from helpers.lab.progress import Progress
 
 REPEAT_S = 0.1  # the same message is sent again at most this often, with its new fraction
@@ -58,8 +59,23 @@ def main() -> None:
         with writing:
             write(answers, pickle.dumps((kind, content)))
 
+    _pass_on_warnings(tell)
     while True:
         _answer(jobs.get(), tell)
+
+
+def _pass_on_warnings(tell: Callable[[str, Any], None]) -> None:
+    """Let the reader know what could not be stored; other warnings are for the log."""
+    to_the_log = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, NotStored):
+            tell("note", str(message))
+        else:
+            to_the_log(message, category, *where, **more)
+
+    warnings.simplefilter("always", NotStored)
+    warnings.showwarning = show
 
 
 def _listen(questions: BinaryIO, jobs: "queue.Queue[bytes]") -> None:

@@ -13,7 +13,7 @@ from helpers.app.export.html_report import figure, page, settings_html
 from helpers.app.export.scripts import explore_script
 from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.frame import PanelFrame, Status, beside, take_away
-from helpers.app.records import rows_csv, rows_json, rows_of
+from helpers.app.records import explored_csv, explored_json, rows_of
 from helpers.app.text.problems import guarded
 from helpers.app.text.words import verdict_html
 
@@ -50,8 +50,8 @@ class Explore(PanelFrame):
         """Buttons: the report, the result as code, and as a table where it is one."""
         files = {"report": (f"{file}.html", "text/html", lambda: self._report(file))}
         if rows_of(self._shown[1]) is not None:
-            files["CSV"] = (f"{file}.csv", "text/csv", lambda: rows_csv(rows_of(self._shown[1])))
-            files["JSON"] = (f"{file}.json", "application/json", lambda: rows_json(rows_of(self._shown[1])))
+            files["CSV"] = (f"{file}.csv", "text/csv", lambda: explored_csv(self._shown[1], self._shown[0]))
+            files["JSON"] = (f"{file}.json", "application/json", lambda: explored_json(self._shown[1], self._shown[0]))
         return take_away(files, lambda: explore_script(self._compute, self._shown[0]), self._status.fail)
 
     def _report(self, title: str) -> str:

@@ -88,7 +88,8 @@ class Panel(PanelFrame):
         if self.job.state == "done":
             left = sorted({record.task for record in self._opened_on} - {record.task for record in self.records})
             gone = f" What was recorded on {', '.join(left)} is no longer shown: it is of other rows." if left else ""
-            self._status.say(self._problem or f"Measured on this machine just now.{gone}", error=bool(self._problem))
+            said = " ".join([f"Measured on this machine just now.{gone}", *self.job.notes])
+            self._status.say(self._problem or said, error=bool(self._problem))
 
     def _take(self, fresh: Any) -> None:
         try:

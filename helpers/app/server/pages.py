@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import urllib.parse
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import platformdirs
 
 from helpers.lab.errors import InputError
+from helpers.lab.paths import own_folder, write_atomically
 
 FINDINGS = Path(__file__).parents[2] / "facts" / "findings.json"
 LESSON_TAGS = frozenset({"lesson", "solution"})  # Voila would hide these cells but still run them
@@ -34,21 +34,20 @@ def derive(notebooks: Path, build: Path | None = None) -> tuple[Path, list[Page]
     """Write the page notebooks of a folder and return where they are, with a description of each.
 
     Raises:
-        InputError: the folder holds no notebook, or one that cannot be read.
+        InputError: the folder holds no notebook, or one that cannot be read; or the pages cannot be written.
     """
     sources = _notebooks(notebooks)
     if not sources:
         raise InputError(f"There is no notebook in {notebooks}. Name another folder with --notebooks.")
     build = build or build_folder(notebooks)
-    build.mkdir(parents=True, exist_ok=True)
     pages = []
     for path in sources:
         notebook = without_lesson(_read(path))
         page = describe(path.stem, notebook)
         notebook["metadata"]["title"] = page.title
-        _write(build / path.name, json.dumps(notebook, ensure_ascii=False))
+        write_atomically(build / path.name, json.dumps(notebook, ensure_ascii=False))
         pages.append(page)
-    for stale in build.glob("*.ipynb"):
+    for stale in _notebooks(build):
         if stale.name not in {path.name for path in sources}:
             stale.unlink()
     return build, pages
@@ -67,8 +66,7 @@ def without_lesson(notebook: dict[str, Any]) -> dict[str, Any]:
 
 def build_folder(notebooks: Path) -> Path:
     """Under the user's cache, one for each folder of notebooks; `HELPERS_HOME` moves it."""
-    home = os.environ.get("HELPERS_HOME")
-    cache = Path(home) / "cache" if home else platformdirs.user_cache_path("compute-smarter")
+    cache = own_folder(platformdirs.user_cache_path, "cache")
     return cache / "pages" / hashlib.sha256(str(notebooks.resolve()).encode()).hexdigest()[:12]
 
 
@@ -124,10 +122,3 @@ def _read(path: Path) -> dict[str, Any]:
         return {**notebook, "cells": list(notebook["cells"]), "metadata": dict(notebook["metadata"])}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path.name} is not a notebook of format 4: open it in JupyterLab and save it.") from error
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: another server may be reading the same folder."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -3,7 +3,6 @@
 import functools
 import logging
 import logging.handlers
-import os
 import traceback
 import uuid
 from collections.abc import Callable
@@ -13,22 +12,26 @@ from typing import Any
 import platformdirs
 
 from helpers.lab.errors import InputError
+from helpers.lab.paths import own_folder
 
 
 def log_folder() -> Path:
     """Where tracebacks are logged; beside the ledger when `HELPERS_HOME` names its place."""
-    home = os.environ.get("HELPERS_HOME")
-    folder = Path(home) / "logs" if home else platformdirs.user_log_path("compute-smarter")
+    folder = own_folder(platformdirs.user_log_path, "logs")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @functools.cache
 def logger() -> logging.Logger:
-    """The log of this layer: a file of at most 2 MB, written to neither page nor terminal."""
+    """The log of this layer: a file of at most 2 MB, or the server's own log where there can be no file."""
     log = logging.getLogger("helpers.app")
-    handler = logging.handlers.RotatingFileHandler(log_folder() / "app.log", maxBytes=1_000_000, backupCount=1,
-                                                   encoding="utf-8", delay=True)
+    handler: logging.Handler
+    try:
+        handler = logging.handlers.RotatingFileHandler(log_folder() / "app.log", maxBytes=1_000_000, backupCount=1,
+                                                       encoding="utf-8")
+    except (InputError, OSError):  # the reader gets the sentence all the same
+        handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     log.propagate = False

@@ -11,23 +11,40 @@ A policy's function is called every `period_s` and answers how many replicas the
 (since the last call), ongoing (waiting and in service, mean since the last call) and utilisation (busy share of
 ready capacity since the last call). `memory` is (m,) float64, zero at first, for the function to write to.
 `parameters` is (p,) float64. The answer is rounded up and kept between the fleet's min_replicas and max_replicas;
-NaN changes nothing. The function is compiled by numba, and can be called in plain Python too.
+NaN changes nothing. The function is compiled by numba, and can be called in plain Python too. It runs without Python's
+lock, where nothing could end it: so it is read first, and what calls Python (as `print` does) or may never end is
+refused.
 """
 
+import builtins
 import dataclasses
+import dis
 import functools
 import math
-from collections.abc import Callable, Mapping
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 
 from helpers.cloud_distributed.simulator.compiled import SIGNALS
-from helpers.lab.errors import InputError
+from helpers.lab.errors import InputError, reason
 
 _VECTOR = numba.float64[::1]
 _SIGNATURE = numba.float64(numba.from_dtype(SIGNALS), _VECTOR, _VECTOR)
+_BUILTINS = frozenset({"abs", "bool", "divmod", "enumerate", "float", "int", "len", "max", "min", "range", "round",
+                       "zip"})
+_REFUSED = {"RAISE_VARARGS": "raises an error", "PUSH_EXC_INFO": "catches errors", "BEFORE_WITH": "has a with block",
+            "IMPORT_NAME": "imports something", "YIELD_VALUE": "is a generator", "BUILD_STRING": "makes a text",
+            **dict.fromkeys(("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC"), "makes a text")}
+_MAX_STEPS = 300_000  # lines of one decision
+# What it is tried on: before the first second, at rest, under water, and with nothing there.
+_TRIALS = tuple(dict(zip(SIGNALS.names, seen, strict=True)) for seen in (
+    (0, 0, 1, 0, 1, 0, 0, 0, 0, 0), (60, 60, 1, 0, 1, 0, 0, 0, 0, 0), (120, 60, 4, 2, 6, 1000, 4, 600, 900, 1),
+    (180, 60, 0, 0, 0, 3, 0, 3, 2, 0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +57,8 @@ class Policy:
         wakes: an arrival that finds no replica at all brings the next decision forward.
 
     Raises:
-        InputError: a period that is not positive, or settings that are no numbers.
+        InputError: a period that is not positive, settings that are no numbers, or a function that calls Python, reads
+            beyond `memory` or `parameters`, or does not come to an end.
     """
 
     name: str
@@ -55,6 +73,11 @@ class Policy:
             raise InputError(f"The policy '{self.name}' needs a period of more than 0 seconds, not {self.period_s}.")
         if not np.isfinite(np.asarray(self.parameters, float)).all():
             raise InputError(f"The policy '{self.name}' needs finite numbers as parameters, not {self.parameters}.")
+        if not isinstance(self.decide, types.FunctionType):
+            raise InputError(f"The policy '{self.name}' needs a function written with def, not a "
+                             f"{type(self.decide).__name__}.")
+        if not _is_compiled_inside(self.decide):
+            _require_an_end(self)
 
 
 @functools.cache
@@ -73,6 +96,96 @@ def compile_policy(decide: Callable[..., float]) -> Any:
         reason = next((line for line in str(error).splitlines() if line.strip()), "unknown reason").strip()
         raise InputError(f"The policy function '{decide.__name__}' cannot be compiled: {reason} "
                          "Use numbers, `math`, `signals`, `memory` and `parameters` only.") from None
+
+
+@functools.cache
+def _is_compiled_inside(function: types.FunctionType) -> bool:
+    """Refuse a function that cannot run without Python; whether it calls others that are compiled already."""
+    parts = [list(dis.get_instructions(code)) for code in _codes(function.__code__)]
+    for steps in parts:
+        if wrong := next((_REFUSED[step.opname] for step in steps if step.opname in _REFUSED), None):
+            raise _refused(function, wrong)
+        loops = _loops(steps)
+        if any("JUMP_BACKWARD" in step.opname and step.argval not in loops for step in steps):
+            raise _refused(function, "has a while loop, which may never end (for and range do)")
+    around = {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (),
+                                                             strict=True)}
+    read = {step.argval for steps in parts for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return any([*(_is_compiled(function, name, function.__globals__) for name in sorted(read)),
+                *(_is_compiled(function, name, around) for name in around)])
+
+
+def _is_compiled(function: types.FunctionType, name: str, known: Mapping[str, Any]) -> bool:
+    """Whether a name stands for a compiled function; refused where it stands for what needs Python."""
+    if name not in known and name in _BUILTINS:
+        return False
+    if name not in known and not hasattr(builtins, name):
+        raise _refused(function, f"uses '{name}', which is not defined")
+    value = known.get(name)
+    if isinstance(value, Dispatcher):
+        _is_compiled_inside(value.py_func)
+        return True
+    is_maths = value is math or value is np or getattr(value, "__module__", None) == "math"
+    if not is_maths and not isinstance(value, int | float | tuple | np.number | np.bool_ | np.ndarray | np.ufunc):
+        raise _refused(function, f"uses '{name}'")
+    return False
+
+
+def _loops(steps: list[dis.Instruction]) -> set[int]:
+    """Where for loops begin: the places to which these jump back."""
+    found, prefix = set(), []
+    for step in steps:
+        prefix.append(step.offset)
+        if step.opname == "EXTENDED_ARG":  # part of the step that follows
+            continue
+        if step.opname == "FOR_ITER":
+            found.update(prefix)
+        prefix = []
+    return found
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _codes(inner)
+
+
+def _require_an_end(policy: Policy) -> None:
+    """Try a function in plain Python, where a step too many can be stopped and a place that is not there shows."""
+    memory, parameters, left = np.zeros(max(1, policy.memory)), np.array(policy.parameters, float), 0
+
+    def step(_frame: Any, _event: str, _value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise TimeoutError
+        return step
+
+    before = sys.gettrace()
+    for seen in _TRIALS:
+        left = _MAX_STEPS
+        signals = types.SimpleNamespace(**{name: np.float64(value) for name, value in seen.items()})
+        try:
+            sys.settrace(step)
+            with np.errstate(all="ignore"):
+                policy.decide(signals, memory, parameters)
+        except (ArithmeticError, ValueError):
+            continue  # such as 1 / 0, which is infinite in compiled code
+        except TimeoutError:
+            raise _refused(policy.decide, f"takes more than {_MAX_STEPS:,} steps for one decision") from None
+        except IndexError as error:
+            raise _refused(policy.decide, f"reads or writes a place that is not there ({error}; memory has "
+                                          f"{len(memory)} numbers, parameters {len(parameters)})") from None
+        except Exception as error:
+            raise _refused(policy.decide, f"fails ({reason(error)})") from None
+        finally:
+            sys.settrace(before)
+
+
+def _refused(function: types.FunctionType, what: str) -> InputError:
+    return InputError(f"The policy function '{function.__name__}' {what}. It runs as machine code, where that would "
+                      "stop everything: use numbers, `math`, `signals`, `memory` and `parameters` only.")
 
 
 def unchanged(signals, memory, parameters):

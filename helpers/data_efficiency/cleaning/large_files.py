@@ -1,5 +1,6 @@
 """A file of a million rows, chunk by chunk: repaired, without duplicates, doubtful labels flagged, rows selected."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -10,35 +11,22 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from helpers.data_efficiency.cleaning.label_errors import flags_from
 from helpers.data_efficiency.cleaning.reports import repaired
-from helpers.data_efficiency.cleaning.reviews import append
+from helpers.data_efficiency.cleaning.reviews import as_line
 from helpers.data_efficiency.cleaning.user_files import FOLDS, entry, require_removal
-from helpers.data_efficiency.duplicates.finding import keepers
-from helpers.data_efficiency.linear import fold_of, one_hot
+from helpers.data_efficiency.duplicates.finding import keepers, near_of_one_label
+from helpers.data_efficiency.linear import ridge_out_of_fold
 from helpers.data_efficiency.options import THRESHOLDS
 from helpers.lab.data.files import MAX_TEXT_LENGTH, rows_inside, separator_like, separator_of, would_run
 from helpers.lab.data.labels import folded
-from helpers.lab.data.shingles import (
-    Packed,
-    band_keys,
-    banding,
-    bucket_pairs,
-    hashed,
-    jaccard,
-    likely,
-    signatures,
-)
+from helpers.lab.data.shingles import Packed, hashed, jaccard
 from helpers.lab.errors import InputError
 from helpers.lab.paths import replacing
 
 CHUNK = 20_000
 LARGE_WIDTH = 256
-PENALTY = 1.0  # of the ridge regression
-SHARPNESS = 8.0  # its scores lie between 0 and 1; times this they make probabilities
-LINKS = 2  # rows of a bucket that a row is compared with: copies stand near their originals, or are many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,19 +58,19 @@ def clean_large(source: str | Path, target: str | Path, log: str | Path, *, text
         select: rows to choose by the smallest margin, of those left and not flagged: what to look at or label next.
 
     Vectors and texts are memory-mapped files in a temporary folder. Labels are judged by ridge regression on hashed
-    letter triples: its normal equations add up over chunks, and a fold is left out by subtracting its share, so that
-    out-of-fold predictions take two passes whatever the number of folds.
+    letter triples (`ridge_out_of_fold`). Target and log appear together and whole, or stay what they were.
 
     Raises:
-        InputError: no such file or column, an empty value, a quote that is not closed, or one class only.
+        InputError: no such file or column, an empty value, a quote that is not closed, one class only, or a target or
+            log that cannot be written.
     """
     source, target, log = Path(source), Path(target), Path(log)
     require_removal(remove, threshold)
     if source.resolve() in (target.resolve(), log.resolve()):
         raise InputError("The cleaned file and the log need names of their own: the source is never overwritten.")
     table = _Table(source, text, label)
-    with tempfile.TemporaryDirectory() as folder:
-        store = _Store(Path(folder))
+    with _room(source) as folder:
+        store = _Store(folder)
         read = _read(table, store)
         names, y = np.unique(np.array(read.labels, dtype=object).astype(str), return_inverse=True)
         if len(names) < 2:
@@ -91,8 +79,8 @@ def clean_large(source: str | Path, target: str | Path, log: str | Path, *, text
         keeper, similarity = _keepers(packed, y, _copies(read.digests, y), remove, threshold)
         gone = keeper != np.arange(len(y))
         unique = np.flatnonzero(~gone)
-        vectors = _vectors(packed, Path(folder) / "vectors.npy")
-        probabilities = _judged(vectors, y, unique, len(names))
+        vectors = _vectors(packed, folder / "vectors")
+        probabilities = ridge_out_of_fold(vectors, unique, y[unique], len(names), folds=FOLDS, chunk=CHUNK)
         flags = flags_from(probabilities, y[unique], list(names))
         top = np.partition(probabilities, -2, axis=1)
         margin = top[:, -1] - top[:, -2]
@@ -102,6 +90,17 @@ def clean_large(source: str | Path, target: str | Path, log: str | Path, *, text
         flags.insert(1, "line", read.line[flags["row"].to_numpy(int)])
         _write(table, target, log, read, keeper, similarity)
     return LargeResult(len(y), read.line, np.array(read.fixed, np.int64), np.flatnonzero(gone), flags, selected)
+
+
+@contextlib.contextmanager
+def _room(source: Path) -> Iterator[Path]:
+    """A temporary folder, or a sentence where it cannot hold what a source needs."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise InputError(f"{source.name} needs room for its texts and vectors in {tempfile.gettempdir()} "
+                         f"({error.strerror or error}): free some, or set TMPDIR to a folder elsewhere.") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +226,7 @@ def _keepers(packed: Packed, y: np.ndarray, first: np.ndarray, remove: str,
     if remove == "exact":
         return first, np.ones(len(y), np.float32)
     threshold = THRESHOLDS["minhash"] if threshold is None else threshold
-    pairs = _near(packed, y, np.flatnonzero(first == np.arange(len(y))), threshold)
+    pairs = near_of_one_label(packed, y, np.flatnonzero(first == np.arange(len(y))), threshold)
     keeper = keepers(pairs, len(y))
     # A row whose only twins go may be near to what stays for them, with which it was not compared.
     lost = pairs[(keeper[pairs["row"]] == pairs["row"]) & (keeper[pairs["twin"]] != pairs["twin"])]
@@ -239,69 +238,24 @@ def _keepers(packed: Packed, y: np.ndarray, first: np.ndarray, remove: str,
     return keeper, np.where(keeper == first, np.float32(1), jaccard(packed, keeper, first))
 
 
-def _near(packed: Packed, y: np.ndarray, rows: np.ndarray, threshold: float) -> pd.DataFrame:
-    """Pairs of near-duplicates of one label among `rows`: for each row those of the first bucket that has any."""
-    permutations, bands, width = banding(threshold)
-    signed = signatures(packed, permutations)
-    spoken = rows[signed[rows, 0] != 0xFFFFFFFF]
-    paired, found = np.zeros(len(y), bool), [pd.DataFrame({"row": [], "twin": [], "similarity": []})]
-    for band in range(bands):
-        keys = band_keys(signed[spoken, band * width:(band + 1) * width])
-        left, right = bucket_pairs(keys, spoken, neighbours=LINKS)
-        new = (y[left] == y[right]) & ~paired[right]  # most copies are known after the first bands
-        left, right = left[new], right[new]
-        worth = likely(signed, left, right, threshold)
-        left, right = left[worth], right[worth]
-        alike = jaccard(packed, left, right)
-        near = alike >= np.float32(threshold)
-        paired[right[near]] = True
-        found.append(pd.DataFrame({"row": right[near], "twin": left[near], "similarity": alike[near]}))
-    return pd.concat(found).astype({"row": np.int64, "twin": np.int64})
-
-
 def _vectors(packed: Packed, path: Path) -> np.ndarray:
     """(n, LARGE_WIDTH) float16 on the disk."""
-    vectors = np.lib.format.open_memmap(path, "w+", np.float16, (len(packed), LARGE_WIDTH))
-    for start in range(0, len(packed), CHUNK):
-        part = Packed([])
-        end = min(len(packed), start + CHUNK)
-        part.content, part.starts = packed.content, packed.starts[start:end + 1]
-        vectors[start:end] = hashed(part, LARGE_WIDTH)
-    return vectors
-
-
-def _judged(vectors: np.ndarray, y: np.ndarray, rows_left: np.ndarray, classes: int) -> np.ndarray:
-    """(rows, classes) out-of-fold probabilities of ridge regression on one-hot labels."""
-    fold = fold_of(y[rows_left], FOLDS, 0)
-    grams, products = np.zeros((FOLDS, LARGE_WIDTH + 1, LARGE_WIDTH + 1)), np.zeros((FOLDS, LARGE_WIDTH + 1, classes))
-    for start in range(0, len(rows_left), CHUNK):
-        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
-        targets = one_hot(y[rows_left[start:start + CHUNK]], classes)
-        for number in range(FOLDS):
-            part = rows[where == number]
-            grams[number] += part.T @ part
-            products[number] += part.T @ targets[where == number]
-    ridge = PENALTY * np.eye(LARGE_WIDTH + 1)
-    weights = [np.linalg.solve(grams.sum(0) - grams[number] + ridge, products.sum(0) - products[number])
-               for number in range(FOLDS)]
-    probabilities = np.empty((len(rows_left), classes), np.float32)
-    for start in range(0, len(rows_left), CHUNK):
-        rows, where = _with_one(vectors[rows_left[start:start + CHUNK]]), fold[start:start + CHUNK]
-        for number in range(FOLDS):
-            within = np.flatnonzero(where == number)
-            probabilities[start + within] = softmax(SHARPNESS * (rows[within] @ weights[number]), axis=1)
-    return probabilities
-
-
-def _with_one(rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([rows.astype(np.float32), np.ones((len(rows), 1), np.float32)], axis=1)
+    with path.open("wb") as file:  # through a map, a full disk would end the process
+        for start in range(0, len(packed), CHUNK):
+            part = Packed([])
+            part.content, part.starts = packed.content, packed.starts[start:start + CHUNK + 1]
+            file.write(hashed(part, LARGE_WIDTH).astype(np.float16).tobytes())
+    return np.memmap(path, np.float16, "r", shape=(len(packed), LARGE_WIDTH))
 
 
 def _write(table: _Table, target: Path, log: Path, read: _Read, keeper: np.ndarray, similarity: np.ndarray) -> None:
-    """The rows that stay, with all columns, and the log of what was changed."""
-    log.write_text("", encoding="utf-8")
+    """The rows that stay, with all columns, and the log of what was changed, which takes its place first.
+
+    With the log the target can be made again (`replay`), were the process killed between the two.
+    """
     fixed, number, separator = set(read.fixed), 0, separator_like(target, table.source)
-    with replacing(target) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+    with (replacing(target) as left, replacing(log) as changes,
+          left.open("w", encoding="utf-8", newline="") as file, changes.open("w", encoding="utf-8") as notes):
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")
         writer.writerow(table.header)
         for records, _ in table.parts():
@@ -328,7 +282,7 @@ def _write(table: _Table, target: Path, log: Path, read: _Read, keeper: np.ndarr
                     for at in unsafe:
                         record[at] = f"'{record[at]}"
                 writer.writerow(record)
-            append(log, *entries)
+            notes.writelines(map(as_line, entries))
             number += len(records)
 
 

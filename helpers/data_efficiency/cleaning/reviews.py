@@ -12,7 +12,7 @@ import pandas as pd
 
 from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, write_like
 from helpers.lab.errors import InputError
-from helpers.lab.paths import home
+from helpers.lab.paths import home, unwritable
 
 Action = Literal["keep", "relabel", "drop"]
 # Log entries that only say what reading and writing do to each file anyway: a label's spelling, a text that is longer
@@ -45,7 +45,6 @@ class Review:
         self.lines = None if lines is None else [int(line) for line in lines]
         whole = hashlib.sha256("\0".join([*self.texts, *self.labels]).encode("utf-8", "replace")).hexdigest()[:16]
         self.path = path or home() / "reviews" / f"{whole}.jsonl"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(self.path)
         self._standing: list[dict] = []
         for entry in read_log(self.path):
@@ -97,12 +96,31 @@ class Review:
                              "give another path.")
 
 
-def append(path: Path, *entries: dict) -> None:
-    """Add lines to a log, and wait until they are on the disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        file.flush()
-        os.fsync(file.fileno())
+def append(path: Path, entry: dict) -> None:
+    """Add a line to a log, and wait until it is on the disk.
+
+    Raises:
+        InputError: a full disk, or a file that cannot be written; what the log held before is unchanged.
+    """
+    left = memoryview(as_line(entry).encode())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                while left:
+                    left = left[file.write(left):]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def as_line(entry: dict) -> str:
+    """An entry of a log as its line."""
+    return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
 def read_log(path: Path) -> list[dict]:
@@ -133,7 +151,11 @@ def read_log(path: Path) -> list[dict]:
 def _cut_torn_line(path: Path) -> None:
     """Take away what a writer that was stopped in the middle left behind, so that the next line stands alone."""
     if path.exists() and (content := path.read_bytes()) and not content.endswith(b"\n"):
-        path.write_bytes(content[:content.rfind(b"\n") + 1])
+        try:
+            with path.open("r+b") as file:  # nothing is written again, so nothing can be lost half-way
+                file.truncate(content.rfind(b"\n") + 1)
+        except OSError as error:
+            raise unwritable(path, error) from error
 
 
 def apply_changes(rows: pd.DataFrame, entries: Sequence[dict]) -> pd.DataFrame:

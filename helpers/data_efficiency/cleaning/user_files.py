@@ -9,7 +9,7 @@ import pandas as pd
 
 from helpers.data_efficiency.cleaning.label_errors import flags_from
 from helpers.data_efficiency.cleaning.reports import repaired
-from helpers.data_efficiency.cleaning.reviews import append, apply_changes, changed_frame, digest_of, numbered
+from helpers.data_efficiency.cleaning.reviews import apply_changes, as_line, changed_frame, digest_of, numbered
 from helpers.data_efficiency.duplicates.finding import find_duplicates, keepers, repeated
 from helpers.data_efficiency.linear import out_of_fold
 from helpers.data_efficiency.vectors import embed
@@ -17,6 +17,7 @@ from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, would
 from helpers.lab.data.labels import require_classes
 from helpers.lab.data.shingles import Packed, hashed
 from helpers.lab.errors import InputError
+from helpers.lab.paths import replacing
 
 KINDS = ("minilm", "hashed")
 REMOVE = ("exact", "near")
@@ -51,7 +52,8 @@ def clean_file(source: str | Path, target: str | Path, log: str | Path, *, text:
         `line` its line).
 
     Raises:
-        InputError: the file cannot be used, as `load_task` says, or the target is the source.
+        InputError: the file cannot be used, as `load_task` says, the target is the source, or target or log cannot be
+            written; then both stay what they were.
     """
     source, target, log = Path(source), Path(target), Path(log)
     _require_known(kind, remove, threshold)
@@ -72,9 +74,9 @@ def clean_file(source: str | Path, target: str | Path, log: str | Path, *, text:
         left = apply_changes(rows, entries)
     cleaned = changed_frame(frame, rows, left, text, label)
     entries += _escapes(rows, left, cleaned)
-    write_like(cleaned, target, source, encoding)
-    log.write_text("", encoding="utf-8")
-    append(log, *entries)
+    with replacing(log) as changes:  # its place it takes once the file is written
+        changes.write_text("".join(map(as_line, entries)), encoding="utf-8")
+        write_like(cleaned, target, source, encoding)
     return flags
 
 

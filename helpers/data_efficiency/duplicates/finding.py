@@ -9,11 +9,21 @@ import pandas as pd
 from helpers.data_efficiency.linear import fit
 from helpers.data_efficiency.options import THRESHOLDS
 from helpers.data_efficiency.vectors import Features, embed, readable
-from helpers.lab.data.shingles import near_pairs
+from helpers.lab.data.shingles import (
+    Packed,
+    band_keys,
+    banding,
+    bucket_pairs,
+    jaccard,
+    likely,
+    near_pairs,
+    signatures,
+)
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 
 BLOCK = 2048
+LINKS = 2  # rows of a bucket that a row is compared with: copies stand near their originals, or are many
 COLUMNS = ["row", "twin", "similarity"]
 
 
@@ -94,6 +104,29 @@ def duplicate_pairs(task: Task, method: str = "minhash", threshold: float | None
     pairs["labels_differ"] = pairs["label"] != pairs["twin_label"]
     first = [*COLUMNS, "line", "twin_line", "labels_differ", "label", "twin_label", "text", "twin_text"]
     return pairs[[name for name in first if name in pairs]]
+
+
+def near_of_one_label(packed: Packed, y: np.ndarray, rows: np.ndarray, threshold: float) -> pd.DataFrame:
+    """Pairs (row, twin, similarity) of near-duplicates of one label among `rows`, for millions of texts.
+
+    A row gets those of the first bucket that has any. `packed` are all texts, `y` their labels.
+    """
+    permutations, bands, width = banding(threshold)
+    signed = signatures(packed, permutations)
+    spoken = rows[signed[rows, 0] != 0xFFFFFFFF]
+    paired, found = np.zeros(len(y), bool), [pd.DataFrame({name: [] for name in COLUMNS})]
+    for band in range(bands):
+        keys = band_keys(signed[spoken, band * width:(band + 1) * width])
+        left, right = bucket_pairs(keys, spoken, neighbours=LINKS)
+        new = (y[left] == y[right]) & ~paired[right]  # most copies are known after the first bands
+        left, right = left[new], right[new]
+        worth = likely(signed, left, right, threshold)
+        left, right = left[worth], right[worth]
+        alike = jaccard(packed, left, right)
+        near = alike >= np.float32(threshold)
+        paired[right[near]] = True
+        found.append(pd.DataFrame({"row": right[near], "twin": left[near], "similarity": alike[near]}))
+    return pd.concat(found).astype({"row": np.int64, "twin": np.int64})
 
 
 def keepers(pairs: pd.DataFrame, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from helpers.efficient_architectures.adapters.layers import RowOwners, add_tenants
@@ -19,6 +19,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import load
+from helpers.lab.models.packing import save_weights
 from helpers.lab.models.torch import MeanPoolClassifier
 from helpers.lab.training.heads import pretrained
 from helpers.lab.training.weights import MINILM
@@ -142,7 +143,7 @@ def switch_times(tuned: Tuned, task: Task, folder: Path, rounds: int = 5) -> pd.
     """
     whole = merge(tuned, task)
     whole.save(folder / "whole")
-    save_file(tuned.delta, folder / "adapter.safetensors")
+    save_weights(tuned.delta, folder / "adapter.safetensors")
     module = tuned.model.module
 
     def swap() -> None:

@@ -32,6 +32,7 @@ from helpers.lab.models.torch import (
     build_module,
     fit_shapes,
 )
+from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.architectures import (
     architecture_of,
@@ -68,7 +69,7 @@ class AdaptedModel(TorchTextModel):
 
     def _save_artefact(self, path: Path) -> None:
         super()._save_artefact(path)
-        (path / "adapter.json").write_text(json.dumps({"kind": self.kind, "rank": self.rank}), encoding="utf-8")
+        write_atomically(path / "adapter.json", json.dumps({"kind": self.kind, "rank": self.rank}))
 
     @classmethod
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:

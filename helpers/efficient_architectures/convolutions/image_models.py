@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from helpers.efficient_architectures.convolutions.layers import conv_block, counted_macs
@@ -20,7 +20,8 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import bootstrap_interval, wilson
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
-from helpers.lab.models.model import Card, save_card
+from helpers.lab.models.model import Card, saving
+from helpers.lab.models.packing import save_weights
 from helpers.lab.models.torch import count_parameters
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import train
@@ -101,9 +102,9 @@ class ImageModel:
 
     def save(self, path: Path) -> None:
         """Write card and weights into the folder `path`."""
-        path = save_card(path, self.runtime, self.card)
-        save_file({name: tensor.contiguous() for name, tensor in self.module.state_dict().items()},
-                  path / "weights.safetensors")
+        with saving(path, self.runtime, self.card) as folder:
+            save_weights({name: tensor.contiguous() for name, tensor in self.module.state_dict().items()},
+                         folder / "weights.safetensors")
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None = None) -> Self:

@@ -121,9 +121,8 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
     for candidate in candidates:
         _measure_size(candidate, sample, memory, progress)
     records = [_record(candidate, candidates[0], task, len(sample)) for candidate in candidates]
-    for record in records:
-        if ledger:
-            ledger.put(record)
+    if ledger:
+        ledger.put_all(records)
     progress(1.0, "done")
     return Comparison(tuple(records))
 

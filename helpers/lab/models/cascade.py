@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card, Model, load, save_card
+from helpers.lab.models.model import Card, Model, load, saving
 from helpers.lab.models.thresholds import answering, confidence, rows_needed, threshold_by_errors, threshold_by_loss
 from helpers.lab.paths import write_atomically
 
@@ -40,10 +40,10 @@ class CascadeModel:
 
     def save(self, path: Path) -> None:
         """Write the card and both stages into the folder `path`."""
-        path = save_card(path, self.runtime, self.card)
-        self.first.save(path / "first")
-        self.second.save(path / "second")
-        write_atomically(path / "threshold.json", json.dumps(self.threshold))
+        with saving(path, self.runtime, self.card) as folder:
+            self.first.save(folder / "first")
+            self.second.save(folder / "second")
+            write_atomically(folder / "threshold.json", json.dumps(self.threshold))
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None) -> Self:

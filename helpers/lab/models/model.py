@@ -1,21 +1,23 @@
 """Something that predicts: the one protocol, and what all text models share."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
+from safetensors import SafetensorError
 
 from helpers.lab.cache import cached
 from helpers.lab.data.tokenizer import Coverage, TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
-from helpers.lab.paths import write_atomically
+from helpers.lab.paths import unwritable, write_atomically
 
 MAX_BATCH = 64
 # Rows of like length, so that little padding is multiplied: in runtimes whose calls cost little, MiniLM
@@ -138,9 +140,9 @@ class TextModel:
 
     def save(self, path: Path) -> None:
         """Write card, tokenizer and artefact into the folder `path`."""
-        path = save_card(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens)
-        self.encoder.save(path / "tokenizer.json")
-        self._save_artefact(path)
+        with saving(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens) as folder:
+            self.encoder.save(folder / "tokenizer.json")
+            self._save_artefact(folder)
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int) -> Self:
@@ -158,13 +160,24 @@ class TextModel:
         raise NotImplementedError
 
 
-def save_card(path: Path, runtime: str, card: Card, **facts: Any) -> Path:
-    """Make the folder `path` and write the file that `load` reads first; the folder."""
+@contextlib.contextmanager
+def saving(path: Path, runtime: str, card: Card, **facts: Any) -> Iterator[Path]:
+    """The folder `path`, made, for a model's parts; at its end the block writes the file that `load` reads first.
+
+    So a save that is stopped half-way leaves no model, also where an older one stood: its weights may be gone already.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "model.json").unlink(missing_ok=True)
+        yield path
+    except (OSError, SafetensorError) as error:
+        raise unwritable(path, error) from error
     content = {"runtime": runtime, **facts, **dataclasses.asdict(card)}
     write_atomically(path / "model.json", json.dumps(content, indent=1))
-    return path
 
 
 def load(path: Path) -> Model:

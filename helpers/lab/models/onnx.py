@@ -40,7 +40,7 @@ class OnnxTextModel(TextModel):
         if isinstance(graph, bytes):
             self.graph.write_bytes(graph)
         else:
-            shutil.copy(graph, self.graph)
+            shutil.copyfile(graph, self.graph)
         self.session = session(self.graph, self.threads_per_stream, provider=_PROVIDERS.get(
             card.settings.get("runtime")))
 
@@ -48,7 +48,7 @@ class OnnxTextModel(TextModel):
         return self.session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
 
     def _save_artefact(self, path: Path) -> None:
-        shutil.copy(self.graph, path / "model.onnx")
+        shutil.copyfile(self.graph, path / "model.onnx")
 
     @classmethod
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
@@ -180,6 +181,16 @@ def _in_pairs(first: nn.Linear, second: nn.Linear, weight: Tensor, scale: float)
                                                                         for sign in (1, -1))
 
 
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises:
+        InputError: a full disk, or a folder that cannot be written.
+    """
+    with replacing(path) as unfinished:
+        save_file(weights, unfinished)
+
+
 def write_for_transformers(classifier: nn.Module, labels: Sequence[str], encoder: TextEncoder, folder: Path) -> None:
     """Write a sequence classifier of transformers, and its tokenizer, into a new folder: whole or not at all.
 
@@ -201,19 +212,14 @@ def write_for_transformers(classifier: nn.Module, labels: Sequence[str], encoder
         tokenizer_object=Tokenizer.from_str(encoder.to_json()), pad_token=encoder.pad_token,
         unk_token=encoder.unknown_token, model_max_length=encoder.max_tokens,
         model_input_names=["input_ids", "attention_mask"], padding_side="right", truncation_side="right")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(folder) as unfinished:
-            classifier.save_pretrained(unfinished)
-            tokenizer.save_pretrained(unfinished)
-            texts = ["The quick brown fox, 3 of 17!", "Gr\u00f6\u00dfe caf\u00e9 \u58f9\u8cb3  2 blanks", *labels]
-            read = AutoTokenizer.from_pretrained(unfinished)(texts, truncation=True)["input_ids"]
-            if [ids or [encoder.pad_id] for ids in read] != encoder.encode(texts):
-                raise InputError(f"For a {config.model_type} transformers takes a tokenizer of its own, which reads "
-                                 "other tokens than this model's: it cannot be written for transformers.")
-    except OSError as error:
-        raise InputError(f"{folder.name} cannot be written ({error.strerror}). Free some disk space, or check who may "
-                         f"write to {folder.parent}.") from error
+    with replacing(folder) as unfinished:
+        classifier.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        texts = ["The quick brown fox, 3 of 17!", "Gr\u00f6\u00dfe caf\u00e9 \u58f9\u8cb3  2 blanks", *labels]
+        read = AutoTokenizer.from_pretrained(unfinished)(texts, truncation=True)["input_ids"]
+        if [ids or [encoder.pad_id] for ids in read] != encoder.encode(texts):
+            raise InputError(f"For a {config.model_type} transformers takes a tokenizer of its own, which reads "
+                             "other tokens than this model's: it cannot be written for transformers.")
 
 
 def _indescribable(name: str, config: PretrainedConfig) -> InputError:

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card, save_card
+from helpers.lab.models.model import Card, saving
 from helpers.lab.paths import write_atomically
 
 # The estimators that are saved and loaded, and where scikit-learn has them. A file can name no other.
@@ -68,9 +68,9 @@ class SklearnModel:
         """
         arrays: dict[str, np.ndarray] = {}
         state = _to_json(self.pipeline, arrays, self.card.name)
-        path = save_card(path, self.runtime, self.card)
-        write_atomically(path / "pipeline.json", json.dumps(state))
-        np.savez(path / "weights.npz", **arrays)
+        with saving(path, self.runtime, self.card) as folder:
+            write_atomically(folder / "pipeline.json", json.dumps(state))
+            np.savez(folder / "weights.npz", **arrays)
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None) -> Self:

@@ -9,7 +9,7 @@ import numpy as np
 
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card, save_card
+from helpers.lab.models.model import Card, saving
 
 WEIGHTS = ("vectors", "hidden_weight", "hidden_bias", "out_weight", "out_bias")
 
@@ -56,9 +56,9 @@ class StaticModel:
 
     def save(self, path: Path) -> None:
         """Write card, tokenizer and arrays into the folder `path`."""
-        path = save_card(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens)
-        self.encoder.save(path / "tokenizer.json")
-        np.savez(path / "weights.npz", **self.arrays)
+        with saving(path, self.runtime, self.card, max_tokens=self.encoder.max_tokens) as folder:
+            self.encoder.save(folder / "tokenizer.json")
+            np.savez(folder / "weights.npz", **self.arrays)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

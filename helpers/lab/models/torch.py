@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig
@@ -27,6 +27,7 @@ from helpers.lab.models.packing import (
     as_sequence_classifier,
     pack,
     require_sizes,
+    save_weights,
     unpack,
     write_for_transformers,
 )
@@ -150,7 +151,7 @@ class TorchTextModel(TextModel):
         for name, weight in self.packed.items():
             del weights[f"{name}.weight"]
             weights |= pack(name, weight)
-        save_file(weights, path / "weights.safetensors")
+        save_weights(weights, path / "weights.safetensors")
 
     def _require_restorable(self, weights: dict[str, Tensor]) -> None:
         """Refuse a module that its configuration, its head and the shapes of its weights do not describe."""

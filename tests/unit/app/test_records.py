@@ -4,11 +4,25 @@ import csv
 import io
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from app_helpers import record
 
 from helpers.app import table
-from helpers.app.records import as_csv, as_json, listed, recorded, replaced, rescaled, rows_csv
+from helpers.app.records import (
+    as_csv,
+    as_json,
+    explored_csv,
+    explored_json,
+    listed,
+    recorded,
+    replaced,
+    rescaled,
+    rows_csv,
+    rows_json,
+    rows_of,
+)
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, write_recorded
 
@@ -61,6 +75,37 @@ def test_no_cell_of_a_csv_is_run_by_a_spreadsheet_and_none_is_lost():
     assert [row[0] for row in rows] == [*(f"'{text}" for text in FORMULAS), "-3", "fine"]
     assert {(row[1], row[2]) for row in rows} == {("-0.5", "a\rb, c")}
     assert "\n'=evil," in as_csv([record("=evil", task="=evil")])
+
+
+def strictly(text: str):
+    """As a browser reads JSON: without the NaN that Python takes."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_a_download_is_json_that_every_program_reads():
+    shown = [record(peak_bytes=None, usd_per_million=float("nan"), settings={"rate": float("inf"), "layers": (1, 2)})]
+    fields = strictly(as_json(shown))[0]
+    assert (fields["usd_per_million"], fields["settings"]) == (None, {"rate": None, "layers": [1, 2]})
+    frame = pd.DataFrame({"t_s": [0, 1], "p95_s": [float("nan"), 0.5], "at": pd.to_datetime(["2026-01-02", None]),
+                          "n": np.array([1, 2], np.int64), "some": pd.array([1, None], "Int64")})
+    assert strictly(rows_json(rows_of(frame))) == [
+        {"t_s": 0, "p95_s": None, "at": "2026-01-02 00:00:00", "n": 1, "some": 1},
+        {"t_s": 1, "p95_s": 0.5, "at": None, "n": 2, "some": None}]
+    assert rows_csv(rows_of(frame)).splitlines()[1:] == ["0,,2026-01-02 00:00:00,1,1", "1,0.5,,2,"]
+
+
+def test_what_is_explored_is_saved_with_its_settings_and_its_dollars():
+    frame = pd.DataFrame({"t_s": [0.0, 60.0], "p95_s": [float("nan"), 0.5]})
+    frame.attrs = {"usd": (120.0, 110.0, 130.0), "each": [1.0, 2.0], "hours": "in an hour", "late": np.float64(0.01)}
+    settings = {"policy": "=KEDA", "law": (10.0, 20.0), "startup_s": 60}
+    told = strictly(explored_json(frame, settings))
+    assert told["settings"] == {"policy": "=KEDA", "law": [10.0, 20.0], "startup_s": 60}
+    assert told["figures"] == {"usd": [120.0, 110.0, 130.0], "each": [1.0, 2.0], "hours": "in an hour", "late": 0.01}
+    assert told["rows"] == [{"t_s": 0.0, "p95_s": None}, {"t_s": 60.0, "p95_s": 0.5}]
+    rows = list(csv.DictReader(io.StringIO(explored_csv(frame, settings))))
+    assert rows[1] == {"t_s": "60.0", "p95_s": "0.5", "policy": "'=KEDA", "startup_s": "60", "usd": "120.0",
+                       "usd_low": "110.0", "usd_high": "130.0", "hours": "in an hour", "late": "0.01"}
+    assert rows[0]["p95_s"] == ""
 
 
 def test_a_model_costs_the_same_in_each_part_of_a_page_and_ratios_stay():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression, Ridge
 from tiny_features import blobs
 
-from helpers.data_efficiency.linear import fit, fold_of, one_hot, out_of_fold
+from helpers.data_efficiency.linear import PENALTY, SHARPNESS, fit, fold_of, one_hot, out_of_fold, ridge_out_of_fold
 from helpers.lab.errors import InputError
 
 
@@ -32,6 +33,19 @@ def test_out_of_fold_predictions_come_from_models_that_have_not_seen_the_row():
     assert all(np.bincount(fold[data.train_y == label]).tolist() == [20, 20, 20] for label in range(4))
     alone = fit(data.train[fold != 1], data.train_y[fold != 1], 4).probabilities(data.train[fold == 1])
     np.testing.assert_array_equal(found[fold == 1], alone)
+
+
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_ridge_regression_in_chunks_is_scikit_learns_fold_by_fold(chunk):
+    data = blobs(spread=2.0)
+    rows = np.flatnonzero(np.arange(len(data.train)) % 5)  # not all have labels
+    x, y = data.train[rows], data.train_y[rows]
+    found, fold = ridge_out_of_fold(data.train, rows, y, 4, folds=3, chunk=chunk), fold_of(y, 3, 0)
+    with_one = np.hstack([x, np.ones((len(x), 1))])
+    for number in range(3):
+        held = fold == number
+        theirs = Ridge(alpha=PENALTY, fit_intercept=False).fit(with_one[~held], one_hot(y[~held], 4))
+        np.testing.assert_allclose(found[held], softmax(SHARPNESS * theirs.predict(with_one[held]), axis=1), atol=1e-4)
 
 
 @pytest.mark.parametrize("make", [

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from helpers.lab import InputError
 from helpers.lab.paths import home, quarantine, replacing, write_atomically
@@ -61,6 +62,40 @@ def test_a_user_without_a_home_is_told_what_to_set():
     done = subprocess.run([sys.executable, "-c", script], env=environment | {"PYTHONPATH": str(ROOT)},
                           check=False, capture_output=True, text=True)
     assert "InputError: This system names no home folder of yours: set HELPERS_HOME" in done.stderr
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error (os error 28)")])
+def test_a_full_disk_met_by_any_writer_is_a_sentence(tmp_path, error):
+    def write():
+        with replacing(tmp_path / "rows.csv") as unfinished:
+            unfinished.write_text("half")
+            raise error
+
+    (tmp_path / "rows.csv").write_text("old")
+    with pytest.raises(InputError, match=r"rows\.csv cannot be written \(.*\)\. Free some disk space"):
+        write()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"rows.csv": "old"}
+
+
+def test_a_replacement_makes_its_folder_and_replaces_a_file(tmp_path):
+    for text in ("first", "second"):
+        with replacing(tmp_path / "new" / "file.txt") as unfinished:
+            unfinished.write_text(text)
+    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {"file.txt": "second"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of users are Unix's")
+def test_modes_follow_the_umask_whatever_the_writer_did(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "folder") as unfinished:
+            (unfinished / "inner").mkdir(parents=True, mode=0o700)
+            (unfinished / "inner" / "weights").touch(mode=0o600)
+    finally:
+        os.umask(before)
+    written = [tmp_path / "folder", *(tmp_path / "folder").rglob("*")]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in written}
+    assert modes == {"folder": 0o750, "inner": 0o750, "weights": 0o640}
 
 
 def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):

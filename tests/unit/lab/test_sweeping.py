@@ -1,11 +1,16 @@
 """Independent experiments side by side."""
 
 import os
+import signal
+import sys
+import threading
 import time
 
+import cloudpickle
 import pytest
 
 from helpers.lab import InputError, sweep
+from helpers.lab.sweeping import SweepError
 
 
 def test_results_come_in_the_grids_order():
@@ -54,6 +59,77 @@ def test_an_experiments_error_reaches_the_caller():
 
     with pytest.raises(InputError, match="no good: 1"):
         sweep(experiment, {"a": [1]})
+
+
+def dies(a):
+    os.kill(os.getpid(), signal.SIGSEGV) if a == 2 else time.sleep(0.05)
+    return a
+
+
+def exits(a):
+    return a if a != 2 else sys.exit(3)
+
+
+def gives_a_lock(a):
+    return threading.Lock() if a == 2 else a
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+@pytest.mark.parametrize(("fn", "said"), [
+    (dies, "a=2: the process that computed it was ended"), (exits, "a=2: SystemExit: 3"),
+    (gives_a_lock, "a=2: TypeError: cannot pickle")])
+def test_an_experiment_that_dies_loses_its_own_result_alone_and_is_named(fn, said):
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        with pytest.raises(SweepError, match=said) as caught:
+            sweep(fn, {"a": [1, 2, 3, 4, 5]})
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert caught.value.finished == [({"a": a}, a) for a in (1, 3, 4, 5)]
+    assert [settings for settings, _ in caught.value.failed] == [{"a": 2}]
+    assert "The other 4 results are in this error's `finished`" in str(caught.value)
+    assert sweep(lambda a: -a, {"a": [1, 2]}) == [({"a": 1}, -1), ({"a": 2}, -2)]
+
+
+def test_a_setting_that_cannot_be_sent_loses_its_own_result_alone_and_is_named():
+    settings = [{"a": 1, "b": "x"}, {"a": 2, "b": threading.Lock()}, {"a": 3, "b": "x" * 500}]
+    with pytest.raises(SweepError, match=r"a=2, b=<unlocked .*: it cannot be sent to another process") as caught:
+        sweep(lambda a, b: a, settings)
+    assert [result for _, result in caught.value.finished] == [1, 3]
+
+
+def test_all_errors_are_counted_the_first_is_told_with_its_trace():
+    def experiment(a):
+        if a != 2:
+            raise ZeroDivisionError(f"by {a}")
+        return a
+
+    with pytest.raises(SweepError, match=r"^a=1: ZeroDivisionError: by 1\. 1 more failed") as caught:
+        sweep(experiment, {"a": [1, 2, 3]})
+    assert caught.value.finished == [({"a": 2}, 2)]
+    assert caught.value.failed[1] == ({"a": 3}, "ZeroDivisionError: by 3.")
+    assert "in experiment" in caught.value.__notes__[0]
+
+
+def test_each_process_has_one_thread():
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    assert sweep(lambda a: [os.environ[name] for name in names], {"a": [1]})[0][1] == ["1"] * 3
+
+
+@pytest.mark.slow
+def test_on_ray_too_an_experiment_loses_its_own_result_alone():
+    pytest.importorskip("ray", reason="ray is an optional extra (cluster)")
+
+    def experiment(a, b):
+        if a == 2:
+            raise InputError("no good: 2")
+        return a
+
+    settings = [{"a": 1, "b": 0}, {"a": 2, "b": 0}, {"a": 3, "b": threading.Lock()}, {"a": 4, "b": 0}]
+    with pytest.raises(SweepError, match="a=2, b=0: no good: 2 1 more failed") as caught:
+        sweep(experiment, settings, engine="ray")
+    assert [result for _, result in caught.value.finished] == [1, 4]
+    assert "cannot be sent to the cluster" in caught.value.failed[1][1]
 
 
 @pytest.mark.slow

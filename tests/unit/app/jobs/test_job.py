@@ -154,6 +154,37 @@ def test_a_second_job_is_refused_while_one_runs():
     job.cancel()
 
 
+def test_a_second_press_while_it_runs_changes_nothing():
+    """A double-click is two presses."""
+    job, errors = started(sleep), []
+    worker = job.message
+    job.observe(lambda change: errors.append(change["new"]), ["error", "state"])
+    job.start()
+    assert (job.state, job.message, errors) == ("running", worker, [])
+    job.cancel()
+    job.start(seconds=0)
+    assert job.wait(20)
+    assert job.state == "done"
+
+
+def test_what_could_not_be_stored_is_told_and_other_warnings_are_not():
+    def compute(report):
+        import warnings
+
+        from helpers.lab.errors import NotStored
+
+        for _ in range(2):
+            warnings.warn("The disk is full.", NotStored, stacklevel=1)
+        warnings.warn("for programmers", UserWarning, stacklevel=1)
+        return "fine"
+
+    job = Job(compute)
+    for _ in range(2):
+        job.start()
+        assert job.wait(20)
+        assert (job.result, job.notes) == ("fine", ["The disk is full."])
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no signals")
 def test_a_process_killed_by_the_system_is_a_clear_failure():
     job = started(sleep)

@@ -1,5 +1,7 @@
 """The exploring panel without a browser: results are cached, the latest settings win."""
 
+import json
+import math
 import threading
 
 import altair as alt
@@ -62,6 +64,22 @@ def test_going_back_draws_nothing_anew_and_shows_the_right_chart():
         wait_until(lambda value=value: f"x is {value}" in explore._results_box.children[1].value)
         assert explore._results_box.children[0].spec["title"] == f"x is {value}"
     assert drawn == [0, 1, 2]
+
+
+def test_what_is_saved_is_what_is_on_the_screen_with_its_settings():
+    slider, sent = widgets.IntSlider(2, min=0, max=9), []
+    explore = Explore(lambda x: [{"step": 1, "value": x, "wait": math.nan}], {"x": slider}, str)
+    download = explore.children[2].children[0]
+    download.send = lambda message, buffers: sent.append((message["file"], buffers[0].decode()))
+    slider.value = 3
+    wait_until(lambda: "'value': 3" in shown_text(explore))
+    for name in ("JSON", "CSV"):
+        download._handle_custom_msg({"make": name}, [])
+        wait_until(lambda name=name: any(file.endswith(name.lower()) for file, _ in sent))
+    files = dict(sent)
+    assert json.loads(files["explored.json"]) == {
+        "settings": {"x": 3}, "figures": {}, "rows": [{"step": 1, "value": 3, "wait": None}]}
+    assert files["explored.csv"] == "step,value,wait,x\n1,3,,3\n"
 
 
 def test_a_panel_tells_when_its_code_cannot_be_copied(tmp_path, monkeypatch):

@@ -39,6 +39,24 @@ def test_a_computation_without_records_is_a_sentence(tmp_path, monkeypatch):
     assert "returned no records" in panel._status.value
 
 
+def test_results_that_could_not_be_stored_are_shown_and_the_reader_is_told():
+    def compute(report):
+        import warnings
+
+        from helpers.lab.errors import NotStored
+
+        warnings.warn("The ledger cannot be written.", NotStored, stacklevel=1)
+        return [record(provenance="measured"), record("fast", 3.0, provenance="measured")]
+
+    panel = Panel(compute, {}, [record(), record("fast", 2.0)])
+    panel._buttons.run.click()
+    panel._buttons.run.click()  # a double-click
+    assert "already running" not in panel._status.value
+    assert panel.job.wait(20)
+    assert "fast is 3.0 times" in panel._top.value
+    assert "Measured on this machine just now. The ledger cannot be written." in panel._status.value
+
+
 def test_a_panels_verdict_is_told_once_something_fresh_is_there():
     panel = Panel(lambda report: record("fast", 3.0, provenance="measured"), {}, [record(), record("fast", 2.0)])
     assert panel._top.layout.display == "none"

@@ -79,6 +79,12 @@ def test_a_folder_without_notebooks_and_a_broken_notebook_are_sentences(tmp_path
         derive(tmp_path)
 
 
+def test_pages_that_cannot_be_written_are_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"1_model_optimization\.ipynb cannot be written"):
+        derive(ROOT / "notebooks", tmp_path / "file" / "build")
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_notebooks_page_opens_without_torch_and_with_the_finding_that_is_shipped(path, tmp_path, monkeypatch):
     """In a kernel of its own, with all the cells that the page runs."""

@@ -19,3 +19,17 @@ def test_an_unexpected_error_is_a_sentence_with_an_id_in_the_log(tmp_path, monke
     assert sentence(InputError("Plain.")) == "Plain."
     problems.logger().handlers.clear()
     problems.logger.cache_clear()
+
+
+def test_where_no_log_can_be_written_the_servers_own_has_the_trace(tmp_path, monkeypatch, capsys):
+    from helpers.app.text import problems
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "file"))
+    problems.logger.cache_clear()
+    told = []
+    guarded(told.append)(lambda: 1 / 0)()
+    assert "not your fault" in told[0]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    problems.logger().handlers.clear()
+    problems.logger.cache_clear()

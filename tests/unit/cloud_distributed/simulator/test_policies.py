@@ -2,8 +2,11 @@
 
 import math
 import os
+import sys
+from math import sqrt
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -104,11 +107,134 @@ def test_a_users_own_function_scales_the_fleet():
 
 
 def test_a_function_that_cannot_be_compiled_is_refused():
-    def reads_a_file(signals, memory, parameters):
-        return float(open("replicas.txt").read())
+    def gives_all_it_has(signals, memory, parameters):
+        return parameters
 
-    with pytest.raises(InputError, match="'reads_a_file' cannot be compiled"):
-        simulate([0.0], [1.0], Fleet(policy=Policy("file", reads_a_file)))
+    with pytest.raises(InputError, match="'gives_all_it_has' cannot be compiled"):
+        simulate([0.0], [1.0], Fleet(policy=Policy("all", gives_all_it_has)))
+
+
+SEEN = []
+
+
+@numba.njit
+def prints_inside(number):
+    print(number)
+    return number
+
+
+def prints(signals, memory, parameters):
+    print(signals.waiting)
+    return signals.target
+
+
+def opens(signals, memory, parameters):
+    return float(open("replicas.txt").read())
+
+
+def notes(signals, memory, parameters):
+    SEEN.append(signals.waiting)
+    return signals.target
+
+
+def calls_what_prints(signals, memory, parameters):
+    return prints_inside(signals.target)
+
+
+def writes_a_text(signals, memory, parameters):
+    return float(f"{signals.target}")
+
+
+def raises(signals, memory, parameters):
+    if signals.waiting > 1e9:
+        raise ValueError
+    return signals.target
+
+
+def asserts(signals, memory, parameters):
+    assert signals.waiting < 1e9
+    return signals.target
+
+
+def catches(signals, memory, parameters):
+    try:
+        return signals.waiting / parameters[0]
+    except ZeroDivisionError:
+        return signals.target
+
+
+def imports(signals, memory, parameters):
+    import time
+
+    return time.time()
+
+
+def waits_for_ever(signals, memory, parameters):
+    while signals.waiting >= 0:
+        memory[0] += 1
+    return signals.target
+
+
+def counts_for_years(signals, memory, parameters):
+    for _ in range(10**12):
+        memory[0] += 1
+    return signals.target
+
+
+def reads_beyond(signals, memory, parameters):
+    return memory[1]
+
+
+def misspells(signals, memory, parameters):
+    return signals.wating
+
+
+def knows_nothing(signals, memory, parameters):
+    return unheard_of  # noqa: F821
+
+
+@pytest.mark.parametrize(("decide", "said"), [
+    (prints, "uses 'print'"), (opens, "uses 'open'"), (notes, "uses 'SEEN'"), (calls_what_prints, "uses 'print'"),
+    (writes_a_text, "makes a text"), (raises, "raises an error"), (asserts, "raises an error"),
+    (catches, "catches errors"), (imports, "imports something"), (waits_for_ever, "has a while loop"),
+    (counts_for_years, "takes more than 300,000 steps"), (reads_beyond, "place that is not there .* memory has 1 "),
+    (misspells, "has no attribute 'wating'"), (knows_nothing, "uses 'unheard_of', which is not defined")])
+def test_a_function_that_would_stop_the_kernel_is_refused_before_it_runs(decide, said):
+    """`print` in compiled code waits for Python's lock for ever, a fault ends the process, a loop cannot be ended."""
+    traced = sys.gettrace()
+    with pytest.raises(InputError, match=rf"function '(?:{decide.__name__}|prints_inside)' .*{said}"):
+        Policy("mine", decide)
+    assert sys.gettrace() is traced
+    assert SEEN == []
+
+
+def test_something_that_is_no_function_is_refused():
+    with pytest.raises(InputError, match="needs a function written with def, not a float"):
+        Policy("mine", 3.0)
+
+
+@numba.njit
+def doubled(number):
+    return 2.0 * number
+
+
+def test_what_needs_no_python_is_accepted():
+    """Loops within loops, numpy, names of math, functions compiled before, numbers from around, infinite results."""
+    most = 5.0
+
+    def busy(signals, memory, parameters):
+        total = 0.0
+        for row in range(3):
+            for column in range(4):
+                if row > column:
+                    continue
+                total += row * column
+        wanted = doubled(sqrt(np.ceil(total))) if memory[0] > 0 else 1.0 / memory[0]
+        memory[0] += 1
+        return min(most, max(wanted, math.floor(parameters[0])))
+
+    run = simulate([0.0, 30.0], [1.0, 1.0], Fleet(1, policy=Policy("busy", busy, (1.0,), period_s=10.0), sample_s=1.0))
+    assert run.frame().set_index("t_s")["target"][15.0] == 5
 
 
 @pytest.mark.parametrize(("call", "message"), [

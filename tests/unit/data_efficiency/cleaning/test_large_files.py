@@ -4,6 +4,7 @@ import csv
 import functools
 import itertools
 import json
+import os
 import random
 
 import pandas as pd
@@ -98,6 +99,44 @@ def test_near_duplicates_go_on_request_each_for_a_row_that_stays(tmp_path, monke
     left = [row for row in range(len(rows)) if row not in gone]
     assert pd.read_csv(tmp_path / "left.csv")["text"].tolist() == [rows[row][0] for row in left]
     assert sum(similarity(rows[i][0], rows[j][0]) >= 0.8 for i, j in itertools.combinations(left, 2)) <= 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+@pytest.mark.parametrize(("clean", "more", "limit", "said"), [
+    (functools.partial(clean_file, kind="hashed"), 4_000, 100_000, "left.csv cannot be written .* Free some disk"),
+    (functools.partial(clean_file, kind="hashed"), 0, 4_000, "log.jsonl cannot be written .* Free some disk"),
+    (clean_large, 4_000, 100_000, "left.csv cannot be written .* Free some disk"),
+    (clean_large, 0, 4_000, "own.csv needs room for its texts and vectors .* set TMPDIR")])
+def test_on_a_full_disk_target_and_log_stay_what_they_were(tmp_path, clean, more, limit, said):
+    """A limit on the size of files is met as a full disk is."""
+    import resource
+
+    rows = [{"text": f"caf\u00c3\u00a9 and a text of number {n}", "label": "ab"[n % 2], "more": "x" * more}
+            for n in range(40)]
+    source, target, log = (tmp_path / name for name in ("own.csv", "left.csv", "log.jsonl"))
+    pd.DataFrame(rows).to_csv(source, index=False)
+    target.write_text("an older target")
+    log.write_text("an older log")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(InputError, match=said):
+            clean(source, target, log)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (target.read_text(), log.read_text()) == ("an older target", "an older log")
+    assert {path.name for path in tmp_path.iterdir()} == {"own.csv", "left.csv", "log.jsonl"}
+    clean(source, target, log)
+    replay(source, log, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == target.read_bytes()
+
+
+def test_a_run_that_is_refused_leaves_the_older_log(tmp_path):
+    (tmp_path / "log.jsonl").write_text("an older log")
+    (tmp_path / "odd.csv").write_text("text,label\nx,a\ny,a\n")
+    with pytest.raises(InputError, match="one label only"):
+        clean_large(tmp_path / "odd.csv", tmp_path / "x.csv", tmp_path / "log.jsonl")
+    assert (tmp_path / "log.jsonl").read_text() == "an older log"
 
 
 @pytest.mark.parametrize("clean", [functools.partial(clean_file, kind="hashed"), clean_large])

@@ -1,5 +1,7 @@
 """Decisions are saved at once, taken back one by one, and belong to their rows."""
 
+import os
+
 import pytest
 
 from helpers.data_efficiency import Review
@@ -41,6 +43,33 @@ def test_a_line_that_was_cut_off_is_dropped_and_the_next_one_stands_alone(review
     again = Review(TEXTS, ["a", "a", "b", "b"], review.path)
     again.decide(3, "keep")
     assert set(Review(TEXTS, ["a", "a", "b", "b"], review.path).decisions) == {0, 3}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+def test_on_a_full_disk_a_decision_is_refused_and_those_before_stand(review):
+    """A limit on the size of files is met as a full disk is: part of a line fits, and is taken away again."""
+    import resource
+
+    review.decide(0, "drop")
+    written = review.path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(written) + 20, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"log\.jsonl cannot be written \(.*\)\. Free some disk space"):
+            review.decide(1, "relabel", "b")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert review.path.read_bytes() == written
+    assert set(review.decisions) == {0}
+    review.decide(1, "relabel", "b")
+    assert set(Review(TEXTS, ["a", "a", "b", "b"], review.path).decisions) == {0, 1}
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    review = Review(TEXTS, ["a", "a", "b", "b"], tmp_path / "file" / "log.jsonl")
+    with pytest.raises(InputError, match="cannot be written"):
+        review.decide(0, "drop")
 
 
 def test_a_log_of_other_rows_and_wrong_decisions_are_refused(review):

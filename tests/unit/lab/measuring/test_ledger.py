@@ -1,15 +1,22 @@
 """The ledger under many writers, kills, damage and full disks."""
 
+import contextlib
+import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from helpers.lab import InputError, Ledger
+from helpers.lab.measuring import ledger as ledger_module
 
 MAKE = """
 import dataclasses, os, sys
@@ -47,14 +54,17 @@ ledger.put(record("after"))
 print(f"{os.getpid()}-after")
 """
 READ_ONLY = MAKE + """
-os.chdir(os.path.dirname(path))
-os.chmod(".", 0o555)
+os.chmod(os.path.dirname(path), 0o555)
 if os.geteuid() == 0:
     os.setuid(65534)  # root may write anywhere
+ledger = Ledger(path)
+print([record.id for record in ledger.all()], ledger.latest("k"))
 try:
-    Ledger("ledger.sqlite")
+    ledger.put(record(1))
 except InputError as error:
     print(error)
+ledger.put_all([record(2)])
+print("went on")
 """
 
 
@@ -97,15 +107,20 @@ def test_threads_share_a_ledger(tmp_path, new_measurement):
 
 
 def test_a_killed_writer_leaves_every_record_that_it_was_told_is_stored(tmp_path, start):
-    acknowledged = set()
-    for records in (1, 37, 200):
+    """Thirty times, at any moment: also while the file is made, or while the journal is written into it."""
+    acknowledged, dice = set(), random.Random(0)
+    for _ in range(30):
         writer = start(WRITE_FOREVER)
-        acknowledged |= {writer.stdout.readline().strip() for _ in range(records)}
+        acknowledged |= {writer.stdout.readline().strip() for _ in range(dice.choice((0, 1, 5, 60)))}
+        time.sleep(dice.uniform(0, 0.01) if acknowledged else dice.uniform(0, 1.5))
         os.kill(writer.pid, signal.SIGKILL)
-        acknowledged |= {line.strip() for line in writer.communicate()[0].splitlines() if line}
+        acknowledged |= set(writer.stdout.read().split())
+        writer.communicate()
     stored = ids(tmp_path / "ledger.sqlite")
+    assert len(acknowledged) > 100
     assert acknowledged <= stored
-    assert len(stored) <= len(acknowledged) + 3  # a record may be stored and not yet printed
+    assert len(stored) <= len(acknowledged) + 30  # a record may be stored and not yet printed
+    assert list(tmp_path.glob("*.damaged*")) == []
 
 
 def test_a_full_disk_is_said_and_nothing_stored_before_is_lost(tmp_path, start):
@@ -133,10 +148,105 @@ def test_a_full_database_is_said_and_writable_again_after(tmp_path, new_measurem
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are made read-only by their Unix mode")
-def test_a_read_only_folder_is_said(start):
-    printed, errors = start(READ_ONLY).communicate(timeout=60)
-    assert "The ledger ledger.sqlite cannot be written" in printed, errors
-    assert "who may write to" in printed
+@pytest.mark.parametrize("there", [True, False])
+def test_a_ledger_in_a_read_only_folder_is_read_and_what_cannot_be_stored_is_said(new_measurement, there):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "ledger.sqlite"
+        if there:
+            ledger = Ledger(path)
+            ledger.put(new_measurement(id="before", key="other"))
+            ledger.close()
+        done = subprocess.run([sys.executable, "-c", READ_ONLY, str(path), new_measurement().to_json()],
+                              capture_output=True, text=True, check=False)
+        os.chmod(folder, 0o755)
+    printed, errors = done.stdout, done.stderr
+    assert len(printed.splitlines()) == 3, errors
+    read, said, end = printed.splitlines()
+    assert read == ("['before'] None" if there else "[] None"), errors
+    assert said.startswith("The ledger ledger.sqlite cannot be written"), errors
+    assert "who may write to" in said
+    assert "The new results are shown and not kept" in errors
+    assert end == "went on"
+
+
+def test_records_of_another_shape_are_left_out_and_said_and_stay_in_the_file(tmp_path, new_measurement):
+    path = tmp_path / "ledger.sqlite"
+    ledger, good = Ledger(path), new_measurement(id="good", measured_at="2026-01-02T00:00:00.000000+00:00")
+    ledger.put(good)
+    body = json.loads(good.to_json())
+    odd = ["", "no JSON", "null", "[1, 2]", "[" * 100_000, json.dumps({**body, "flavour": "of another version"}),
+           json.dumps({name: value for name, value in body.items() if name != "machine"}),
+           json.dumps({**body, "accuracy": "high"}), json.dumps({**body, "machine": None}),
+           json.dumps({**body, "provenance": "dreamt"})]
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany("INSERT INTO measurements VALUES (?, 'k', ?, ?)", [
+            (str(number), f"2026-01-0{1 + number % 5}", text) for number, text in enumerate(odd)])
+        connection.execute("INSERT INTO measurements VALUES ('blob', 'k', '2026-01-09', ?)", (b"\xff\xfe",))
+    with pytest.warns(UserWarning, match=r"11 of 12 records in ledger\.sqlite are of another version's shape, or"):
+        assert ledger.all() == [good]
+    assert ledger.latest("k") == good
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM measurements").fetchone() == (12,)
+
+
+def version_of(path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_a_file_of_before_there_were_versions_is_brought_to_this_one(tmp_path, new_measurement):
+    path, before = tmp_path / "ledger.sqlite", new_measurement(id="before", key="k")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE measurements (id TEXT PRIMARY KEY, key TEXT NOT NULL, measured_at TEXT NOT "
+                           "NULL, body TEXT NOT NULL)")
+        connection.execute("CREATE INDEX by_key ON measurements (key, measured_at)")
+        connection.execute("INSERT INTO measurements VALUES ('before', 'k', '2026-01-01', ?)", (before.to_json(),))
+    ledger = Ledger(path)
+    assert ledger.all() == [before]
+    ledger.put(new_measurement(id="after"))
+    assert version_of(path) == 1
+    assert ids(path) == {"before", "after"}
+
+
+def test_migrations_run_in_their_order_all_or_none(tmp_path, new_measurement, monkeypatch):
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path).put(new_measurement(id="kept"))
+    first, second = ledger_module._MIGRATIONS[0], "ALTER TABLE measurements ADD COLUMN note TEXT"
+    third = "UPDATE measurements SET note = 'from 2'"
+    monkeypatch.setattr(ledger_module, "_MIGRATIONS", (first, second, f"{third}; SELECT nonsense FROM nowhere"))
+    with pytest.raises(InputError, match="cannot be written"):
+        Ledger(path).put(new_measurement())
+    assert version_of(path) == 1
+    monkeypatch.setattr(ledger_module, "_MIGRATIONS", (first, second, third))
+    Ledger(path)
+    assert version_of(path) == 3
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT id, note FROM measurements").fetchall() == [("kept", "from 2")]
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path, new_measurement):
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    ledger.put(new_measurement(id="kept"))
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version=9")
+    with pytest.raises(InputError, match=r"a newer version .* \(its schema is 9, this one knows 1\)\. Update"):
+        Ledger(path)
+    assert version_of(path) == 9
+    assert list(tmp_path.glob("*.damaged*")) == []
+
+
+def test_a_ledger_that_could_not_be_written_is_written_once_it_can(tmp_path, new_measurement):
+    (tmp_path / "folder").write_text("a file where the folder should be")
+    ledger = Ledger(tmp_path / "folder" / "ledger.sqlite")
+    assert ledger.all() == []
+    with pytest.raises(InputError, match="cannot be written"):
+        ledger.put(new_measurement())
+    (tmp_path / "folder").unlink()
+    ledger.put(new_measurement(id="later"))
+    assert ids(ledger.path) == {"later"}
 
 
 def damage_start(content: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Whose turn it is to measure, and what is timed in turns."""
 
+import concurrent.futures
 import contextlib
 import hashlib
 import itertools
@@ -13,8 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from helpers.lab import Cancelled
+from helpers.lab import Cancelled, InputError
+from helpers.lab.measuring import timing
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.progress import Progress
 
@@ -146,6 +149,142 @@ def test_other_users_may_queue_in_the_same_folder(tmp_path):
     with timing_turn(folder=tmp_path / "queue"):
         assert (tmp_path / "queue").stat().st_mode & 0o7777 == 0o1777
         assert {path.stat().st_mode & 0o777 for path in (tmp_path / "queue").iterdir()} == {0o666}
+
+
+def heard_by_another(folder) -> list[int]:
+    """What a second run hears that comes now, and that gives up at once."""
+    told = []
+    with (contextlib.suppress(TimeoutError),
+          timing_turn(hearing(lambda ahead: told.append(ahead) or give_up()), folder=folder)):
+        pytest.fail("two turns at once")
+    return told
+
+
+STRAYS = ("copy.turn", "00000000000000000001 (1).turn", "-1.turn", "1.turn.lock", "x", ".turn")
+
+
+def test_stray_files_are_nobody_s_ticket(tmp_path):
+    for name in STRAYS:
+        (tmp_path / name).write_text("stray")
+    (tmp_path / "00000000000000000002.turn").mkdir()
+    with timing_turn(hearing(lambda ahead: pytest.fail("waits for a stray file")), folder=tmp_path):
+        assert len([path for path in tmp_path.iterdir() if path.is_file() and path.name not in STRAYS]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {*STRAYS, "draw.lock", "00000000000000000002.turn"}
+
+
+def test_a_stray_ticket_of_the_far_future_keeps_the_order(tmp_path):
+    (tmp_path / f"{10**20 - 1}.turn").touch()
+    with timing_turn(folder=tmp_path):
+        assert heard_by_another(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("way", ["a file for the folder", "a folder for its lock", "a closed lock"])
+def test_where_the_shared_folder_cannot_be_used_this_users_runs_queue_apart(tmp_path, way, monkeypatch):
+    shared = tmp_path / "queue"
+    if way == "a file for the folder":
+        shared.write_text("stray")
+    else:
+        shared.mkdir()
+        (shared / "draw.lock").mkdir()
+    if way == "a closed lock":
+        (shared / "draw.lock").rmdir()
+        (shared / "draw.lock").touch()
+        opened = os.open
+
+        def closed(path, *arguments, **more):
+            if str(path) == str(shared / "draw.lock"):
+                raise PermissionError(13, "Permission denied")
+            return opened(path, *arguments, **more)
+
+        monkeypatch.setattr(os, "open", closed)
+
+    def run():
+        with timing_turn(folder=shared):
+            assert heard_by_another(shared) == [1]
+
+    with pytest.warns(UserWarning, match=r"The queue of measurements .*queue cannot be used .* remove it") as caught:
+        run()
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+def test_a_run_that_stands_still_is_passed_and_told_so_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "_STUCK_S", 1.0)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD.replace("600", "2"), str(tmp_path)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "mine\n"
+    os.kill(holder.pid, signal.SIGSTOP)
+    told, began = [], time.monotonic()
+    with timing_turn(hearing(told.append), folder=tmp_path, poll_s=0.05):
+        assert 1.0 < time.monotonic() - began < 20
+        os.kill(holder.pid, signal.SIGCONT)
+        assert "its times may be disturbed. Measure again" in holder.communicate(timeout=30)[1]
+    assert set(told) == {1}
+
+
+def test_a_run_that_computes_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "_STUCK_S", 1.0)
+    holder = start(HOLD.replace("time.sleep(600)", "began = time.monotonic()\n"
+                                "    while time.monotonic() < began + 6: sum(range(10_000))"), tmp_path)
+    assert holder.stdout.readline() == "mine\n"
+    with timing_turn(folder=tmp_path, poll_s=0.05):
+        holder.communicate(timeout=10)
+    assert holder.returncode == 0
+
+
+def test_a_lock_that_outlives_its_process_is_passed(tmp_path, monkeypatch):
+    """As one does that a child inherited in a library's own way of forking."""
+    monkeypatch.setattr(timing, "_STUCK_S", 1.0)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ticket, told = tmp_path / "00000000000000000001.turn", []
+    ticket.write_text(f"{timing._namespace()} {dead.pid}")
+    with FileLock(ticket), timing_turn(hearing(told.append), folder=tmp_path, poll_s=0.05):
+        assert told
+        assert not ticket.exists()
+
+
+@pytest.mark.parametrize("content", ["1 1", "", "\0\xff", "no numbers"])
+def test_a_run_of_another_container_or_version_is_waited_for(tmp_path, monkeypatch, content):
+    """Nobody here can see what it does."""
+    monkeypatch.setattr(timing, "_STUCK_S", 0.2)
+    ticket, told = tmp_path / "00000000000000000001.turn", []
+    ticket.write_text(content)
+    until = time.monotonic() + 1.5
+    with FileLock(ticket), pytest.raises(Cancelled), timing_turn(
+            Progress(lambda *_: told.append(1), lambda: time.monotonic() > until), folder=tmp_path, poll_s=0.05):
+        pytest.fail("two turns at once")
+    assert told
+
+
+def test_a_run_that_never_ends_is_passed_after_hours(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "_MAX_TURN_S", 0.5)
+    told = []
+
+    def hold():
+        with timing_turn(folder=tmp_path):
+            held.set()
+            passed.wait(20)
+
+    held, passed = threading.Event(), threading.Event()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        holding = pool.submit(hold)
+        held.wait(20)
+        with timing_turn(hearing(told.append), folder=tmp_path, poll_s=0.05):
+            passed.set()
+            with pytest.raises(InputError, match="took hours"):
+                holding.result(20)
+    assert told
+
+
+def test_a_number_that_cannot_be_drawn_is_a_sentence_and_cancel_is_heard(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "_MAX_DRAW_S", 0.3)
+    with FileLock(tmp_path / "draw.lock"):
+        with pytest.raises(InputError, match=r"stands still holds .*draw\.lock: end it"), timing_turn(folder=tmp_path):
+            pytest.fail("drawn twice")
+        with (pytest.raises(Cancelled),
+              timing_turn(Progress(cancelled=lambda: True), folder=tmp_path, poll_s=0.05)):
+            pytest.fail("drawn twice")
 
 
 def recorded(log, *names):

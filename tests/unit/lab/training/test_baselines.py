@@ -99,7 +99,7 @@ from helpers.lab.training import baselines
 from helpers.lab.training.weights import find_weights
 from helpers.lab.models import torch as torch_model
 baselines._make = lambda *_: load(sys.argv[2])
-torch_model.save_file = lambda weights, path: (open(path, "wb").write(b"half"), os.kill(os.getpid(), signal.SIGKILL))
+torch_model.save_weights = lambda weights, path: (open(path, "wb").write(b"half"), os.kill(os.getpid(), signal.SIGKILL))
 baseline(load_task(sys.argv[1]))
 """
 

@@ -1,0 +1,74 @@
+// Asks again for widgets that a busy kernel sends late, and says so where one stays away.
+//
+// ipywidgets asks for all widgets at once and waits 4 s, then for each by itself. A place that is drawn before its
+// model has come says "model not found" ever after, and where the second way is cut short, "Loading widget..."
+// (ipywidgets' issues 3633 and 4026).
+(() => {
+  const VIEW = "application/vnd.jupyter.widget-view+json";
+  const NOT_SHOWN = /^(Loading widget|Error displaying widget)/;
+  const LOOK_MS = 500;
+  const SLOW_MS = 20_000;  // of one way of asking: it is given up
+  const PATIENCE_MS = 30_000;
+  const began = Date.now();
+  let asked = began;
+  let rest = 5_000;  // until it is asked again; longer each time, since the kernel is busy
+
+  // Where a widget belongs. This runs before Voila takes these elements away.
+  const places = [];
+  for (const element of document.querySelectorAll('script[type="application/vnd.voila.cell-output+json"]')) {
+    const id = JSON.parse(element.textContent).data?.[VIEW]?.model_id;
+    if (id) places.push({parent: element.parentElement, element, id, seen: 0});
+  }
+  if (!places.length) return;
+
+  const banner = document.createElement("div");
+  banner.className = "brand-late";
+  banner.setAttribute("role", "alert");
+  const button = document.createElement("button");
+  button.textContent = "Reload";
+  button.onclick = () => location.reload();
+
+  // The output that holds no widget yet; null where the place is not drawn, undefined where all is well.
+  function unshown(place) {
+    if (place.element.isConnected) return null;
+    return [...place.parent.children].find(node => NOT_SHOWN.test(node.textContent));
+  }
+
+  async function draw(place, node, manager) {
+    place.seen = 0;
+    const view = await manager.create_view(await manager.get_model(place.id));
+    const widget = view.luminoWidget ?? view.pWidget;
+    node.textContent = "";
+    widget.constructor.attach(widget, node);
+  }
+
+  function ask(manager) {
+    if (Date.now() - asked < (manager._kernelRestoreInProgress ? Math.max(SLOW_MS, rest) : rest)) return;
+    asked = Date.now();
+    rest = Math.min(2 * rest, 60_000);
+    // What was asked for and never came is half open, and would be refused as "already created".
+    for (const [id, comm] of [...(manager.kernel?._comms ?? [])]) if (!manager.has_model(id)) comm.dispose();
+    manager.restoreWidgets();
+  }
+
+  function look() {
+    const missing = places.filter(place => unshown(place) !== undefined);
+    const manager = globalThis.jupyterapp?.widgetManager;
+    for (const place of missing) {
+      const node = unshown(place);
+      if (!manager || !node) continue;
+      if (!manager.has_model(place.id)) ask(manager);
+      else if (++place.seen > 3) draw(place, node, manager).catch(error => console.warn(error));  // it has had its time
+    }
+    const late = missing.length > 0 && Date.now() - began > PATIENCE_MS;
+    if (late && !banner.isConnected) {
+      banner.replaceChildren("A part of this page has not arrived: the server is busy, or the line is lost. ", button);
+      document.body.append(banner);
+    } else if (!late) {
+      banner.remove();
+    }
+    if (!missing.length && Date.now() - began > PATIENCE_MS) clearInterval(timer);
+  }
+
+  const timer = setInterval(look, LOOK_MS);
+})();

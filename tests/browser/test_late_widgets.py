@@ -1,0 +1,70 @@
+"""A kernel that answers late, or not at all: what it sends is shown when it comes, and what is missing is told."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+from test_fixture_page import CHARTS, explore_of, panel_of, wait_for_charts
+
+# What the kernel says comes as late as from a busy machine, or never at the page's first opening.
+LATE = """
+window.WebSocket = class extends WebSocket {
+    set onmessage(handler) {
+        const until = performance.now() + %d;
+        super.onmessage = event => setTimeout(() => handler(event), Math.max(0, until - performance.now()));
+    }
+};
+"""
+SILENT_AT_FIRST = """
+if (!sessionStorage.getItem("opened")) {
+    sessionStorage.setItem("opened", "once");
+    window.WebSocket = class extends WebSocket {
+        set onmessage(handler) {}
+    };
+}
+"""
+ALLOWED = "widget model not found|WebSocket|Kernel|kernel"
+
+
+@pytest.fixture
+def opened(voila: str, open_page: Callable[..., Page]) -> Callable[[str], Page]:
+    """opened(script) -> the fixture's page, with the script run before all others."""
+    def opening(script: str) -> Page:
+        page = open_page(allowed=ALLOWED)
+        page.add_init_script(script)
+        page.goto(f"{voila}voila/render/fixture.ipynb")
+        return page
+
+    return opening
+
+
+@pytest.mark.parametrize("late_ms", [3_000, 6_000, 12_000])
+def test_widgets_that_come_late_are_shown(opened, late_ms):
+    """ipywidgets waits 4 s for all of them at once."""
+    page = opened(LATE % late_ms)
+    wait_for_charts(page)
+    expect(explore_of(page)).to_contain_text("2.07 after 4 steps")
+    expect(panel_of(page).locator(".widget-readout").first).to_have_text("200")
+    expect(page.locator("main")).not_to_contain_text("Error displaying widget")
+    expect(page.locator("main")).not_to_contain_text("Loading widget")
+    expect(page.locator(".brand-late")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_a_page_whose_widgets_stay_away_says_so_and_comes_whole_after_a_reload(opened):
+    page = opened(SILENT_AT_FIRST)
+    banner = page.locator(".brand-late")
+    expect(banner).to_contain_text("A part of this page has not arrived", timeout=60_000)
+    expect(banner).to_have_attribute("role", "alert")
+    banner.get_by_role("button", name="Reload").click()
+    wait_for_charts(page)
+    expect(banner).to_have_count(0)
+
+
+def test_a_place_that_gave_up_is_drawn_once_its_model_is_there(opened):
+    page = opened("")
+    wait_for_charts(page)
+    place = page.locator(".jp-OutputArea-output", has=page.locator(CHARTS)).first
+    place.evaluate("node => { node.textContent = 'Error displaying widget: model not found'; }")
+    wait_for_charts(page)
+    expect(page.locator("main")).not_to_contain_text("Error displaying widget")
