@@ -2,12 +2,13 @@
 
 What counts in `tickets-fields`. A value is a piece of the message, as it stands there; a field that the message does
 not have is absent, and none has two values. `order` is the number by which the shop finds the case: of an order, a
-contract, a return, an invoice or a claim, but no serial number, phone number or account number. `product` is the thing
-or plan that the wish is about (what is missing, broken, to be sent back, not there yet), by its first mention that
-names it, without article, number of pieces or praise. `amount` is the sum of money that the wish is about, with its
-currency where one stands there: what was charged, is owed or wanted back, before any fee beside it. `date` is the day,
-weekday, month or season that the wish hangs on (when it was ordered, charged, sent, promised or shall end), the first
-where several do; 'yesterday', 'next week' and times of day are none.
+contract, a return, an invoice or a claim, but no serial number, phone number or tracking number. `product` is the thing
+or the named plan that the wish is about (what is missing, broken, to be sent back, not there yet), in the words that
+name it best, without article, number of pieces or praise; of several the one that comes first. `amount` is the sum of
+money that the wish is about, with its currency where one stands there: what was charged, is owed or wanted back, not a
+fee beside it. `date` is the day, weekday, month, season or year that the wish hangs on (when it was ordered, charged,
+sent, promised or shall end), not the head of a quoted mail; 'yesterday', 'next week' and times of day are none.
+Whoever reads a long message may choose otherwise: where several values can be meant, the score has a ceiling.
 """
 
 import json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 WISH = "wish"  # what the customer wants: the task's label
 Extraction = dict[str, str]  # field -> value; a field that is absent in the message is absent here
 _ARTICLE = re.compile(r"(the|an?|les?|la|el|los|las|il|der|die|das|de|het) ")
+_YEAR = re.compile(r"(?<=[\w.])[ ,./-]+(?:19|20)\d\d$")  # behind a day or a month
 _AROUND = " .,;:!?'\"()[]«»“”\u2018\u2019"
 
 
@@ -102,7 +104,8 @@ def normalised(field: str, value: str) -> str:
 
     Case, kinds of blanks, quotes and marks around it and an article before it do not count. An `order` is compared
     without blanks and '#'. An `amount` is compared by its number alone, so that 189, 189.00 €, $189 and 189 bucks are
-    one: signs and words of currency, blanks and separators of thousands are left out.
+    one: signs and words of currency, blanks and separators of thousands are left out. A `date` is compared without the
+    year behind its day or month.
 
     >>> from helpers.lab.data.extraction import normalised
     >>> normalised("date", "The 15th,"), normalised("order", "#po 2318-C"), normalised("amount", "1.249,50 kr")
@@ -113,6 +116,8 @@ def normalised(field: str, value: str) -> str:
         return re.sub(r"[\s#]", "", text)
     if field == "amount":
         return _number(text) or text
+    if field == "date":
+        text = _YEAR.sub("", text)
     return text[match.end():] if (match := _ARTICLE.match(text)) else text
 
 

@@ -20,16 +20,17 @@ _UNIT = (r"[$€£₹]|(?:EUR|USD|GBP|AUD|NZD|CHF|SEK|NOK|DKK|PLN|INR|euros?|dol
 _MONTH = (r"jan(?:uary|vier|uar|uari)?|feb(?:ruary|ruar|ruari)?|mar(?:ch|zo)|märz|mars|apr(?:il|ile)?|avril|may|mai|"
           r"maggio|june?|juin|juni|july?|juillet|juli|aug(?:ust)?|août|agosto|sept?(?:ember|embre|iembre)?|"
           r"o[ck]t(?:ober|obre|ubre)?|nov(?:ember|embre|iembre)?|d[eé][cz](?:ember|embre|iembre)?")
-_WEEKDAY = r"mon|tue|wednes|thurs|fri|satur|sun"
+_WEEKDAY = r"(?:mon|wednes|fri|satur|sun)days?|(?:tues|thurs)(?:days?)?"
 _NTH = r"\d{1,2}(?:st|nd|rd|th)"
 PATTERNS = {
     # Letters with three digits or more, numbers in two parts, six digits or more; a phone number (555-0138) is none.
-    "order": r"(?<![\w.@+/-])(?:PO )?(?:[A-Z]{1,4}-?\d{3,8}(?:-[A-Z0-9]{1,4})?|\d{1,2}-\d{4,6}|\d{4}-[A-Z]|\d{6,8}|"
+    "order": r"(?i)(?<![\w.@+/-])(?:PO )?(?:[A-Z]{1,4}-?\d{3,8}(?:-[A-Z0-9]{1,4})?|\d{1,2}-\d{4,6}|\d{4}-[A-Z]|\d{6,8}|"
              r"(?:[A-Z]\d){3})(?![\w@-])",
     "amount": rf"(?:{_SIGN}) ?{_NUMBER}|(?<![\w.,]){_NUMBER} ?(?:{_UNIT})|(?<![\w.,/-])\d+[.,]\d\d(?![\d./])",
     "date": rf"(?i)\b(?:the )?{_NTH}(?: (?:of )?(?:{_MONTH})\b)?|\b\d{{1,2}}\.? (?:de )?(?:{_MONTH})\b(?: \d{{4}})?|"
-            rf"\b(?:{_MONTH})\.? \d{{1,2}}(?!\d)(?:, \d{{4}})?|(?<![\d/.-])\d{{1,2}}(?:/\d{{1,2}}(?:/\d{{2,4}})?|"
-            rf"\.\d{{1,2}}\.(?:\d{{2,4}})?)(?!\d)|\b(?:last )?(?:{_WEEKDAY})days?\b",
+            rf"\b(?:{_MONTH})\.? \d{{1,2}}(?!\d)(?:, \d{{4}})?|(?<![\d/.-])(?!24/7)\d{{1,2}}(?:/\d{{1,2}}(?:/\d{{2,4}})?|"
+            rf"\.(?:0?[1-9]|1[012])\.(?:\d{{2,4}})?)(?!\d)|\b(?:last )?(?:{_WEEKDAY})\b|\b(?!may\b)(?:{_MONTH})\b|"
+            r"\b(?-i:May)\b",
 }
 _MIN_TRUE = 0.5  # of the training messages that hold a listed value, the share in which it is the field's
 
