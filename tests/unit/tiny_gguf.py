@@ -1,20 +1,32 @@
 """A GGUF file that all engines read in a moment: SmolLM2's tokenizer and chat template on a random Llama."""
 
+import functools
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from gguf import GGUFValueType, GGUFWriter
 
-from helpers.lab.language.loading import find_language_model, read_gguf
+from helpers.lab.language.engines import LanguageModel
+from helpers.lab.language.loading import find_language_model, load_language_model, read_gguf
 
 WIDTH, LAYERS, HEADS = 64, 2, 2
 _FACTS = {"block_count": LAYERS, "context_length": 2048, "embedding_length": WIDTH, "feed_forward_length": WIDTH,
           "attention.head_count": HEADS, "attention.head_count_kv": 1, "rope.dimension_count": WIDTH // HEADS}
+_folder = tempfile.TemporaryDirectory(prefix="tiny-gguf-")  # until the tests end
 
 
-def write_tiny_gguf(path: Path, seed: int = 0) -> Path:
+@functools.cache
+def tiny_llm() -> LanguageModel:
+    """The model of `tiny_gguf` in transformers. Tests leave it as it is."""
+    return load_language_model(tiny_gguf(), "transformers")
+
+
+@functools.cache
+def tiny_gguf() -> Path:
     """Two layers, 64 wide, two heads that share keys and values; weights wide apart, so that answers differ."""
-    reader, rng = read_gguf(find_language_model("smollm2")), np.random.default_rng(seed)
+    path = Path(_folder.name) / "tiny.gguf"
+    reader, rng = read_gguf(find_language_model("smollm2")), np.random.default_rng(0)
     writer = GGUFWriter(path, "llama")
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":
@@ -26,7 +38,7 @@ def write_tiny_gguf(path: Path, seed: int = 0) -> Path:
     def matrix(rows: int, columns: int) -> np.ndarray:
         return rng.normal(0, 0.2, (rows, columns)).astype(np.float32)
 
-    tensors = {"token_embd.weight": matrix(len(reader.fields["tokenizer.ggml.tokens"].contents()), WIDTH),
+    tensors = {"token_embd.weight": matrix(reader.fields["llama.vocab_size"].contents(), WIDTH),
                "output_norm.weight": np.ones(WIDTH, np.float32)}
     for layer in range(LAYERS):
         shapes = {"attn_q": WIDTH, "attn_k": WIDTH // HEADS, "attn_v": WIDTH // HEADS, "attn_output": WIDTH,

@@ -28,9 +28,9 @@ PATTERNS = {
              r"(?:[A-Z]\d){3})(?![\w@-])",
     "amount": rf"(?:{_SIGN}) ?{_NUMBER}|(?<![\w.,]){_NUMBER} ?(?:{_UNIT})|(?<![\w.,/-])\d+[.,]\d\d(?![\d./])",
     "date": rf"(?i)\b(?:the )?{_NTH}(?: (?:of )?(?:{_MONTH})\b)?|\b\d{{1,2}}\.? (?:de )?(?:{_MONTH})\b(?: \d{{4}})?|"
-            rf"\b(?:{_MONTH})\.? \d{{1,2}}(?!\d)(?:, \d{{4}})?|(?<![\d/.-])(?!24/7)\d{{1,2}}(?:/\d{{1,2}}(?:/\d{{2,4}})?|"
-            rf"\.(?:0?[1-9]|1[012])\.(?:\d{{2,4}})?)(?!\d)|\b(?:last )?(?:{_WEEKDAY})\b|\b(?!may\b)(?:{_MONTH})\b|"
-            r"\b(?-i:May)\b",
+            rf"\b(?:{_MONTH})\.? \d{{1,2}}(?!\d)(?:, \d{{4}})?|"
+            rf"(?<![\d/.-])(?!24/7)\d{{1,2}}(?:/\d{{1,2}}(?:/\d{{2,4}})?|\.(?:0?[1-9]|1[012])\.(?:\d{{2,4}})?)(?!\d)|"
+            rf"\b(?:last )?(?:{_WEEKDAY})\b|\b(?!may\b)(?:{_MONTH})\b|\b(?-i:May)\b",
 }
 _MIN_TRUE = 0.5  # of the training messages that hold a listed value, the share in which it is the field's
 

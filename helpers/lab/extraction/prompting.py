@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SELECTIONS = ("none", "fixed", "nearest")
 MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80
+MAX_VALUE = 60  # characters of a value in a form: a small model may not find an end by itself
 MAX_CHARACTERS = 4_000  # of a message that are read
 _EXAMPLES = "examples.json"
 _MEANINGS = {
@@ -126,7 +127,7 @@ class PromptedExtractor(Extractor):
 
     def _schema(self) -> dict[str, Any]:
         kinds: dict[str, Any] = {WISH: {"enum": list(self.wishes)}}
-        kinds |= {field: {"type": "string"} for field in self.fields}
+        kinds |= {field: {"type": "string", "maxLength": MAX_VALUE} for field in self.fields}
         return {"type": "object", "properties": kinds, "required": list(kinds), "additionalProperties": False}
 
     def _save(self, path: Path) -> dict[str, Any]:

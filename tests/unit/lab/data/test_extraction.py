@@ -16,10 +16,10 @@ from helpers.lab.data.extraction import extractions, field_names, normalised, pl
     ("order", "HB-52347", "hb-52347"), ("order", "PO 2318-C", "#PO2318-C"), ("order", "SO100914.", "SO 100914"),
     ("amount", "€189", "189 euros"), ("amount", "1.249 kr", "1,249"), ("amount", "119,80 EUR", "$119.80"),
     ("amount", "129.00", "129 bucks"), ("amount", "1 350,50 €", "1,350.5"), ("amount", "Rs 5,00,000", "500000"),
-    ("amount", "nine dollars", "Nine  Dollars"), ("date", "the 15th", "15th"), ("date", "14 November 2026", "14 November"),
-    ("date", "Dec 19, 2025", "dec 19"), ("date", "19. nov. 2026", "19. nov"), ("date", "le 5", "5"),
-    ("date", "4th of\nJuly,", "4th of July"), ("product", "The Doorbell", "doorbell"), ("product", "'hub'", "hub"),
-    ("wish", "refund_status", "Refund_Status"),
+    ("amount", "nine dollars", "Nine  Dollars"), ("date", "the 15th", "15th"),
+    ("date", "14 November 2026", "14 November"), ("date", "Dec 19, 2025", "dec 19"), ("date", "19. nov. 2026", "19. nov"),
+    ("date", "le 5", "5"), ("date", "4th of\nJuly,", "4th of July"), ("product", "The Doorbell", "doorbell"),
+    ("product", "'hub'", "hub"), ("wish", "refund_status", "Refund_Status"),
 ])
 def test_spellings_of_one_value_are_equal(field, one, other):
     assert normalised(field, one) == normalised(field, other)
@@ -27,7 +27,8 @@ def test_spellings_of_one_value_are_equal(field, one, other):
 
 @pytest.mark.parametrize(("field", "one", "other"), [
     ("order", "HB-52347", "HB-52348"), ("order", "31-03001", "3103001"), ("amount", "1.249", "1.24"),
-    ("amount", "12", "1.2"), ("date", "30/10", "30/11"), ("date", "May", "May 3"), ("date", "2022", "2023"), ("product", "hub", "hubs"),
+    ("amount", "12", "1.2"), ("date", "30/10", "30/11"), ("date", "May", "May 3"),
+    ("date", "2022", "2023"), ("product", "hub", "hubs"),
     ("product", "theremin", "remin"),
 ])
 def test_other_values_are_not(field, one, other):
@@ -113,7 +114,7 @@ def test_what_are_no_fields_is_refused(values, sentence):
 
 
 def test_a_missing_column_and_a_task_without_fields_are_named():
-    with pytest.raises(InputError, match="no column 'fields'. Its columns: text, label, found"):
+    with pytest.raises(InputError, match=r"no column 'fields'\. Its columns: text, label, found"):
         load_task(frame(), fields="fields")
     with pytest.raises(InputError, match=r'Take load_task\("tickets-fields"\), or name the column'):
         extractions(load_task(frame()), "train")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny_gguf import write_tiny_gguf
+from gguf import GGUFWriter
+from tiny_gguf import tiny_gguf, tiny_llm
 
 from helpers.lab import Cancelled, InputError
 from helpers.lab.language.loading import load_language_model
@@ -16,13 +17,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_tiny_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+def source():
+    return tiny_gguf()
 
 
 @pytest.fixture(scope="module")
-def llm(source):
-    return load_language_model(source, "transformers")
+def llm():
+    return tiny_llm()
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +100,13 @@ def test_what_cannot_be_tuned_or_written_is_refused(llm, source, tmp_path):
         tune(llm, ROWS, rank=0)
     with pytest.raises(InputError, match=r"does not fit in the 2,048"):
         tune(llm, [("word " * 3000, "x")])
+    writer = GGUFWriter(tmp_path / "small.gguf", "llama")
+    writer.add_tensor("token_embd.weight", np.zeros((4, 64), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     with pytest.raises(InputError, match=r"'small\.gguf' is of another model"):
-        from gguf import GGUFWriter
-
-        writer = GGUFWriter(tmp_path / "small.gguf", "llama")
-        writer.add_tensor("token_embd.weight", np.zeros((4, 64), np.float32))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
         write_gguf(llm, tmp_path / "small.gguf", tmp_path / "out.gguf")
     assert not (tmp_path / "out.gguf").exists()
 
