@@ -22,6 +22,7 @@ SELECTIONS = ("none", "fixed", "nearest")
 MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80
 MAX_VALUE = 60  # characters of a value in a form: a small model may not find an end by itself
 MAX_CHARACTERS = 4_000  # of a message that are read
+_SYSTEM_TOKENS, _TURN_TOKENS = 64, 16
 _EXAMPLES = "examples.json"
 _MEANINGS = {
     "order": "the number of the order, contract, return or invoice",
@@ -88,15 +89,18 @@ class PromptedExtractor(Extractor):
     def prompt(self, text: str) -> list[dict[str, str]]:
         """What the model reads, as messages: the instruction, the examples that fit, the text."""
         examples = self._examples_for(text)
-        while True:
-            messages = self._messages(examples, text)
-            if not examples or len(self.llm.read(messages)) + MAX_ANSWER <= self.llm.context:
-                return messages
+        while examples and self._tokens(self._messages(examples, text)) + MAX_ANSWER > self.llm.context:
             examples = examples[1:]  # the least like it
+        return self._messages(examples, text)
 
     def tuning_rows(self, examples: Sequence[Example]) -> list[tuple[list[dict[str, str]], str]]:
         """(prompt without examples, right answer) of each text: what `tune` takes."""
         return [(self._messages([], text), self._answer(found)) for text, found in examples]
+
+    def _tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """Tokens of a prompt, with room for what a chat template puts before all messages and around each."""
+        counts = map(len, self.llm.encode([message["content"] for message in messages]))
+        return sum(counts) + _SYSTEM_TOKENS + _TURN_TOKENS * len(messages)
 
     def _examples_for(self, text: str) -> list[Example]:
         if self.settings["select"] != "nearest":

