@@ -101,8 +101,8 @@ def read_gguf(path: Path) -> "GGUFReader":
                          ) from error
 
 
-def rewrite_gguf(source: Path, target: Path, kind: str, weights: Mapping[str, np.ndarray] | None = None,
-                 progress: Progress = silent) -> None:
+def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = silent, *,
+                 weights: Mapping[str, np.ndarray] | None = None) -> None:
     """Write a GGUF file again with its matrices in another type of `gguf.quants`; vectors in fp32, metadata kept.
 
     Args:
@@ -157,7 +157,7 @@ def in_weight_type(path: Path, kind: str, progress: Progress = silent) -> Path:
     target = cache("language", f"{path.stem.split('.')[0]}-{digest}.{kind}.gguf")
     if not target.is_file():
         try:
-            rewrite_gguf(path, target, kind, progress=progress)
+            rewrite_gguf(path, target, kind, progress)
         except OSError as error:
             raise InputError(f"'{target.name}' cannot be written ({error.strerror}): free some disk space, or set "
                              "HELPERS_HOME to a folder that you may write to.") from error

@@ -150,7 +150,7 @@ def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F1
     >>> load_language_model("tuned.gguf", "llama.cpp")  # doctest: +SKIP
     """
     _require_trainable(llm)
-    rewrite_gguf(source, target, kind, _named_as_in_gguf(llm.module), progress)
+    rewrite_gguf(source, target, kind, progress, weights=_named_as_in_gguf(llm.module))
 
 
 def _named_as_in_gguf(module: nn.Module) -> Mapping[str, np.ndarray]:
