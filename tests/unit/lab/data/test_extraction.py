@@ -16,8 +16,8 @@ from helpers.lab.data.extraction import extractions, field_names, normalised, pl
     ("order", "HB-52347", "hb-52347"), ("order", "PO 2318-C", "#PO2318-C"), ("order", "SO100914.", "SO 100914"),
     ("amount", "€189", "189 euros"), ("amount", "1.249 kr", "1,249"), ("amount", "119,80 EUR", "$119.80"),
     ("amount", "129.00", "129 bucks"), ("amount", "1 350,50 €", "1,350.5"), ("amount", "Rs 5,00,000", "500000"),
-    ("amount", "nine dollars", "Nine  Dollars"), ("date", "the 15th", "15th"),
-    ("date", "14 November 2026", "14 November"), ("date", "Dec 19, 2025", "dec 19"), ("date", "19. nov. 2026", "19. nov"),
+    ("amount", "nine dollars", "Nine  Dollars"), ("date", "the 15th", "15th"), ("date", "Dec 19, 2025", "dec 19"),
+    ("date", "14 November 2026", "14 November"), ("date", "19. nov. 2026", "19. nov"),
     ("date", "le 5", "5"), ("date", "4th of\nJuly,", "4th of July"), ("product", "The Doorbell", "doorbell"),
     ("product", "'hub'", "hub"), ("wish", "refund_status", "Refund_Status"),
 ])

@@ -60,7 +60,8 @@ def test_ids_with_spans_are_those_without(minilm_tokenizer, texts):
 def test_a_span_is_where_the_token_stands_in_the_text(tiny_model):
     text = "Caf\u00e9, HELLO thermostats!"
     [(_, spans)] = tiny_model.encoder.encode_with_spans([text])
-    assert [text[start:end] for start, end in spans] == ["", "Caf\u00e9", ",", "HELLO", "the", "rm", "ost", "ats", "!", ""]
+    pieces = ["Caf\u00e9", ",", "HELLO", "the", "rm", "osta", "ts", "!"]
+    assert [text[start:end] for start, end in spans] == ["", *pieces, ""]
 
 
 # Classifiers of twelve architectures, which must answer as transformers does, whichever texts share a batch
