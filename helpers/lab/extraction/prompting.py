@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 SELECTIONS = ("none", "fixed", "nearest")
 MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80
 MAX_VALUE = 60  # characters of a value in a form: a small model may not find an end by itself
-MAX_CHARACTERS = 4_000  # of a message that are read
+_LETTERS = 32  # that a token has at most, but for long runs of one sign: what is behind them is not even counted
 _SYSTEM_TOKENS, _TURN_TOKENS = 64, 16
+_LEAST_ROOM = 64  # tokens for a text
 _EXAMPLES = "examples.json"
 _MEANINGS = {
     "order": "the number of the order, contract, return or invoice",
@@ -47,7 +48,7 @@ class PromptedExtractor(Extractor):
         form: whether answers are held to a JSON schema, which the engines OpenVINO and llama.cpp can.
 
     Raises:
-        InputError: an unknown selection, or no examples to select from.
+        InputError: an unknown selection, no examples to select from, or wishes that leave no room for a text.
     """
 
     kind = "prompted"
@@ -65,10 +66,19 @@ class PromptedExtractor(Extractor):
             "model": llm.name, "engine": llm.engine, "shots": 0 if select == "none" else shots, "select": select,
             "form": form})
         self.llm, self.wishes = llm, tuple(wishes)
+        # Half of what the instruction leaves: the other half is for examples.
+        self._room = (llm.context - MAX_ANSWER - self._tokens(self._messages([], ""))) // 2
+        if self._room < _LEAST_ROOM:
+            raise InputError(f"The names of {len(self.wishes):,} wishes leave no room for a text in the "
+                             f"{llm.context:,} tokens that '{llm.name}' reads at once: use fewer or shorter names.")
         self.examples = {"none": [], "fixed": list(examples[:shots]), "nearest": list(examples)}[select]
         if select == "nearest":
             self._vectorizer = word_vectorizer()
-            self._vectors = self._vectorizer.fit_transform([text for text, _ in self.examples])
+            try:
+                self._vectors = self._vectorizer.fit_transform([text for text, _ in self.examples])
+            except ValueError:  # an empty vocabulary
+                raise InputError("No example has a word of two letters or more, so none is nearest: use "
+                                 "select='fixed'.") from None
 
     @property
     def stored(self) -> int:
@@ -87,15 +97,24 @@ class PromptedExtractor(Extractor):
         return [parse_answer(answer.text, self.fields) for answer in answers]
 
     def prompt(self, text: str) -> list[dict[str, str]]:
-        """What the model reads, as messages: the instruction, the examples that fit, the text."""
-        examples = self._examples_for(text)
+        """What the model reads, as messages: the instruction, the examples that fit, the text.
+
+        A text that takes more than half of the room is cut.
+        """
+        examples, text = self._examples_for(text), self._shortened(text)
         while examples and self._tokens(self._messages(examples, text)) + MAX_ANSWER > self.llm.context:
             examples = examples[1:]  # the least like it
         return self._messages(examples, text)
 
     def tuning_rows(self, examples: Sequence[Example]) -> list[tuple[list[dict[str, str]], str]]:
         """(prompt without examples, right answer) of each text: what `tune` takes."""
-        return [(self._messages([], text), self._answer(found)) for text, found in examples]
+        return [(self._messages([], self._shortened(text)), self._answer(found)) for text, found in examples]
+
+    def _shortened(self, text: str) -> str:
+        text = text[:_LETTERS * self._room]
+        while (size := len(self.llm.encode([text])[0])) > self._room:
+            text = text[:len(text) * self._room // size]
+        return text
 
     def _tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of a prompt, with room for what a chat template puts before all messages and around each."""
@@ -114,8 +133,8 @@ class PromptedExtractor(Extractor):
         """The instruction stands in the first turn of the user: not every chat template has a system's turn."""
         turns = []
         for shown, found in examples:
-            turns += [("user", shown[:MAX_CHARACTERS]), ("assistant", self._answer(found))]
-        turns.append(("user", text[:MAX_CHARACTERS]))
+            turns += [("user", shown), ("assistant", self._answer(found))]
+        turns.append(("user", text))
         turns[0] = ("user", f"{self._instruction()}\n\n{turns[0][1]}")
         return [{"role": role, "content": content} for role, content in turns]
 

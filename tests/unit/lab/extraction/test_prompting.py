@@ -50,6 +50,8 @@ def test_a_text_is_never_its_own_example(llm):
         turns = extractor(llm, shots=4, select=select).prompt(EXAMPLES[3][0])
         assert sum(EXAMPLES[3][0] in turn["content"] for turn in turns) == 1
         assert len(turns) == 2 * 3 + 1
+    long = ("hub " * 5000, {"wish": "late"})  # also one that is cut
+    assert len(PromptedExtractor(llm, FIELDS, WISHES, [long], shots=1, form=False).prompt(long[0])) == 1
 
 
 def test_fixed_examples_are_the_same_for_all_texts(llm):
@@ -65,7 +67,15 @@ def test_examples_that_do_not_fit_are_left_out_the_least_like_first(llm):
     assert len(llm.read(turns)) + MAX_ANSWER <= llm.context
     assert len(turns) == 2 * 2 + 1  # some 620 tokens each, of 2,048
     assert turns[2]["content"].startswith(EXAMPLES[3][0])
-    assert len(one.extract([TEXT, "word " * 3000])) == 2  # a long message is cut and read
+
+
+@pytest.mark.parametrize("word", ["word ", "\u0441\u043b\u043e\u0432\u043e ", "x1y2 "])
+def test_a_long_message_is_cut_to_what_can_be_read(llm, word):
+    one = extractor(llm, shots=2)
+    turns = one.prompt(word * 5000)
+    assert 800 < len(llm.read(turns)) <= llm.context - MAX_ANSWER
+    assert turns[-1]["content"] == (word * 5000)[:len(turns[-1]["content"])]
+    assert one.prompt(TEXT)[-1]["content"] == TEXT
 
 
 def test_rows_for_tuning_are_the_prompts_without_examples_and_the_right_answers(llm):
@@ -112,6 +122,10 @@ def test_what_cannot_be_shown_is_refused(llm):
         extractor(llm, select="best")
     with pytest.raises(InputError, match="needs at least one example"):
         PromptedExtractor(llm, FIELDS, WISHES, shots=2)
+    with pytest.raises(InputError, match="No example has a word"):
+        PromptedExtractor(llm, FIELDS, WISHES, [("?", {})])
+    with pytest.raises(InputError, match="names of 900 wishes leave no room"):
+        PromptedExtractor(llm, FIELDS, [f"wish number {number}" for number in range(900)], select="none")
     with pytest.raises(InputError, match="cannot hold answers to a form"):
         PromptedExtractor(llm, FIELDS, WISHES, select="none").extract([TEXT])
 
