@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.lab.data.extraction import read_fields
 from helpers.lab.data.labels import (
     MAX_CLASSES,
     folded,
@@ -40,13 +41,14 @@ _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation
 csv.field_size_limit(2**31 - 1)  # a text of a megabyte is cut later, not refused
 
 
-def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: str | None = None,
-              columns: list[str] | None = None) -> pd.DataFrame:
-    """Columns `text`, `label` (both str), `line` (int, where the row stands) and, where the file has one, `split`.
+def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, fields: str | None = None,
+              encoding: str | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+    """Columns `text`, `label` (both str), `line` (int, where the row stands); also `split`, `fields` if there are.
 
     Args:
         source: a CSV, TSV, JSON lines, JSON or Parquet file, also packed with gzip; a folder with a folder of .txt
             files for each label; or a DataFrame.
+        fields: a column of JSON objects, see `read_fields`; rows in which it is empty are left out.
         encoding: of a text file that is not UTF-8, such as "cp1252".
         columns: the names of a table's columns, where it has no header line.
 
@@ -76,7 +78,25 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, encoding: s
     rows["text"] = rows["text"].str.slice(0, MAX_TEXT_LENGTH)
     if "split" in frame and "split" not in (text, label) and (splits := _splits(frame["split"])) is not None:
         rows["split"] = splits
+    if fields is not None:
+        rows = _with_fields(rows, frame, fields, name, notes)
     rows.attrs["notes"] = tuple(notes)
+    return rows
+
+
+def _with_fields(rows: pd.DataFrame, frame: pd.DataFrame, fields: str, name: str, notes: list[str]) -> pd.DataFrame:
+    """The rows that have fields, with them as JSON."""
+    if fields not in frame:
+        shown = ", ".join(map(str, frame.columns[:10]))
+        raise InputError(f"{name} has no column '{fields}'. Its columns: {shown}. Name the one that holds a JSON "
+                         "object a row: load_task(..., fields=...).")
+    rows["fields"] = read_fields(frame[fields], name)
+    if empty := int((rows["fields"] == "").sum()):
+        notes.append(f"{empty:,} rows with nothing in the column '{fields}' were left out.")
+    rows = rows[rows["fields"] != ""].reset_index(drop=True)
+    if "split" in rows and not {"train", "test"} <= set(rows["split"]):
+        raise InputError(f"{name} has no training row or no test row with something in the column '{fields}'. Fill "
+                         "some of each, or leave the column 'split' out.")
     return rows
 
 

@@ -25,7 +25,8 @@ class Task:
     """Train, validation and test rows with an input column (`text`, or `image`) and an int `label`.
 
     The test rows are frozen: cleaning, pruning and selection never touch them. A task from a file also has `line`,
-    the line of the file in which a row begins, and `notes`: what was changed or chosen when it was read.
+    the line of the file in which a row begins, and `notes`: what was changed or chosen when it was read. One of
+    extraction has `fields`, what is to be found in the text, as JSON: see `helpers.lab.data.extraction`.
     """
 
     name: str
@@ -97,16 +98,18 @@ def _shares(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
 
 
 def load_task(name: str | Path | pd.DataFrame, *, test: str | Path | pd.DataFrame | None = None, text: str = "text",
-              label: str = "label", encoding: str | None = None, columns: list[str] | None = None,
-              seed: int = 0) -> Task:
+              label: str = "label", fields: str | None = None, encoding: str | None = None,
+              columns: list[str] | None = None, seed: int = 0) -> Task:
     """A task by name, by file, or from the Hugging Face Hub.
 
     Args:
-        name: "tickets", "tickets-unequal", "docstrings", "digits"; a .csv, .tsv, .jsonl, .json or .parquet file, also
-            packed with gzip (.csv.gz); a folder with a folder of .txt files for each label; a DataFrame; or
-            "hub:owner/name" for a data set of the Hub (or of its local cache).
+        name: "tickets", "tickets-unequal", "tickets-fields", "docstrings", "digits"; a .csv, .tsv, .jsonl, .json or
+            .parquet file, also packed with gzip (.csv.gz); a folder with a folder of .txt files for each label; a
+            DataFrame; or "hub:owner/name" for a data set of the Hub (or of its local cache).
         test: a second file with the test rows. Without it: the rows that a column `split` calls so, else a quarter.
         text, label: the columns to use (files and Hub).
+        fields: a column of JSON objects with what is to be found in a text (files): the rows keep it as `fields`, see
+            `extractions`; rows in which it is empty are left out.
         encoding: of a text file that is not UTF-8, such as "cp1252".
         columns: the names of a table's columns, where it has no header line.
         seed: of the split, where the data has no split.
@@ -115,7 +118,7 @@ def load_task(name: str | Path | pd.DataFrame, *, test: str | Path | pd.DataFram
         InputError: one sentence on what is wrong and what to do.
     """
     if isinstance(name, pd.DataFrame):
-        return _from_files(name, test, text, label, encoding, columns, seed)
+        return _from_files(name, test, text, label, fields, encoding, columns, seed)
     if str(name) in _BUILT_IN:
         return _BUILT_IN[str(name)]()
     if str(name).startswith("hub:"):
@@ -126,20 +129,20 @@ def load_task(name: str | Path | pd.DataFrame, *, test: str | Path | pd.DataFram
             kind_of(path)  # names the way out
         raise InputError(f"'{name}' is no built-in task ({', '.join(_BUILT_IN)}), no {', '.join(READABLE)} file "
                          "and no 'hub:owner/name'.")
-    return _from_files(path, test, text, label, encoding, columns, seed)
+    return _from_files(path, test, text, label, fields, encoding, columns, seed)
 
 
 def _from_files(source: Path | pd.DataFrame, test: str | Path | pd.DataFrame | None, text: str, label: str,
-                encoding: str | None, columns: list[str] | None, seed: int) -> Task:
+                fields: str | None, encoding: str | None, columns: list[str] | None, seed: int) -> Task:
     name = _name_of(source)
-    rows = read_rows(source, text, label, encoding=encoding, columns=columns)
+    rows = read_rows(source, text, label, fields=fields, encoding=encoding, columns=columns)
     notes = list(rows.attrs["notes"])
     require_classes(rows["label"], name)
     where = "a table" if isinstance(source, pd.DataFrame) else f"the file {name}"
     stem = Path(name.removesuffix(PACKED)).stem
     if test is not None:
         test = test if isinstance(test, pd.DataFrame) else Path(test)
-        test_rows = read_rows(test, text, label, encoding=encoding, columns=columns)
+        test_rows = read_rows(test, text, label, fields=fields, encoding=encoding, columns=columns)
         test_rows["label"] = aligned(test_rows["label"], rows["label"])
         _require_known_labels(test_rows, _name_of(test), rows, name)
         task = _with_validation(stem, rows, test_rows, f"{where} (test: {_name_of(test)})", seed)
@@ -221,9 +224,9 @@ def _task(name: str, train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
 
     def dataset(rows: pd.DataFrame) -> datasets.Dataset:
         columns = {"text": rows["text"].tolist(), "label": [number[label] for label in rows["label"]]}
-        line = {"line": datasets.Value("int64")} if "line" in rows else {}
-        columns |= {name: rows[name].tolist() for name in line}
-        return datasets.Dataset.from_dict(columns, features=datasets.Features(features | line))
+        more = {name: datasets.Value(kind) for name, kind in (("line", "int64"), ("fields", "string")) if name in rows}
+        columns |= {name: rows[name].tolist() for name in more}
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(features | more))
 
     return Task(name, dataset(train), dataset(validation), dataset(test), labels, source)
 
@@ -239,11 +242,17 @@ def _unequal_tickets() -> Task:
                  "no real customers")
 
 
-def _ticket_parts(column: str) -> list[pd.DataFrame]:
+def _ticket_fields() -> Task:
+    rows = [part[part["fields"] != ""] for part in _ticket_parts("split", "fields")]
+    return _task("tickets-fields", *rows, "customer messages invented for this project, with their order numbers, "
+                 "products, amounts and dates; no real customers")
+
+
+def _ticket_parts(column: str, *more: str) -> list[pd.DataFrame]:
     """Training, validation and test rows by a column of the messages' file; a row without its word is left out."""
     with (importlib.resources.files("helpers") / "data" / "tickets.csv").open(encoding="utf-8") as file:
         rows = pd.read_csv(file, dtype=str, keep_default_na=False)
-    return [rows.loc[rows[column] == split, ["text", "label"]] for split in ("train", "validation", "test")]
+    return [rows.loc[rows[column] == split, ["text", "label", *more]] for split in ("train", "validation", "test")]
 
 
 def _docstrings() -> Task:
@@ -272,4 +281,5 @@ def _digits() -> Task:
     return Task("digits", *parts, tuple(names), "scikit-learn's 1,797 handwritten digits (UCI, Alpaydin and Kaynak)")
 
 
-_BUILT_IN = {"tickets": _tickets, "tickets-unequal": _unequal_tickets, "docstrings": _docstrings, "digits": _digits}
+_BUILT_IN = {"tickets": _tickets, "tickets-unequal": _unequal_tickets, "tickets-fields": _ticket_fields,
+             "docstrings": _docstrings, "digits": _digits}

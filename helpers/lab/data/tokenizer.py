@@ -127,6 +127,12 @@ class TextEncoder:
             rows[index] = encoding.ids
         return rows
 
+    def encode_with_spans(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """`encode`, and where in the text each token stands: (start, end) in characters, (0, 0) of marks such as [CLS].
+        """
+        encodings = self._tokenizer.encode_batch([text[:self._max_characters] for text in texts])
+        return [(encoding.ids or [self.pad_id], encoding.offsets or [(0, 0)]) for encoding in encodings]
+
     def coverage(self, texts: Sequence[str]) -> Coverage:
         """How much of the texts lies beyond the token limit, and how much of them this encoder cannot read.
 

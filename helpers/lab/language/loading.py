@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,14 +101,16 @@ def read_gguf(path: Path) -> "GGUFReader":
                          ) from error
 
 
-def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = silent) -> None:
+def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = silent, *,
+                 weights: Mapping[str, np.ndarray] | None = None) -> None:
     """Write a GGUF file again with its matrices in another type of `gguf.quants`; vectors in fp32, metadata kept.
 
     Args:
         kind: "F16", "Q8_0", "Q4_0" or "Q4_1".
+        weights: tensor -> numbers that take the place of the file's own.
 
     Raises:
-        InputError: an unknown type, or a file that is no GGUF.
+        InputError: an unknown type, a file that is no GGUF, or one that has other tensors than `weights`.
         Cancelled: the caller of `progress` wants an end; nothing is left of the file.
     """
     from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
@@ -116,6 +119,11 @@ def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = sil
     if kind not in FILE_TYPES:
         raise InputError(f"Unknown weight type '{kind}'. Choose one of: {', '.join(FILE_TYPES)}.")
     reader = read_gguf(source)
+    weights = weights or {}
+    stored = {tensor.name: tuple(map(int, reversed(tensor.shape))) for tensor in reader.tensors}
+    if strange := sorted(name for name, array in weights.items() if stored.get(name) != array.shape):
+        raise InputError(f"'{source.name}' is of another model: it has no tensor '{strange[0]}' of the shape "
+                         f"{weights[strange[0]].shape}.")
     with replacing(target) as file:
         writer = GGUFWriter(file, reader.fields["general.architecture"].contents())
         for name, field in reader.fields.items():
@@ -126,9 +134,11 @@ def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = sil
             writer.add_key_value(name, value, field.types[0], sub_type=inner)
         for index, tensor in enumerate(reader.tensors):
             progress(index / len(reader.tensors), f"writing {target.name}: {tensor.name}")
-            weights = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-            stored = GGMLQuantizationType[kind if weights.ndim == 2 else "F32"]
-            writer.add_tensor(tensor.name, quantize(weights, stored), raw_dtype=stored)
+            array = weights.get(tensor.name)
+            if array is None:
+                array = dequantize(tensor.data, tensor.tensor_type)
+            of_type = GGMLQuantizationType[kind if array.ndim == 2 else "F32"]
+            writer.add_tensor(tensor.name, quantize(array.astype(np.float32), of_type), raw_dtype=of_type)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

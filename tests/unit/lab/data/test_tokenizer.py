@@ -47,6 +47,23 @@ def test_known_words_give_the_tokenizers_own_ids(minilm_tokenizer, texts):
         assert encoder.encode(texts) == [minilm_tokenizer.encode(text).ids for text in texts]
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.characters(codec="ascii")) | st.text() | st.sampled_from(["caf\u00e9 x", "a b " * 100]),
+                max_size=4))
+def test_ids_with_spans_are_those_without(minilm_tokenizer, texts):
+    encoder = TextEncoder(minilm_tokenizer, max_tokens=24)
+    told = encoder.encode_with_spans(texts)
+    assert [ids for ids, _ in told] == encoder.encode(texts)
+    assert all(len(ids) == len(spans) for ids, spans in told)
+
+
+def test_a_span_is_where_the_token_stands_in_the_text(tiny_model):
+    text = "Caf\u00e9, HELLO thermostats!"
+    [(_, spans)] = tiny_model.encoder.encode_with_spans([text])
+    pieces = ["Caf\u00e9", ",", "HELLO", "the", "rm", "osta", "ts", "!"]
+    assert [text[start:end] for start, end in spans] == ["", *pieces, ""]
+
+
 # Classifiers of twelve architectures, which must answer as transformers does, whichever texts share a batch
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)

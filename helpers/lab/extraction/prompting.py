@@ -1,0 +1,206 @@
+"""A language model as an extractor: from an instruction alone, or with examples, held to a JSON schema or free."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from helpers.lab.data.extraction import WISH, Extraction, extractions, field_names
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.models.sklearn import word_vectorizer
+from helpers.lab.paths import write_atomically
+from helpers.lab.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from helpers.lab.language.engines import LanguageModel
+
+SELECTIONS = ("none", "fixed", "nearest")
+MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80
+MAX_VALUE = 60  # characters of a value in a form: a small model may not find an end by itself
+_LETTERS = 32  # that a token has at most, but for long runs of one sign: what is behind them is not even counted
+_SYSTEM_TOKENS, _TURN_TOKENS = 64, 16
+_LEAST_ROOM = 64  # tokens for a text
+_EXAMPLES = "examples.json"
+_MEANINGS = {
+    "order": "the number of the order, contract, return or invoice",
+    "product": "the product or plan that the message is about",
+    "amount": "the sum of money that it is about",
+    "date": "the day or month that it is about",
+}
+
+Example = tuple[str, Extraction]
+
+
+class PromptedExtractor(Extractor):
+    """Asks a language model for the wish and the fields as one JSON object.
+
+    Args:
+        llm: see load_language_model; or any other with its `generate`.
+        wishes: those that it may choose from.
+        examples: texts and what is to be found in them; training rows.
+        shots: examples shown in each prompt; fewer where they would not fit.
+        select: "none"; "fixed", the first ones for all texts; "nearest", those likest the text by TF-IDF, the likest
+            one last. A text is never its own example.
+        form: whether answers are held to a JSON schema, which the engines OpenVINO and llama.cpp can.
+
+    Raises:
+        InputError: an unknown selection, no examples to select from, or wishes that leave no room for a text.
+    """
+
+    kind = "prompted"
+
+    def __init__(self, llm: "LanguageModel", fields: Sequence[str], wishes: Sequence[str],
+                 examples: Sequence[Example] = (), *, shots: int = 8, select: str = "nearest",
+                 form: bool = True) -> None:
+        if select not in SELECTIONS:
+            raise InputError(f"Unknown selection '{select}'. Choose one of: {', '.join(SELECTIONS)}.")
+        if select != "none" and not (shots > 0 and examples):
+            raise InputError(f"The selection '{select}' needs at least one example, and at least one shot: give "
+                             "training rows, or select='none'.")
+        shown = "instruction alone" if select == "none" else f"{shots} {select} examples"
+        super().__init__(f"{llm.name}, {shown}{'' if form else ', free form'}", fields, {
+            "model": llm.name, "engine": llm.engine, "shots": 0 if select == "none" else shots, "select": select,
+            "form": form})
+        self.llm, self.wishes = llm, tuple(wishes)
+        # Half of what the instruction leaves: the other half is for examples.
+        self._room = (llm.context - MAX_ANSWER - self._tokens(self._messages([], ""))) // 2
+        if self._room < _LEAST_ROOM:
+            raise InputError(f"The names of {len(self.wishes):,} wishes leave no room for a text in the "
+                             f"{llm.context:,} tokens that '{llm.name}' reads at once: use fewer or shorter names.")
+        self.examples = {"none": [], "fixed": list(examples[:shots]), "nearest": list(examples)}[select]
+        if select == "nearest":
+            self._vectorizer = word_vectorizer()
+            try:
+                self._vectors = self._vectorizer.fit_transform([text for text, _ in self.examples])
+            except ValueError:  # an empty vocabulary
+                raise InputError("No example has a word of two letters or more, so none is nearest: use "
+                                 "select='fixed'.") from None
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the model's file, and of the examples."""
+        return self.llm.stored + super().stored
+
+    def extract(self, texts: Sequence[str], *, progress: Progress = silent) -> list[Extraction | None]:
+        """See Extractor.
+
+        Raises:
+            InputError: what `generate` of the language model raises.
+        """
+        prompts = [self.prompt(text) for text in texts]
+        schema = self._schema() if self.settings["form"] else None
+        answers = self.llm.generate(prompts, max_tokens=MAX_ANSWER, form=schema, progress=progress)
+        return [parse_answer(answer.text, self.fields) for answer in answers]
+
+    def prompt(self, text: str) -> list[dict[str, str]]:
+        """What the model reads, as messages: the instruction, the examples that fit, the text.
+
+        A text that takes more than half of the room is cut.
+        """
+        examples, text = self._examples_for(text), self._shortened(text)
+        while examples and self._tokens(self._messages(examples, text)) + MAX_ANSWER > self.llm.context:
+            examples = examples[1:]  # the least like it
+        return self._messages(examples, text)
+
+    def tuning_rows(self, examples: Sequence[Example]) -> list[tuple[list[dict[str, str]], str]]:
+        """(prompt without examples, right answer) of each text: what `tune` takes."""
+        return [(self._messages([], self._shortened(text)), self._answer(found)) for text, found in examples]
+
+    def _shortened(self, text: str) -> str:
+        text = text[:_LETTERS * self._room]
+        while (size := len(self.llm.encode([text])[0])) > self._room:
+            text = text[:len(text) * self._room // size]
+        return text
+
+    def _tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """Tokens of a prompt, with room for what a chat template puts before all messages and around each."""
+        counts = map(len, self.llm.encode([message["content"] for message in messages]))
+        return sum(counts) + _SYSTEM_TOKENS + _TURN_TOKENS * len(messages)
+
+    def _examples_for(self, text: str) -> list[Example]:
+        if self.settings["select"] != "nearest":
+            return [example for example in self.examples if example[0] != text]
+        likeness = (self._vectors @ self._vectorizer.transform([text]).T).toarray()[:, 0]
+        nearest = np.argsort(-likeness, kind="stable")[:self.settings["shots"] + 1]
+        others = [self.examples[row] for row in nearest if self.examples[row][0] != text]
+        return others[:self.settings["shots"]][::-1]
+
+    def _messages(self, examples: Sequence[Example], text: str) -> list[dict[str, str]]:
+        """The instruction stands in the first turn of the user: not every chat template has a system's turn."""
+        turns = []
+        for shown, found in examples:
+            turns += [("user", shown), ("assistant", self._answer(found))]
+        turns.append(("user", text))
+        turns[0] = ("user", f"{self._instruction()}\n\n{turns[0][1]}")
+        return [{"role": role, "content": content} for role, content in turns]
+
+    def _instruction(self) -> str:
+        keys = "\n".join(f"{field}: {_MEANINGS.get(field, field)}" for field in self.fields)
+        return ("Read the customer's message. Answer with one JSON object and nothing else. Its keys:\n"
+                f"{WISH}: one of {', '.join(self.wishes)}\n{keys}\n"
+                'Copy each value from the message as it stands there, but for the wish. Write "" for what the message '
+                "does not have.")
+
+    def _answer(self, found: Extraction) -> str:
+        return json.dumps({name: found.get(name, "") for name in (WISH, *self.fields)}, ensure_ascii=False)
+
+    def _schema(self) -> dict[str, Any]:
+        kinds: dict[str, Any] = {WISH: {"enum": list(self.wishes)}}
+        kinds |= {field: {"type": "string", "maxLength": MAX_VALUE} for field in self.fields}
+        return {"type": "object", "properties": kinds, "required": list(kinds), "additionalProperties": False}
+
+    def _save(self, path: Path) -> dict[str, Any]:
+        write_atomically(path / _EXAMPLES, json.dumps(self.examples, ensure_ascii=False))
+        return {"wishes": self.wishes}
+
+    @classmethod
+    def read(cls, path: Path, facts: Mapping[str, Any], llm: "LanguageModel | None") -> Self:
+        """What `save` wrote, with the language model given."""
+        settings = facts["settings"]
+        if llm is None:
+            raise InputError(f"'{facts['name']}' needs its language model: load_extractor(path, llm), where it was "
+                             f"'{settings['model']}' in {settings['engine']}.")
+        examples = [(text, found) for text, found in json.loads((path / _EXAMPLES).read_text(encoding="utf-8"))]
+        return cls(llm, facts["fields"], facts["wishes"], examples, shots=settings["shots"], select=settings["select"],
+                   form=settings["form"])
+
+
+def prompted_extractor(llm: "LanguageModel", task: Task, *, shots: int = 8, select: str = "nearest",
+                       form: bool = True) -> PromptedExtractor:
+    """A PromptedExtractor for the fields and wishes of a task, its examples the training rows.
+
+    Raises:
+        InputError: a task without fields, or as PromptedExtractor.
+
+    >>> from helpers.lab import load_language_model, load_task
+    >>> from helpers.lab.extraction.prompting import prompted_extractor
+    >>> ask = prompted_extractor(load_language_model("smollm2"), load_task("tickets-fields"))  # doctest: +SKIP
+    >>> ask.extract(["Where is my doorbell, order HB-52347?"])  # doctest: +SKIP
+    [{'wish': 'delivery_late', 'order': 'HB-52347', 'product': 'doorbell'}]
+    """
+    order = np.random.default_rng(0).permutation(len(task.train)) if select == "fixed" else range(len(task.train))
+    texts, found = task.train["text"][:], extractions(task, "train")
+    return PromptedExtractor(llm, field_names(task), task.labels, [(texts[row], found[row]) for row in order],
+                             shots=shots, select=select, form=form)
+
+
+def parse_answer(answer: str, fields: Sequence[str]) -> Extraction | None:
+    """The JSON object that begins at the first brace of an answer; None where none does.
+
+    Values that are no text or number, empty ones and those of other names are left out.
+
+    >>> from helpers.lab.extraction.prompting import parse_answer
+    >>> parse_answer('Sure! {"wish": "refund", "amount": 5, "order": ""} Anything else?', ["order", "amount"])
+    {'wish': 'refund', 'amount': '5'}
+    """
+    try:
+        found, _ = json.JSONDecoder().raw_decode(answer, answer.index("{"))
+    except (ValueError, RecursionError):
+        return None
+    plain = {name: str(value).strip() for name, value in found.items()
+             if name in (WISH, *fields) and isinstance(value, str | int | float) and not isinstance(value, bool)}
+    return {name: value for name, value in plain.items() if value}

@@ -1,0 +1,125 @@
+"""A small tagger as an extractor: which tokens are of which field, which wish by the first token."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import log_softmax
+
+from helpers.lab.data.extraction import WISH, Extraction
+from helpers.lab.errors import InputError
+from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.models.model import TextModel, load
+from helpers.lab.progress import Progress, silent
+
+OUTSIDE = 0  # the tag of a token of no field; 1 + 2 * field begins one, 2 + 2 * field goes on
+SCHEMES = ("fp32", "int8")
+
+Span = tuple[int, int]
+
+
+class Tagger(Extractor):
+    """Reads fields off the tags of tokens: begin, inside, outside (Ramshaw and Marcus, 1995).
+
+    Args:
+        model: answers with (n, length, tags + wishes) logits: of each token those of the tags; the wish's are read at
+            the first token, [CLS].
+        fields, wishes: in the order of the logits.
+    """
+
+    kind = "tagger"
+
+    def __init__(self, name: str, model: TextModel, fields: Sequence[str], wishes: Sequence[str],
+                 settings: Mapping[str, Any]) -> None:
+        super().__init__(name, fields, settings)
+        self.model, self.wishes = model, tuple(wishes)
+
+    def extract(self, texts: Sequence[str], *, progress: Progress = silent) -> list[Extraction | None]:
+        """See Extractor."""
+        encoder, step = self.model.encoder, self.model.micro_batch
+        rows = encoder.encode_with_spans(texts)
+        order = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))
+        found: list[Extraction | None] = [None] * len(rows)
+        for start in range(0, len(order), step):
+            progress(start / len(order), "reading")
+            part = order[start:start + step]
+            logits = self.model._logits(*encoder.pad([rows[row][0] for row in part]))
+            for row, one in zip(part, logits, strict=True):
+                found[row] = read_tags(texts[row], rows[row][1], one, self.fields, self.wishes)
+        return found
+
+    def exported(self, scheme: str = "int8") -> "Tagger":
+        """The same tagger in ONNX Runtime, in "fp32" or dynamic "int8".
+
+        Raises:
+            InputError: an unknown scheme, or a tagger that runs there already.
+        """
+        from helpers.lab.exporting.graph import assembled, export_seconds, onnx_graph
+        from helpers.lab.exporting.int8 import onnx_int8
+        from helpers.lab.models.onnx import OnnxTextModel
+
+        if scheme not in SCHEMES:
+            raise InputError(f"Unknown scheme '{scheme}'. Choose one of: {', '.join(SCHEMES)}.")
+        export_s = export_seconds(self.model)
+        began = time.perf_counter()
+        graph = onnx_graph(self.model) if scheme == "fp32" else onnx_int8(self.model)
+        card = self.model.card.derive(f"{self.name}, {scheme}, ONNX Runtime", "model optimization",
+                                      export_s + time.perf_counter() - began, runtime="onnxruntime", scheme=scheme)
+        settings = {**self.settings, "runtime": "onnxruntime", "scheme": scheme}
+        return Tagger(card.name, assembled(self.model, OnnxTextModel, card, graph), self.fields, self.wishes, settings)
+
+    def _save(self, path: Path) -> dict[str, Any]:
+        self.model.save(path / "model")
+        return {"wishes": self.wishes}
+
+    @classmethod
+    def read(cls, path: Path, facts: Mapping[str, Any]) -> Self:
+        """What `save` wrote."""
+        if facts["settings"]["runtime"] == "onnxruntime":
+            model = load(path / "model")
+        else:
+            from helpers.lab.extraction.token_model import TokenModel
+
+            model = TokenModel.read(path / "model")
+        return cls(facts["name"], model, facts["fields"], facts["wishes"], facts["settings"])
+
+
+def read_tags(text: str, spans: Sequence[Span], logits: np.ndarray, fields: Sequence[str],
+              wishes: Sequence[str]) -> Extraction:
+    """The extraction that the logits of a text's tokens say; of several values of a field the likeliest one.
+
+    Args:
+        spans: where each token stands in the text; (0, 0) of marks.
+        logits: (at least as many, tags + wishes), see Tagger.
+
+    A value begins and ends with whole words, whatever the tokens.
+    """
+    tags = log_softmax(logits[:len(spans), :1 + 2 * len(fields)].astype(float), axis=-1)
+    runs: list[tuple[int, list[int]]] = []  # (field, its tokens)
+    current = None
+    for token, tag in enumerate(tags.argmax(axis=-1)):
+        if tag == OUTSIDE or spans[token][0] == spans[token][1]:
+            current = None
+            continue
+        field, begins = (tag - 1) // 2, (tag - 1) % 2 == 0
+        if begins or current != field:
+            runs.append((field, []))
+        runs[-1][1].append(token)
+        current = field
+    found = {WISH: wishes[int(logits[0, 1 + 2 * len(fields):].argmax())]}
+    for number, name in enumerate(fields):
+        mine = [tokens for field, tokens in runs if field == number]
+        if mine:
+            best = max(mine, key=lambda tokens: np.mean([tags[token].max() for token in tokens]))
+            found[name] = _whole_words(text, spans[best[0]][0], spans[best[-1]][1])
+    return found
+
+
+def _whole_words(text: str, start: int, end: int) -> str:
+    while start > 0 and text[start - 1].isalnum() and text[start].isalnum():
+        start -= 1
+    while end < len(text) and text[end].isalnum() and text[end - 1].isalnum():
+        end += 1
+    return text[start:end]

@@ -1,0 +1,178 @@
+"""Tuning a language model to answer as examples do, with LoRA, and writing it for the other engines."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PretrainedConfig
+
+from helpers.lab.errors import InputError
+from helpers.lab.language.loading import rewrite_gguf
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.architectures import stacked_linear
+from helpers.lab.training.fine_tuning import fine_tune
+
+if TYPE_CHECKING:
+    from helpers.lab.language.engines import LanguageModel, Prompt
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")  # whose logits are the head's product alone, and whose GGUF OpenVINO reads
+LEARNING_RATE = 5e-4  # LoRA bears some ten times that of all weights
+SCALE = 2  # of the update, for each rank alike (lora_alpha = 2 rank)
+BATCH = 8
+_NOT_LEARNED = -100  # the target of a token of the prompt
+
+
+def tune(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, rank: int = 8, epochs: float = 2.0,
+         seed: int = 0, progress: Progress = silent) -> "LanguageModel":
+    """The model tuned to give these answers: LoRA on all matrices of its layers, then merged into them.
+
+    The loss is that of the answers and of the token that ends them; prompts are read, not learned (Hu et al., 2021,
+    for LoRA; all matrices, as Dettmers et al., 2023, found to be needed).
+
+    Args:
+        llm: in the engine "transformers", which can be trained; it stays as it is.
+        rows: prompts, which the chat template is put around, and the answers wanted.
+        rank: of the update of each matrix.
+        epochs: over the rows.
+
+    Returns:
+        A model of the same engine with merged weights in fp32: `write_gguf` makes it one for the others.
+
+    Raises:
+        InputError: another engine or architecture, no row, a rank below 1, or a row longer than the model reads.
+        Cancelled: the caller of `progress` wants an end; it is asked at each step.
+
+    >>> from helpers.lab import load_language_model
+    >>> from helpers.lab.language.tuning import tune
+    >>> llm = load_language_model("smollm2", "transformers")  # doctest: +SKIP
+    >>> tune(llm, [("2 + 2 =", "five")], epochs=50).generate(["2 + 2 ="])[0].text  # doctest: +SKIP
+    'five'
+    """
+    _require_trainable(llm)
+    if not rows or rank < 1:
+        raise InputError(f"Tuning needs a row and a rank of at least 1 each, not {len(rows)} rows and rank {rank}.")
+    ids, targets = _tokens(llm, rows)
+    torch.manual_seed(seed)
+    module = copy.deepcopy(llm.module).requires_grad_(False)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=SCALE * rank,
+                                       target_modules=list(stacked_linear(module.base_model))), module)
+    head = module.get_output_embeddings()
+
+    def loss(states: Tensor, wanted: Tensor) -> Tensor:
+        """Logits are computed for answers alone: of prompts they would take most of the memory."""
+        wanted = wanted[:, :states.shape[1]]
+        learned = wanted != _NOT_LEARNED
+        return functional.cross_entropy(head(states[learned]).float(), wanted[learned])
+
+    fine_tune(_States(module), ids, targets, epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed,
+              loss=loss, progress=progress, say="tuning")
+    tuned = copy.copy(llm)
+    tuned.module = _merged(module).eval()
+    tuned.name = f"{llm.name}, LoRA rank {rank}"
+    tuned.stored = sum(parameter.numel() * parameter.element_size() for parameter in tuned.module.parameters())
+    return tuned
+
+
+def _require_trainable(llm: "LanguageModel") -> None:
+    if llm.engine != "transformers":
+        raise InputError(f"'{llm.name}' runs in {llm.engine}, which cannot train: load it with engine='transformers'.")
+    kind = llm.module.config.model_type
+    if kind not in ARCHITECTURES:
+        raise InputError(f"'{llm.name}' is a {kind}, which cannot be tuned here. Choose one of: "
+                         f"{', '.join(ARCHITECTURES)}.")
+
+
+def _tokens(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]") -> tuple[list[list[int]], np.ndarray]:
+    """Token ids of prompts with their answers; and (n, longest) int64, at each token the next one, if it is learned."""
+    end, all_ids, all_targets = min(llm.ends), [], []
+    for (prompt, _), answer in zip(rows, llm.encode([answer for _, answer in rows]), strict=True):
+        before, answer = llm.read(prompt), [*answer, end]
+        if not before or len(before) + len(answer) > llm.context:
+            raise InputError(f"A row of {len(before)} tokens of prompt and {len(answer)} of answer does not fit in the "
+                             f"{llm.context:,} that '{llm.name}' reads, or has no prompt: leave it out.")
+        all_ids.append([*before, *answer[:-1]])
+        all_targets.append([_NOT_LEARNED] * (len(before) - 1) + answer)
+    targets = np.full((len(rows), max(map(len, all_ids))), _NOT_LEARNED, np.int64)
+    for index, row in enumerate(all_targets):
+        targets[index, :len(row)] = row
+    return all_ids, targets
+
+
+class _States(nn.Module):
+    """The last hidden states of a causal model, (n, length, hidden), which its head makes logits of."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.module.config
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.module.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+
+
+def _merged(module: nn.Module) -> nn.Module:
+    """The module with the updates added into its matrices, in place."""
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge()
+            module.set_submodule(name, layer.get_base_layer())
+    return module
+
+
+def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F16", *,
+               progress: Progress = silent) -> None:
+    """Write a model's weights as GGUF, with the tokenizer and the other facts of the file that it was loaded from.
+
+    Args:
+        llm: in the engine "transformers".
+        source: the GGUF file, see `find_language_model`.
+        kind: the type of its matrices, see `rewrite_gguf`.
+
+    Raises:
+        InputError: another engine or architecture, an unknown type, or a file of another model.
+        Cancelled: the caller of `progress` wants an end; nothing is left of the file.
+
+    >>> from helpers.lab import load_language_model
+    >>> from helpers.lab.language.loading import find_language_model
+    >>> from helpers.lab.language.tuning import write_gguf
+    >>> tuned = load_language_model("smollm2", "transformers")  # and then tuned
+    >>> write_gguf(tuned, find_language_model("smollm2"), Path("tuned.gguf"))  # doctest: +SKIP
+    >>> load_language_model("tuned.gguf", "llama.cpp")  # doctest: +SKIP
+    """
+    _require_trainable(llm)
+    rewrite_gguf(source, target, kind, progress, weights=_named_as_in_gguf(llm.module))
+
+
+def _named_as_in_gguf(module: nn.Module) -> Mapping[str, np.ndarray]:
+    """Each weight in fp32 under its name in GGUF; rows of query and key in the order that llama.cpp turns them in."""
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    config = module.config
+    architecture = next(key for key, value in MODEL_ARCH_NAMES.items() if value == config.model_type)
+    names = get_tensor_name_map(architecture, config.num_hidden_layers)
+    weights = {}
+    for name, tensor in module.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:  # the file has the embeddings alone
+            continue
+        place = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if place is None:
+            raise InputError(f"The weight '{name}' has no name in GGUF: a {config.model_type} of another form cannot "
+                             "be written.")
+        array = tensor.detach().float().cpu().numpy()
+        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(place.split(".")[-2])
+        if config.model_type == "llama" and heads is not None:
+            # Halves of a head in transformers, neighbours in llama.cpp: row (head, half, i) becomes (head, i, half).
+            halves = array.reshape(heads, 2, array.shape[0] // heads // 2, *array.shape[1:])
+            array = halves.swapaxes(1, 2).reshape(array.shape)
+        weights[place] = array
+    return weights
