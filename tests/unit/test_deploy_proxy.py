@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import datetime
 import http.client
 import os
 import re
@@ -18,9 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from own_certificate import write_certificate
 from served_pages import SLIDER, Line, connected, pages
 from servers import free_port
 from test_deploy import last
@@ -76,29 +73,6 @@ def say(line: http.client.HTTPConnection, path: str, user: str = "", method: str
 
 def signed_in(user: str, word: str = WORD) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(f'{user}:{word}'.encode()).decode()}"} if user else {}
-
-
-def write_certificate(folder: Path) -> None:
-    """apps.pem and apps.key for localhost, good for thirty days and its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign",
-                           "encipher_only", "decipher_only"), False)
-    builder = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-               .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
-               .not_valid_after(now + datetime.timedelta(days=30, hours=1)))
-    for extension, critical in (
-            (x509.SubjectAlternativeName([x509.DNSName("localhost")]), False),
-            (x509.BasicConstraints(ca=True, path_length=None), True),
-            (x509.KeyUsage(digital_signature=True, key_cert_sign=True, **usage), True),
-            (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
-            (x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False)):
-        builder = builder.add_extension(extension, critical)
-    folder.mkdir()
-    (folder / "apps.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    (folder / "apps.key").write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
 
 
 def configure(folder: Path, https: int, plain: int) -> Path:
