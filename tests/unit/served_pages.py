@@ -80,7 +80,8 @@ def open_kernel(address: str) -> str:
 
 def connected(address: str, path: str, **options: Any) -> ClientConnection:
     """A websocket to a path of the server."""
-    return connect(address.replace("http", "ws", 1) + path, proxy=None, open_timeout=WAIT_S, max_size=None, **options)
+    return connect(address.replace("http", "ws", 1) + path, proxy=None, open_timeout=WAIT_S, max_size=None,
+                   legacy=True, **options)  # a connection, not a context that makes one
 
 
 class Line:

@@ -11,8 +11,9 @@ from collections.abc import Collection
 from typing import Any
 
 from jupyter_server.base.handlers import JupyterHandler
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import RequestHandler
 
+REFUSAL = "This server answers to its own names alone; --host NAME, where it is started, adds one.\n"
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:\d{1,5})?")
 
 
@@ -33,16 +34,13 @@ def is_known(host: str, names: Collection[str]) -> bool:
 
 
 def guarded(handler: type[RequestHandler]) -> type[RequestHandler]:
-    """A handler that answers as `handler` does, and 403 to a name that is not known."""
-    def known(request_handler: RequestHandler) -> bool:
-        return is_known(request_handler.request.host, request_handler.settings["local_hostnames"])
-
-    if issubclass(handler, JupyterHandler):
-        return type(handler.__name__, (handler,), {"check_host": known})  # asked before anything else
-
+    """A handler that answers as `handler` does, and to a name that is not known with a refusal, which names no page."""
     def prepare(self: RequestHandler) -> Any:
-        if not known(self):
-            raise HTTPError(403)
-        return handler.prepare(self)
+        if is_known(self.request.host, self.settings["local_hostnames"]):
+            return handler.prepare(self)
+        self.set_status(403)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        return self.finish(REFUSAL)
 
-    return type(handler.__name__, (handler,), {"prepare": prepare})
+    own_check = {"check_host": lambda self: True} if issubclass(handler, JupyterHandler) else {}  # it has been asked
+    return type(handler.__name__, (handler,), {"prepare": prepare, **own_check})

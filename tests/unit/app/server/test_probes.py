@@ -134,7 +134,8 @@ def test_no_other_sites_page_gets_a_line_to_a_kernel(address, kernels, origin):
 
 def test_the_pages_own_origin_gets_one(address, kernels):
     own = address.rstrip("/")
-    connected(address, f"api/kernels/{kernels[0]}/channels", subprotocols=[PROTOCOL], origin=own).close()
+    with connected(address, f"api/kernels/{kernels[0]}/channels", subprotocols=[PROTOCOL], origin=own) as line:
+        assert line.subprotocol == PROTOCOL
 
 
 @pytest.mark.parametrize("path", ["", "voila/render/page.ipynb", "voila/files/x.png", SCRIPT, "doctor", "nothing"])
