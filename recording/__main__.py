@@ -68,7 +68,9 @@ PARTS = (
     Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 13),
     *(Part(name, _with_base(getattr(model_optimization, f"record_{name}")), (), minutes)
       for name, minutes in (("quantization", 2), ("pruning", 6), ("distillation", 3), ("together", 16))),
-    Part("language", model_optimization.record_language, (f"{ONE}_language",), 8, times=True),
+    Part("language", model_optimization.record_language, (f"{ONE}_language.json", *(
+        f"{ONE}_language_{part}" for part in ("tables", "cache"))), 12),
+    Part("language speed", model_optimization.record_language_speed, (f"{ONE}_language_speed",), 5, times=True),
     Part("models", _with_base(model_optimization.measure_all),
          tuple(f"{ONE}{part}.jsonl" for part in ("", "_pruning", "_distillation", "_together")), 16, times=True),
     Part("ladder", _with_ladder, (f"{TWO}.jsonl", *(f"{TWO}_{part}" for part in (

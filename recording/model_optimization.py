@@ -6,6 +6,8 @@ python -m recording.model_optimization
 import shutil
 from pathlib import Path
 
+from pandas import DataFrame
+
 import helpers
 from benchmarks.model_optimization import INT8, Effort, distil_step, first_step, prune_step
 from helpers.lab import (
@@ -14,8 +16,8 @@ from helpers.lab import (
     compare,
     export,
     load,
+    load_language_model,
     load_task,
-    train_language_model,
     write_recorded,
     write_table,
 )
@@ -24,7 +26,9 @@ from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.paths import cache
 from helpers.lab.progress import printed
 from helpers.model_optimization import (
+    beside_tables,
     bits_against_perplexity,
+    bits_against_speed,
     build,
     cache_in_8_bits,
     distill,
@@ -52,6 +56,7 @@ STEPS = (STUDENT, PRUNED, QUANTIZED, FIRST)
 TOGETHER: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
                               *([step] for step in STEPS[1:]), [PRUNED, STUDENT, QUANTIZED, FIRST],
                               *([*before, step] for before in ([STUDENT, PRUNED], []) for step in IN_FP32)]
+LANGUAGE_TEXTS = 40  # each weight type reads them in a minute or so on two cores
 
 
 def record() -> None:
@@ -64,6 +69,7 @@ def record() -> None:
     record_together(base, task)
     measure_all(base, task)
     record_language()
+    record_language_speed()
 
 
 def record_quantization(base: TorchTextModel, task: Task) -> None:
@@ -121,14 +127,25 @@ def record_together(base: TorchTextModel, task: Task) -> None:
 
 
 def record_language() -> None:
-    """A small language model in fewer bits, with and without a search for its scales, and its cache in 8."""
+    """SmolLM2 in fewer bits on real texts, beside a table of pairs, and its cache in 8 bits: nothing is timed."""
     rows = load_task("docstrings")
-    model = train_language_model(rows.train["text"][:4000], progress=printed)
-    unseen = rows.test["text"][:200]
-    for part, frame in (("language", bits_against_perplexity(model, unseen, progress=printed)),
-                        ("language_cache", cache_in_8_bits(model, unseen))):
-        write_table(FOLDER / f"1_model_optimization_{part}.json", frame, rows.name)
-        print(frame.round(3).to_string(index=False), flush=True)
+    llm = load_language_model("smollm2", "transformers")
+    unseen = rows.test["text"][:LANGUAGE_TEXTS]
+    _write_language("language", bits_against_perplexity(llm, unseen, progress=printed), rows.name)
+    _write_language("language_tables", beside_tables(llm, unseen, rows.train["text"][:], progress=printed), rows.name)
+    _write_language("language_cache", cache_in_8_bits(llm, unseen), rows.name)
+
+
+def record_language_speed() -> None:
+    """How fast SmolLM2 answers from files in each weight type: the timed part, for a quiet moment."""
+    task = load_task("tickets")
+    frame = bits_against_speed(task.test["text"][:16], rounds=7, progress=printed)
+    _write_language("language_speed", frame, task.name)
+
+
+def _write_language(part: str, frame: DataFrame, data: str) -> None:
+    write_table(FOLDER / f"1_model_optimization_{part}.json", frame, data)
+    print(frame.round(3).to_string(index=False), flush=True)
 
 
 def keep(part: str, models: list[Model]) -> None:

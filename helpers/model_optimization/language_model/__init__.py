@@ -1,1 +1,1 @@
-"""A small causal language model in fewer bits."""
+"""A language model with weights and cache in fewer bits."""

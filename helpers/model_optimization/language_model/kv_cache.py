@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from helpers.lab.language.causal import LanguageModel
+from helpers.lab.language.engines import TransformersModel
 from helpers.lab.language.perplexity import negative_log_likelihood
+from helpers.model_optimization.language_model.weight_types import module_of, rows_of
 
 _MAX_CODE = 127  # of an int8 code, the same on both sides
 
@@ -61,7 +62,7 @@ def cache_bytes(cache: Cache) -> int:
     return sum(getattr(layer, name).nbytes for layer in cache.layers for name in names if hasattr(layer, name))
 
 
-def cache_in_8_bits(model: LanguageModel, texts: Sequence[str]) -> pd.DataFrame:
+def cache_in_8_bits(llm: TransformersModel, texts: Sequence[str]) -> pd.DataFrame:
     """The same texts with a float and with an 8-bit cache.
 
     Returns:
@@ -69,21 +70,22 @@ def cache_in_8_bits(model: LanguageModel, texts: Sequence[str]) -> pd.DataFrame:
         ratio_low, ratio_high, bytes_per_token (keys, values and scales of all layers).
 
     Raises:
-        InputError: no text, or one without a token.
+        InputError: a model of an engine that shows no weights, or no text of two tokens.
     """
-    rows, reference = [], None
+    found, reference, rows = [], None, rows_of(llm, texts)
     for name, kind in (("float32", lambda: DynamicCache()), ("int8", int8_cache)):
-        likelihood = negative_log_likelihood(model, texts, cache=kind)
+        likelihood = negative_log_likelihood(module_of(llm), rows, cache=kind)
         reference = reference or likelihood
         low, high = likelihood.interval()
         ratio = likelihood.ratio(reference)
-        rows.append({"cache": name, "perplexity": likelihood.perplexity, "low": low, "high": high, "ratio": ratio[0],
-                     "ratio_low": ratio[1], "ratio_high": ratio[2], "bytes_per_token": _bytes_per_token(model, kind())})
-    return pd.DataFrame(rows)
+        found.append({"cache": name, "perplexity": likelihood.perplexity, "low": low, "high": high, "ratio": ratio[0],
+                      "ratio_low": ratio[1], "ratio_high": ratio[2],
+                      "bytes_per_token": _bytes_per_token(module_of(llm), kind())})
+    return pd.DataFrame(found)
 
 
 @torch.inference_mode()
-def _bytes_per_token(model: LanguageModel, cache: Cache) -> float:
-    ids = torch.full((1, 8), model.start, device=next(model.module.parameters()).device)
-    model.module(ids, past_key_values=cache, use_cache=True)
+def _bytes_per_token(module: nn.Module, cache: Cache) -> float:
+    ids = torch.zeros((1, 8), dtype=torch.long, device=next(module.parameters()).device)
+    module(ids, past_key_values=cache, use_cache=True)
     return cache_bytes(cache) / ids.numel()

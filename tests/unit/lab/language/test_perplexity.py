@@ -1,60 +1,80 @@
 """Perplexity: what a model cannot know, and what its loss is elsewhere."""
 
 import math
+import random
 
 import numpy as np
 import pytest
 import torch
-from letter_models import letter_model, letters, randomly_wide
+from small_llama import tiny_llama
 
 from helpers.lab import InputError
-from helpers.lab.language.causal import LanguageModel
-from helpers.lab.language.perplexity import negative_log_likelihood
+from helpers.lab.language.perplexity import bigram_likelihood, negative_log_likelihood, uniform_likelihood
 
 
-@pytest.fixture(scope="module")
-def model():
-    return letter_model()
+def ids(rows: int, length: int, seed: int, tokens: int = 300) -> list[list[int]]:
+    rng = random.Random(seed)
+    return [rng.choices(range(tokens), k=length) for _ in range(rows)]
 
 
-def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(model):
-    module = type(model.module)(model.module.config)
+def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():
+    module = tiny_llama()
     torch.nn.init.zeros_(module.lm_head.weight)
-    blank = LanguageModel("blank", model.tokenizer, module, model.start, model.context)
-    found = negative_log_likelihood(blank, letters(3, 1))
-    assert found.perplexity == pytest.approx(model.tokenizer.get_vocab_size(), rel=1e-5)
+    rows = ids(3, 20, 1)
+    assert negative_log_likelihood(module, rows).perplexity == pytest.approx(300, rel=1e-5)
+    assert uniform_likelihood(300, rows).perplexity == pytest.approx(300)
 
 
-def test_what_it_learns_of_random_letters_ends_at_two_bits_each(model):
-    texts = letters(40, 7)
-    found = negative_log_likelihood(model, texts)
-    spread = 4 * 2 / math.sqrt(found.tokens.sum())  # of the mean of two bits a letter, generously
-    bits_per_byte = found.nats.sum() / math.log(2) / sum(len(text.encode()) for text in texts)
-    assert 2 - spread < bits_per_byte < 2.1
-    assert found.perplexity == pytest.approx(4, rel=0.08)
-    low, high = found.interval()
-    assert low < found.perplexity < high
+def test_the_negative_log_likelihood_is_the_loss_of_transformers_itself():
+    module, rows = tiny_llama(), ids(1, 30, 2)
+    expected = module(torch.tensor(rows), labels=torch.tensor(rows)).loss.item()
+    assert math.log(negative_log_likelihood(module, rows).perplexity) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_negative_log_likelihood_is_the_loss_of_transformers_itself(model):
-    other = randomly_wide(model)
-    ids = torch.tensor(model.encode(["abcdabcd"]))
-    expected = other.module(ids, labels=ids).loss.item()
-    assert math.log(negative_log_likelihood(other, ["abcdabcd"]).perplexity) == pytest.approx(expected, rel=1e-5)
+def test_padding_changes_nothing():
+    module = tiny_llama()
+    rows = [row[:length] for row, length in zip(ids(4, 30, 3), (2, 30, 7, 19), strict=True)]
+    alone = [negative_log_likelihood(module, [row]).nats[0] for row in rows]
+    np.testing.assert_allclose(negative_log_likelihood(module, rows).nats, alone, rtol=1e-5)
 
 
-def test_padding_changes_nothing(model):
-    other, texts = randomly_wide(model), ["a", "abc" * 9, "dd", "cab" * 4]
-    alone = [negative_log_likelihood(other, [text]).nats[0] for text in texts]
-    np.testing.assert_allclose(negative_log_likelihood(other, texts, batch=4).nats, alone, rtol=1e-5)
-
-
-def test_a_ratio_is_that_of_the_perplexities_and_of_itself_is_one(model):
-    texts = letters(12, 3)
-    own, other = negative_log_likelihood(model, texts), negative_log_likelihood(randomly_wide(model), texts)
+def test_a_ratio_is_that_of_the_perplexities_and_of_itself_is_one():
+    rows = ids(12, 30, 4)
+    own, other = (negative_log_likelihood(tiny_llama(seed=seed), rows) for seed in (0, 1))
     ratio, low, high = other.ratio(own)
     assert ratio == pytest.approx(other.perplexity / own.perplexity)
     assert low < ratio < high
     assert own.ratio(own) == (1, 1, 1)
+    low, high = own.interval()
+    assert low < own.perplexity < high
     with pytest.raises(InputError, match="same tokens"):
-        own.ratio(negative_log_likelihood(model, texts[:4]))
+        own.ratio(negative_log_likelihood(tiny_llama(), rows[:4]))
+
+
+def test_the_table_of_pairs_gives_each_token_a_probability_and_all_of_them_one():
+    train = ids(30, 12, 5, tokens=7)  # of a vocabulary of 9: two tokens were never seen
+    for first in range(9):
+        each = [math.exp(-bigram_likelihood(train, 9, [[first, token]]).nats[0]) for token in range(9)]
+        assert sum(each) == pytest.approx(1)
+        assert min(each) > 0
+
+
+def test_the_table_of_pairs_learns_a_chain_up_to_its_entropy():
+    """Each token is followed by one of two, at 3 to 1: 0.562 nats, which no counting can beat."""
+    rng, rows = random.Random(0), []
+    for _ in range(400):
+        row = [rng.randrange(8)]
+        while len(row) < 60:
+            row.append((row[-1] + rng.choices((1, 3), (3, 1))[0]) % 8)
+        rows.append(row)
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    found = bigram_likelihood(rows[:300], 8, rows[300:])
+    assert math.log(found.perplexity) == pytest.approx(entropy, abs=0.02)
+
+
+def test_texts_without_a_second_token_are_refused():
+    for rows in ([], [[3, 4], [5]]):
+        with pytest.raises(InputError, match="at least two tokens"):
+            negative_log_likelihood(tiny_llama(), rows)
+        with pytest.raises(InputError, match="at least two tokens"):
+            bigram_likelihood([[1, 2]], 9, rows)

