@@ -34,7 +34,8 @@ from helpers import doctor
 from helpers.app.server.pages import FINDINGS
 from helpers.doctor import Check
 
-LOCK = Path(__file__).parents[3] / "requirements.lock"  # absent where the package is installed as a wheel
+# Absent where the package is installed as a wheel.
+LOCKS = tuple(Path(__file__).parents[3] / name for name in ("requirements.lock", "weights.txt"))
 STRANGER = "stranger.invalid"  # a name that no machine may have (RFC 2606)
 NO_KERNEL = "00000000-0000-0000-0000-000000000000"
 WAIT_S = 10.0
@@ -67,12 +68,13 @@ def ask(address: str, credentials: str = "", **headers: str) -> tuple[int, http.
         return answer.status, answer.headers, answer.read(100_000).decode(errors="replace")
 
 
-def packages(lock: Path = LOCK) -> Check:
-    """Installed versions against the lock, with which everything was tested; a build tag (+cpu) does not count."""
-    if not lock.exists():
+def packages(locks: Sequence[Path] = LOCKS) -> Check:
+    """Installed versions against the locks, with which everything was tested; a build tag (+cpu) does not count."""
+    if not all(lock.exists() for lock in locks):
         return doctor.packages()
     pins, everywhere, wrong = collections.defaultdict(set), set(), []
-    entries = re.findall(r"^([A-Za-z][\w.-]*)==([^\s;]+)( ;)?", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    text = "\n".join(lock.read_text(encoding="utf-8") for lock in locks)
+    entries = re.findall(r"^([A-Za-z][\w.-]*)==([^\s;]+)( ;)?", text, re.MULTILINE)
     for name, version, marker in entries:
         pins[name].add(version)
         everywhere |= set() if marker else {name}

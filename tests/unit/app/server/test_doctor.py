@@ -103,12 +103,12 @@ def test_packages_that_differ_from_the_lock_are_named(tmp_path):
     lock.write_text(f"pytest=={own} \\\n    --hash=sha256:0\nruff==0.0.1 \\\nno-such-package==1.0 \\\n"
                     "no-such-either==1.0 ; sys_platform == 'darwin' \\\nnumpy==0.1 ; python_version < '3' \\\n"
                     f"numpy=={importlib.metadata.version('numpy')} ; python_version > '3' \\\n")
-    check = doctor.packages(lock)
+    check = doctor.packages([lock])
     assert not check.ok
     ruff = importlib.metadata.version("ruff")
     assert check.details == f"ruff {ruff} instead of 0.0.1; no-such-package is missing"
     lock.write_text("".join(f"no-such-package-{n}==1 \\\n" for n in range(9)))
-    assert doctor.packages(lock).details.endswith("; and 4 more")
+    assert doctor.packages([lock]).details.endswith("; and 4 more")
 
 
 def test_the_installed_packages_are_those_of_the_lock():
