@@ -27,7 +27,7 @@ NEED_BROWSER = The browser tests need Chromium or Chrome on the PATH, as chromiu
 apt = { command -v apt-get >/dev/null && as=$$(test "$$(id -u)" = 0 || echo sudo) \
 	&& $$as apt-get update && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y $(1); }
 
-.PHONY: help setup environment python browser apps lab test bench record html warm pictures lock
+.PHONY: help setup environment python browser proxy apps lab doctor test bench record html warm pictures licences audit lock
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' Makefile
@@ -76,6 +76,11 @@ browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| $(call apt,chromium) || { echo "$(NEED_BROWSER)" >&2; exit 1; }
 
+# Without it, the tests of deploy/nginx.conf are skipped. Installing it starts a web server: CI alone does that unasked.
+proxy:
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { test -n "$$CI" && $(call apt,nginx-light); } \
+		|| echo "No nginx: the tests of deploy/nginx.conf are skipped. apt-get install nginx-light brings it." >&2
+
 apps: setup ## all five notebooks as pages on 127.0.0.1, PORT=8866
 	@$(RUN) -m helpers.app.server --port $(PORT)
 
@@ -83,8 +88,11 @@ lab: setup ## the first notebook in JupyterLab
 	@$(RUN) -m jupyterlab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 		$(ARGS) notebooks/1_model_optimization.ipynb
 
+doctor: setup ## what publishing needs, without a change; ARGS="--url https://… --user NAME" when it is done
+	@$(RUN) -m helpers.app.server.doctor --port $(PORT) $(ARGS)
+
 # pytest fails when a folder holds no tests (exit code 5), and so does make.
-test: setup browser ## everything that CI checks
+test: setup browser proxy ## everything that CI checks
 	$(RUN) -m ruff check
 	$(RUN) -m pytest tests/unit -n 2 --dist loadfile
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/notebooks -n 2 --dist worksteal  # two of one thread each beat one of two
@@ -103,6 +111,12 @@ warm: setup html ## run every notebook once, before a class: its models, vectors
 
 pictures: setup ## the README's pictures of the pages
 	$(RUN) -m recording.pictures $(ARGS)
+
+licences: setup ## write THIRD_PARTY.md from the lock and what is installed
+	@$(RUN) -m deploy.licences
+
+audit: setup ## known vulnerabilities of the lock, where a database can be asked
+	@$(RUN) -m deploy.audit $(ARGS)
 
 # Not after setup, which a lock that no longer fits would stop. constraints.txt is what the lock pins when
 # torch is left out: the CUDA packages differ with torch's build.

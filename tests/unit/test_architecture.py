@@ -24,7 +24,8 @@ SURFACE = {
     "app": {"run", "finding", "as_csv"},  # called by the scripts that a page writes
 }
 MAX_MODULES = 9
-OF_A_WHOLE_FOLDER = {"app/test_facade.py", "lab/test_torch_free.py", "lab/data/test_own_files.py",
+OF_A_WHOLE_FOLDER = {"app/test_facade.py", "app/server/test_probes.py", "app/server/test_probes_of_kernels.py",
+                     "lab/test_torch_free.py", "lab/data/test_own_files.py",
                      "lab/models/test_save_and_load.py"}
 WITH_APP = """
 import importlib, importlib.util, pkgutil, helpers

