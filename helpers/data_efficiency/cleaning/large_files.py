@@ -19,7 +19,7 @@ from helpers.data_efficiency.cleaning.user_files import FOLDS, entry, require_re
 from helpers.data_efficiency.duplicates.finding import keepers
 from helpers.data_efficiency.linear import fold_of, one_hot
 from helpers.data_efficiency.options import THRESHOLDS
-from helpers.lab.data.files import MAX_TEXT_LENGTH, rows_inside, separator_like, separator_of, would_run
+from helpers.lab.data.files import MAX_TEXT_LENGTH, rows_inside, separator_like, would_run
 from helpers.lab.data.labels import folded
 from helpers.lab.data.shingles import (
     Packed,
@@ -31,6 +31,7 @@ from helpers.lab.data.shingles import (
     likely,
     signatures,
 )
+from helpers.lab.data.tables import separator_of
 from helpers.lab.errors import InputError
 from helpers.lab.paths import replacing
 
