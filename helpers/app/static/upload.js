@@ -8,6 +8,7 @@ export default {
     const input = document.createElement("input");
     input.type = "file";
     input.accept = model.get("accept");
+    input.setAttribute("aria-label", model.get("label"));
     input.onclick = () => { input.value = ""; };  // the same file again, after it was changed, counts too
     input.onchange = async () => {
       const file = input.files[0];
