@@ -22,7 +22,6 @@ from typing import Any
 from jupyter_core.paths import jupyter_path
 from jupyter_core.utils import ensure_async
 from jupyter_server.utils import url_path_join
-from tornado.web import HTTPError
 from voila.app import Voila
 from voila.handler import BaseVoilaHandler
 from voila.tornado.handler import TornadoVoilaHandler
@@ -86,7 +85,8 @@ class NotebookPage(TornadoVoilaHandler):
             await super().get(path)
             return
         if "prefetch" in self.request.headers.get("Sec-Purpose", ""):  # a browser's guess at where its reader will go
-            raise HTTPError(503)
+            self.send_error(503)
+            return
         entered = room.enter(*self._visitor())
         if isinstance(entered, Wait):
             self._say_wait(entered)
