@@ -196,6 +196,10 @@ def _swallowing(records: list[tuple[int, list[str]]], content: str, separator: s
 def _parse_json(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
     try:
         rows = json.loads(content)
+        json.dumps(rows, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # an escape such as \ud83d alone
+        raise InputError(f"{path.name} holds half a character (a lone surrogate). Write the file again as UTF-8."
+                         ) from None
     except (ValueError, RecursionError) as error:
         way = " If it holds a record a line, call it .jsonl." if str(error).startswith("Extra data") else ""
         raise InputError(f"{path.name} is not JSON: {_first_line(error)}{way}") from None

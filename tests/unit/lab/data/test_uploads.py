@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import random
 import time
 
 import numpy as np
@@ -14,9 +16,11 @@ from tiny_tables import ROWS, write_csv
 
 from helpers.lab import InputError
 from helpers.lab.data.files import MAX_SENTENCE, MAX_UPLOAD_BYTES, read_frame, read_rows
+from helpers.lab.limits import Limits, run_limited
 from helpers.lab.paths import UPLOADS, is_upload
 
 HUGE = "x" * 1_000_000
+FUZZED = int(os.environ.get("FUZZED", "1000"))  # damaged files; 100,000 take some minutes
 
 
 @pytest.fixture
@@ -129,3 +133,65 @@ def test_rows_that_each_name_other_fields_are_refused(refused):
 def test_a_file_that_is_too_large_is_not_even_opened(folder, refused):
     assert refused("big.csv", b"a" * (MAX_UPLOAD_BYTES + 100_000)) == (
         "big.csv has 8.1 MB, and an upload may have 8 MB at most. Upload a part of it, or pack it with gzip (.csv.gz).")
+
+
+FUZZING = """
+import time
+from pathlib import Path
+import psutil
+from helpers.lab.data.files import _answer
+from helpers.lab.limits import serve
+
+def read(folder):
+    found, slowest, before = {}, 0.0, None
+    for number, path in enumerate(sorted(Path(folder).iterdir())):
+        start = time.process_time()
+        request = {"path": str(path), "text": "text", "label": "label", "encoding": None, "columns": None}
+        try:
+            kind = next(iter(_answer(request)))
+        except Exception as error:
+            kind = f"{path.name}: {error!r}"
+        found[kind] = found.get(kind, 0) + 1
+        if number > 100:  # libraries are loaded by then
+            slowest = max(slowest, time.process_time() - start)
+            before = before or psutil.Process().memory_info().rss
+    return {"found": found, "slowest_s": slowest, "growth": psutil.Process().memory_info().rss - before}
+
+serve(read)
+"""
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """A file with some of its bytes changed, cut, doubled or put elsewhere."""
+    content = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        start, length = rng.randrange(len(content) or 1), rng.choice((1, 1, 4, 50))
+        part = content[start:start + length]
+        content[start:start + length] = rng.choice((
+            bytes(rng.randrange(256) for _ in part), b"", part * rng.choice((2, 200)), bytes(part[::-1]),
+            rng.choice((b'"', b"\n", b"\0", b"\xff" * 8, b"{", b"[", b"\\ud83d", b"1e999", b",,,", b"\r", b"NaN"))))
+    return bytes(content)
+
+
+def test_whatever_is_damaged_is_read_or_refused_in_a_sentence_soon_and_without_growth(tmp_path, monkeypatch):
+    frame = pd.DataFrame([*ROWS, ('say "hi", a;b', "fruit")] * 3, columns=["text", "label"])
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_csv(tmp_path / "a.tsv", index=False, sep="\t")
+    frame.to_csv(tmp_path / "a.csv.gz", index=False)
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    frame.to_json(tmp_path / "a.json", orient="records")
+    frame.to_parquet(tmp_path / "a.parquet")
+    sources, rng = sorted(tmp_path.iterdir()), random.Random(0)
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "fuzzing.py").write_text(FUZZING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "module"))
+    (tmp_path / "files").mkdir()
+    for number in range(FUZZED):
+        source = rng.choice(sources)
+        name = source.name if rng.random() < 0.95 else rng.choice(sources).name  # or a file under a false name
+        (tmp_path / "files" / f"{number}{name}").write_bytes(damaged(source.read_bytes(), rng))
+    read = run_limited("fuzzing", str(tmp_path / "files"), Limits(FUZZED // 10, 2**30, 100_000))
+    assert set(read["found"]) == {"rows", "refused"}, read
+    assert min(read["found"].values()) > FUZZED / 20
+    assert read["slowest_s"] < 1
+    assert read["growth"] < 100e6
