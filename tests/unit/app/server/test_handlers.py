@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import http.client
 import http.cookiejar
 import json
 import re
@@ -77,18 +78,23 @@ def kernels() -> list[psutil.Process]:
             if any("ipykernel" in part for part in child.cmdline())]
 
 
+def small_page(folder: Path) -> None:
+    """A notebook that leaves a file in its visitor's folder."""
+    cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# A page"},
+             {"cell_type": "code", "id": "b", "metadata": {}, "execution_count": None, "outputs": [],
+              "source": "from helpers.lab.paths import session\nsession().joinpath('left').touch()"}]
+    spec = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    (folder / "small.ipynb").write_text(json.dumps({"cells": cells, "metadata": spec, "nbformat": 4,
+                                                    "nbformat_minor": 5}))
+
+
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """start(*options) -> the address of a server of one small page, with a short name for temporary files."""
     with contextlib.ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         monkeypatch.setenv("TMPDIR", str(temporary))
-        cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# A page"},
-                 {"cell_type": "code", "id": "b", "metadata": {}, "source": "from helpers.lab.paths import session\n"
-                  "session().joinpath('left').touch()", "execution_count": None, "outputs": []}]
-        spec = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
-        (tmp_path / "small.ipynb").write_text(json.dumps({"cells": cells, "metadata": spec, "nbformat": 4,
-                                                          "nbformat_minor": 5}))
+        small_page(tmp_path)
 
         def started(*options: str) -> tuple[str, Path]:
             port = free_port()
@@ -157,3 +163,75 @@ def test_a_browsers_guess_at_the_next_page_starts_nothing(start):
     address, _ = start("--visitors", "2", "--pool", "0")
     assert Reader(address).open(**{"Sec-Purpose": "prefetch;prerender"})[0] == 503
     assert kernels() == []
+
+
+UP = ("../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%5c", "..%252f", "%c0%ae%c0%ae/", ".%00./", "....//", "/")
+DOORS = ("voila/files/", "voila/render/", "voila/static/", "voila/templates/brand/static/", "voila/templates/",
+         "voila/tree/", "voila/api/contents/", "voila/labextensions/", "voila/api/themes/", "")
+
+
+def test_no_address_leads_to_a_file_of_the_server(start):
+    """From the folder of pages, the secret lies three folders up; /etc/passwd lies below all that is climbed."""
+    address, temporary = start("--visitors", "2", "--pool", "0")
+    (temporary / "home" / "secret.txt").write_text("the secret")
+    port = int(address.rsplit(":", 1)[1].strip("/"))
+    climbs = [f"/{door}{step * times}{file}" for door in DOORS for step in UP
+              for times, file in ((3, "secret.txt"), (12, "etc/passwd"))]
+    for path in [*climbs, f"//{temporary}/home/secret.txt", f"/file://{temporary}/home/secret.txt", "/%00",
+                 f"/voila/render/small.ipynb?path={temporary}/home/secret.txt&TASK=/etc/passwd&template=/etc/passwd"]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read().decode("utf-8", "replace")
+        connection.close()
+        assert "the secret" not in text, path
+        assert "root:" not in text, path
+        assert "Traceback" not in text, path
+    assert Reader(address).open("")[0] == 200
+
+
+@pytest.mark.parametrize("path", [
+    "api/kernels", "api/sessions", "api/contents", "api/contents/small.ipynb", "api/terminals", "api/config/notebook",
+    "files/small.ipynb", "nbconvert/html/small.ipynb", "lab", "tree", "edit/small.ipynb", "terminals/1",
+    "api/kernelspecs", "metrics", "api/me"])
+def test_what_a_notebook_server_has_more_is_not_here(served, path):
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        status, text = asked(served, path, method)
+        assert status in (403, 404, 405), (method, status)
+        assert "kernelId" not in text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "FOO"])
+def test_only_get_opens_a_page(served, method):
+    status, text = asked(served, PAGE, method)
+    assert status in (204, 400, 403, 405)
+    assert "kernelId" not in text
+    assert kernels() == []
+
+
+def test_nobody_ends_a_kernel_without_its_number_and_a_token(served):
+    unknown = "00000000-0000-4000-8000-000000000000"
+    assert asked(served, f"api/kernels/{unknown}", "DELETE")[0] == 403
+    assert asked(served, f"voila/api/shutdown/{unknown}", "POST")[0] == 403
+    assert asked(served, f"api/kernels/{unknown}", "GET")[0] == 404
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of a server that no test of these changes."""
+    folder, port = tmp_path_factory.mktemp("small"), free_port()
+    small_page(folder)
+    command = ["-m", "helpers.app.server", "--port", str(port), "--no-browser", "--pool", "0",
+               "--notebooks", str(folder)]
+    with serving(command, folder / "log", port, tmp_path_factory.mktemp("home")):
+        yield f"http://127.0.0.1:{port}/"
+
+
+def asked(address: str, path: str, method: str) -> tuple[int, str]:
+    """(status, text) of a request as no browser makes it."""
+    request = urllib.request.Request(address + path, method=method, data=b"" if method in ("POST", "PUT") else None)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
