@@ -79,7 +79,11 @@ class GraceKernelManager(AsyncMappingKernelManager):
             if not starting.cancelled() and starting.exception() is None:
                 seat.kernel = starting.result()["kernel_id"]
 
-        self._pools[notebook][0].add_done_callback(known)
+        starting = self._pools[notebook][0]
+        if starting.done():  # a callback would come after the page, which is ready to be sent at once
+            known(starting)
+        else:
+            starting.add_done_callback(known)
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Cull as usual once the grace is over; where others wait, also what a reader has left open and idle."""

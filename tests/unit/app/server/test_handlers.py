@@ -141,7 +141,7 @@ def test_a_kernel_that_was_held_ready_counts_for_whoever_gets_it(start):
     wait_until(lambda: left_behind(temporary) == 1, 60)
     first, second = Reader(address), Reader(address)
     assert first.open()[0] == 200
-    second.open()
+    assert second.open()[0] == 503
     assert second.place() == 1
     first.leave()
     assert second.open()[0] == 200
