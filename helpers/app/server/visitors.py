@@ -10,6 +10,7 @@ import psutil
 
 RELOAD_S = 5  # how often a waiting page asks again
 GONE_S = 4 * RELOAD_S  # a place in the line lapses when its page has not asked for so long
+HOLD_S = RELOAD_S + 2  # a seat is held for whoever had it: most who leave a page load it again
 CONNECT_S = 60  # a browser that has a whole page connects within seconds; a robot never does
 PAGES_EACH = 6  # of one visitor: all pages in tabs, and one that is loaded again
 LONGEST_LINE = 500
@@ -56,6 +57,7 @@ class Room:
         self.seats, self.each, self._now = seats, each, now
         self._taken: list[Seat] = []
         self._line: dict[str, float] = {}  # visitor -> when its waiting page last asked, in the order of arrival
+        self._left: dict[str, float] = {}  # visitor -> when its last page ended
 
     @property
     def taken(self) -> int:
@@ -69,11 +71,14 @@ class Room:
         if not is_new and sum(seat.visitor == visitor for seat in self._taken) >= self.each:
             self._line.pop(visitor, None)
             return Wait(0, self.seats, self.each)
-        ahead = list(self._line)
-        place = ahead.index(visitor) if visitor in self._line else len(ahead)
+        self._left = {one: left for one, left in self._left.items() if now - left < HOLD_S}
+        free = self.seats - self.taken - len(self._left.keys() - {visitor})
+        ahead = [] if visitor in self._left else list(self._line)
+        place = ahead.index(visitor) if visitor in ahead else len(ahead)
         strangers = sum(seat.is_new and not seat.met and seat.address == address for seat in self._taken)
-        if place < self.seats - self.taken and not (is_new and strangers >= self.each):
+        if place < free and not (is_new and strangers >= self.each):
             self._line.pop(visitor, None)
+            self._left.pop(visitor, None)
             self._taken.append(Seat(visitor, address, is_new))
             return self._taken[-1]
         if not is_new and place < LONGEST_LINE:
@@ -98,7 +103,8 @@ class Room:
             seat.alone_since = self._now()
 
     def ended(self, kernel: str) -> None:
-        """This kernel is no more: its seat is free."""
+        """This kernel is no more: its seat is free, after a moment in which its visitor may come again."""
+        self._left.update({seat.visitor: self._now() for seat in self._of(kernel) if seat.met})
         self._taken = [seat for seat in self._taken if seat.kernel != kernel]
 
     def is_waste(self, kernel: str) -> bool:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from helpers.app.server import visitors
-from helpers.app.server.visitors import CONNECT_S, FEWEST_PAGES, GONE_S, Room, Seat, Wait, seats_for_memory
+from helpers.app.server.visitors import CONNECT_S, FEWEST_PAGES, GONE_S, HOLD_S, Room, Seat, Wait, seats_for_memory
 
 
 class Clock:
@@ -43,10 +43,25 @@ def test_the_line_moves_in_the_order_of_arrival(clock):
     opened(room, "b", "2")
     assert [place(room, visitor) for visitor in "cdecde"] == [1, 2, 3, 1, 2, 3]
     room.ended("1")
+    clock.now += HOLD_S + 1
     assert place(room, "d") == 2, "the seat is c's"
     opened(room, "c", "3")
     assert [place(room, visitor) for visitor in "de"] == [1, 2]
     assert room.taken == 2
+
+
+def test_a_page_that_is_loaded_again_has_its_seat_back_before_those_in_line(clock):
+    """Its browser asks anew while the old kernel is still ending, or just after."""
+    room = Room(1, now=clock)
+    opened(room, "a", "1")
+    assert [place(room, visitor) for visitor in "ba"] == [1, 2]
+    room.ended("1")
+    assert place(room, "b") == 1
+    opened(room, "a", "2")
+    room.ended("2")
+    clock.now += HOLD_S + 1
+    opened(room, "b", "3")
+    assert place(room, "a") == 1
 
 
 def test_who_stops_asking_loses_the_place(clock):
@@ -57,6 +72,7 @@ def test_who_stops_asking_loses_the_place(clock):
     assert not room.has_line()
     assert place(room, "c") == 1
     room.ended("1")
+    clock.now += HOLD_S + 1
     assert isinstance(room.enter("c"), Seat)
 
 
