@@ -1,9 +1,12 @@
 """Where this project writes on a user's machine, and how."""
 
+import atexit
 import contextlib
+import functools
 import os
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,9 @@ import platformdirs
 from safetensors import SafetensorError
 
 from helpers.lab.errors import InputError
+
+SESSION = "HELPERS_SESSION"  # the environment's name for the folder of one visitor's kernel
+UPLOADS = "uploaded-files"
 
 
 def home() -> Path:
@@ -47,6 +53,51 @@ def own_folder(of_platform: Callable[[str], Path], *below_home: str) -> Path:
     except RuntimeError as error:  # no HOME, and the user has no entry in the system's list
         raise InputError("This system names no home folder of yours: set HELPERS_HOME to a folder that you may write "
                          "to.") from error
+def is_page() -> bool:
+    """Whether a visitor of a page may sit at the controls: Voila started this process, or the kernel that did.
+
+    Everything that must differ between the lesson and the page asks here. Whoever is at the controls of a page reads
+    none of this machine's files, and leaves none.
+    """
+    return SESSION in os.environ or any(name.startswith("VOILA_") for name in os.environ)
+
+
+def visitor_folder() -> Path:
+    """Where to write what belongs to one person: on a page the session's folder, in the lesson `home()`."""
+    return session() if is_page() else home()
+
+
+def session() -> Path:
+    """A folder that goes when this kernel ends, with all that is in it.
+
+    On a page the server makes it, names it in `HELPERS_SESSION`, and removes it with the kernel, whatever that died of.
+    Elsewhere this process makes it, and removes it at its exit.
+    """
+    named = os.environ.get(SESSION)
+    return Path(named) if named else _own_session()
+
+
+def uploads() -> Path:
+    """The folder for files that come through a browser: whoever sent them, nobody has looked into them."""
+    return session() / UPLOADS
+
+
+def is_upload(path: Path) -> bool:
+    """Whether a file came through a browser, which the name of its folder tells, in every process.
+
+    >>> from pathlib import Path
+    >>> from helpers.lab.paths import is_upload, uploads
+    >>> is_upload(uploads() / "rows.csv"), is_upload(Path("rows.csv"))
+    (True, False)
+    """
+    return path.absolute().parent.name == UPLOADS
+
+
+@functools.cache
+def _own_session() -> Path:
+    folder = tempfile.mkdtemp(prefix="compute-smarter-session-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def cache(*parts: str) -> Path:

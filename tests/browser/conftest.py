@@ -52,7 +52,8 @@ def start_voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     with contextlib.ExitStack() as stack:
         def started(folder: Path, *options: str) -> str:
             port = free_port()
-            command = ["-m", "helpers.app.server", "--port", str(port), "--no-browser",
+            # Each test is a visitor, and a page whose context is closed does not say that it was left.
+            command = ["-m", "helpers.app.server", "--port", str(port), "--no-browser", "--visitors", "500",
                        "--notebooks", str(folder)]
             log = tmp_path_factory.mktemp("voila") / "log"
             stack.enter_context(serving([*command, *options], log, port, tmp_path_factory.mktemp("home")))

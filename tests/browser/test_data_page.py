@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "4_data_efficiency.ipynb"
 
@@ -55,23 +55,43 @@ def test_it_opens_on_a_computed_sentence_answers_questions_and_saves_reviews(add
     review.get_by_role("button", name="Relabel", exact=True).click()
     expect(status).to_contain_text("(0 keep, 1 relabel, 1 drop)")
 
-    again = opened(address, open_page())
+    again = opened(address, open_page())  # another visitor
     other = again.locator(".app-panel").nth(1)
-    expect(other.locator(".app-status")).to_contain_text("2 of")
-    other.get_by_role("button", name="Undo", exact=True).click()
-    other.get_by_role("button", name="Undo", exact=True).click()
+    expect(other.locator(".app-status")).to_contain_text("0 of")
     expect(other.locator(".app-row-text")).to_have_text(first)
-    with again.expect_download() as saved:
-        other.get_by_role("button", name="change log").click()
+    expect(other.get_by_role("button", name="Undo", exact=True)).to_be_disabled()
+    expect(status).to_contain_text("2 of")
+    for _ in range(2):
+        review.get_by_role("button", name="Undo", exact=True).click()
+    expect(text).to_have_text(first)
+    with page.expect_download() as saved:
+        review.get_by_role("button", name="change log").click()
     assert saved.value.suggested_filename == "changes.jsonl"
     assert len(Path(saved.value.path()).read_text().splitlines()) == 4
 
 
-def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(address, open_page, tmp_path):
+def uploaded(panel: Locator, name: str, content: bytes) -> None:
+    panel.locator("input[type=file]").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
+
+
+def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(address, open_page):
     page = opened(address, open_page())
     review = page.locator(".app-panel").nth(1)
-    bad = tmp_path / "bad.csv"
-    bad.write_text("body,kind\nx,a\n")
-    review.locator("input[type=text]").first.fill(str(bad))
+    status = review.locator(".app-status")
+    expect(review.locator("input[type=text]")).to_have_count(0)  # a page takes no paths
+    uploaded(review, "bad.csv", b"body,kind\nx,a\n")
+    expect(status).to_contain_text("bad.csv has arrived")
     review.get_by_role("button", name="Check this file").click()
-    expect(review.locator(".app-status")).to_contain_text("no column 'text'", timeout=60_000)
+    expect(status).to_contain_text("no column 'text'", timeout=60_000)
+
+
+def test_a_file_that_is_too_large_is_said_and_the_one_before_is_not_taken_for_it(address, open_page):
+    page = opened(address, open_page())
+    review = page.locator(".app-panel").nth(1)
+    status = review.locator(".app-status")
+    uploaded(review, "good.csv", b"text,label\n" + b"one text,a\nother text,b\n" * 10)
+    expect(status).to_contain_text("good.csv has arrived")
+    uploaded(review, "big.csv", b"text,label\n" + b"a,b\n" * 5_000_000)
+    expect(status).to_contain_text("big.csv has 20.0 MB")
+    review.get_by_role("button", name="Check this file").click()
+    expect(status).to_contain_text("Choose a file first")

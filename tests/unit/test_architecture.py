@@ -25,7 +25,7 @@ SURFACE = {
 }
 MAX_MODULES = 9
 OF_A_WHOLE_FOLDER = {"app/test_facade.py", "app/server/test_probes.py", "app/server/test_probes_of_kernels.py",
-                     "lab/test_torch_free.py", "lab/data/test_own_files.py",
+                     "lab/test_torch_free.py", "lab/data/test_own_files.py", "lab/data/test_uploads.py",
                      "lab/models/test_save_and_load.py"}
 WITH_APP = """
 import importlib, importlib.util, pkgutil, helpers

@@ -18,10 +18,12 @@ from helpers.app.text.figures import seconds
 from helpers.app.text.problems import logged, sentence
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.paths import is_page
 from helpers.lab.progress import Progress
 
 STATES = ("idle", "waiting", "running", "cancelled", "failed", "done")
 BUSY = ("waiting", "running")
+KEEP_S = 60.0  # how long a worker of a page waits for the next job
 EVERY_S = 0.1  # more messages than ten a second only slow the work down
 _turn = threading.Lock()  # one job at a time in this kernel
 _warm: list[Worker] = []  # the worker that the next job will use
@@ -143,13 +145,13 @@ class Job(traitlets.HasTraits):
             self.notes = list(dict.fromkeys([*self.notes, content]))
         elif kind == "done":
             result = cloudpickle.loads(content)
-            _warm.append(worker)
+            _keep(worker)
             self._end("done", result=result, progress=1.0, message="done")
         elif kind == "cancelled":
-            _warm.append(worker)
+            _keep(worker)
             self._end("cancelled", message="cancelled")
         else:
-            _warm.append(worker)
+            _keep(worker)
             what, trace = content
             self._end("failed", error=what if kind == "refused" else logged(what, trace))
 
@@ -174,6 +176,23 @@ class Job(traitlets.HasTraits):
                 self.state = state
         finally:
             self._ended.set()
+
+
+def _keep(worker: Worker) -> None:
+    """For the next job; on a page for a while only, since the workers of all visitors would fill the memory."""
+    _warm.append(worker)
+    if is_page():
+        timer = threading.Timer(KEEP_S, _let_go, (worker,))
+        timer.daemon = True
+        timer.start()
+
+
+def _let_go(worker: Worker) -> None:
+    try:
+        _warm.remove(worker)
+    except ValueError:  # a job has it
+        return
+    worker.kill()
 
 
 def _worker() -> Worker:

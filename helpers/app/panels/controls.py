@@ -41,6 +41,7 @@ class ControlBox(ipywidgets.VBox):
 
     def __init__(self, controls: Controls, changed: Callable[[], None], tell: Callable[[str], None], name: str = ""):
         self._controls = dict(controls)
+        self._ends = {name: _ends(control) for name, control in self._controls.items()}
         self._prefix = f"{name}." if name else ""
         self._url = UrlState()
         for control in self._controls.values():
@@ -54,7 +55,15 @@ class ControlBox(ipywidgets.VBox):
         self._url.observe(guarded(tell)(self._on_query), "query")
 
     def settings(self) -> dict[str, Any]:
-        """Setting name -> value."""
+        """Setting name -> value.
+
+        Raises:
+            InputError: a number beyond the ends that its control was made with; a browser may move the ends, too.
+        """
+        for name, (low, high) in self._ends.items():
+            value = self._controls[name].value
+            if isinstance(value, (int, float)) and not low <= value <= high:
+                raise InputError(f"{self._controls[name].description or name} goes from {low:g} to {high:g}.")
         return {name: control.value for name, control in self._controls.items()}
 
     def enable(self, enabled: bool) -> None:
@@ -155,10 +164,16 @@ def _number(control: ipywidgets.Widget, text: str) -> float | int | None:
         value = int(text) if isinstance(control.value, int) else float(text)
     except ValueError:
         return None
+    low, high = _ends(control)
+    return value if low <= value <= high else None  # also refuses nan
+
+
+def _ends(control: ipywidgets.Widget) -> tuple[float, float]:
+    """The least and the largest number that a control gives."""
     low, high = getattr(control, "min", -math.inf), getattr(control, "max", math.inf)
     if isinstance(control, ipywidgets.FloatLogSlider):  # its ends are exponents
         low, high = control.base**low, control.base**high
-    return value if low <= value <= high else None  # also refuses nan
+    return low, high
 
 
 def _more(controls: list[ipywidgets.Widget]) -> list[ipywidgets.Widget]:

@@ -38,16 +38,25 @@ class Download(anywidget.AnyWidget):
         super().__init__(names=list(makers))
         self._makers = makers
         self._tell = tell
+        self._making: set[str] = set()
         self.on_msg(self._save)
 
     def _save(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
-        """In a thread: the first drawing of a report takes a second, and Cancel must not wait for it."""
-        if message.get("make") in self._makers:
-            threading.Thread(target=guarded(self._tell)(self._make), args=(message["make"],), daemon=True).start()
+        """In a thread: the first drawing of a report takes a second, and Cancel must not wait for it.
+
+        A file that is being made is not made a second time: whoever asks a thousand times gets no thousand threads.
+        """
+        name = str(message.get("make"))
+        if name in self._makers and name not in self._making:
+            self._making.add(name)
+            threading.Thread(target=guarded(self._tell)(self._make), args=(name,), daemon=True).start()
 
     def _make(self, name: str) -> None:
         file, mime, make = self._makers[name]
-        self.send({"file": file, "mime": mime}, [make().encode()])
+        try:
+            self.send({"file": file, "mime": mime}, [make().encode()])
+        finally:
+            self._making.discard(name)
 
 
 class CopyCode(anywidget.AnyWidget):

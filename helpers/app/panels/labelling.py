@@ -1,7 +1,6 @@
 """Panels for annotators: review doubtful labels, or label the rows that a strategy asks for."""
 
 import html
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,14 @@ import ipywidgets
 import pandas as pd
 
 from helpers.app.charts.plots import lines_spec
-from helpers.app.jobs.job import Job
+from helpers.app.jobs.job import BUSY, Job
 from helpers.app.panels.exploring import shown_in_place
 from helpers.app.panels.frame import Download, JobButtons, PanelFrame, Status, row
+from helpers.app.panels.uploads import Upload
 from helpers.app.records import rows_csv, rows_of
 from helpers.app.text.problems import guarded
 from helpers.lab.errors import InputError
+from helpers.lab.paths import is_page
 
 MAX_SHOWN = 1_200  # characters of a text
 LABELS_PER_POINT = 5  # of the curve
@@ -31,8 +32,9 @@ class ReviewPanel(PanelFrame):
         texts, labels: the rows to begin with.
         flags: columns row, given, suggested, doubt, and line where they come from a file; most doubtful first.
         usd_per_review: the cost of reviewing one row.
-        check: `check(report, path)` runs in another process on a file that the reader names or uploads, and gives
-            {"texts", "labels", "flags", "lines"} to go on with. Without it there is no place for a file.
+        check: `check(report, path)` runs in another process on a file that the reader uploads or, in the lesson, names
+            (a page takes no paths: its readers are strangers to this machine), and gives {"texts", "labels", "flags",
+            "lines"} to go on with. Without it there is no place for a file.
     """
 
     def __init__(self, open_log: Callable[..., Any], texts: Sequence[str],
@@ -83,7 +85,12 @@ class ReviewPanel(PanelFrame):
         counts = {name: sum(entry["action"] == name for entry in done.values()) for name in ("keep", "relabel", "drop")}
         by_action = ", ".join(f"{count} {name}" for name, count in counts.items())
         self._status.say(f"{len(done)} of {len(self._flags)} reviewed ({by_action}), ${len(done) * self._usd:.2f}. "
-                         f"Saved in {self.review.path.name}.")
+                         + self._saved())
+
+    def _saved(self) -> str:
+        if is_page():
+            return "Kept until you leave this page: download the change log to go on from it."
+        return f"Saved in {self.review.path.name}."
 
     def _cleaned_csv(self) -> str:
         return rows_csv(rows_of(self.review.cleaned()[["text", "label"]]))
@@ -92,27 +99,29 @@ class ReviewPanel(PanelFrame):
         return self.review.path.read_text(encoding="utf-8") if self.review.path.exists() else ""
 
     def _file_box(self, check: Callable[..., dict]) -> list[ipywidgets.Widget]:
-        self._job = Job(check)
-        self._path = ipywidgets.Text(description="Your file", placeholder="path of a CSV with columns text and label")
-        self._upload = ipywidgets.FileUpload(accept=".csv,.tsv,.jsonl,.parquet", description="or upload it")
-        self._check = JobButtons(self._job, "Check this file", lambda: {"path": str(self._file())},
-                                 self._status)
+        self._job, self._upload = Job(check), Upload("Your file", self._status)
+        self._path = None if is_page() else ipywidgets.Text(
+            description="or its path", placeholder="path of a CSV with columns text and label")
+        self._check = JobButtons(self._job, "Check this file", self._chosen, self._status)
+        self._of = ipywidgets.HTML(layout={"width": "100%"})
         self._job.observe(guarded(self._status.fail)(self._go_on), "state")
-        return [row([self._path, self._upload, self._check])]
+        return [row([part for part in (self._upload, self._path, self._check) if part is not None]), self._of]
+
+    def _chosen(self) -> dict[str, str]:
+        if self._job.state in BUSY:
+            raise InputError("A file is still being checked: wait for it or cancel it first.")
+        path = self._upload.file
+        if path is None and self._path is not None and self._path.value.strip():
+            path = Path(self._path.value.strip()).expanduser()
+        if path is None:
+            raise InputError("Choose a file first: a CSV with the columns text and label.")
+        self._name = path.name
+        return {"path": str(path)}
 
     def _go_on(self, _change: Any) -> None:
         if self._job.state == "done":
+            self._of.value = f"<p>These are rows of <b>{html.escape(self._name)}</b>.</p>"
             self.show(**self._job.result)
-
-    def _file(self) -> Path:
-        if self._upload.value:
-            sent = self._upload.value[0]
-            path = Path(tempfile.mkdtemp()) / Path(sent["name"]).name
-            path.write_bytes(sent["content"])
-            return path
-        if not self._path.value.strip():
-            raise InputError("Name a file, or upload one: a CSV with the columns text and label.")
-        return Path(self._path.value.strip()).expanduser()
 
 
 class LabelPanel(PanelFrame):

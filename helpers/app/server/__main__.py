@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.app.server.pages import Page, derive, described, without_lesson
+from helpers.app.server.visitors import seats_for_memory
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     prepare_environment()
     server = make_server(build, pages, port=options.port, base_url=options.base_url, pool=options.pool,
-                         idle_s=options.idle, hosts=options.host, browser=not options.no_browser and has_display())
+                         idle_s=options.idle, seats=options.visitors or seats_for_memory(), hosts=options.host,
+                         browser=not options.no_browser and has_display())
     server.proxy_socket = options.socket
     server.start()
 
@@ -64,11 +66,11 @@ def configure(config: Any, *, idle_s: int = 600, hosts: Sequence[str] = ()) -> N
         "allow_theme_override": "NOTEBOOK",  # ?theme= would go into the page unescaped
         "extension_allowlist": EXTENSIONS,  # the others fail in the console and cost load time
         "file_allowlist": [r".*\.(png|jpg|gif|svg)"],
-        "multi_kernel_manager_class": "helpers.app.server.handlers.GraceKernelManager",
+        "multi_kernel_manager_class": "helpers.app.server.kernels.GraceKernelManager",
     })
     config.VoilaExecutor.cell_error_instruction = CELL_FAILED
     config.MappingKernelManager.cull_idle_timeout = idle_s  # a browser that vanishes leaves its kernel
-    config.MappingKernelManager.cull_interval = min(60, idle_s)
+    config.MappingKernelManager.cull_interval = min(15, idle_s)
     config.KernelManager.transport = transport()
 
 
@@ -93,7 +95,7 @@ def configure_plain(config: Any) -> None:
     config.VoilaConfiguration.page_config_hook = _with_pages_of_folder
 
 
-def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str, pool: int, idle_s: int,
+def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str, pool: int, idle_s: int, seats: int,
                 hosts: Sequence[str], browser: bool) -> Any:
     """Voila with this project's settings; `start()` serves. Call `prepare_environment` before."""
     from traitlets.config import Config
@@ -111,7 +113,7 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str,
                          "root_dir": str(build), "config_file_paths": []})
     PageServer.classes = [*PageServer.classes, VoilaConfiguration]
     server = PageServer.instance(config=config)  # the instance, so that errors of cells reach its log
-    server.pages = pages
+    server.pages, server.seats = pages, seats
     server.initialize([])
     return server
 
@@ -150,6 +152,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
     parser.add_argument("--pool", type=int, default=1, help="kernels held ready for each page; 0 starts each on demand")
     parser.add_argument("--idle", type=int, default=600, help="seconds until a kernel without a reader is ended")
+    parser.add_argument("--visitors", type=int, help="pages that may be open at a time, beside the kernels held ready; "
+                        "others wait in line (by default as many as fit into the memory)")
     options = parser.parse_args(arguments)
     options.base_url = f"/{options.base_url.strip('/')}/" if options.base_url.strip("/") else "/"
     return options

@@ -1,4 +1,4 @@
-"""Voila with what it lacks: scripts in two files, no delay, header links on error pages, our 404, the doctor's page.
+"""Voila with what it lacks: a cap on its kernels, scripts in two files, no delay, header links, our 404, the doctor.
 
 Voila's page loads its script in small parts (webpack's chunks), six at a time, each asked for by another one. A part
 that is on the page already is not asked for, so these are sent together, before the script itself. The list is in
@@ -14,12 +14,13 @@ import hashlib
 import json
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jupyter_core.paths import jupyter_path
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from jupyter_core.utils import ensure_async
 from jupyter_server.utils import url_path_join
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
@@ -31,8 +32,10 @@ from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
 from helpers.app.charts import VEGA_BUNDLE
 from helpers.app.server.hosts import guarded
 from helpers.app.server.pages import Page
+from helpers.app.server.visitors import FEWEST_PAGES, RELOAD_S, SEAT, Room, Seat, Wait
 
 CHUNKS = Path(__file__).parents[1] / "static" / "chunks.txt"
+COOKIE = "visitor"
 MAX_AGE_S = 60  # of the doctor's answer; looking takes seconds of a processor
 DOCTOR = (sys.executable, "-m", "helpers.doctor", "--json")
 
@@ -70,12 +73,56 @@ SCRIPTS = {"chunks": Script("chunks", chunks), "vega": Script("vega", VEGA_BUNDL
 
 
 class NotebookPage(TornadoVoilaHandler):
-    """A page that brings the cookie without which leaving it would not end its kernel."""
+    """A page, as soon as there is a seat for its visitor; else the place in the line.
+
+    It brings the cookie without which leaving it would not end its kernel, and the one that tells visitors apart.
+    """
+
+    _seat: Seat | None = None
 
     async def get(self, path: str | None = None) -> None:
-        """Voila's page, and the cookie that it needs to end its kernel."""
+        """Voila's page, or the waiting page."""
         self.xsrf_token  # noqa: B018 - asking for it sets the cookie
-        await super().get(path)
+        room = self.kernel_manager.room
+        if room is None or not await ensure_async(self.contents_manager.file_exists(path)):
+            await super().get(path)
+            return
+        if "prefetch" in self.request.headers.get("Sec-Purpose", ""):  # a browser's guess at where its reader will go
+            self.send_error(503)
+            return
+        entered = room.enter(*self._visitor())
+        if isinstance(entered, Wait):
+            self._say_wait(entered)
+            return
+        self._seat, self._notebook = entered, path
+        token = SEAT.set(entered)
+        try:
+            await super().get(path)
+        finally:
+            SEAT.reset(token)
+            room.sent(entered)
+
+    def should_use_rendered_notebook(self, *args: Any, **kwargs: Any) -> bool:
+        """As Voila decides it; the very next thing that Voila does is to take the pooled kernel."""
+        use = super().should_use_rendered_notebook(*args, **kwargs)
+        if use and self._seat is not None:
+            self.kernel_manager.hand_out(self._notebook, self._seat)
+        return use
+
+    def _visitor(self) -> tuple[str, str, bool]:
+        """Who it is, from where, and whether nobody knows yet that the browser keeps cookies."""
+        known = self.get_signed_cookie(COOKIE)
+        visitor = known.decode() if known else uuid.uuid4().hex
+        if not known:
+            self.set_signed_cookie(COOKIE, visitor, expires_days=None, path=self.base_url, httponly=True,
+                                   samesite="Lax")
+        return visitor, self.request.remote_ip or "", not known
+
+    def _say_wait(self, wait: Wait) -> None:
+        self.set_status(503)
+        self.set_header("Retry-After", str(RELOAD_S))
+        self.set_header("Cache-Control", "no-store")
+        self.finish(self.render_template("waiting.html", wait=wait, reload_s=RELOAD_S))
 
 
 class PageSocket(VoilaKernelWebsocketHandler):
@@ -89,27 +136,6 @@ class PageSocket(VoilaKernelWebsocketHandler):
         """Connect as Voila does."""
         self.set_nodelay(True)
         await super().open(kernel_id)
-
-
-class GraceKernelManager(AsyncMappingKernelManager):
-    """Ends kernels that nobody uses, but none in its first seconds with a reader.
-
-    A pooled kernel may have been idle for hours when a reader gets it, and would be culled before
-    the reader's browser connects. Voila never offers a pooled kernel for culling, so the first
-    call for a kernel tells when it was handed out.
-    """
-
-    grace_s = 30.0
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self._handed_out: dict[str, float] = {}
-
-    async def cull_kernel_if_idle(self, kernel_id: str) -> None:
-        """Cull as usual once the grace is over."""
-        now = time.monotonic()
-        if now - self._handed_out.setdefault(kernel_id, now) >= self.grace_s:
-            await super().cull_kernel_if_idle(kernel_id)
 
 
 class OurHandler(BaseVoilaHandler):
@@ -148,6 +174,15 @@ class Doctor(OurHandler):
             return cls._latest[1]
 
 
+class Robots(OurHandler):
+    """Asks search engines and their like not to open pages, each of which starts a program here."""
+
+    def get(self) -> None:
+        """The rules for robots."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"User-agent: *\nDisallow: {self.base_url}voila/\nDisallow: {self.base_url}doctor\n")
+
+
 class PackedScript(OurHandler):
     """A script that every page needs; its address changes with its content, so that browsers may keep it."""
 
@@ -168,14 +203,19 @@ class PackedScript(OurHandler):
 
 
 class PageServer(Voila):
-    """Voila; `pages` are known to every template, and a proxy may come by `proxy_socket` as well as by the port."""
+    """Voila; `pages` are known to every template, `seats` of them may be open at a time.
+
+    A proxy may come by `proxy_socket` as well as by the port.
+    """
 
     pages: Sequence[Page] = ()
+    seats = FEWEST_PAGES
     proxy_socket: Path | None = None
 
     def init_settings(self) -> dict[str, Any]:
         """Voila's settings."""
         settings = super().init_settings()
+        self.kernel_manager.room = Room(self.seats)
         settings["voila_jinja2_env"].globals["pages"] = [vars(page) for page in self.pages]
         return {**settings, "default_handler_class": guarded(NotFound)}
 
@@ -185,8 +225,9 @@ class PageServer(Voila):
         theirs = [(path, ours.get(handler, handler), *rest) for path, handler, *rest in super().init_handlers()]
         scripts = [(url_path_join(self.base_url, script.address), PackedScript, {"script": script})
                    for script in SCRIPTS.values()]
-        all_of_them = [(url_path_join(self.base_url, "doctor"), Doctor), *scripts, *theirs]
-        return [(path, guarded(handler), *rest) for path, handler, *rest in all_of_them]
+        plain = [(url_path_join(self.base_url, name), handler) for name, handler in
+                 (("doctor", Doctor), ("robots.txt", Robots))]
+        return [(path, guarded(handler), *rest) for path, handler, *rest in (*plain, *scripts, *theirs)]
 
     def listen(self) -> None:
         """Listen on the port, and on the socket where one is named: its owner and group may connect."""

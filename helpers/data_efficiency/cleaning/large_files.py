@@ -19,9 +19,10 @@ from helpers.data_efficiency.cleaning.user_files import FOLDS, entry, require_re
 from helpers.data_efficiency.duplicates.finding import keepers, near_of_one_label
 from helpers.data_efficiency.linear import ridge_out_of_fold
 from helpers.data_efficiency.options import THRESHOLDS
-from helpers.lab.data.files import MAX_TEXT_LENGTH, rows_inside, separator_like, separator_of, would_run
+from helpers.lab.data.files import MAX_TEXT_LENGTH, rows_inside, separator_like, would_run
 from helpers.lab.data.labels import folded
 from helpers.lab.data.shingles import Packed, hashed, jaccard
+from helpers.lab.data.tables import separator_of
 from helpers.lab.errors import InputError
 from helpers.lab.paths import replacing
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, write_like
 from helpers.lab.errors import InputError
-from helpers.lab.paths import home, unwritable
+from helpers.lab.paths import unwritable, visitor_folder
 
 Action = Literal["keep", "relabel", "drop"]
 # Log entries that only say what reading and writing do to each file anyway: a label's spelling, a text that is longer
@@ -26,8 +26,9 @@ class Review:
     Args:
         texts, labels: the rows that are reviewed.
         lines: where each row stands in the user's file; each decision then carries its line.
-        path: the log, a JSONL file; decisions in it are taken up again. By default a file under the user's data
-            folder that is named by the rows, so that a page that is opened again goes on where it stopped.
+        path: the log, a JSONL file; decisions in it are taken up again. By default a file that is named by the rows,
+            under the user's data folder, so that a notebook that is opened again goes on where it stopped; on a page
+            in the visitor's own folder, which goes with the visitor.
 
     Raises:
         InputError: the log belongs to other rows, or cannot be read.
@@ -44,7 +45,7 @@ class Review:
         self.texts, self.labels = list(texts), list(labels)
         self.lines = None if lines is None else [int(line) for line in lines]
         whole = hashlib.sha256("\0".join([*self.texts, *self.labels]).encode("utf-8", "replace")).hexdigest()[:16]
-        self.path = path or home() / "reviews" / f"{whole}.jsonl"
+        self.path = path or visitor_folder() / "reviews" / f"{whole}.jsonl"
         _cut_torn_line(self.path)
         self._standing: list[dict] = []
         for entry in read_log(self.path):

@@ -17,7 +17,7 @@ from helpers.lab.data.files import MAX_TEXT_LENGTH, read_frame, read_rows, would
 from helpers.lab.data.labels import require_classes
 from helpers.lab.data.shingles import Packed, hashed
 from helpers.lab.errors import InputError
-from helpers.lab.paths import replacing
+from helpers.lab.paths import is_upload, replacing
 
 KINDS = ("minilm", "hashed")
 REMOVE = ("exact", "near")
@@ -84,13 +84,16 @@ def doubtful_rows(source: str | Path, *, text: str = "text", label: str = "label
                   encoding: str | None = None, columns: list[str] | None = None) -> dict:
     """What a review of a file begins with: {"texts", "labels", "flags", "lines"}; nothing is changed.
 
+    Of an upload (`is_upload`) nothing is kept: its vectors are not cached.
+
     Raises:
         InputError: as `clean_file`.
     """
     source = Path(source)
     rows = numbered(read_rows(source, text, label, encoding=encoding, columns=columns))
     require_classes(rows["label"], source.name)
-    return {"texts": rows["text"].tolist(), "labels": rows["label"].tolist(), "flags": _doubtful(rows, kind),
+    flags = _doubtful(rows, kind, use_cache=not is_upload(source))
+    return {"texts": rows["text"].tolist(), "labels": rows["label"].tolist(), "flags": flags,
             "lines": rows["line"].tolist()}
 
 
@@ -170,10 +173,10 @@ def _twins(left: pd.DataFrame, rest: list[str], remove: str, threshold: float | 
     return pd.DataFrame({"row": number[gone], "twin": number[keeper[gone]], "similarity": similarity[gone]})
 
 
-def _doubtful(left: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _doubtful(left: pd.DataFrame, kind: str, use_cache: bool = True) -> pd.DataFrame:
     labels = sorted(left["label"].unique())
     texts = left["text"].tolist()
-    x = np.asarray(embed(texts) if kind == "minilm" else hashed(Packed(texts), WIDTH))
+    x = np.asarray(embed(texts, use_cache) if kind == "minilm" else hashed(Packed(texts), WIDTH))
     y = np.searchsorted(np.array(labels, dtype=object), left["label"].to_numpy(object)).astype(np.int64)
     flags = flags_from(out_of_fold(x, y, len(labels), folds=min(FOLDS, len(left))), y, labels)
     place = flags["row"].to_numpy(int)

@@ -4,11 +4,6 @@ Whatever is changed on the way (labels written differently, quotes, an encoding)
 """
 
 import csv
-import gzip
-import io
-import json
-import re
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,18 +22,18 @@ from helpers.lab.data.labels import (
     require_no_scores,
     require_one_label,
 )
+from helpers.lab.data.tables import content_of, decoded, is_tsv, kind_of, parse, separator_of
 from helpers.lab.errors import InputError
-from helpers.lab.paths import replacing
+from helpers.lab.limits import Limits, OverLimit, run_limited, serve
+from helpers.lab.paths import is_upload, replacing
 
-READABLE = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-SPREADSHEETS = (".xlsx", ".xls", ".ods")
-PACKED = ".gz"
 MAX_TEXT_LENGTH = 100_000  # characters; models read at most some hundred tokens, so the rest only costs time
-_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[;,]*\r?\n')  # a first line that spreadsheets understand
+MAX_UPLOAD_BYTES = 8_000_000  # as it comes through a browser: a message of more than 10 MiB would cut the line
+MAX_UPLOAD_ROWS, MAX_UPLOAD_COLUMNS = 20_000, 200
+MAX_SENTENCE = 600  # characters about an upload: names and values in them are the sender's
+UPLOAD = Limits(seconds=20, memory_bytes=2**30, answer_bytes=64_000_000)
 _SPLIT_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
                 "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
-csv.field_size_limit(2**31 - 1)  # a text of a megabyte is cut later, not refused
 
 
 def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, fields: str | None = None,
@@ -52,15 +47,23 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, fields: str
         encoding: of a text file that is not UTF-8, such as "cp1252".
         columns: the names of a table's columns, where it has no header line.
 
+    An upload (`is_upload`) is read in another process within limits of size, time and memory.
+
     Returns:
         The rows; `attrs["notes"]` says in sentences what was changed on the way.
 
     Raises:
-        InputError: unreadable, no such column, empty values, repeated ids, several labels for one text.
+        InputError: unreadable, no such column, empty values, repeated ids, several labels for one text; an upload that
+            is too large, unpacked too.
     """
-    name = "the table" if isinstance(source, pd.DataFrame) else source.name
+    if isinstance(source, Path) and is_upload(source):
+        return _read_upload(source, text, label, encoding, columns)
     notes: list[str] = []
-    frame, lines = _parse(source, text, label, encoding, columns, notes)
+    frame, lines = parse(source, text, label, encoding, columns, notes)
+    return _rows(frame, lines, "the table" if isinstance(source, pd.DataFrame) else source.name, text, label, notes)
+
+
+def _rows(frame: pd.DataFrame, lines: np.ndarray, name: str, text: str, label: str, notes: list[str]) -> pd.DataFrame:
     _require_rows(frame, name)
     _require_columns(frame, name, text=text, label=label)
     _require_unique_ids(frame, name)
@@ -105,11 +108,52 @@ def read_frame(source: Path, text: str = "text", label: str = "label", *, encodi
     """All rows and columns of what `read_rows` can read, as they are; the values of CSV and TSV as text.
 
     Raises:
-        InputError: no such file, another format, unreadable, or without rows.
+        InputError: no such file, another format, unreadable, without rows, or an upload.
     """
-    frame, _ = _parse(source, text, label, encoding, columns, [])
+    if is_upload(source):
+        raise InputError(f"{source.name} came through a browser: only read_rows reads it, within limits.")
+    frame, _ = parse(source, text, label, encoding, columns, [])
     _require_rows(frame, source.name)
     return frame
+
+
+def _read_upload(source: Path, text: str, label: str, encoding: str | None, columns: list[str] | None) -> pd.DataFrame:
+    kind_of(source)
+    if (size := source.stat().st_size) > MAX_UPLOAD_BYTES:
+        raise too_large(source.name, size)
+    request = {"path": str(source), "text": text, "label": label, "encoding": encoding, "columns": columns}
+    try:
+        answer = run_limited("helpers.lab.data.files", request, UPLOAD)
+    except OverLimit as over:
+        raise InputError(f"{source.name} {over}. Upload a part of it: at most {MAX_UPLOAD_ROWS:,} rows and "
+                         f"{MAX_UPLOAD_COLUMNS} columns.") from None
+    if "refused" in answer:
+        raise InputError(answer["refused"])
+    rows = pd.DataFrame(answer["rows"])
+    rows.attrs["notes"] = tuple(answer["notes"])
+    return rows
+
+
+def too_large(name: str, size: int) -> InputError:
+    """What to say of a file of `size` bytes that nobody will read."""
+    return InputError(f"{name} has {size / 1e6:,.1f} MB, and an upload may have {MAX_UPLOAD_BYTES / 1e6:g} MB at most. "
+                      "Upload a part of it, or pack it with gzip (.csv.gz).")
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The rows of an upload, or what is wrong with it; this is what the limited process does."""
+    source, text, label = Path(request["path"]), request["text"], request["label"]
+    notes: list[str] = []
+    try:
+        frame, lines = parse(source, text, label, request["encoding"], request["columns"], notes)
+        if len(frame) > MAX_UPLOAD_ROWS or len(frame.columns) > MAX_UPLOAD_COLUMNS:
+            raise InputError(f"{source.name} has {len(frame):,} rows and {len(frame.columns):,} columns, and an upload "
+                             f"may have {MAX_UPLOAD_ROWS:,} and {MAX_UPLOAD_COLUMNS}. Upload a part of it.")
+        rows = _rows(frame, lines, source.name, text, label, notes)
+    except InputError as error:
+        return {"refused": str(error)[:MAX_SENTENCE]}
+    return {"rows": rows.to_dict("list"), "notes": [note[:MAX_SENTENCE] for note in notes]}
+
 
 
 def write_like(frame: pd.DataFrame, target: Path, source: Path, encoding: str | None = None) -> None:
@@ -144,11 +188,11 @@ def safe_cell(value: Any) -> Any:
 
 def separator_like(target: Path, source: Path, encoding: str | None = None) -> str:
     """The separator of `target`'s suffix, else of the file `source`."""
-    if _is_tsv(target):
+    if is_tsv(target):
         return "\t"
     if source.is_dir() or kind_of(source) not in (".csv", ".tsv"):
         return ","
-    return separator_of(source, _decoded(_content(source), source, encoding))
+    return separator_of(source, decoded(content_of(source), source, encoding))
 
 
 def would_run(value: object) -> bool:
@@ -167,166 +211,6 @@ def _splits(values: pd.Series) -> pd.Series | None:
     return splits if splits.notna().all() and {"train", "test"} <= set(splits) else None
 
 
-def _parse(source: Path | pd.DataFrame, text: str, label: str, encoding: str | None, columns: list[str] | None,
-           notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The table and the line of each row in the file (the row's number, from 1, where a file has no lines)."""
-    if isinstance(source, pd.DataFrame):
-        return source.set_axis(source.columns.map(str), axis=1).reset_index(drop=True), np.arange(1, len(source) + 1)
-    if source.is_dir():
-        return _parse_folder(source, text, label)
-    suffix = kind_of(source)
-    raw = _content(source)
-    if suffix == ".parquet":
-        try:
-            frame = pd.read_parquet(io.BytesIO(raw))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{source.name} cannot be read as PARQUET: {_first_line(error)}") from None
-        return frame, np.arange(1, len(frame) + 1)
-    content = _decoded(raw, source, encoding)
-    if suffix == ".jsonl":
-        return _parse_jsonl(source, content)
-    if suffix == ".json":
-        return _parse_json(source, content)
-    return _parse_separated(source, content, text, label, columns, notes)
-
-
-def kind_of(path: Path) -> str:
-    """The suffix that tells how to read a file, without .gz.
-
-    Raises:
-        InputError: no such file, or a kind that cannot be read, with the way out.
-    """
-    suffix = (path.with_suffix("") if path.suffix.lower() == PACKED else path).suffix.lower()
-    if suffix in SPREADSHEETS:
-        raise InputError(f"{path.name} is a spreadsheet's own file: save the sheet as CSV (UTF-8) there, and give "
-                         f"that. {', '.join(READABLE)} can be read.")
-    if not path.is_file():
-        raise InputError(f"There is no file {path.name} in {path.parent.name or 'this folder'}.")
-    if suffix not in READABLE:
-        raise InputError(f"{path.name} is no {', '.join(READABLE[:-1])} or {READABLE[-1]} file.")
-    return suffix
-
-
-def _content(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix.lower() == PACKED else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path.name} cannot be read ({type(error).__name__}): is it whole?") from None
-
-
-def _decoded(raw: bytes, path: Path, encoding: str | None) -> str:
-    if not raw.strip():
-        raise InputError(f"{path.name} is empty.")
-    if encoding is None and b"\0" in raw:
-        raise InputError(f"{path.name} holds NUL bytes: it is damaged, or UTF-16. Save it as UTF-8 text, or pass "
-                         'encoding="utf-16".')
-    try:
-        return raw.decode(encoding or "utf-8-sig").removeprefix("\ufeff")  # utf-16-le and utf-8 leave the mark
-    except LookupError:
-        raise InputError(f"Unknown encoding '{encoding}'. Choose one of, for example: utf-8, cp1252, latin-1, utf-16."
-                         ) from None
-    except UnicodeDecodeError as error:
-        line = raw[:error.start].count(b"\n") + 1
-        way = ('Save it as UTF-8, or, if it comes from Windows, pass encoding="cp1252".' if encoding is None
-               else "Pass the encoding that it was saved in.")
-        raise InputError(f"{path.name} is not {encoding or 'UTF-8'} text (line {line}). {way}") from None
-
-
-def _parse_folder(folder: Path, text: str, label: str) -> tuple[pd.DataFrame, np.ndarray]:
-    files = sorted(folder.glob("*/*.txt"))
-    if not files:
-        raise InputError(f"The folder {folder.name} holds no texts: it needs a folder for each label, with .txt files.")
-    rows = [(_decoded(_content(file), file, None), file.parent.name) for file in files]
-    return pd.DataFrame(rows, columns=[text, label]), np.arange(1, len(rows) + 1)
-
-
-def _parse_separated(path: Path, content: str, text: str, label: str, columns: list[str] | None,
-                     notes: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    separator = separator_of(path, content)
-    content = _NAMED_SEPARATOR.sub("\n", content, count=1) if _NAMED_SEPARATOR.match(content) else content
-    if blanks := _has_blanks(content, separator):
-        notes.append(f"The blanks after each {_SEPARATOR_NAMES[separator]} in {path.name} were left out.")
-    try:
-        records = _records(content, separator, csv.QUOTE_MINIMAL, blanks)
-        swallowed = _swallowing(records, content, separator, label)
-    except csv.Error as error:
-        records, swallowed = [], int(str(error).rsplit(" ", 1)[-1])
-    if swallowed:
-        records = _records(content, separator, csv.QUOTE_NONE, blanks)
-        if len({len(record) for _, record in records}) > 1:
-            raise InputError(f"{path.name} has a quote that is not closed near line {swallowed}: rows would be lost in "
-                             "it. Close it, or write it twice.")
-        notes.append(f"Quotes in {path.name} do not pair (line {swallowed}); they were read as plain signs, so that no "
-                     "row is lost.")
-    if not records:
-        raise InputError(f"{path.name} is empty.")
-    names = columns or [name.strip() if name.strip() in (text, label) else name for name in records[0][1]]
-    rows = records if columns else records[1:]
-    if wide := next((line for line, record in rows if len(record) > len(names)), None):
-        if columns:
-            raise InputError(f"{path.name} has more values in line {wide} than the {len(columns)} columns named.")
-        raise InputError(f"{path.name} cannot be read as a table: rows have more values than the header has columns "
-                         f"(line {wide}). Put texts that hold a {_SEPARATOR_NAMES[separator]} in quotes.")
-    if len(set(names)) < len(names):
-        raise InputError(f"{path.name} has two columns of one name: rename one of them.")
-    filled = [record + [""] * (len(names) - len(record)) for _, record in rows]
-    return pd.DataFrame(filled, columns=names, dtype=object), np.array([line for line, _ in rows], dtype=np.int64)
-
-
-def separator_of(path: Path, content: str) -> str:
-    """What separates the values of a table, by its first line."""
-    if named := _NAMED_SEPARATOR.match(content):
-        return named[1]
-    header = re.sub('"[^"]*"', "", content.lstrip("\r\n").split("\n", 1)[0])
-    return "\t" if _is_tsv(path) and "\t" in header else max(_SEPARATOR_NAMES, key=header.count)
-
-
-def _has_blanks(content: str, separator: str) -> bool:
-    """Whether a table is written with a blank after each separator: its header is."""
-    names = content.lstrip("\r\n").split("\n", 1)[0].split(separator)[1:]
-    return separator != "\t" and bool(names) and all(name.startswith(" ") and name.strip() for name in names)
-
-
-def _is_tsv(path: Path) -> bool:
-    return path.name.lower().removesuffix(PACKED).endswith(".tsv")
-
-
-def _records(content: str, separator: str, quoting: int, blanks: bool) -> list[tuple[int, list[str]]]:
-    """(line it begins in, values) of each record; csv.Error, its line last, where quotes do not pair."""
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, quoting=quoting, strict=True,
-                        skipinitialspace=blanks)
-    found, line = [], 1
-    try:
-        for record in reader:
-            if record:
-                found.append((line, record))
-            line = reader.line_num + 1
-    except csv.Error:
-        raise csv.Error(f"quotes do not pair from line {line}") from None
-    return found
-
-
-def _swallowing(records: list[tuple[int, list[str]]], content: str, separator: str, label: str) -> int | None:
-    """The line of a record that holds a whole other row inside its quotes: a stray quote took it in."""
-    if len(records) < 2 or label not in records[0][1]:
-        return None
-    width, place = len(records[0][1]), records[0][1].index(label)
-    lines = io.StringIO(content, newline="").readlines()
-    ends = [line for line, _ in records[1:]] + [len(lines) + 1]
-    long = [(line, end) for (line, _), end in zip(records, ends, strict=True) if end - line > 1]
-    if not long:
-        return None
-    known = {record[place] for (line, record), end in zip(records, ends, strict=True)
-             if end - line == 1 and len(record) == width}
-    for line, end in long:
-        for inner in lines[line - 1:end - 2]:
-            values = inner.rstrip("\r\n").split(separator)
-            if len(values) == width and values[place].strip('"') in known:
-                return line
-    return None
-
-
 def rows_inside(record: list[str], separator: str, place: int) -> list[str]:
     """Labels (the values at `place`) of what looks like whole rows within a value of several lines.
 
@@ -339,38 +223,6 @@ def rows_inside(record: list[str], separator: str, place: int) -> list[str]:
             if len(values) == len(record) and values[place]:
                 found.append(values[place].strip('"'))
     return found
-
-
-def _parse_json(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
-    try:
-        rows = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        way = " If it holds a record a line, call it .jsonl." if str(error).startswith("Extra data") else ""
-        raise InputError(f"{path.name} is not JSON: {_first_line(error)}{way}") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{path.name} must hold a list of records with named fields.")
-    return pd.DataFrame(rows), np.arange(1, len(rows) + 1)
-
-
-def _parse_jsonl(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
-    rows, lines = [], []
-    for number, line in enumerate(content.split("\n"), start=1):  # splitlines() would also cut at U+2028
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            json.dumps(row, ensure_ascii=False).encode()
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = getattr(error, "msg", "too deep")
-            raise InputError(f"{path.name} line {number} is not JSON: {reason}.") from None
-        except UnicodeEncodeError:  # an escape such as \ud83d alone
-            raise InputError(f"{path.name} line {number} holds half a character (a lone surrogate). "
-                             "Write the file again as UTF-8.") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path.name} line {number} is not a JSON object with named fields.")
-        rows.append(row)
-        lines.append(number)
-    return pd.DataFrame(rows), np.array(lines, dtype=np.int64)
 
 
 def _require_columns(frame: pd.DataFrame, name: str, **wanted: str) -> None:
@@ -438,5 +290,5 @@ def _filled(frame: pd.DataFrame, column: str, name: str) -> pd.Series:
     return values
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")[:200] + "."
+if __name__ == "__main__":
+    serve(_answer)

@@ -11,8 +11,9 @@ import datasets
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.files import PACKED, READABLE, SPREADSHEETS, kind_of, read_rows
+from helpers.lab.data.files import read_rows
 from helpers.lab.data.labels import aligned, require_classes
+from helpers.lab.data.tables import PACKED, READABLE, SPREADSHEETS, kind_of
 from helpers.lab.errors import InputError
 
 datasets.disable_progress_bars()

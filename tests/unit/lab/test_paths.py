@@ -9,7 +9,17 @@ import pytest
 from safetensors import SafetensorError
 
 from helpers.lab import InputError
-from helpers.lab.paths import home, quarantine, replacing, write_atomically
+from helpers.lab.paths import (
+    SESSION,
+    home,
+    is_page,
+    is_upload,
+    quarantine,
+    replacing,
+    uploads,
+    visitor_folder,
+    write_atomically,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -110,3 +120,23 @@ def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(tmp_path)
     with pytest.raises(ZeroDivisionError):
         fail()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"rows.csv": "old"}
+
+
+@pytest.mark.parametrize("variable", ["VOILA_PREHEAT", "VOILA_REQUEST_URL", SESSION])
+def test_a_page_is_known_by_what_its_server_says(monkeypatch, tmp_path, fresh_home, variable):
+    assert not is_page()
+    assert visitor_folder() == home()
+    monkeypatch.setenv(variable, str(tmp_path / "visitor"))
+    assert is_page()
+    assert visitor_folder() != home()
+    assert is_upload(uploads() / "rows.csv")
+
+
+def test_a_session_without_a_server_ends_with_its_process():
+    script = ("from helpers.lab.paths import session, uploads, write_atomically; "
+              "write_atomically(uploads() / 'a', b'');"
+              "assert session() == session() and uploads().parent == session(); print(session())")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    folder = Path(done.stdout.strip())
+    assert folder.name.startswith("compute-smarter-session-")
+    assert not folder.exists()

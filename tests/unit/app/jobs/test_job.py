@@ -14,7 +14,9 @@ from app_helpers import record, wait_until
 
 from helpers.app.jobs import job as jobs_module
 from helpers.app.jobs.job import Job, TimeLeft, progress, run
+from helpers.app.jobs.processes import kill_all
 from helpers.lab.errors import InputError
+from helpers.lab.paths import SESSION
 
 ROOT = Path(__file__).parents[4]
 SLOW_S = 60  # longer than any test waits
@@ -55,6 +57,21 @@ def test_a_job_gives_its_result():
     job.start(number=7)
     assert job.wait(20)
     assert (job.state, job.result, job.progress, job.error) == ("done", 49, 1.0, "")
+
+
+def test_on_a_page_the_process_stays_warm_for_a_while_only(monkeypatch, tmp_path):
+    """Thirty visitors who measured once would leave thirty processes with torch."""
+    monkeypatch.setenv(SESSION, str(tmp_path))
+    monkeypatch.setattr(jobs_module, "KEEP_S", 0.5)
+    kill_all()  # what the tests before have left
+    job = started(sleep, seconds=2)
+    pid = int(job.message)
+    assert job.wait(20)
+    again = started(sleep, seconds=2)
+    assert int(again.message) == pid, "the next job takes it"
+    assert again.wait(20)
+    assert again.state == "done", "and keeps it, although its time is over"
+    wait_until(lambda: not is_running(pid))
 
 
 def test_the_process_stays_warm_for_the_next_job():

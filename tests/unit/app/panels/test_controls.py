@@ -63,3 +63,30 @@ def test_a_guess_follows_its_slider(capsys):
 @pytest.mark.parametrize(("low", "high", "shown"), [(1, 60, ".1f"), (0, 1, ".2f"), (0.5, 6, ".2f"), (0, 3000, ".0f")])
 def test_a_guess_is_read_without_an_exponent(low, high, shown):
     assert guess("a number", low, high).slider.readout_format == shown
+
+
+@pytest.mark.parametrize(("control", "sent"), [
+    (lambda: widgets.IntSlider(3, min=1, max=9, description="Layers"), {"max": 10**9, "value": 10**9}),
+    (lambda: widgets.FloatSlider(2, min=1, max=9, description="Layers"), {"min": -1e300, "value": -1e300}),
+    (lambda: widgets.FloatSlider(2, min=1, max=9, description="Layers"), {"value": float("nan")}),
+    (lambda: widgets.FloatLogSlider(2, base=3, min=0, max=2, description="Layers"), {"max": 600.0, "value": 3.0**600}),
+    (lambda: widgets.FloatLogSlider(2, base=3, min=0, max=2, description="Layers"), {"base": 1e100, "value": 1e150})])
+def test_a_browser_that_moves_a_sliders_end_gets_no_further(control, sent):
+    """Else a stranger chooses how much is computed: a billion layers."""
+    slider, said = control(), []
+    box = ControlBox({"depth": slider}, lambda: box.settings(), said.append)
+    slider.set_state(sent)
+    with pytest.raises(InputError, match="Layers goes from 1 to 9"):
+        box.settings()
+    assert said == ["Layers goes from 1 to 9."]
+
+
+def test_a_browser_chooses_only_what_there_is_to_choose():
+    choice = widgets.Dropdown(options=[("eight", 8), ("four", 4)])
+    box = ControlBox({"bits": choice}, lambda: None, print)
+    choice.set_state({"_options_labels": ["eight", "four", "../../etc/passwd"]})
+    choice.set_state({"index": 1})
+    assert box.settings() == {"bits": 4}
+    with pytest.raises(IndexError):
+        choice.set_state({"index": 2})
+    assert box.settings() == {"bits": 4}

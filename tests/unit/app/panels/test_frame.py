@@ -1,10 +1,12 @@
 """The parts that all panels share."""
 
+import threading
+
 import ipywidgets as widgets
 from app_helpers import wait_until
 
 from helpers.app.jobs.job import Job
-from helpers.app.panels.frame import JobButtons, PanelFrame, Status, beside
+from helpers.app.panels.frame import Download, JobButtons, PanelFrame, Status, beside
 
 
 def test_markup_in_the_status_line_is_shown_and_not_obeyed():
@@ -39,3 +41,23 @@ def test_a_job_that_is_refused_is_a_sentence_and_leaves_its_button():
     busy.cancel.click()
     wait_until(lambda: "Cancelled" in first.value)
     assert (busy.run.disabled, busy.cancel.disabled) == (False, True)
+
+
+def test_a_file_that_is_being_made_is_not_made_again():
+    """A thousand messages would be a thousand threads."""
+    go_on, made = threading.Event(), []
+
+    def make() -> str:
+        made.append(1)
+        assert go_on.wait(20)
+        return "text"
+
+    download = Download({"report": ("a.html", "text/html", make)}, print)
+    for odd in ({"make": "report"},) * 1000 + ({"make": "other"}, {"make": ["report"]}, {"make": {}}, {}):
+        download._handle_custom_msg(odd, [])
+    wait_until(lambda: made)
+    assert len(made) == 1
+    go_on.set()
+    wait_until(lambda: not download._making)
+    download._handle_custom_msg({"make": "report"}, [])
+    wait_until(lambda: len(made) == 2)

@@ -2,6 +2,7 @@
 
 import time
 
+import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from app_helpers import wait_until
 from helpers.app.panels import labelling
 from helpers.app.panels.labelling import LabelPanel, ReviewPanel
 from helpers.data_efficiency import Review
+from helpers.lab.paths import SESSION
 
 TEXTS = ["where is it", "<b>refund</b> me", "broken again"]
 LABELS = ["parcel", "parcel", "money"]
@@ -76,7 +78,7 @@ def test_a_file_takes_the_place_of_the_rows(tmp_path):
     panel = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / f"{len(texts)}.jsonl"), TEXTS, LABELS,
                         FLAGS, usd_per_review=0.25, check=checked)
     panel._check.run.click()
-    assert "Name a file" in panel._status.value
+    assert "Choose a file" in panel._status.value
     panel._path.value = str(path)
     panel._check.run.click()
     end = time.monotonic() + 30
@@ -84,6 +86,51 @@ def test_a_file_takes_the_place_of_the_rows(tmp_path):
         assert time.monotonic() < end, panel._status.value
         time.sleep(0.05)
     assert panel._choice.options == ("a", "b")
+    assert "rows of <b>own.csv</b>" in panel._of.value
+
+
+@pytest.fixture
+def on_page(tmp_path, monkeypatch):
+    """on_page() -> a panel as a visitor gets it; its session's folder is tmp_path."""
+    monkeypatch.setenv(SESSION, str(tmp_path))
+    return lambda: ReviewPanel(Review, TEXTS, LABELS, FLAGS, usd_per_review=0.25, check=checked)
+
+
+def inside(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from inside(child)
+
+
+def test_nobody_types_on_a_page(on_page, monkeypatch):
+    """The server's files were read for any visitor who knew their path."""
+    typed = ipywidgets.Text, ipywidgets.Textarea, ipywidgets.Combobox
+    assert [part for part in inside(on_page()) if isinstance(part, typed)] == []
+    assert [part for part in inside(LabelPanel(TEXTS, LABELS, lambda *_: 0, lambda *_: 0.0)) if isinstance(part, typed)
+            ] == []
+    monkeypatch.delenv(SESSION)
+    assert len([part for part in inside(on_page()) if isinstance(part, typed)]) == 1, "the lesson takes paths"
+
+
+def test_a_refused_upload_leaves_the_rows_under_their_own_name(on_page):
+    panel = on_page()
+    panel._upload._handle_custom_msg({"name": "mine.csv"}, [memoryview(b"text,label\nmine one,a\nmine two,b\n")])
+    panel._check.run.click()
+    wait_until(lambda: "mine one" in panel._row.value, 60)
+    assert "rows of <b>mine.csv</b>" in panel._of.value
+    panel._upload._handle_custom_msg({"name": "big.csv", "size": 20_000_000}, [])
+    assert "big.csv has 20.0 MB" in panel._status.value
+    panel._check.run.click()
+    assert "Choose a file first" in panel._status.value
+    assert "rows of <b>mine.csv</b>" in panel._of.value
+
+
+def test_a_visitors_decisions_lie_in_the_visitors_folder(on_page, tmp_path, fresh_home):
+    panel = on_page()
+    press(panel, "drop")
+    assert [path.parent for path in tmp_path.rglob("*.jsonl")] == [tmp_path / "reviews"]
+    assert "Kept until you leave this page" in panel._status.value
+    assert not fresh_home.exists()
 
 
 def test_labels_are_asked_for_in_the_strategys_order_and_the_curve_has_both_arms(monkeypatch):

@@ -1,5 +1,6 @@
 """Page notebooks: what is derived from the notebooks, and how it opens."""
 
+import ast
 import html
 import json
 import re
@@ -9,7 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from helpers.app.server.pages import derive, describe, described, recorded_finding
+from helpers.app.server.pages import derive, describe, described, recorded_finding, without_lesson
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[4]
@@ -110,3 +111,21 @@ def test_a_notebooks_page_opens_without_torch_and_with_the_finding_that_is_shipp
 def test_each_notebook_has_a_name_and_a_claim_of_its_own():
     pages = described(ROOT / "notebooks")
     assert len({page.short for page in pages}) == len({page.claim for page in pages}) == len(pages) == 5
+
+
+# What a visitor can only move or choose from. A box to type in could take a path of the server: ask `is_page` first.
+CONTROLS = {"Dropdown", "FloatLogSlider", "FloatSlider", "IntSlider", "ToggleButtons", "VBox"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_page_has_a_control_in_which_a_visitor_types(path):
+    cells = without_lesson(json.loads(path.read_text(encoding="utf-8")))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    nodes = list(ast.walk(ast.parse(code)))
+    taken = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "ipywidgets"
+             for alias in node.names}
+    assert taken <= CONTROLS
+    assert not {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names} & {
+        "ipywidgets", "anywidget", "traitlets"}, "a whole module hides which of its controls are used"
+    asks = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not asks & {"input", "open", "eval", "exec"}

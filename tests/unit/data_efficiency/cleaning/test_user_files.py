@@ -4,6 +4,7 @@ import csv
 import gzip
 import itertools
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from letter_triples import similarity
 
 from helpers.data_efficiency import clean_file, doubtful_rows, replay
 from helpers.lab.errors import InputError
+from helpers.lab.paths import UPLOADS
 
 ODD_FILES = {  # name -> (bytes, what the sentence names)
     "empty.csv": (b"", "empty"),
@@ -212,3 +214,16 @@ def test_what_a_spreadsheet_would_run_is_written_as_text(tmp_path):
     clean_file(source, tmp_path / "clean.csv", tmp_path / "log.jsonl", kind="hashed")
     assert pd.read_csv(tmp_path / "clean.csv", dtype=str)["text"].tolist() == [
         "'=1+1", "'@sum", "'+49 170 000", "-5", "plain", "a", "b", "c"]
+
+
+def test_nothing_of_an_upload_is_kept(own_file, fresh_home, tmp_path):
+    """The vectors of a stranger's texts stayed in the cache for ever."""
+    upload = tmp_path / UPLOADS / "own.csv"
+    upload.parent.mkdir()
+    shutil.copy(own_file, upload)
+    uploaded = doubtful_rows(upload, text="body", label="kind")
+    assert [path for path in fresh_home.rglob("*") if path.is_file()] == []
+    own = doubtful_rows(own_file, text="body", label="kind")
+    assert list((fresh_home / "cache" / "embeddings").iterdir()) != []
+    pd.testing.assert_frame_equal(uploaded["flags"], own["flags"])
+    assert (uploaded["texts"], uploaded["lines"]) == (own["texts"], own["lines"])

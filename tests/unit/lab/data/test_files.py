@@ -137,6 +137,8 @@ def test_half_a_character_is_refused(tmp_path):
     lines = [json.dumps({"text": text, "label": label}) for text, label in [*ROWS, ("bad \ud83d", "tool")]]
     message = refusal(write(tmp_path / "a.jsonl", "\n".join(lines)))
     assert "a.jsonl line 13 holds half a character" in message
+    message = refusal(write(tmp_path / "a.json", "[" + ",".join(lines) + "]"))
+    assert "a.json holds half a character" in message
 
 
 def test_latin_1_is_refused_with_the_line(tmp_path):
