@@ -5,7 +5,7 @@ import functools
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from helpers.lab.language.engines import LanguageModel
+from helpers.lab.language.engines.model import LanguageModel
 from helpers.lab.language.loading import load_language_model
 
 PROMPTS = ("What is the capital of France?", "Name three colours.", "Write one sentence about the sea.",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
-from helpers.lab.language.engines import Answer, LanguageModel, Prompt
+from helpers.lab.language.engines.model import Answer, LanguageModel, Prompt
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn

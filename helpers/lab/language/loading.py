@@ -12,7 +12,10 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from helpers.lab.errors import InputError, reason
-from helpers.lab.language.engines import LanguageModel, LlamaCppModel, OpenVinoModel, TransformersModel
+from helpers.lab.language.engines.llama_cpp import LlamaCppModel
+from helpers.lab.language.engines.model import LanguageModel
+from helpers.lab.language.engines.openvino import OpenVinoModel
+from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.paths import cache, replacing
 from helpers.lab.training.weights import find_weights
 
