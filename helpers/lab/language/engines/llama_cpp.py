@@ -17,13 +17,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from helpers.lab.errors import InputError, reason
-from helpers.lab.language.engines.model import HEARTBEAT_S, LanguageModel
+from helpers.lab.language.engines.model import HEARTBEAT_S, LocalModel
 from helpers.lab.machine import usable_cores
 
 _SLOTS = 4  # answers that are written together; each holds its own context
 
 
-class LlamaCppModel(LanguageModel):
+class LlamaCppModel(LocalModel):
     """llama.cpp's own server, inside this process, on 127.0.0.1 and with a key of its own."""
 
     engine = "llama.cpp"
@@ -32,7 +32,7 @@ class LlamaCppModel(LanguageModel):
                  stored: int, path: Path) -> None:
         import xllamacpp
 
-        super().__init__(name, tokenizer, context, ends, stored)
+        super().__init__(name, tokenizer, context, ends, stored, path)
         params = xllamacpp.CommonParams()
         params.model.path, params.n_ctx, params.n_parallel = str(path), context * _SLOTS, _SLOTS
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = usable_cores()  # of prompts, too

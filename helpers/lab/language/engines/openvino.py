@@ -1,7 +1,8 @@
 """OpenVINO GenAI: continuous batching and a cache of shared prefixes, on a CPU."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from helpers.lab.errors import InputError, reason
-from helpers.lab.language.engines.model import Form, LanguageModel
+from helpers.lab.language.engines.model import Form, LocalModel
 from helpers.lab.progress import Progress
 
 _SEQUENCES = 16  # answers that are written together
@@ -18,19 +19,19 @@ _SEQUENCES = 16  # answers that are written together
 _FAITHFUL = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
 
 
-class OpenVinoModel(LanguageModel):
+class OpenVinoModel(LocalModel):
     """OpenVINO GenAI with continuous batching and a cache of shared prefixes; it reads GGUF and its own folders."""
 
     engine = "openvino"
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int],
                  stored: int, path: Path) -> None:
-        super().__init__(name, tokenizer, context, ends, stored)
-        self._path, self._pipeline, self._requests = path, self._open(path), 0
+        super().__init__(name, tokenizer, context, ends, stored, path)
+        self._pipeline, self._requests = self._open(path), 0
         # Tokens whose keys and values come out of the cache of prefixes are not scored again: their log-probabilities
         # are kept here. Hence a pipeline for scores alone, opened when first used.
         self._scorer: Any = None
-        self._known: dict[tuple[int, ...], float] = {}
+        self._known: dict[bytes, float] = {}
 
     @staticmethod
     def _open(path: Path) -> Any:
@@ -103,7 +104,7 @@ class OpenVinoModel(LanguageModel):
         import openvino_genai
 
         if self._scorer is None:
-            self._scorer, self._known = self._open(self._path), {}
+            self._scorer, self._known = self._open(self.path), {}
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens, config.do_sample, config.apply_chat_template = 1, False, False
         config.echo, config.logprobs, config.ignore_eos = True, 1, True
@@ -117,9 +118,17 @@ class OpenVinoModel(LanguageModel):
                 # The last value is that of the token written after the prompt.
                 told = [value for output in handle.read_all() for value in output.generated_log_probs][:-1]
                 start = max(len(prefix), len(ids) - len(told))
-                for place in range(start, len(ids)):
-                    self._known[tuple(ids[:place + 1])] = told[place - len(ids)]
-        keys = [[(*prefix, *row[:place + 1]) for place in range(len(row))] for row in rows]
+                for place, digest in enumerate(_digests(ids, start), start):
+                    self._known[digest] = told[place - len(ids)]
+        keys = [list(_digests(prefix + row, len(prefix))) for row in rows]
         if any(key not in self._known for row in keys for key in row):
             return None
         return [sum(self._known[key] for key in row) for row in keys]
+
+
+def _digests(ids: list[int], start: int) -> Iterator[bytes]:
+    """What stands for the tokens up to each place from `start` on: thousands of prompts would fill the memory."""
+    digest = hashlib.blake2b(np.array(ids[:start], np.int32).tobytes(), digest_size=16)
+    for token in ids[start:]:
+        digest.update(np.int32(token).tobytes())
+        yield digest.digest()

@@ -1,25 +1,26 @@
 """transformers, the reference: fp32 weights in PyTorch, one request at a time."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from helpers.lab.errors import InputError
-from helpers.lab.language.engines.model import LanguageModel
+from helpers.lab.language.engines.model import WEIGHTS, LocalModel
 
 _CHUNK = 128  # prompt tokens that are read in one go: a fraction of a second for a small model
 
 
-class TransformersModel(LanguageModel):
+class TransformersModel(LocalModel):
     """The reference: fp32 weights in PyTorch, one request at a time."""
 
     engine = "transformers"
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int],
-                 stored: int, module: Any) -> None:
-        super().__init__(name, tokenizer, context, ends, stored)
+                 stored: int, module: Any, path: Path | None = None) -> None:
+        super().__init__(name, tokenizer, context, ends, stored, path)
         self.module = module.eval()
 
     def _stream(self, rows, limit, form, ended):
@@ -55,6 +56,13 @@ class TransformersModel(LanguageModel):
         told = after.gather(2, ids[:, 1:, None])[..., 0]                            # (answers, longest - 1)
         return np.array([float(first[row[0]]) + float(told[index, :len(row) - 1].sum())
                          for index, row in enumerate(rows)])
+
+    def _save(self, folder):
+        if self.path is not None:
+            return super()._save(folder)
+        for part in (self.module, self.tokenizer):
+            part.save_pretrained(folder / WEIGHTS)
+        return {}
 
     def _cache(self) -> Any:
         from transformers.cache_utils import DynamicCache
