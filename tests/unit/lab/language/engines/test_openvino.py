@@ -1,5 +1,6 @@
 """OpenVINO GenAI beside the reference: answers, forms, and scores that a cache of prefixes does not spoil."""
 
+import pickle
 import re
 
 import numpy as np
@@ -27,6 +28,13 @@ def test_scores_stand_also_where_a_block_of_the_cache_ends():
     for more in range(0, 32, 5):
         prompt = QUESTION + " x" * more
         np.testing.assert_allclose(llm.score(prompt, CITIES), reference.score(prompt, CITIES), atol=0.6)
+
+
+def test_scores_are_remembered_in_little_memory():
+    """Of a prompt of 300 tokens: under its whole text as a key, each would take 2 kB."""
+    llm = smollm2("openvino")
+    llm.score(QUESTION + " x" * 300, CITIES)
+    assert len(pickle.dumps(llm._known)) / len(llm._known) < 100
 
 
 def test_answers_keep_to_a_regular_expression():
