@@ -34,8 +34,8 @@ def stream(*events: dict[str, Any] | str, after_s: float = 0.0) -> Callable[...,
     return respond
 
 
-def refusal(status: int, message: str = "no", **headers: str) -> Callable[..., None]:
-    body = json.dumps({"error": {"message": message, "type": "a_test"}}).encode()
+def refusal(status: int, message: str = "no", param: str | None = None, **headers: str) -> Callable[..., None]:
+    body = json.dumps({"error": {"message": message, "type": "a_test", "param": param}}).encode()
     return lambda handler: send(handler, status, body, content_type="application/json", **headers)
 
 

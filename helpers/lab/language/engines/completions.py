@@ -13,8 +13,9 @@ import random
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -22,12 +23,12 @@ import httpx2
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.model import HEARTBEAT_S
 
-Value = TypeVar("Value")
-
 _ATTEMPTS = 5
 _MAX_WAIT_S = 120.0  # a server that asks for more is not waited for
 _MAX_REFUSAL = 10_000  # bytes of an error page that are read
 _MAX_SAID = 200  # letters of it that are shown
+# What newer models of OpenAI's refuse, and what they take in its place.
+_OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
 
 
 class _Again(Exception):
@@ -78,6 +79,7 @@ class Server:
         self.where, self._url, self._key_from = where, url, key_from
         self._at_once, self._timeout_s = at_once, timeout_s
         self._requests, self._tokens = _Pace(requests_per_minute), _Pace(tokens_per_minute)
+        self._refused: set[str] = set()  # names of _OTHERWISE
 
     def ask(self, bodies: Sequence[dict[str, Any]], tokens: Sequence[float], hear: Callable[[bool], None],
             check: Callable[[], None]) -> list[Reply]:
@@ -140,13 +142,14 @@ class Server:
         said(True)
         return reply
 
-    async def _attempt(self, client: httpx2.AsyncClient, body: dict[str, Any],
-                       said: Callable[[bool], None]) -> Reply:
+    async def _attempt(self, client: httpx2.AsyncClient, body: dict[str, Any], said: Callable[[bool], None]) -> Reply:
         reply = Reply()
+        body = {_OTHERWISE[name] if name in self._refused else name: value for name, value in body.items()}
+        body.pop(None, None)
         try:
             async with client.stream("POST", f"{self._url}/chat/completions", json=body) as response:
                 if response.status_code != 200:
-                    await self._refuse(response)
+                    await self._refuse(response, body)
                 if body.get("stream"):
                     async for event in httpx2.EventSource(response):
                         if event.data != "[DONE]":
@@ -165,23 +168,31 @@ class Server:
             raise _Again(self._shown(reply.trouble or "its answer broke off"))
         return reply
 
-    async def _refuse(self, response: httpx2.Response) -> None:
+    async def _refuse(self, response: httpx2.Response, body: Mapping[str, Any]) -> None:
         """Say why there is no answer: `_Again` where another attempt may help, else InputError."""
         page = b""
         async for part in response.aiter_bytes():
             page += part
             if len(page) > _MAX_REFUSAL:
                 break
-        text = page.decode(errors="replace")
-        with contextlib.suppress(ValueError, AttributeError):  # not JSON, or of another form: as it stands
-            text = _message(json.loads(text)) or text
+        text, name = page.decode(errors="replace"), None
+        with contextlib.suppress(ValueError, LookupError, AttributeError, TypeError):  # no JSON, or of another form
+            error = json.loads(text)
+            text = _message(error) or text
+            name = str(error["error"].get("param"))
         status = response.status_code
         said = self._shown(f"HTTP {status}: {text}")
+        if status == 400 and name in _OTHERWISE and name in body:
+            if name == "temperature" and name not in self._refused:
+                warnings.warn(f"{self.where} does not let its temperature be chosen: its answers are drawn at random "
+                              "and may differ from run to run.", stacklevel=2)
+            self._refused.add(name)
+            raise _Again(said)
         if status in (408, 429) or status >= 500:
             raise _Again(said, _seconds(response.headers.get("retry-after", "")))
         if status in (401, 403):
-            key = f"the key in {self._key_from}" if self._key_from else "requests without a key; name one by key_from"
-            raise InputError(f"{self.where} refuses {key} ({said}).")
+            what = f"the key in {self._key_from}" if self._key_from else "requests without a key; name one by key_from"
+            raise InputError(f"{self.where} refuses {what} ({said}).")
         raise InputError(f"{self.where} refuses the request ({said}). Check the address, the model's name and what was "
                          "asked for.")
 
@@ -221,8 +232,8 @@ class _Pace:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
-def _run(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, Value]], hear: Callable[[bool], None],
-         check: Callable[[], None]) -> Value:
+def _run(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, list[Reply]]], hear: Callable[[bool], None],
+         check: Callable[[], None]) -> list[Reply]:
     """What `work(said)` gives, in an event loop of its own thread: a notebook's main thread has one that runs."""
     heard: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
@@ -233,13 +244,11 @@ def _run(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, Value]], h
     try:
         while True:
             check()
-            try:
+            with contextlib.suppress(queue.Empty):
                 said = heard.get(timeout=HEARTBEAT_S)
-            except queue.Empty:
-                continue
-            if said is None:
-                break
-            hear(said)
+                if said is None:
+                    break
+                hear(said)
     finally:
         loop.call_soon_threadsafe(task.cancel)
         thread.join()

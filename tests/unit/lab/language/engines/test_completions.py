@@ -105,6 +105,28 @@ def test_what_another_attempt_would_not_mend_is_said_at_once(faulty, status, sen
     assert len(faulty.seen) == 1
 
 
+@pytest.mark.parametrize("page", ['{"detail": "no such model"}', '{"error": "no such model"}', "no such model",
+                                  '["no such model"]', '{"error": {"type": "no such model"}}'])
+def test_a_refusal_of_any_form_is_passed_on(faulty, page):
+    faulty.script = [lambda handler: send(handler, 404, page.encode())]
+    with pytest.raises(InputError, match=r"HTTP 404: .*no such model"):
+        ask(faulty)
+    assert len(faulty.seen) == 1
+
+
+def test_a_model_that_chooses_its_temperature_and_counts_otherwise_is_asked_otherwise(faulty):
+    def newer(handler):
+        body = faulty.seen[-1][2]
+        wrong = next((name for name in ("max_tokens", "temperature") if name in body), None)
+        (refusal(400, f"Unsupported parameter: '{wrong}'", param=wrong) if wrong else paris())(handler)
+
+    faulty.script = [newer]
+    with pytest.warns(UserWarning, match="answers are drawn at random"):
+        assert [answer.text for answer in ask(faulty, ["a", "b"], at_once=1)] == ["Paris"] * 2
+    assert len(faulty.seen) == 4  # it is told twice, and remembers
+    assert faulty.seen[-1][2]["max_completion_tokens"] == 10
+
+
 def test_one_refusal_ends_all_requests(faulty):
     faulty.script = [refusal(400), paris(after_s=5)]
     began = time.monotonic()
