@@ -41,6 +41,7 @@ class Generation:
         behind a server, which has them to itself, and where they were not asked for.
     agreement: share of prompts with the very answer of the first model of the run.
     resolved: share of prompts whose answer resolves the request; None where nobody judges.
+    cached_tokens: of the prompts', all at once, those that a server had in its cache; None where it does not say.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Generation:
     prompts: int
     prompt_tokens: int
     answer_tokens: int
+    cached_tokens: int | None
     rounds: int
     threads: int
 
@@ -178,6 +180,7 @@ class _Run:
         more, longer = tokens - self.first_tokens, medians["together"] - medians["one token"]
         joules = [watts * medians["together"] / count for watts in (self.power.low, self.power.mid, self.power.high)
                   ] if self.power else [None] * 3
+        cached = [answer.cached_tokens for answer in self.answers]
         same = [one.text == other.text for one, other in zip(self.answers, reference, strict=True)]
         right = None if resolves is None else float(np.mean([resolves(place, answer.text)
                                                              for place, answer in enumerate(self.answers)]))
@@ -187,7 +190,8 @@ class _Run:
             more / longer if more > 0 and longer > 0 else None,
             None if self.peak_bytes is None else self.peak_bytes / 1e6, *joules,
             self.power.method if self.power else "not measured", float(np.mean(same)), right, count,
-            sum(answer.prompt_tokens for answer in self.answers), tokens, rounds, usable_cores())
+            sum(answer.prompt_tokens for answer in self.answers), tokens, None if None in cached else sum(cached),
+            rounds, usable_cores())
 
     def _first_and_further(self) -> tuple[float, float]:
         further = [rest / (count - 1) for _, rest, count in self.stamps if count > 1]

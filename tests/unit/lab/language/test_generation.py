@@ -19,7 +19,7 @@ ROUND = Generation(
     model="small", engine="openvino", megabytes=100.0, first_token_s=0.1, per_token_s=0.02, alone_per_s=40.0,
     together_per_s=100.0, low=90.0, high=110.0, read_per_s=1000.0, written_per_s=200.0, peak_mb=500.0, joules_low=1.0,
     joules=2.0, joules_high=3.0, energy_method="a test", agreement=1.0, resolved=0.25, prompts=10, prompt_tokens=5000,
-    answer_tokens=300, rounds=5, threads=2)
+    answer_tokens=300, cached_tokens=None, rounds=5, threads=2)
 
 
 def test_dollars_of_a_rented_machine_are_those_of_its_time():
@@ -64,6 +64,7 @@ def test_a_served_model_is_timed_and_billed_by_its_tokens(faulty):
     assert judged == [(place, "Paris") for place in range(4)]
     assert row["resolved"] == 0.25
     assert (row["prompts"], row["prompt_tokens"], row["answer_tokens"], row["agreement"]) == (4, 28, 8, 1)
+    assert row["cached_tokens"] == 4 * 5
     assert 0.1 < row["first_token_s"] < 1
     assert 0 < row["together_per_s"] < 8 / 0.1
     assert row["alone_per_s"] < 2 / 0.1
