@@ -17,6 +17,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "models.packing": ["pack"],
     "exporting.graph": ["export"],
     "language.loading": ["load_language_model"],
+    "language.engines.endpoints": ["endpoint"],
+    "language.prompting": ["prompted"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.costs": ["cost", "offer", "offers", "break_even"],
     "measuring.intervals": ["paired_difference"],

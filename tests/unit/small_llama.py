@@ -5,7 +5,7 @@ import functools
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from helpers.lab.language.engines import LanguageModel
+from helpers.lab.language.engines.model import LocalModel
 from helpers.lab.language.loading import load_language_model
 
 PROMPTS = ("What is the capital of France?", "Name three colours.", "Write one sentence about the sea.",
@@ -13,7 +13,7 @@ PROMPTS = ("What is the capital of France?", "Name three colours.", "Write one s
 
 
 @functools.cache
-def smollm2(engine: str) -> LanguageModel:
+def smollm2(engine: str) -> LocalModel:
     """The packaged model. Tests leave it as it is."""
     return load_language_model("smollm2", engine)
 

@@ -18,7 +18,8 @@ FACADES = sorted(path.parent.name for path in HELPERS.glob("*/__init__.py") if "
 FOLDERS = sorted({path.parent.relative_to(ROOT).as_posix() for path in HELPERS.rglob("*.py")})
 # The surface that others build on: kept, whoever calls it here.
 SURFACE = {
-    "lab": {"load_task", "baseline", "compare", "cost", "Ledger", "InputError", "Cancelled", "Model"},
+    "lab": {"load_task", "baseline", "compare", "cost", "Ledger", "InputError", "Cancelled", "Model", "endpoint",
+            "prompted"},
     "model_optimization": {"quantize", "prune", "distill"},
     "cloud_distributed": {"replicate"},
     "app": {"run", "finding", "as_csv"},  # called by the scripts that a page writes

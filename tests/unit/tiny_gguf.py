@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFValueType, GGUFWriter
 
-from helpers.lab.language.engines import LanguageModel
+from helpers.lab.language.engines.model import LanguageModel
 from helpers.lab.language.loading import find_language_model, load_language_model, read_gguf
 
 WIDTH, LAYERS, HEADS = 64, 2, 2

@@ -57,13 +57,15 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, fields: str
             is too large, unpacked too.
     """
     if isinstance(source, Path) and is_upload(source):
-        return _read_upload(source, text, label, encoding, columns)
+        return _read_upload(source, text, label, fields, encoding, columns)
     notes: list[str] = []
     frame, lines = parse(source, text, label, encoding, columns, notes)
-    return _rows(frame, lines, "the table" if isinstance(source, pd.DataFrame) else source.name, text, label, notes)
+    name = "the table" if isinstance(source, pd.DataFrame) else source.name
+    return _rows(frame, lines, name, text, label, fields, notes)
 
 
-def _rows(frame: pd.DataFrame, lines: np.ndarray, name: str, text: str, label: str, notes: list[str]) -> pd.DataFrame:
+def _rows(frame: pd.DataFrame, lines: np.ndarray, name: str, text: str, label: str, fields: str | None,
+          notes: list[str]) -> pd.DataFrame:
     _require_rows(frame, name)
     _require_columns(frame, name, text=text, label=label)
     _require_unique_ids(frame, name)
@@ -117,11 +119,13 @@ def read_frame(source: Path, text: str = "text", label: str = "label", *, encodi
     return frame
 
 
-def _read_upload(source: Path, text: str, label: str, encoding: str | None, columns: list[str] | None) -> pd.DataFrame:
+def _read_upload(source: Path, text: str, label: str, fields: str | None, encoding: str | None,
+                 columns: list[str] | None) -> pd.DataFrame:
     kind_of(source)
     if (size := source.stat().st_size) > MAX_UPLOAD_BYTES:
         raise too_large(source.name, size)
-    request = {"path": str(source), "text": text, "label": label, "encoding": encoding, "columns": columns}
+    request = {"path": str(source), "text": text, "label": label, "fields": fields, "encoding": encoding,
+               "columns": columns}
     try:
         answer = run_limited("helpers.lab.data.files", request, UPLOAD)
     except OverLimit as over:
@@ -149,7 +153,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         if len(frame) > MAX_UPLOAD_ROWS or len(frame.columns) > MAX_UPLOAD_COLUMNS:
             raise InputError(f"{source.name} has {len(frame):,} rows and {len(frame.columns):,} columns, and an upload "
                              f"may have {MAX_UPLOAD_ROWS:,} and {MAX_UPLOAD_COLUMNS}. Upload a part of it.")
-        rows = _rows(frame, lines, source.name, text, label, notes)
+        rows = _rows(frame, lines, source.name, text, label, request["fields"], notes)
     except InputError as error:
         return {"refused": str(error)[:MAX_SENTENCE]}
     return {"rows": rows.to_dict("list"), "notes": [note[:MAX_SENTENCE] for note in notes]}

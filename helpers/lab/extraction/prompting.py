@@ -16,7 +16,7 @@ from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from helpers.lab.language.engines import LanguageModel
+    from helpers.lab.language.engines.model import LanguageModel
 
 SELECTIONS = ("none", "fixed", "nearest")
 MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80

@@ -11,7 +11,7 @@ from helpers.lab.extraction.prompting import PromptedExtractor
 from helpers.lab.extraction.tagger import Tagger
 
 if TYPE_CHECKING:
-    from helpers.lab.language.engines import LanguageModel
+    from helpers.lab.language.engines.model import LanguageModel
 
 _KINDS = {kind.kind: kind for kind in (PatternExtractor, Tagger)}
 

@@ -15,7 +15,11 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from helpers.lab.cache import cached
 from helpers.lab.errors import InputError, reason
-from helpers.lab.language.engines import LanguageModel, LlamaCppModel, OpenVinoModel, TransformersModel
+from helpers.lab.language.engines.endpoints import saved_endpoint
+from helpers.lab.language.engines.llama_cpp import LlamaCppModel
+from helpers.lab.language.engines.model import SAVED, WEIGHTS, LanguageModel, LocalModel
+from helpers.lab.language.engines.openvino import OpenVinoModel
+from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.paths import cache, replacing
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import find_weights
@@ -38,7 +42,7 @@ _BYTES = {"transformers": lambda parameters, stored: 8 * parameters,
           "llama.cpp": lambda parameters, stored: stored + 5e8}
 
 
-def load_language_model(name: str | Path, engine: str = "openvino") -> LanguageModel:
+def load_language_model(name: str | Path, engine: str = "openvino") -> LocalModel:
     """A causal language model by name.
 
     Args:
@@ -61,6 +65,25 @@ def load_language_model(name: str | Path, engine: str = "openvino") -> LanguageM
     path = find_language_model(name)
     title = "SmolLM2-135M-Instruct" if str(name) == SMOLLM2 else path.name
     return _of_gguf(path, title, engine) if path.is_file() else _of_folder(path, title, engine)
+
+
+def load_saved(folder: Path) -> LanguageModel:
+    """The language model that `save(folder)` wrote, with the same answers.
+
+    Raises:
+        InputError: the folder holds none or a damaged one, or one that wants a key for a server, see `saved_endpoint`.
+    """
+    try:
+        facts = json.loads((folder / SAVED).read_text(encoding="utf-8"))
+        engine, name, remote = str(facts["engine"]), str(facts["name"]), facts.get("endpoint")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"The folder '{folder.name}' holds no readable language model ({reason(error)}). Save it "
+                         "again.") from error
+    if remote is not None:
+        return saved_endpoint(remote)
+    llm = load_language_model(folder / WEIGHTS, engine)
+    llm.name = name
+    return llm
 
 
 def find_language_model(name: str | Path = SMOLLM2) -> Path:
@@ -191,7 +214,7 @@ def _of_hub(name: str) -> Path:
                          f"({type(error).__name__}). Check the name and the network, or give a local file.") from None
 
 
-def _of_gguf(path: Path, title: str, engine: str) -> LanguageModel:
+def _of_gguf(path: Path, title: str, engine: str) -> LocalModel:
     from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
@@ -213,7 +236,7 @@ def _of_gguf(path: Path, title: str, engine: str) -> LanguageModel:
         return OpenVinoModel(*common, path)
     if engine == "llama.cpp":
         return LlamaCppModel(*common, path)
-    return TransformersModel(*common, _read_module(AutoModelForCausalLM, path.parent, gguf_file=path.name))
+    return TransformersModel(*common, _read_module(AutoModelForCausalLM, path.parent, gguf_file=path.name), path)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], Any]:
@@ -253,7 +276,7 @@ def _header(path: Path) -> tuple[dict[str, Any], Any]:
     return cached(cache("language", f"{digest.hexdigest()[:16]}.header"), make, read=read, write=write)
 
 
-def _of_folder(folder: Path, title: str, engine: str) -> LanguageModel:
+def _of_folder(folder: Path, title: str, engine: str) -> LocalModel:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     graph = folder / "openvino_model.xml"
@@ -281,7 +304,7 @@ def _of_folder(folder: Path, title: str, engine: str) -> LanguageModel:
     common = (title, tokenizer, context, _ends(tokenizer, config.eos_token_id), stored)
     if engine == "openvino":
         return OpenVinoModel(*common, folder)
-    return TransformersModel(*common, _read_module(AutoModelForCausalLM, folder))
+    return TransformersModel(*common, _read_module(AutoModelForCausalLM, folder), folder)
 
 
 def _read_module(kind: Any, folder: Path, **options: str) -> Any:

@@ -20,7 +20,7 @@ from helpers.lab.training.architectures import stacked_linear
 from helpers.lab.training.fine_tuning import fine_tune
 
 if TYPE_CHECKING:
-    from helpers.lab.language.engines import LanguageModel, Prompt
+    from helpers.lab.language.engines.model import LanguageModel, Prompt
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")  # whose logits are the head's product alone, and whose GGUF OpenVINO reads
 LEARNING_RATE = 5e-4  # LoRA bears some ten times that of all weights

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from helpers.lab.language.engines import TransformersModel
+from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.perplexity import negative_log_likelihood
 from helpers.model_optimization.language_model.weight_types import module_of, rows_of
 

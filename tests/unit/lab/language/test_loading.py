@@ -1,5 +1,6 @@
 """Which file a name stands for, and what is refused before anything is loaded."""
 
+import json
 import os
 import shutil
 import sys
@@ -8,14 +9,16 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize
-from small_llama import PROMPTS, smollm2
+from small_llama import PROMPTS, smollm2, tiny_llama
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from helpers.lab import Cancelled, InputError
+from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.loading import (
     ENGINES,
     find_language_model,
     load_language_model,
+    load_saved,
     read_gguf,
     rewrite_gguf,
 )
@@ -141,3 +144,41 @@ def test_a_kept_tokenizer_reads_and_writes_as_the_files_own():
         assert kept(text)["input_ids"] == own(text)["input_ids"]
         assert kept.decode(own(text)["input_ids"]) == own.decode(own(text)["input_ids"])
     assert (kept.chat_template, kept.eos_token_id) == (own.chat_template, own.eos_token_id)
+
+
+# Saved and loaded
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_saved_model_answers_the_same(engine, tmp_path):
+    llm = smollm2(engine)
+    llm.save(tmp_path)
+    loaded = load_saved(tmp_path)
+    assert (loaded.name, loaded.engine, loaded.stored, loaded.context) == (llm.name, engine, llm.stored, llm.context)
+    assert loaded.generate(PROMPTS[:2], max_tokens=8) == llm.generate(PROMPTS[:2], max_tokens=8)
+    loaded.save(tmp_path)  # where it came from
+    assert (tmp_path / "weights" / "weights.gguf").stat().st_size == llm.stored
+
+
+def test_a_model_made_in_memory_is_saved_with_its_weights(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(find_language_model().parent, gguf_file=find_language_model().name)
+    llm = TransformersModel("made here", tokenizer, 64, [0, tokenizer.eos_token_id], 0,
+                            tiny_llama(len(tokenizer)))
+    llm.save(tmp_path)
+    loaded = load_saved(tmp_path)
+    assert (loaded.name, loaded.stored > 0) == ("made here", True)
+    assert loaded.generate(["a"], max_tokens=6)[0].tokens == llm.generate(["a"], max_tokens=6)[0].tokens
+    np.testing.assert_array_equal(loaded.score("a", ["b", "c d"]), llm.score("a", ["b", "c d"]))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"engine": "openvino"}'])
+def test_a_damaged_description_of_a_saved_model_is_said(content, tmp_path):
+    (tmp_path / "language.json").write_text(content)
+    with pytest.raises(InputError, match="holds no readable language model"):
+        load_saved(tmp_path)
+
+
+def test_a_saved_model_without_its_weights_is_said(tmp_path):
+    (tmp_path / "language.json").write_text(json.dumps({"engine": "openvino", "name": "gone"}))
+    with pytest.raises(InputError, match="There is no language model"):
+        load_saved(tmp_path)

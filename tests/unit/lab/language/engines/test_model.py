@@ -1,7 +1,6 @@
-"""The engines beside each other and beside transformers' own generate: answers, scores, forms, Cancel."""
+"""What every engine holds to: the chat template, scores, stop words, forms, Cancel, and what does not fit."""
 
 import json
-import re
 import time
 
 import numpy as np
@@ -20,31 +19,11 @@ engines = pytest.mark.parametrize("engine", ENGINES)
 pytestmark = pytest.mark.slow
 
 
-def test_the_reference_answers_as_transformers_generate_does():
-    llm = smollm2("transformers")
-    for prompt, answer in zip(PROMPTS[:2], llm.generate(PROMPTS[:2], max_tokens=12), strict=True):
-        ids = torch.tensor([llm.read(prompt)])
-        expected = llm.module.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False,
-                                       pad_token_id=2)[0, ids.shape[1]:].tolist()
-        assert list(answer.tokens) == [token for token in expected if token not in llm.ends]
-        assert answer.prompt_tokens == ids.shape[1]
-        assert answer.ended == ("stop" if expected[-1] in llm.ends else "length")
-
-
 def test_a_prompt_is_read_in_the_models_own_chat_template():
     llm = smollm2("openvino")
     expected = llm.tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], add_generation_prompt=True,
                                                  return_dict=False)
     assert llm.read("Hello") == llm.read([{"role": "user", "content": "Hello"}]) == expected
-
-
-def test_openvino_answers_as_the_reference_but_for_ties():
-    """Q8_0 in place of Q4_1 moves a logit by some hundredths: an answer may turn where two tokens are as likely."""
-    expected = smollm2("transformers").generate(PROMPTS, max_tokens=16)
-    found = smollm2("openvino").generate(PROMPTS, max_tokens=16)
-    same = [one.tokens == other.tokens for one, other in zip(found, expected, strict=True)]
-    assert sum(same) >= 3, [answer.text for answer in found]
-    assert found[0].text == "The capital of France is Paris."
 
 
 @engines
@@ -62,14 +41,6 @@ def test_an_answers_score_is_the_sum_of_its_log_probabilities(engine):
     np.testing.assert_allclose(smollm2(engine).score(QUESTION, CITIES), scores, atol=0.1)  # the cache knows them now
 
 
-def test_scores_stand_also_where_a_block_of_the_cache_ends():
-    """OpenVINO caches 32 tokens at a time: prompts of all lengths between two blocks, one after another."""
-    reference, llm = smollm2("transformers"), smollm2("openvino")
-    for more in range(0, 32, 5):
-        prompt = QUESTION + " x" * more
-        np.testing.assert_allclose(llm.score(prompt, CITIES[:2]), reference.score(prompt, CITIES[:2]), atol=0.6)
-
-
 @engines
 def test_an_answer_ends_before_a_stop_word_or_at_its_length(engine):
     llm = smollm2(engine)
@@ -83,18 +54,12 @@ def test_an_answer_ends_before_a_stop_word_or_at_its_length(engine):
     assert short.tokens == answer.tokens[:3]
 
 
-def test_answers_keep_to_a_form():
+@pytest.mark.parametrize("engine", ["openvino", "llama.cpp"])
+def test_answers_keep_to_a_json_schema(engine):
     schema = {"type": "object", "properties": {"city": {"enum": ["Rome", "Paris"]}}, "required": ["city"],
               "additionalProperties": False}
-    for engine in ("openvino", "llama.cpp"):
-        [answer] = smollm2(engine).generate([PROMPTS[0]], form=schema)
-        assert json.loads(answer.text)["city"] in ("Rome", "Paris")
-    [answer] = smollm2("openvino").generate([PROMPTS[1]], form="(red|green|blue)")
-    assert re.fullmatch("red|green|blue", answer.text)
-    with pytest.raises(InputError, match="JSON schema, not to a regular expression"):
-        smollm2("llama.cpp").generate([PROMPTS[0]], form="(a|b)")
-    with pytest.raises(InputError, match="cannot hold answers to a form"):
-        smollm2("transformers").generate([PROMPTS[0]], form=schema)
+    [answer] = smollm2(engine).generate([PROMPTS[0]], form=schema)
+    assert json.loads(answer.text)["city"] in ("Rome", "Paris")
 
 
 @engines
