@@ -9,8 +9,6 @@ import traitlets
 
 from helpers.app.panels.frame import Status, source
 from helpers.app.text.problems import guarded
-from helpers.lab.data.files import MAX_UPLOAD_BYTES, too_large
-from helpers.lab.data.tables import PACKED, READABLE
 from helpers.lab.errors import InputError
 from helpers.lab.paths import uploads, write_atomically
 
@@ -27,22 +25,27 @@ class Upload(anywidget.AnyWidget):
 
     _esm = source("upload.js")
     label = traitlets.Unicode().tag(sync=True)
-    accept = traitlets.Unicode(",".join([*READABLE, PACKED])).tag(sync=True)
-    max_bytes = traitlets.Int(MAX_UPLOAD_BYTES).tag(sync=True)  # what the browser holds itself to; _take checks it
+    accept = traitlets.Unicode().tag(sync=True)
+    max_bytes = traitlets.Int().tag(sync=True)  # what the browser holds itself to; _take checks it
 
     def __init__(self, label: str, status: Status) -> None:
-        super().__init__(label=label)
+        from helpers.lab.data.files import MAX_UPLOAD_BYTES  # with pandas, which a page can open without
+        from helpers.lab.data.tables import PACKED, READABLE
+
+        super().__init__(label=label, accept=",".join([*READABLE, PACKED]), max_bytes=MAX_UPLOAD_BYTES)
         self.file: Path | None = None
         self._status = status
         self.on_msg(guarded(status.fail)(self._take))
 
     def _take(self, _widget: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:
+        from helpers.lab.data.files import MAX_UPLOAD_BYTES, too_large
+
         if self.file is not None:
             self.file.unlink(missing_ok=True)
             self.file = None  # first of all: whatever comes of the new one, the old one is not taken for it
         name = file_name(message.get("name"))
         size = memoryview(buffers[0]).nbytes if buffers else message.get("size")
-        if isinstance(size, int) and size > MAX_UPLOAD_BYTES:
+        if isinstance(size, int) and size > MAX_UPLOAD_BYTES:  # not the trait, which the browser may set
             raise too_large(name, size)
         if not buffers:
             raise InputError(f"Your browser could not read {name}: is it still there? Choose it again.")

@@ -14,9 +14,8 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.model import LanguageModel
 from helpers.lab.language.loading import load_saved
-from helpers.lab.models.model import Card, save_card
+from helpers.lab.models.model import Card, saving
 from helpers.lab.models.sklearn import word_vectorizer
-from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
 SELECTIONS = ("none", "fixed", "nearest")
@@ -148,10 +147,10 @@ class PromptedModel:
 
     def save(self, path: Path) -> None:
         """Write the card, the examples and the language model into the folder `path`."""
-        path = save_card(path, self.runtime, self.card)
         facts = {"examples": self.examples, "prior": None if self.prior is None else self.prior.tolist()}
-        write_atomically(path / "prompt.json", json.dumps(facts))
-        self.llm.save(path / "language")
+        with saving(path, self.runtime, self.card) as folder:
+            (folder / "prompt.json").write_text(json.dumps(facts), encoding="utf-8")
+            self.llm.save(folder / "language")
 
     @classmethod
     def load(cls, path: Path, card: Card, max_tokens: int | None) -> Self:

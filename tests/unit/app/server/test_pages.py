@@ -114,7 +114,7 @@ def test_each_notebook_has_a_name_and_a_claim_of_its_own():
 
 
 # What a visitor can only move or choose from. A box to type in could take a path of the server: ask `is_page` first.
-CONTROLS = {"Dropdown", "FloatLogSlider", "FloatSlider", "IntSlider", "ToggleButtons", "VBox"}
+CONTROLS = {"Dropdown", "FloatLogSlider", "FloatSlider", "HTML", "IntSlider", "ToggleButtons", "VBox"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
