@@ -17,7 +17,6 @@ import psutil
 
 from helpers.lab import machine
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.paths import home
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # absent where the package is installed as a wheel
@@ -107,6 +106,8 @@ def weights() -> Check:
 
 def ledger() -> Check:
     """Whether results can be saved, by opening a transaction that writes nothing."""
+    from helpers.lab.measuring.ledger import Ledger  # with pandas, which the doctor of the pages can do without
+
     cure = f"free {MIN_DISK_GB:g} GB, or set HELPERS_HOME to a folder that you may write in"
     try:
         free = shutil.disk_usage(home()).free / 1e9

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import functools
 import os
 import shutil
@@ -167,14 +168,23 @@ def _settle(path: Path) -> None:
     Some libraries write for their user alone (safetensors: 0600), whatever the umask says. And some systems tell that
     a disk is full, or a quota used up, only when they are asked to store what was written.
     """
-    mode = _mode_of_new_files(path)
+    of_files = _mode_of_new_files(path)
     for part in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        if part.is_dir():
-            part.chmod(mode | (mode & 0o444) >> 2)
-        else:
-            part.chmod(mode)
+        mode = of_files | (of_files & 0o444) >> 2 if part.is_dir() else of_files
+        if stat.S_IMODE(part.stat().st_mode) != mode:
+            with contextlib.suppress(OSError):  # some disks know no modes
+                part.chmod(mode)
+        if part.is_file():
             with part.open("r+b") as file:
-                os.fsync(file.fileno())
+                _store(file.fileno())
+
+
+def _store(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # there it cannot be asked for
+            raise
 
 
 def _mode_of_new_files(path: Path) -> int:

@@ -178,6 +178,47 @@ def test_a_notebook_imports_from_facades_alone(notebook):
         f"helpers.{name}" for name in FACADES}
 
 
+# What may write by itself: logs that only grow, and files in a folder that others make, and remove or rename.
+WRITE_BY_THEMSELVES = {
+    "helpers/app/panels/labelling.py:_file", "helpers/cloud_distributed/training/workers.py:_main",
+    "helpers/cloud_distributed/training/workers.py:_start",
+    "helpers/data_efficiency/cleaning/large_files.py:_vectors", "helpers/data_efficiency/cleaning/large_files.py:add",
+    "helpers/data_efficiency/cleaning/large_files.py:packed", "helpers/data_efficiency/cleaning/reviews.py:append",
+    "helpers/lab/language/causal.py:save", "helpers/lab/measuring/timing.py:timing_turn"}
+WHOLE_OR_NOT = {"replacing", "saving", "cached", "TemporaryDirectory"}  # what these write is renamed, or removed
+
+
+def names_called(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call):
+            yield getattr(call.func, "attr", getattr(call.func, "id", "")), call
+
+
+def writes(node: ast.AST) -> bool:
+    """Whether it writes a file with what pathlib and open give."""
+    for name, call in names_called(node):
+        modes = [value.value for value in (*call.args, *(keyword.value for keyword in call.keywords))
+                 if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+        if name in ("write_text", "write_bytes") or (name == "open" and any(
+                re.fullmatch("[wax][bt+]*", mode) for mode in modes)):
+            return True
+    return False
+
+
+def test_files_are_written_whole_or_not_at_all():
+    """By `lab.paths.replacing` and `write_atomically`, which survive a full disk and a kill."""
+    found = set()
+    for folder in ("helpers", "recording"):
+        for path in (ROOT / folder).rglob("*.py"):
+            module = ast.parse(path.read_text(encoding="utf-8"))
+            classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+            for node in [*module.body, *(method for one in classes for method in one.body)]:
+                if isinstance(node, ast.FunctionDef) and writes(node) and not WHOLE_OR_NOT & {
+                        name for name, _ in names_called(node)}:
+                    found.add(f"{path.relative_to(ROOT).as_posix()}:{node.name}")
+    assert found - WRITE_BY_THEMSELVES == set()
+
+
 def test_tests_stand_where_the_modules_that_they_test_stand():
     tests = [path.relative_to(ROOT / "tests/unit") for path in (ROOT / "tests/unit").rglob("test_*.py")]
     nested = [path for path in tests if path.parent.parts]

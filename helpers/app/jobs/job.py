@@ -121,20 +121,24 @@ class Job(traitlets.HasTraits):
     def _follow(self, worker: Worker, work: bytes) -> None:
         try:
             worker.send(work)
-            while self.state in BUSY:
+            while self._waits_for(worker):
                 kind, content = worker.receive()
                 with self._change:
-                    if self.state in BUSY:
+                    if self._waits_for(worker):
                         self._take(worker, kind, content)
         except Gone as gone:
             with self._change:
-                if self.state in BUSY:
+                if self._waits_for(worker):
                     self._end("failed", error=logged(gone.sentence, worker.last_words()))
         except Exception as error:
             worker.kill()
             with self._change:
-                if self.state in BUSY:
+                if self._waits_for(worker):
                     self._end("failed", error=sentence(error))
+
+    def _waits_for(self, worker: Worker) -> bool:
+        """Whether this worker's run goes on: after a cancel another one may have begun already."""
+        return self.state in BUSY and self._worker is worker
 
     def _take(self, worker: Worker, kind: str, content: Any) -> None:
         if kind == "report":

@@ -68,11 +68,12 @@ def test_going_back_draws_nothing_anew_and_shows_the_right_chart():
 
 def test_what_is_saved_is_what_is_on_the_screen_with_its_settings():
     slider, sent = widgets.IntSlider(2, min=0, max=9), []
-    explore = Explore(lambda x: [{"step": 1, "value": x, "wait": math.nan}], {"x": slider}, str)
+    explore = Explore(lambda x: [{"step": 1, "value": x, "wait": math.nan}], {"x": slider},
+                      lambda rows: f"x is {rows[0]['value']}")
     download = explore.children[2].children[0]
     download.send = lambda message, buffers: sent.append((message["file"], buffers[0].decode()))
     slider.value = 3
-    wait_until(lambda: "'value': 3" in shown_text(explore))
+    wait_until(lambda: "x is 3" in shown_text(explore))
     for name in ("JSON", "CSV"):
         download._handle_custom_msg({"make": name}, [])
         wait_until(lambda name=name: any(file.endswith(name.lower()) for file, _ in sent))

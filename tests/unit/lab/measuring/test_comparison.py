@@ -331,6 +331,14 @@ def test_cancel_stops_soon_and_writes_nothing(tiny_task, tmp_path, after):
     assert store.all() == []
 
 
+def test_results_that_the_ledger_cannot_take_are_returned_and_said(tiny_task, tmp_path):
+    (tmp_path / "file").write_text("where the folder should be")
+    store = Ledger(tmp_path / "file" / "ledger.sqlite")
+    with pytest.warns(UserWarning, match=r"ledger\.sqlite cannot be written .* The new results are shown and not kept"):
+        result = quick([Sleeper("a", 0.1), Sleeper("b", 0.1)], tiny_task, ledger=store)
+    assert [one.model for one in result.measurements] == ["a", "b"]
+
+
 def test_the_next_run_can_time_after_a_cancelled_one(tiny_task, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     asked = []

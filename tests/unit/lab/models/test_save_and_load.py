@@ -223,6 +223,36 @@ def change_facts(folder, **changes):
     (folder / "model.json").write_text(json.dumps(facts | changes))
 
 
+STOPPED = {"pytorch": "helpers.lab.models.torch.save_weights", "onnxruntime": "shutil.copyfile",
+           "openvino": "openvino.save_model", "scikit-learn": "numpy.savez"}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_save_that_is_stopped_over_an_older_model_leaves_none(models, copied, runtime, monkeypatch):
+    """Else a new card would stand beside old weights, and be loaded."""
+    def stopped(*_arguments, **_more):
+        raise KeyboardInterrupt
+
+    folder = copied(runtime)
+    with monkeypatch.context() as patched:
+        patched.setattr(STOPPED[runtime], stopped)
+        with pytest.raises(KeyboardInterrupt):
+            models[runtime].save(folder)
+    with pytest.raises(InputError, match="The folder 'copy' holds no readable model"):
+        load(folder)
+    models[runtime].save(folder)
+    assert load(folder).card == models[runtime].card
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_all_files_of_a_model_may_be_read_by_whom_the_umask_lets(models, tmp_path, runtime):
+    """safetensors' own files are for their user alone."""
+    (tmp_path / "plain").touch()
+    models[runtime].save(tmp_path / "model")
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {(tmp_path / "plain").stat().st_mode}, modes
+
+
 @pytest.fixture
 def copied(saved, tmp_path):
     def copying(runtime):
