@@ -19,7 +19,7 @@ LOCKS = ("requirements.lock", "weights.txt")  # the second is there where weight
 NVIDIA = "NVIDIA's own terms (proprietary)"
 # Packages that only macOS, Windows or a GPU gets; from their pages on PyPI.
 ELSEWHERE = {
-    "appnope": "BSD-2-Clause", "colorama": "BSD-3-Clause", "pywinpty": "MIT", "triton": "MIT",
+    "appnope": "BSD-2-Clause", "colorama": "BSD-3-Clause", "pywinpty": "MIT", "soupsieve": "MIT", "triton": "MIT",
     "httpx2-jsfetch": "BSD-3-Clause", "cuda-bindings": NVIDIA, "cuda-pathfinder": "Apache-2.0", "cuda-toolkit": NVIDIA,
     "nvidia-nccl-cu13": "BSD-3-Clause",
 }
