@@ -1,6 +1,9 @@
 """What the tests of helpers.app share: a made-up record, and waiting for another thread or process."""
 
+import contextlib
 import time
+
+import psutil
 
 from helpers.lab.measuring.measurement import Measurement
 
@@ -30,3 +33,12 @@ def wait_until(condition, seconds=20.0):
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.01)
+
+
+def commands_of(processes: list[psutil.Process]) -> str:
+    """Their command lines, without those of processes that have ended."""
+    lines = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, too
+            lines += process.cmdline()
+    return " ".join(lines)

@@ -7,7 +7,7 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from helpers.lab.data.labels import folded
 from helpers.lab.data.shingles import Packed, hashed, jaccard
 from helpers.lab.data.tables import separator_of
 from helpers.lab.errors import InputError
-from helpers.lab.paths import replacing
+from helpers.lab.paths import replacing, unwritable
 
 CHUNK = 20_000
 LARGE_WIDTH = 256
@@ -254,37 +254,46 @@ def _write(table: _Table, target: Path, log: Path, read: _Read, keeper: np.ndarr
 
     With the log the target can be made again (`replay`), were the process killed between the two.
     """
-    fixed, number, separator = set(read.fixed), 0, separator_like(target, table.source)
-    with (replacing(target) as left, replacing(log) as changes,
-          left.open("w", encoding="utf-8", newline="") as file, changes.open("w", encoding="utf-8") as notes):
-        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-        writer.writerow(table.header)
-        for records, _ in table.parts():
-            entries = []
-            for row, record in enumerate(records, start=number):
-                whole, name = record[table.text], record[table.label]
-                one = _Row(row, int(read.line[row]), whole[:MAX_TEXT_LENGTH], read.labels[row])
-                if name != one.label:
-                    entries.append(entry(one, "fold", label=one.label) | {"was": name})
-                    record[table.label] = one.label
-                if len(whole) > MAX_TEXT_LENGTH:
-                    entries.append(entry(one, "cut", characters=len(whole), read=MAX_TEXT_LENGTH))
-                if row in fixed:
-                    better = repaired(one.text)
-                    entries.append(entry(one, "repair", text=better))
-                    record[table.text] = better + whole[MAX_TEXT_LENGTH:]
-                if keeper[row] != row:
-                    twin = int(keeper[row])
-                    entries.append(entry(one, "drop", twin=twin, twin_line=int(read.line[twin]),
-                                         similarity=round(float(similarity[row]), 3)))
-                    continue
-                if unsafe := [at for at, value in enumerate(record) if would_run(value)]:
-                    entries.append(entry(one, "escape", columns=[table.header[at] for at in unsafe]))
-                    for at in unsafe:
-                        record[at] = f"'{record[at]}"
-                writer.writerow(record)
-            notes.writelines(map(as_line, entries))
-            number += len(records)
+    separator = separator_like(target, table.source)
+    with replacing(target) as left, replacing(log) as changes:
+        try:
+            with left.open("w", encoding="utf-8", newline="") as file, changes.open("w", encoding="utf-8") as notes:
+                writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+                writer.writerow(table.header)
+                _fill(writer, notes, table, read, keeper, similarity)
+        except OSError as error:  # the one that is open last would take the blame
+            raise unwritable(target, error) from error
+
+
+def _fill(writer: Any, notes: TextIO, table: _Table, read: _Read, keeper: np.ndarray, similarity: np.ndarray) -> None:
+    """What `_write` writes, but the header."""
+    fixed, number = set(read.fixed), 0
+    for records, _ in table.parts():
+        entries = []
+        for row, record in enumerate(records, start=number):
+            whole, name = record[table.text], record[table.label]
+            one = _Row(row, int(read.line[row]), whole[:MAX_TEXT_LENGTH], read.labels[row])
+            if name != one.label:
+                entries.append(entry(one, "fold", label=one.label) | {"was": name})
+                record[table.label] = one.label
+            if len(whole) > MAX_TEXT_LENGTH:
+                entries.append(entry(one, "cut", characters=len(whole), read=MAX_TEXT_LENGTH))
+            if row in fixed:
+                better = repaired(one.text)
+                entries.append(entry(one, "repair", text=better))
+                record[table.text] = better + whole[MAX_TEXT_LENGTH:]
+            if keeper[row] != row:
+                twin = int(keeper[row])
+                entries.append(entry(one, "drop", twin=twin, twin_line=int(read.line[twin]),
+                                     similarity=round(float(similarity[row]), 3)))
+                continue
+            if unsafe := [at for at, value in enumerate(record) if would_run(value)]:
+                entries.append(entry(one, "escape", columns=[table.header[at] for at in unsafe]))
+                for at in unsafe:
+                    record[at] = f"'{record[at]}"
+            writer.writerow(record)
+        notes.writelines(map(as_line, entries))
+        number += len(records)
 
 
 class _Row(NamedTuple):

@@ -16,14 +16,12 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from helpers.lab.data.labels import WISH
 from helpers.lab.errors import InputError
 
 if TYPE_CHECKING:
     from helpers.lab.data.task import Task
 
-WISH = "wish"  # what the customer wants: the task's label
 Extraction = dict[str, str]  # field -> value; a field that is absent in the message is absent here
 _ARTICLE = re.compile(r"(the|an?|les?|la|el|los|las|il|der|die|das|de|het) ")
 _YEAR = re.compile(r"(?<=[\w.])[ ,./-]+(?:19|20)\d\d$")  # behind a day or a month
@@ -53,50 +51,6 @@ def field_names(task: "Task") -> tuple[str, ...]:
     """The fields that the training rows have, the most frequent first; the wish is none of them."""
     found = [name for one in extractions(task, "train") for name in one if name != WISH]
     return tuple(sorted(set(found), key=lambda name: (-found.count(name), name)))
-
-
-def read_fields(values: pd.Series, name: str) -> pd.Series:
-    """Each row's fields as a JSON object of texts; empty where the row has no value, as nobody looked.
-
-    Args:
-        values: JSON objects, as text or read already.
-        name: of the file, for an error.
-
-    Raises:
-        InputError: a value that is no JSON object, one of a field that is no text or number, or no value at all.
-
-    >>> import pandas as pd
-    >>> from helpers.lab.data.extraction import read_fields
-    >>> read_fields(pd.Series(['{"order": "HB-1", "date": ""}', {"amount": 5}, ""]), "own.csv").tolist()
-    ['{"order": "HB-1"}', '{"amount": "5"}', '']
-    """
-    texts = [_one_row(value, f"{name} row {row}") for row, value in enumerate(values, start=1)]
-    if not any(texts):
-        raise InputError(f"{name} has no row with fields: write a JSON object into each, and {{}} where there is none.")
-    return pd.Series(texts, index=values.index, dtype=object)
-
-
-def _one_row(value: object, where: str) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value) or value == "":
-        return ""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise InputError(f"{where}: the fields are no JSON ({value[:40]}). Write an object, such as "
-                             '{"order": "A-100"}, and {} where there is none.') from None
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: the fields are no JSON object ({str(value)[:40]}). Write one, such as "
-                         '{"order": "A-100"}.')
-    fields = {}
-    for name, one in value.items():
-        if isinstance(one, bool) or not isinstance(one, str | int | float | None):
-            raise InputError(f"{where}: the field '{name}' is no text but {str(one)[:40]}. Write one text a field.")
-        if name == WISH:
-            raise InputError(f"{where}: the field 'wish' is the label's: give it another name.")
-        if one is not None and str(one).strip():
-            fields[str(name)] = str(one)
-    return json.dumps(fields, ensure_ascii=False)
 
 
 def normalised(field: str, value: str) -> str:

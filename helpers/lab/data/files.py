@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.extraction import read_fields
 from helpers.lab.data.labels import (
     MAX_CLASSES,
     folded,
     is_nested,
     is_number,
     label_texts,
+    read_fields,
     require_no_lists,
     require_no_scores,
     require_one_label,

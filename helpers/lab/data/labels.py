@@ -1,5 +1,9 @@
-"""Labels as people write them: numbers and truth values as text, one spelling for each class; what is no class."""
+"""Labels as people write them: numbers and truth values as text, one spelling for each class; what is no class.
 
+And the fields that a message is labelled with.
+"""
+
+import json
 import re
 from collections.abc import Iterable
 
@@ -9,6 +13,7 @@ import pandas as pd
 from helpers.lab.errors import InputError
 
 MAX_CLASSES = 1_000
+WISH = "wish"  # among the fields of a message: what the customer wants, the task's label
 MAX_SCORES = 20  # classes that are numbers with fractions
 
 
@@ -128,3 +133,47 @@ def require_no_scores(labels: pd.Series, name: str, column: str) -> None:
     if len(known) > MAX_SCORES and all(map(is_number, known)) and not all(float(one).is_integer() for one in known):
         raise InputError(f"{name} has {len(known)} different numbers in column '{column}', such as {known[0]}: scores, "
                          "not classes. Cut them into classes, such as low and high, or name another column.")
+
+
+def read_fields(values: pd.Series, name: str) -> pd.Series:
+    """Each row's fields as a JSON object of texts; empty where the row has no value, as nobody looked.
+
+    Args:
+        values: JSON objects, as text or read already.
+        name: of the file, for an error.
+
+    Raises:
+        InputError: a value that is no JSON object, one of a field that is no text or number, or no value at all.
+
+    >>> import pandas as pd
+    >>> from helpers.lab.data.labels import read_fields
+    >>> read_fields(pd.Series(['{"order": "HB-1", "date": ""}', {"amount": 5}, ""]), "own.csv").tolist()
+    ['{"order": "HB-1"}', '{"amount": "5"}', '']
+    """
+    texts = [_one_row(value, f"{name} row {row}") for row, value in enumerate(values, start=1)]
+    if not any(texts):
+        raise InputError(f"{name} has no row with fields: write a JSON object into each, and {{}} where there is none.")
+    return pd.Series(texts, index=values.index, dtype=object)
+
+
+def _one_row(value: object, where: str) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value) or value == "":
+        return ""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise InputError(f"{where}: the fields are no JSON ({value[:40]}). Write an object, such as "
+                             '{"order": "A-100"}, and {} where there is none.') from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: the fields are no JSON object ({str(value)[:40]}). Write one, such as "
+                         '{"order": "A-100"}.')
+    fields = {}
+    for name, one in value.items():
+        if isinstance(one, bool) or not isinstance(one, str | int | float | None):
+            raise InputError(f"{where}: the field '{name}' is no text but {str(one)[:40]}. Write one text a field.")
+        if name == WISH:
+            raise InputError(f"{where}: the field 'wish' is the label's: give it another name.")
+        if one is not None and str(one).strip():
+            fields[str(name)] = str(one)
+    return json.dumps(fields, ensure_ascii=False)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from helpers.lab.data.extraction import WISH, Extraction, extractions, field_names, places_of
+from helpers.lab.data.extraction import Extraction, extractions, field_names, places_of
+from helpers.lab.data.labels import WISH
 from helpers.lab.data.task import Task
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.models.model import Model, load

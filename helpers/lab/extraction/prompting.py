@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from helpers.lab.data.extraction import WISH, Extraction, extractions, field_names
+from helpers.lab.data.extraction import Extraction, extractions, field_names
+from helpers.lab.data.labels import WISH
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.lab.data.extraction import WISH, Extraction, normalised
+from helpers.lab.data.extraction import Extraction, normalised
+from helpers.lab.data.labels import WISH
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import paired_difference, wilson
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from helpers.lab.data.extraction import WISH, Extraction, extractions, field_names, places_of
+from helpers.lab.data.extraction import Extraction, extractions, field_names, places_of
+from helpers.lab.data.labels import WISH
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.tagger import OUTSIDE, Span, Tagger

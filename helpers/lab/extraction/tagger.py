@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import log_softmax
 
-from helpers.lab.data.extraction import WISH, Extraction
+from helpers.lab.data.extraction import Extraction
+from helpers.lab.data.labels import WISH
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.models.model import TextModel, load

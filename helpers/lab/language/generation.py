@@ -230,6 +230,7 @@ def _peak_bytes(llm: LanguageModel, prompts: Sequence[Prompt], max_tokens: int, 
                         out, error = process.communicate(asked, timeout=_ASK_S)
                         break
                     except subprocess.TimeoutExpired:
+                        asked = None  # it has been sent, or is being sent
                         progress.check()
             finally:
                 process.kill()

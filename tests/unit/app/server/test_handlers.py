@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from app_helpers import wait_until
+from app_helpers import commands_of, wait_until
 from servers import free_port, serving
 
 from helpers.app.server.handlers import CHUNKS, SCRIPTS, Script, chunks, places
@@ -74,8 +74,7 @@ class Reader:
 
 
 def kernels() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True)
-            if any("ipykernel" in part for part in child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if "ipykernel" in commands_of([child])]
 
 
 def small_page(folder: Path) -> None:

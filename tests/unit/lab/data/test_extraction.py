@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.lab import InputError, load_task
-from helpers.lab.data.extraction import extractions, field_names, normalised, places_of, read_fields
+from helpers.lab.data.extraction import extractions, field_names, normalised, places_of
+from helpers.lab.data.labels import read_fields
 
 
 @pytest.mark.parametrize(("field", "one", "other"), [

@@ -146,7 +146,8 @@ def read(folder):
     found, slowest, before = {}, 0.0, None
     for number, path in enumerate(sorted(Path(folder).iterdir())):
         start = time.process_time()
-        request = {"path": str(path), "text": "text", "label": "label", "encoding": None, "columns": None}
+        request = {"path": str(path), "text": "text", "label": "label", "fields": None, "encoding": None,
+                   "columns": None}
         try:
             kind = next(iter(_answer(request)))
         except Exception as error:
