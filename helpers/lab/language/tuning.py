@@ -74,7 +74,7 @@ def tune(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, rank: in
     fine_tune(_States(module), ids, targets, epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed,
               loss=loss, progress=progress, say="tuning")
     tuned = copy.copy(llm)
-    tuned.module = _merged(module).eval()
+    tuned.module, tuned.path = _merged(module).eval(), None  # these weights are in no file
     tuned.name = f"{llm.name}, LoRA rank {rank}"
     tuned.stored = sum(parameter.numel() * parameter.element_size() for parameter in tuned.module.parameters())
     return tuned
