@@ -23,7 +23,8 @@ NONSENSE = [  # in a sentence about a result, whichever way it falls
 
 def plain(shown: Any) -> str:
     """The words of what a cell displays, without markup."""
-    return html.unescape(" ".join(re.sub(r"(?s)<style>.*?</style>|<[^>]+>", " ", shown.data).split()))
+    inside = re.sub(r"</?(?:button|span|b|i|em|strong|code)\b[^>]*>", "", shown.data)  # within a sentence
+    return html.unescape(" ".join(re.sub(r"(?s)<style>.*?</style>|<[^>]+>", " ", inside).split()))
 
 
 def value_of(source: str, names: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ import builtins
 import dataclasses
 import dis
 import functools
+import inspect
 import math
 import sys
 import types
@@ -89,13 +90,21 @@ def compile_policy(decide: Callable[..., float]) -> Any:
     """
     try:
         try:
-            return numba.cfunc(_SIGNATURE, error_model="numpy", cache=True)(decide)
+            return numba.cfunc(_SIGNATURE, error_model="numpy", cache=_has_source(decide))(decide)
         except RuntimeError:  # typed at a prompt: there is no file to keep it beside
             return numba.cfunc(_SIGNATURE, error_model="numpy")(decide)
     except numba.core.errors.NumbaError as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "unknown reason").strip()
         raise InputError(f"The policy function '{decide.__name__}' cannot be compiled: {reason} "
                          "Use numbers, `math`, `signals`, `memory` and `parameters` only.") from None
+
+
+def _has_source(function: Callable[..., float]) -> bool:
+    """Whether numba finds the text that it keeps compiled code by: not of a cell's function in another process."""
+    try:
+        return bool(inspect.getsource(function))
+    except (OSError, TypeError):
+        return False
 
 
 @functools.cache

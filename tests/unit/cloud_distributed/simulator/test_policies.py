@@ -106,6 +106,15 @@ def test_a_users_own_function_scales_the_fleet():
     np.testing.assert_allclose(np.sort(run.latency_s), [100, 130, 130, 130, 200, 230, 230, 230])
 
 
+def test_a_cells_function_scales_the_fleet_in_a_process_that_has_not_its_text():
+    """numba keeps what it compiled from a cell by the cell's text, which only the kernel has."""
+    names: dict = {}
+    exec(compile("def double(signals, memory, parameters):\n    return 2 * signals.target\n", "<ipython-input-1-0>",
+                 "exec"), names)
+    fleet = Fleet(1, policy=Policy("mine", names["double"], period_s=10.0), max_replicas=8)
+    assert simulate(np.zeros(8), np.full(8, 100.0), fleet).frame()["ready"].max() > 1
+
+
 def test_a_function_that_cannot_be_compiled_is_refused():
     def gives_all_it_has(signals, memory, parameters):
         return parameters
