@@ -12,19 +12,15 @@ from helpers.lab.data.labels import WISH
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
-from helpers.lab.models.sklearn import word_vectorizer
+from helpers.lab.language.examples import LEAST_ROOM, SELECTIONS, SYSTEM_TOKENS, TURN_TOKENS, Nearest, shortened
 from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
 if TYPE_CHECKING:
     from helpers.lab.language.engines.model import LanguageModel
 
-SELECTIONS = ("none", "fixed", "nearest")
 MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80
 MAX_VALUE = 60  # characters of a value in a form: a small model may not find an end by itself
-_LETTERS = 32  # that a token has at most, but for long runs of one sign: what is behind them is not even counted
-_SYSTEM_TOKENS, _TURN_TOKENS = 64, 16
-_LEAST_ROOM = 64  # tokens for a text
 _EXAMPLES = "examples.json"
 _MEANINGS = {
     "order": "the number of the order, contract, return or invoice",
@@ -69,17 +65,12 @@ class PromptedExtractor(Extractor):
         self.llm, self.wishes = llm, tuple(wishes)
         # Half of what the instruction leaves: the other half is for examples.
         self._room = (llm.context - MAX_ANSWER - self._tokens(self._messages([], ""))) // 2
-        if self._room < _LEAST_ROOM:
+        if self._room < LEAST_ROOM:
             raise InputError(f"The names of {len(self.wishes):,} wishes leave no room for a text in the "
                              f"{llm.context:,} tokens that '{llm.name}' reads at once: use fewer or shorter names.")
         self.examples = {"none": [], "fixed": list(examples[:shots]), "nearest": list(examples)}[select]
         if select == "nearest":
-            self._vectorizer = word_vectorizer()
-            try:
-                self._vectors = self._vectorizer.fit_transform([text for text, _ in self.examples])
-            except ValueError:  # an empty vocabulary
-                raise InputError("No example has a word of two letters or more, so none is nearest: use "
-                                 "select='fixed'.") from None
+            self._nearest = Nearest([text for text, _ in self.examples])
 
     @property
     def stored(self) -> int:
@@ -102,31 +93,25 @@ class PromptedExtractor(Extractor):
 
         A text that takes more than half of the room is cut.
         """
-        examples, text = self._examples_for(text), self._shortened(text)
+        examples, text = self._examples_for(text), shortened(self.llm, text, self._room)
         while examples and self._tokens(self._messages(examples, text)) + MAX_ANSWER > self.llm.context:
             examples = examples[1:]  # the least like it
         return self._messages(examples, text)
 
     def tuning_rows(self, examples: Sequence[Example]) -> list[tuple[list[dict[str, str]], str]]:
         """(prompt without examples, right answer) of each text: what `tune` takes."""
-        return [(self._messages([], self._shortened(text)), self._answer(found)) for text, found in examples]
-
-    def _shortened(self, text: str) -> str:
-        text = text[:_LETTERS * self._room]
-        while (size := len(self.llm.encode([text])[0])) > self._room:
-            text = text[:len(text) * self._room // size]
-        return text
+        return [(self._messages([], shortened(self.llm, text, self._room)), self._answer(found))
+                for text, found in examples]
 
     def _tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of a prompt, with room for what a chat template puts before all messages and around each."""
-        counts = map(len, self.llm.encode([message["content"] for message in messages]))
-        return sum(counts) + _SYSTEM_TOKENS + _TURN_TOKENS * len(messages)
+        counts = self.llm.count_tokens([message["content"] for message in messages])
+        return sum(counts) + SYSTEM_TOKENS + TURN_TOKENS * len(messages)
 
     def _examples_for(self, text: str) -> list[Example]:
         if self.settings["select"] != "nearest":
             return [example for example in self.examples if example[0] != text]
-        likeness = (self._vectors @ self._vectorizer.transform([text]).T).toarray()[:, 0]
-        nearest = np.argsort(-likeness, kind="stable")[:self.settings["shots"] + 1]
+        nearest = self._nearest.rows(text, self.settings["shots"] + 1)
         others = [self.examples[row] for row in nearest if self.examples[row][0] != text]
         return others[:self.settings["shots"]][::-1]
 

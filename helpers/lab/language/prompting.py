@@ -13,18 +13,14 @@ import numpy as np
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.model import LanguageModel
+from helpers.lab.language.examples import LEAST_ROOM, SELECTIONS, SYSTEM_TOKENS, TURN_TOKENS, Nearest, shortened
 from helpers.lab.language.loading import load_saved
 from helpers.lab.models.model import Card, saving
-from helpers.lab.models.sklearn import word_vectorizer
 from helpers.lab.progress import Progress, silent
 
-SELECTIONS = ("none", "fixed", "nearest")
 MEAN, CALIBRATED = "per-token mean", "calibrated"
 _VALIDATION_ROWS = 48  # on which the correction is chosen
 _CONTENT_FREE = "N/A"  # as Zhao et al. have it
-_SYSTEM_TOKENS, _TURN_TOKENS = 64, 16  # what a chat template may put before all messages, and around each
-_LEAST_ROOM = 64  # tokens for a text
-_LETTERS = 32  # that a token has at most, but for long runs of one sign: what is behind them is not even counted
 _TRIED = 4  # times as many examples are looked at as are wanted: some may be too long
 
 
@@ -103,18 +99,13 @@ class PromptedModel:
         self.instruction = ("Which label fits the text? Answer with the label alone.\n"
                             f"Labels: {', '.join(self.words)}\n\n")
         self._lengths = np.array(llm.count_tokens(self.words)) + 1  # (classes,); the end is a token, too
-        taken = llm.count_tokens([self.instruction])[0] + int(self._lengths.max()) + _SYSTEM_TOKENS + _TURN_TOKENS
+        taken = llm.count_tokens([self.instruction])[0] + int(self._lengths.max()) + SYSTEM_TOKENS + TURN_TOKENS
         self._room = llm.context - taken
-        if self._room < _LEAST_ROOM:
+        if self._room < LEAST_ROOM:
             raise InputError(f"The names of {card.classes:,} labels take {taken:,} of the {llm.context:,} tokens that "
                              f"'{llm.name}' reads at once, and leave no room for a text: use fewer or shorter labels.")
         if card.settings["select"] == "nearest":
-            self._vectorizer = word_vectorizer()
-            try:
-                self._vectors = self._vectorizer.fit_transform([text for text, _ in self.examples])
-            except ValueError:  # an empty vocabulary
-                raise InputError("No training text has a word of two letters or more, so none is nearest: use "
-                                 "select='fixed'.") from None
+            self._nearest = Nearest([text for text, _ in self.examples])
 
     def predict(self, inputs: Sequence[str]) -> np.ndarray:
         """(n, classes) float32 corrected log-probabilities of n texts."""
@@ -137,7 +128,7 @@ class PromptedModel:
 
         The instruction stands in the first turn, since not every chat template knows a system's.
         """
-        text = self._shortened(text, self._room // 2)
+        text = shortened(self.llm, text, self._room // 2)
         return self._messages(text, self._shown(text))
 
     def content_free(self) -> list[dict[str, str]]:
@@ -165,7 +156,7 @@ class PromptedModel:
         room = self._room - self.llm.count_tokens([text])[0]
         shown: list[tuple[str, int]] = []
         for example in self._candidates(text):
-            size = sum(self.llm.count_tokens([_turn(example[0]), self.words[example[1]]])) + 2 * _TURN_TOKENS
+            size = sum(self.llm.count_tokens([_turn(example[0]), self.words[example[1]]])) + 2 * TURN_TOKENS
             if size <= room // 2 and example not in shown:  # none takes the room of all others
                 shown.append(example)
                 room -= size
@@ -188,16 +179,9 @@ class PromptedModel:
         """Examples for a text, the most wanted first."""
         if self.card.settings["select"] != "nearest":
             return self.examples
-        likeness = (self._vectorizer.transform([text]) @ self._vectors.T).toarray()[0]    # (examples,)
-        # Of those alike, or unlike, in the same measure the first ones, in which each class has its turn.
-        nearest = np.argsort(-likeness, kind="stable")[:_TRIED * self.card.settings["shots"]]
-        return [self.examples[row] for row in nearest]
+        # The first of those that are alike in the same measure, or not at all: in them each class has its turn.
+        return [self.examples[row] for row in self._nearest.rows(text, _TRIED * self.card.settings["shots"])]
 
-    def _shortened(self, text: str, room: int) -> str:
-        text = text[:_LETTERS * room]
-        while (size := self.llm.count_tokens([text])[0]) > room:
-            text = text[:len(text) * room // size]
-        return text
 
 
 def _with_best_correction(plain: PromptedModel, task: Task, began: float, progress: Progress) -> PromptedModel:

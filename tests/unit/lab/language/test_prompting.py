@@ -132,7 +132,7 @@ def test_what_cannot_be_prompted_is_refused(tiny_task):
         prompted(Counting(), tiny_task, shots=0)
     with pytest.raises(InputError, match="has images"):
         prompted(Counting(), load_task("digits"), select="none")
-    with pytest.raises(InputError, match="No training text has a word of two letters"):
+    with pytest.raises(InputError, match="No example has a word of two letters"):
         prompted(Counting(), task_of({"a": ["1", "2"], "b": ["3", "4"]}))
 
 
