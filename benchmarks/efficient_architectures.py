@@ -102,7 +102,7 @@ class Effort:
         """A look, or what the figures are claimed from."""
         if quick:
             return cls(2.0, 1.0, 2, 10, 40, (512, 1024, 2048), {"rows": 48, "rounds": 3})
-        return cls(None, 2.0, 5, 50, 500, (1024, 2048, 4096, 8192), {"rows": 192, "rounds": 7})
+        return cls(None, 2.0, 5, 50, 500, (1024, 2048, 4096, 8192), {"rows": 192, "rounds": 7, "processes": 3})
 
 
 def ladder_rows(task: Task, effort: Effort) -> tuple[list[Row], list[Model], list[Measurement]]:

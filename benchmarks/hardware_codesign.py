@@ -81,7 +81,7 @@ class Effort:
         if quick:
             return cls(2048, 2, (4,), ("onnxruntime",), (100,), 2, 4, 128, 1.0, {"rows": 48, "rounds": 3})
         return cls(2**14, 5, (1, 2, 4, 8), ("onnxruntime", "openvino"), (50, 100, 200), 3, 20, 1000, None,
-                   {"rows": 192, "rounds": 9})
+                   {"rows": 192, "rounds": 9, "processes": 3})
 
 
 def prediction_rows(base: TorchTextModel, effort: Effort) -> list[Row]:

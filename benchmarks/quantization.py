@@ -102,7 +102,7 @@ def main() -> None:
     print(f"{task.name}: {len(task.train):,} training and {len(task.test):,} test rows, {len(task.labels)} labels")
     ours = candidates(base, task, options.quick)
     recipes = [onnxruntime_recipe(base), openvino_recipe(base, task), pytorch_recipe(base)]
-    timing = {"rows": 96, "rounds": 5} if options.quick else {"rows": 192, "rounds": 9}
+    timing = {"rows": 96, "rounds": 5} if options.quick else {"rows": 192, "rounds": 9, "processes": 3}
     name = chosen(compare([base, *ours], on_validation(task), energy=False, memory=False, **timing)).model
     result = compared([base, *ours, *recipes], task, timing)
     best = next(model for model in ours if model.card.name == name)

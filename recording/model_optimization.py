@@ -110,7 +110,7 @@ def record_pruning(base: TorchTextModel, task: Task) -> None:
 
 def record_distillation(base: TorchTextModel, task: Task) -> None:
     """A student of two layers and its control, one of one layer, and one that only looks words up."""
-    effort = {"epochs": 3.0, "augmented": 2}
+    effort = {"epochs": 1.5, "augmented": 2}
     models = [
         base,
         *distill_with_control(base, task, layers=[0, 1], **effort),

@@ -64,7 +64,7 @@ def test_a_page_that_shows_tickets_says_that_they_are_synthetic(path):
     shown = [cell for cell in nbformat.read(path, as_version=4).cells if "lesson" not in cell.metadata.get("tags", [])]
     if any("tickets" in cell.source for cell in shown if "parameters" not in cell.metadata.get("tags", [])):
         said = " ".join(cell.source for cell in shown if cell.cell_type == "markdown")
-        assert re.search(r"`tickets(-unequal)?`[^.:;]*\bsynthetic\b", said)
+        assert re.search(r"`tickets(-balanced)?`[^.:;]*\bsynthetic\b", said)
 
 
 @pytest.mark.parametrize("name", ["2_efficient_architectures", "4_data_efficiency"])

@@ -104,7 +104,7 @@ def load_task(name: str | Path | pd.DataFrame, *, test: str | Path | pd.DataFram
     """A task by name, by file, or from the Hugging Face Hub.
 
     Args:
-        name: "tickets", "tickets-unequal", "tickets-fields", "docstrings", "digits"; a .csv, .tsv, .jsonl, .json or
+        name: "tickets", "tickets-balanced", "tickets-fields", "docstrings", "digits"; a .csv, .tsv, .jsonl, .json or
             .parquet file, also packed with gzip (.csv.gz); a folder with a folder of .txt files for each label; a
             DataFrame; or "hub:owner/name" for a data set of the Hub (or of its local cache).
         test: a second file with the test rows. Without it: the rows that a column `split` calls so, else a quarter.
@@ -233,12 +233,7 @@ def _task(name: str, train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
 
 
 def _tickets() -> Task:
-    return _task("tickets", *_ticket_parts("balanced"),
-                 "customer messages invented for this project: 24 intents, no real customers")
-
-
-def _unequal_tickets() -> Task:
-    return _task("tickets-unequal", *_ticket_parts("split"),
+    return _task("tickets", *_ticket_parts("split"),
                  "customer messages invented for this project: 24 intents of unequal size, and out of scope; "
                  "no real customers")
 
@@ -247,6 +242,11 @@ def _ticket_fields() -> Task:
     rows = [part[part["fields"] != ""] for part in _ticket_parts("split", "fields")]
     return _task("tickets-fields", *rows, "customer messages invented for this project, with their order numbers, "
                  "products, amounts and dates; no real customers")
+
+
+def _balanced_tickets() -> Task:
+    return _task("tickets-balanced", *_ticket_parts("balanced"),
+                 "customer messages invented for this project: 24 intents of 100 each, no real customers")
 
 
 def _ticket_parts(column: str, *more: str) -> list[pd.DataFrame]:
@@ -282,5 +282,5 @@ def _digits() -> Task:
     return Task("digits", *parts, tuple(names), "scikit-learn's 1,797 handwritten digits (UCI, Alpaydin and Kaynak)")
 
 
-_BUILT_IN = {"tickets": _tickets, "tickets-unequal": _unequal_tickets, "tickets-fields": _ticket_fields,
+_BUILT_IN = {"tickets": _tickets, "tickets-balanced": _balanced_tickets, "tickets-fields": _ticket_fields,
              "docstrings": _docstrings, "digits": _digits}

@@ -127,25 +127,21 @@ def splits(task):
     return {"train": task.train, "validation": task.validation, "test": task.test}
 
 
-@pytest.fixture(scope="module")
-def tickets():
-    return load_task("tickets")
-
-
-@pytest.fixture(scope="module", params=["tickets", "tickets-unequal"])
+@pytest.fixture(scope="module", params=["tickets", "tickets-balanced"])
 def messages(request):
     return load_task(request.param)
 
 
-def test_tickets_are_2400_messages_in_24_intents_of_100(tickets):
-    labels = np.concatenate([split["label"][:] for split in splits(tickets).values()])
-    assert len(tickets.labels) == 24
+def test_balanced_tickets_are_2400_messages_in_24_intents_of_100():
+    task = load_task("tickets-balanced")
+    labels = np.concatenate([split["label"][:] for split in splits(task).values()])
+    assert len(task.labels) == 24
     assert np.bincount(labels).tolist() == [100] * 24
 
 
-def test_the_unequal_tickets_are_as_unequal_as_in_life():
+def test_tickets_are_as_unequal_as_in_life():
     """6,000 messages, half of them to test on; 1 to 20 between the intents, and a tenth that is none of them."""
-    task = load_task("tickets-unequal")
+    task = load_task("tickets")
     parts = splits(task)
     assert sum(map(len, parts.values())) >= 6000
     assert len(task.test) >= 3000
@@ -154,7 +150,7 @@ def test_the_unequal_tickets_are_as_unequal_as_in_life():
     outside = counts.pop("out_of_scope")
     assert 0.08 <= outside / (outside + sum(counts.values())) <= 0.12
     assert max(counts.values()) >= 20 * min(counts.values())
-    assert set(counts) == set(load_task("tickets").labels)
+    assert set(counts) == set(load_task("tickets-balanced").labels)
 
 
 def test_fields_and_second_wishes_are_true_to_their_message():
