@@ -51,11 +51,12 @@ IN_FP32 = tuple({"step": "export", "runtime": "onnxruntime", "name": ", ".join([
                     (["2 streams", "rows by 8"], {name: INT8[name] for name in ("streams", "micro_batch")})))
 QUANTIZED = {**INT8, "name": "int8 in ONNX Runtime, 2 streams, rows by 8"}
 STEPS = (STUDENT, PRUNED, QUANTIZED, FIRST)
-# The pipeline after each step, each step alone, the first two steps the other way round; and before each int8 the same
+# The pipeline after each step, with its first two steps in either order; each step alone; and before each int8 the same
 # model's changes of runtime, rows at a time and streams in fp32.
-TOGETHER: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
-                              *([step] for step in STEPS[1:]), [PRUNED, STUDENT, QUANTIZED, FIRST],
-                              *([*before, step] for before in ([STUDENT, PRUNED], []) for step in IN_FP32)]
+ORDERS = STEPS, (PRUNED, STUDENT, *STEPS[2:])
+TOGETHER: list[list[Step]] = [
+    *(list(order[:count]) for order in ORDERS for count in range(1, len(order) + 1)), *([step] for step in STEPS[2:]),
+    *([*before, step] for before in (*(order[:2] for order in ORDERS), ()) for step in IN_FP32)]
 LANGUAGE_TEXTS = 30  # each weight type reads them in a minute or so on two cores
 
 

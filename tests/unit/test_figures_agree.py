@@ -15,7 +15,7 @@ from helpers.app.text.tables import _facets, _named_settings
 from helpers.lab import InputError, Measurement
 from helpers.lab.machine import brief
 from helpers.lab.measuring.measurement import ratio_of_speedups
-from recording.model_optimization import QUANTIZED, STEPS, TOGETHER
+from recording.model_optimization import ORDERS, QUANTIZED, TOGETHER
 from recording.pictures import also_said, renewed
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def test_on_the_way_to_the_quickest_runtime_one_setting_changes_at_a_time():
     assert factors["factor"][1:].prod() == pytest.approx(factors["factor"][0])
 
 
-@pytest.mark.parametrize("chain", [[QUANTIZED], list(STEPS)], ids=["int8", "all steps"])
+@pytest.mark.parametrize("chain", [[QUANTIZED], *map(list, ORDERS)], ids=["int8", "all steps", "in the other order"])
 def test_the_pipelines_that_will_be_recorded_change_one_setting_at_a_time(chain):
     """The settings that each pipeline's model has, without making it."""
     def settings_of(steps: list[dict]) -> dict:

@@ -209,7 +209,7 @@ def best(measurements: Sequence[Measurement]) -> Measurement | None:
 
 
 def keeps_quality(record: Measurement, candidates: int) -> bool:
-    """Whether one of so many candidates loses no more than is tolerated, with 95 % confidence in all of them at once."""
+    """Whether one of so many candidates loses no more than is tolerated, with 95 % confidence in all at once."""
     return bound_of_many(record.accuracy_delta, record.accuracy_delta_low, candidates) >= -TOLERATED
 
 
