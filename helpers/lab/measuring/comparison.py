@@ -223,7 +223,7 @@ def one_by_one(model: Model, sample: list) -> Callable[[], object]:
     return lambda: model.predict([next(rows)])
 
 
-def best_batch_size(model: Model, sample: list, progress: Progress = silent) -> int:
+def best_batch_size(model: Model, sample: list, progress: Progress) -> int:
     """The inputs at a time at which the model answers fastest; hold `timing_turn` around it.
 
     All of BATCH_SIZES are tried, since with streams throughput falls and rises again; of a slow model those that come
