@@ -46,10 +46,11 @@ def amount(value: float, low: float, high: float, more: str, less: str, form: st
     >>> app.amount(-30, -50, -10, "{} labels fewer", "{} labels more")
     '30 labels more (10 to 50)'
     >>> app.amount(5, 1, 9, "saves {}", "loses {}", "${:,.2f}", significant=False)
-    'saves $5.00 ($1.00 to $9.00: no significant difference)'
+    'saves $5.00 ($1.00 to $9.00: not significant among all that were compared)'
     """
     words, value, low, high = (more, value, low, high) if value >= 0 else (less, -value, -high, -low)
-    doubt = ": no significant difference" if not (low > 0 if significant is None else significant) else ""
+    doubt = ": no significant difference" if low <= 0 else ": not significant among all that were compared"
+    doubt = "" if (low > 0 if significant is None else significant) else doubt
     return f"{words.format(_sized(form, value))} ({_sized(form, low)} to {_sized(form, high)}{doubt})"
 
 

@@ -46,7 +46,10 @@ def test_an_amount_that_may_be_none_says_so():
 
 
 def test_where_several_were_compared_their_test_decides():
-    assert "no significant difference" in amount(5, 1, 9, "{} fewer", "{} more", significant=False)
+    # an interval without 0 beside 'no significant difference' would read as a contradiction
+    assert amount(5, 1, 9, "{} fewer", "{} more", significant=False) == (
+        "5 fewer (1 to 9: not significant among all that were compared)")
+    assert "no significant difference" in amount(5, -1, 9, "{} fewer", "{} more", significant=False)
     assert "no significant difference" not in amount(5, -1, 9, "{} fewer", "{} more", significant=True)
 
 
