@@ -15,9 +15,9 @@ sys.modules.setdefault("rfc3987_syntax", None)
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.words": ["verdict", "headline", "tiles"],
     "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
-                     "on_machine", "share_of_loss", "two"],
+                     "on_machine", "two"],
     "text.tables": ["table", "change_factors"],
-    "text.verdicts": ["amount", "differences", "ratios", "times"],
+    "text.verdicts": ["amount", "differences", "ratios", "share_of_loss", "times"],
     "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],
     "panels.exploring": ["Explore"],

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.lab import machine
-from helpers.lab.measuring.intervals import bound_of_many
 from helpers.lab.measuring.measurement import Measurement, Score
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
@@ -170,24 +169,6 @@ def no_verdict(measurements: Sequence[Measurement]) -> str:
     return beside_the_constant(candidates) if all(one.learned is False for one in candidates) else ""
 
 
-def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
-    """'86% of the lost accuracy', what came back of it; no share where that loss may be none.
-
-    Args:
-        back: accuracy that came back.
-        loss, low, high: accuracy that was lost, with its 95 % interval; NaN bounds are no interval.
-
-    >>> from helpers.app import share_of_loss
-    >>> share_of_loss(0.03, 0.04, low=0.03, high=0.05)
-    '75% of the lost accuracy'
-    """
-    if low > 0:
-        return f"{back / loss:.0%} of the lost accuracy"
-    bounds = f"{signed(100 * low)} to {signed(100 * high)}; 95 %" if low <= high else "no interval"
-    return (f"{two(100 * back)} points, and no share of the loss: that loss ({two(100 * loss)} points, {bounds}) is "
-            "not distinguishable from none")
-
-
 def of_one_run(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Those measured here, once their reference is among them; else all: no sentence compares two machines."""
     here = [record for record in measurements if record.provenance == "measured"]
@@ -210,7 +191,7 @@ def best(measurements: Sequence[Measurement]) -> Measurement | None:
 
 def keeps_quality(record: Measurement, candidates: int) -> bool:
     """Whether one of so many candidates loses no more than is tolerated, with 95 % confidence in all at once."""
-    return bound_of_many(record.accuracy_delta, record.accuracy_delta_low, candidates) >= -TOLERATED
+    return record.least_delta(candidates) >= -TOLERATED
 
 
 def runner_up(measurements: Sequence[Measurement]) -> Measurement:
@@ -271,8 +252,7 @@ def short_finding(measurements: Sequence[Measurement]) -> str:
         return f"None is significantly cheaper: {full_name(shown)} {less} ({_times(shown)})"
     points = f"loses {two(-100 * shown.accuracy_delta)} points"
     if not best(measurements) and shown.accuracy_delta >= -TOLERATED:
-        low = bound_of_many(shown.accuracy_delta, shown.accuracy_delta_low, len(measurements) - 1)
-        points = f"may lose up to {two(-100 * low)} points"
+        points = f"may lose up to {two(-100 * shown.least_delta(len(measurements) - 1))} points"
     elif shown.accuracy_delta_low <= 0 <= shown.accuracy_delta_high:
         points = "shows no significant difference in accuracy"
     elif shown.accuracy_delta > 0:

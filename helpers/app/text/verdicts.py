@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from helpers.app.text.figures import NONE, two
+from helpers.app.text.figures import NONE, signed, two
 
 LISTED = 6  # names of what makes no significant difference; the others are counted
 _MINUS = "\N{MINUS SIGN}"
@@ -52,6 +52,24 @@ def amount(value: float, low: float, high: float, more: str, less: str, form: st
     doubt = ": no significant difference" if low <= 0 else ": not significant among all that were compared"
     doubt = "" if (low > 0 if significant is None else significant) else doubt
     return f"{words.format(_sized(form, value))} ({_sized(form, low)} to {_sized(form, high)}{doubt})"
+
+
+def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
+    """'86% of the lost accuracy', what came back of it; no share where that loss may be none.
+
+    Args:
+        back: accuracy that came back.
+        loss, low, high: accuracy that was lost, with its 95 % interval; NaN bounds are no interval.
+
+    >>> from helpers.app import share_of_loss
+    >>> share_of_loss(0.03, 0.04, low=0.03, high=0.05)
+    '75% of the lost accuracy'
+    """
+    if low > 0:
+        return f"{back / loss:.0%} of the lost accuracy"
+    bounds = f"{signed(100 * low)} to {signed(100 * high)}; 95 %" if low <= high else "no interval"
+    return (f"{two(100 * back)} points, and no share of the loss: that loss ({two(100 * loss)} points, {bounds}) is "
+            "not distinguishable from none")
 
 
 def ratios(rows: Iterable[Sequence[Any]], more: str = "Faster", less: str = "Slower") -> str:

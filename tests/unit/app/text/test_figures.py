@@ -18,7 +18,6 @@ from helpers.app.text.figures import (
     origins,
     percent,
     seconds,
-    share_of_loss,
     short_finding,
     two,
 )
@@ -141,16 +140,6 @@ def test_a_title_gives_the_reason_and_never_contradicts_itself(records, title):
 def test_a_wide_interval_does_not_hide_a_candidate_that_is_significantly_cheaper():
     wide = record("wide", 3.0, 0.9, speedup_low=0.9, speedup_high=8.0)
     assert "lossy is 2.0 times (1.6 to 2.5) cheaper" in finding([record(), wide, record("lossy", 2.0, 0.7)])
-
-
-@pytest.mark.parametrize(("loss", "said"), [
-    ((0.04, 0.03, 0.05), "75% of the lost accuracy"),
-    ((0.04, -0.01, 0.09), f"3.0 points, and no share of the loss: that loss (4.0 points, {MINUS}1.0 to +9.0; 95 %) is "
-                          "not distinguishable from none"),
-    ((0.04, float("nan"), float("nan")), "3.0 points, and no share of the loss: that loss (4.0 points, no interval) is "
-                                         "not distinguishable from none")])
-def test_no_share_is_taken_of_a_loss_inside_its_own_noise(loss, said):
-    assert share_of_loss(0.03, *loss) == said
 
 
 def test_a_name_that_hides_changes_is_told_with_them():

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from helpers.app import amount, differences, ratios, times
+from helpers.app import amount, differences, ratios, share_of_loss, times
 
+MINUS = "\N{MINUS SIGN}"
 ROWS = [("a", 2.0, 1.5, 2.5), ("b", 1.2, 0.9, 1.5), ("c", 4.0, 3.0, 5.0), ("d", 1.0, 1.0, 1.0)]
 
 
@@ -99,3 +100,13 @@ def test_many_that_make_no_difference_are_counted():
                                              (3.0, "3.0 times more")])
 def test_of_one_run_alone_no_interval_is_shown(ratio, said):
     assert times(ratio, ratio, ratio, "more", "less", "as much") == said
+
+
+@pytest.mark.parametrize(("loss", "said"), [
+    ((0.04, 0.03, 0.05), "75% of the lost accuracy"),
+    ((0.04, -0.01, 0.09), f"3.0 points, and no share of the loss: that loss (4.0 points, {MINUS}1.0 to +9.0; 95 %) is "
+                          "not distinguishable from none"),
+    ((0.04, float("nan"), float("nan")), "3.0 points, and no share of the loss: that loss (4.0 points, no interval) is "
+                                         "not distinguishable from none")])
+def test_no_share_is_taken_of_a_loss_inside_its_own_noise(loss, said):
+    assert share_of_loss(0.03, *loss) == said

@@ -1,11 +1,14 @@
 """Scores beside the constant answer, against scikit-learn's; and records of before."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import f1_score, recall_score
 
+from helpers.app import recorded
 from helpers.lab import InputError, Measurement, score
 from helpers.lab.measuring.measurement import ratio_of_speedups
 
@@ -67,3 +70,11 @@ def test_one_changes_factor_holds_the_truth_in_95_of_100_runs_at_least(shared):
                                            for middle, half in zip((first, last), halves, strict=True)))
         held += low <= 1.5 <= high
     assert held / 4000 == pytest.approx(0.95, abs=0.01) if shared == 0 else held / 4000 > 0.95
+
+
+def test_the_bound_of_one_of_many_is_bonferronis_for_a_normal_estimate():
+    interval = {"accuracy_delta": 0.5, "accuracy_delta_low": 0.5 - 0.1 * stats.norm.ppf(0.975)}
+    record = recorded("1_model_optimization")[0]
+    for candidates in (1, 2, 14):
+        wanted = 0.5 - 0.1 * stats.norm.isf(0.025 / candidates)
+        assert dataclasses.replace(record, **interval).least_delta(candidates) == pytest.approx(wanted)
