@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
                      "on_machine", "share_of_loss", "two"],
     "text.tables": ["table", "change_factors"],
+    "text.bills": ["monthly_bill"],
     "text.verdicts": ["amount", "differences", "ratios", "times"],
     "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],
