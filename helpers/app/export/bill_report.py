@@ -1,0 +1,115 @@
+"""The bill as it is shown and sent on: on the page, as one HTML file, as Markdown and as JSON."""
+
+import dataclasses
+import datetime
+import html
+import json
+from collections.abc import Iterator
+
+from helpers.app.export.documents import page, pairs_html
+from helpers.app.text.bills import Answer, Step, tiles_of, usd, usd_range
+from helpers.app.text.words import tiles_html, verdict_html
+from helpers.lab.money.bill import Range
+from helpers.lab.money.scenario import Scenario
+
+TITLE = "What it costs, and what it could cost"
+
+
+def bill_html(answer: Answer) -> str:
+    """The answer's elements without their style: sentences, figures, the waterfall, what does not multiply, sources."""
+    broken = "".join(f"<div class='app-check no'>{html.escape(one)}</div>" for one in answer.broken)
+    overlaps = _items(answer.overlaps)
+    return (f"{verdict_html(answer.headline)}{broken}<p><b>{html.escape(answer.advice)}</b></p>"
+            f"{tiles_html(tiles_of(answer))}<h2>From today to all steps, dollars a month</h2>{waterfall_html(answer)}"
+            + (f"<h2>What does not multiply</h2>{overlaps}" if overlaps else "")
+            + f"<details class='app-how'><summary>How was this computed?</summary>{_items(answer.sources)}</details>")
+
+
+def waterfall_html(answer: Answer) -> str:
+    """A bar a line, from zero: today, what each step leaves, and all steps; it draws without a script."""
+    counted = [step.usd for step in answer.steps if step.usd is not None]
+    scale = max(one.high for one in (answer.today, answer.then, *counted)) or 1.0
+    rows, before = [_bar("Today", "", answer.today, None, scale)], answer.today
+    for step in answer.steps:
+        rows.append(_bar(f"{step.strategy}: {step.name}", step.note, step.usd, before, scale))
+        before = step.usd or before
+    rows.append(_bar("With all steps", "", answer.then, None, scale))
+    return (f"<ol class='app-waterfall'>{''.join(rows)}</ol><div class='app-note'>The number is the page. Green is "
+            f"saved, orange is added; a line through the end is the 95 % interval. Full width is {usd(scale)}.</div>")
+
+
+def _bar(name: str, note: str, figure: Range | None, before: Range | None, scale: float) -> str:
+    """One line; `before` is what the bill was, None for a bar from zero."""
+    parts, said = "", "not counted"
+    if figure is not None:
+        start, end = sorted((0.0 if before is None else before.value, figure.value))
+        kind = "whole" if before is None else "saved" if figure.value <= before.value else "added"
+        parts, said = _part(kind, start, end, scale), usd_range(figure)
+        if figure.low != figure.high:
+            parts += _part("interval", figure.low, figure.high, scale)
+    small = f"<small>{html.escape(note)}</small>" if note else ""
+    return (f"<li><b>{html.escape(name)}</b><span class='bar' aria-hidden='true'>{parts}</span>"
+            f"<span class='figure'>{html.escape(said)}</span>{small}</li>")
+
+
+def _part(kind: str, start: float, end: float, scale: float) -> str:
+    return f"<i class='{kind}' style='left:{100 * start / scale:.2f}%;width:{100 * (end - start) / scale:.2f}%'></i>"
+
+
+def _items(lines: tuple[str, ...]) -> str:
+    return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>" if lines else ""
+
+
+def settings_of(scenario: Scenario) -> dict[str, str]:
+    """Each field as it is labelled, with its value and unit."""
+    said = {}
+    for field in dataclasses.fields(scenario):
+        value, unit = getattr(scenario, field.name), field.metadata.get("unit", "")
+        number = value if isinstance(value, str) or value is None else f"{value:,.12g} {unit}"
+        said[field.metadata["label"]] = "not set" if number is None else number
+    return said
+
+
+def report(answer: Answer) -> str:
+    """One HTML file: title, sentence, figures, bars, settings, machine, sources and dates."""
+    shown = bill_html(answer).replace("<details", "<details open")
+    return page(TITLE, [f"<h1>{TITLE}</h1>", shown, f"<h2>The numbers behind it</h2>"
+                        f"{pairs_html(settings_of(answer.scenario))}"])
+
+
+def as_markdown(answer: Answer) -> str:
+    """The same for a mail or a wiki."""
+    return "\n".join(_markdown(answer)) + "\n"
+
+
+def _markdown(answer: Answer) -> Iterator[str]:
+    yield from (f"# {TITLE}", "", answer.headline, "", f"**{answer.advice}**", "")
+    yield from (f"- Budget broken: {one}" for one in answer.broken)
+    yield from (f"- {big} {small}" for big, small in tiles_of(answer))
+    yield from ("", "| page | step | a month after it | |", "| --- | --- | --- | --- |",
+                _row("", "today", usd_range(answer.today), ""))
+    yield from (_row(step.strategy, step.name, _after(step), step.note) for step in answer.steps)
+    yield from (_row("", "with all steps", usd_range(answer.then), ""), "")
+    yield from (f"- {one}" for one in answer.overlaps)
+    yield from ("", "## The numbers behind it", "")
+    yield from (f"- {name}: {value}" for name, value in settings_of(answer.scenario).items())
+    yield from ("", "## Sources", "")
+    yield from (f"- {one}" for one in answer.sources)
+    yield from ("", f"Written {_now()}.")
+
+
+def _after(step: Step) -> str:
+    return "not counted" if step.usd is None else usd_range(step.usd)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def as_json(answer: Answer) -> str:
+    """Every figure and sentence; a figure that is not known is null."""
+    return json.dumps({**dataclasses.asdict(answer), "written": _now()}, ensure_ascii=False, indent=1, allow_nan=False)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
