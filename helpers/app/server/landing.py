@@ -64,7 +64,7 @@ class Landing(_OfScenario, TornadoVoilaTreeHandler):
             problem = str(error)
         kept = urllib.parse.urlencode({PREFIX + name: text for name, text in texts.items() if text})
         self.finish(self.render_template(
-            "tree.html", groups=fields_of(texts), problem=problem, bill=shown, query=f"?{kept}" if kept else "",
+            "tree.html", groups=fields_of(texts), problem=problem, bill=shown, kept=f"?{kept}" if kept else "",
             style=style()))
 
 

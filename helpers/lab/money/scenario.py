@@ -70,12 +70,12 @@ class Scenario:
         """What is wrong with a field's value; empty where nothing is."""
         value, label = getattr(self, field.name), field.metadata["label"]
         if (choices := choices_of(field.name)) is not None:
-            return "" if value in choices else f"{label}: unknown '{value}'. Choose one of: {', '.join(choices)}."
+            return "" if value in choices else f"{label}: unknown '{str(value)[:40]}'. Choose one of: {', '.join(choices)}."
         if value is None and field.default is None:
             return ""
         unit, low, high = (field.metadata[name] for name in ("unit", "low", "high"))
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return f"{label} ({field.name}) is a number of {unit}, not '{value}'."
+            return f"{label} ({field.name}) is a number ({unit}), not '{str(value)[:40]}'."
         return "" if low <= value <= high else (
             f"{label} ({field.name}) goes from {low:,.12g} to {high:,.12g} {unit}, not {value:,.12g}.")
 
