@@ -70,7 +70,8 @@ class Scenario:
         """What is wrong with a field's value; empty where nothing is."""
         value, label = getattr(self, field.name), field.metadata["label"]
         if (choices := choices_of(field.name)) is not None:
-            return "" if value in choices else f"{label}: unknown '{str(value)[:40]}'. Choose one of: {', '.join(choices)}."
+            return "" if value in choices else (
+                f"{label}: unknown '{str(value)[:40]}'. Choose one of: {', '.join(choices)}.")
         if value is None and field.default is None:
             return ""
         unit, low, high = (field.metadata[name] for name in ("unit", "low", "high"))

@@ -1,4 +1,4 @@
-"""The answer to a scenario: closed forms, what is not counted, budgets, and a stack that promises no more than is so."""
+"""The answer to a scenario: closed forms, what is not counted, budgets, and stacks that promise no more than is so."""
 
 import dataclasses
 import json
@@ -155,7 +155,7 @@ def test_the_shipped_records_answer_the_default():
     answer = app.monthly_bill(Scenario())
     assert answer.headline.startswith("Today MiniLM-L6 fp32, PyTorch costs $")
     assert any(source.startswith("Recorded on the task tickets") for source in answer.sources)
-    tiles = dict((small.partition(";")[0], big) for big, small in tiles_of(answer))
+    tiles = {small.partition(";")[0]: big for big, small in tiles_of(answer)}
     assert tiles["a month today"] == usd(answer.today.value)
     assert len(tiles) == 5
 

@@ -46,7 +46,7 @@ def test_runtime_and_bits_are_two_changes_where_both_are_recorded(tmp_path):
         ("1", "pruned", 2.0), ("3", "ONNX Runtime, 2 streams, rows by 8", 6.0),
         ("1", "dynamic int8 in place of fp32", 9.0), ("2", "with a first stage", 10.0)]
     assert [stage.gain[0] for stage in chain] == pytest.approx([2.0, 3.0, 1.5, 10 / 9])
-    assert [stage.alone and stage.alone[0] for stage in chain] == [None, 2.5, pytest.approx(1.4), 4.0]
+    assert [stage.alone and stage.alone[0] for stage in chain] == [2.0, 2.5, pytest.approx(1.4), 4.0]
     assert [one.speedup for one in singles] == [2.0, 2.5, 3.5, 4.0]
 
 
