@@ -20,7 +20,8 @@ def bill_html(answer: Answer) -> str:
     broken = "".join(f"<div class='app-check no'>{html.escape(one)}</div>" for one in answer.broken)
     overlaps = _items(answer.overlaps)
     return (f"{verdict_html(answer.headline)}{broken}<p><b>{html.escape(answer.advice)}</b></p>"
-            f"{tiles_html(tiles_of(answer))}<h2>From today to all steps, dollars a month</h2>{waterfall_html(answer)}"
+            f"{tiles_html(tiles_of(answer))}{f'<p>{html.escape(answer.beside)}</p>' if answer.beside else ''}"
+            f"<h2>From today to all steps, dollars a month</h2>{waterfall_html(answer)}"
             + (f"<h2>What does not multiply</h2>{overlaps}" if overlaps else "")
             + f"<details class='app-how'><summary>How was this computed?</summary>{_items(answer.sources)}</details>")
 
@@ -86,6 +87,7 @@ def _markdown(answer: Answer) -> Iterator[str]:
     yield from (f"# {TITLE}", "", answer.headline, "", f"**{answer.advice}**", "")
     yield from (f"- Budget broken: {one}" for one in answer.broken)
     yield from (f"- {big} {small}" for big, small in tiles_of(answer))
+    yield from ([f"- {answer.beside}"] if answer.beside else [])
     yield from ("", "| page | step | a month after it | |", "| --- | --- | --- | --- |",
                 _row("", "today", usd_range(answer.today), ""))
     yield from (_row(step.strategy, step.name, _after(step), step.note) for step in answer.steps)

@@ -16,7 +16,8 @@ from helpers.lab.money.costs import cost
 from helpers.lab.money.scenario import SUBJECTS, Scenario
 
 NOT_RECORDED = "not recorded yet, so not counted"
-IN_HOURS = "machines on in the hours of traffic only"
+IN_HOURS = "run machines only in the hours of traffic"
+CHOOSE, CACHE = "choose which rows to label", "cache what prompts share"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Answer:
     """What a month costs today and with all steps, in dollars, and the words for it; intervals are of 95 %.
 
     Attributes:
+        beside: what the hosted model would cost; empty where that is what is paid.
         busy_usd: today's and later busy seconds, if one could rent just those; None where tokens are paid.
         points: of accuracy, gained or lost by all steps; None where none is recorded.
         gco2e: grams of today's and later busy seconds; None where no power figure is sourced.
@@ -57,6 +59,7 @@ class Answer:
     scenario: Scenario
     headline: str
     advice: str
+    beside: str
     today: Range
     then: Range
     busy_usd: tuple[Range, Range] | None
@@ -141,7 +144,7 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
     steps = [Step(stage.strategy, stage.name, one.always_usd + labels_now,
                   f"{_machines(one.machines)}; {_times(stage.gain)} as fast")
              for stage, one in zip(chain, served, strict=True)]
-    steps += [Step("4", "fewer labels", last.always_usd + labels if counted else None, note),
+    steps += [Step("4", CHOOSE, last.always_usd + labels if counted else None, note),
               Step("5", IN_HOURS, then, f"{scenario.traffic_hours:g} of 24 hours, on paper: page 5 simulates starts "
                    "and bursts")]
     changes = len(chain) + counted + (scenario.traffic_hours < 24)
@@ -151,7 +154,8 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
     return Answer(
         scenario, f"Today {reference.model} costs {usd(today.value)} a month: {_machines(now.machines)}, day and night"
         f"{bought}. All steps together make that {usd_range(then)}, {two(today.value / then.value)} times less; the "
-        f"model {change(record)}.", _advice(scenario, ranked), today, then, (now.busy_usd, last.busy_usd),
+        f"model {change(record)}.", _advice(scenario, ranked), _beside(scenario), today, then,
+        (now.busy_usd, last.busy_usd),
         Range(record.accuracy_delta, record.accuracy_delta_low, record.accuracy_delta_high).scaled(100),
         None if now.gco2e is None or last.gco2e is None else (now.gco2e, last.gco2e),
         repaid_in(spent, today.value - then.value), tuple(steps),
@@ -178,7 +182,7 @@ def _ranked(scenario: Scenario, reference: Measurement, singles: Sequence[Measur
               now.always_usd.value - serving(one, scenario).always_usd.value, _made(one, reference, scenario))
              for one in singles if one.accuracy_delta_low >= -TOLERATED]
     if labels is not None:
-        found.append(("fewer labels", "4", scenario.labels * scenario.usd_per_label - labels.value, 0.0))
+        found.append((CHOOSE, "4", scenario.labels * scenario.usd_per_label - labels.value, 0.0))
     if scenario.traffic_hours < 24:
         found.append((IN_HOURS, "5", now.always_usd.value - now.in_hours_usd.value, 0.0))
     changes = [Change(name, strategy, saved, made + _work(scenario), repaid_in(made + _work(scenario), saved))
@@ -194,6 +198,12 @@ def _advice(scenario: Scenario, ranked: Sequence[Change]) -> str:
     if 12 * first.saved_usd <= first.spent_usd:
         return f"Do this first: nothing. The best single change, {name}, {saves} only in {months(first.repaid_months)}."
     return f"Do this first: {name}. It {saves} in {months(first.repaid_months)}."
+
+
+def _beside(scenario: Scenario) -> str:
+    return (f"By the token, {scenario.api} would cost {usd(hosted_usd(scenario))} a month for as many requests of "
+            f"{scenario.tokens_in:,.0f} tokens read and {scenario.tokens_out:,.0f} written; how often it is right on "
+            "the same messages is not recorded yet.")
 
 
 def _overlaps(chain: Sequence[Stage], last: Measurement, times_less: float) -> tuple[str, ...]:
@@ -246,14 +256,14 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
                 "answers")
     saved = today.value - then.value
     steps = (
-        Step("1", "fewer bits, a smaller model", None, f"{NOT_RECORDED}: an open model beside {scenario.api}"),
-        Step("2", "a specialist in its place", None, f"not counted: {reference.model} answers as many requests for "
+        Step("1", "use fewer bits, a smaller model", None, f"{NOT_RECORDED}: an open model beside {scenario.api}"),
+        Step("2", "use a specialist instead", None, f"not counted: {reference.model} answers as many requests for "
              f"{specialist} a month where the task is to classify, but how often {scenario.api} is right on the same "
              "messages is not recorded yet"),
-        Step("3", "prompts from the cache", then if saved else None, note),
-        Step("4", "fewer labels", None, "paid by the token: no labels are bought"),
+        Step("3", CACHE, then if saved else None, note),
+        Step("4", CHOOSE, None, "paid by the token: no labels are bought"),
         Step("5", IN_HOURS, None, "paid by the token: nothing idles"))
-    first = Change("prompts from the cache", "3", saved, _work(scenario), repaid_in(_work(scenario), saved))
+    first = Change(CACHE, "3", saved, _work(scenario), repaid_in(_work(scenario), saved))
     ranked = [first] if saved > 0 else []
     return Answer(
         scenario, f"Today {scenario.api} costs {usd(today.value)} a month: {count(scenario.volume)} requests of "
@@ -262,7 +272,7 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
             "Nothing that is recorded makes that less."),
         _advice(scenario, ranked) if ranked else "Do this first: measure on your own messages what a specialist of "
         f"page 2 loses beside it; that would cost {specialist} a month.",
-        today, then, None, None, None, first.repaid_months, steps,
+        "", today, then, None, None, None, first.repaid_months, steps,
         first if 12 * saved > first.spent_usd else None, (), _broken(scenario, then, None),
         (f"{scenario.api}: {api.source_url} ({api.as_of})", "Neither its latency nor its energy is recorded"))
 

@@ -1,4 +1,4 @@
-"""The answer to a scenario: closed forms, what is not counted, budgets, and stacks that promise no more than is so."""
+"""The answer to a scenario: closed forms, what is not counted, budgets, and a whole that is no more than its parts."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ def recorded_in(folder, speedups, alone, labels=None, **changed):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_a_stacked_bill_never_promises_more_than_the_product_of_its_parts(seed, tmp_path):
+def test_the_combined_bill_never_promises_more_than_the_product_of_its_parts(seed, tmp_path):
     """Machines, hours and labels: what falls by a, b and c is, put together, at most a x b x c times less."""
     draw = random.Random(seed)
     gains = [draw.uniform(0.7, 4) for _ in range(3)]
@@ -102,7 +102,7 @@ def test_what_does_not_multiply_is_named_and_what_does_is_not(tmp_path):
 
 
 @pytest.mark.parametrize(("asked", "said"), [
-    (Scenario(volume=1e9, traffic_hours=1), "machines on in the hours of traffic only (page 5). It saves"),
+    (Scenario(volume=1e9, traffic_hours=1), "run machines only in the hours of traffic (page 5). It saves"),
     (Scenario(volume=1e9, traffic_hours=24), "small (PyTorch) (page 1)"),
     (Scenario(volume=1e9, traffic_hours=24, hours_of_work=10_000), "nothing. The best single change"),
     (Scenario(volume=1000, traffic_hours=24), "nothing. No single change lowers this bill")])
