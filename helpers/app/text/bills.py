@@ -151,16 +151,18 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
     spent = changes * _work(scenario) + _made(record, reference, scenario)
     ranked = _ranked(scenario, reference, singles, labels if counted else None)
     bought = f", and {scenario.labels:,.0f} labels" if labels_now.value else ""
+    falls = today.value / then.value
+    less = f"{two(falls)} times less" if falls > 1 else "no less"
     return Answer(
         scenario, f"Today {reference.model} costs {usd(today.value)} a month: {_machines(now.machines)}, day and night"
-        f"{bought}. All steps together make that {usd_range(then)}, {two(today.value / then.value)} times less; the "
-        f"model {change(record)}.", _advice(scenario, ranked), _beside(scenario), today, then,
+        f"{bought}. All steps together make that {usd_range(then)}, {less}; the model "
+        f"{change(record)}.", _advice(scenario, ranked), _beside(scenario), today, then,
         (now.busy_usd, last.busy_usd),
         Range(record.accuracy_delta, record.accuracy_delta_low, record.accuracy_delta_high).scaled(100),
         None if now.gco2e is None or last.gco2e is None else (now.gco2e, last.gco2e),
         repaid_in(spent, today.value - then.value), tuple(steps),
         next((one for one in ranked if 12 * one.saved_usd > one.spent_usd), None),
-        _overlaps(chain, record, today.value / then.value), _broken(scenario, then, record),
+        _overlaps(chain, record, falls), _broken(scenario, then, record),
         _sources(scenario, reference, folder))
 
 
@@ -214,8 +216,8 @@ def _overlaps(chain: Sequence[Stage], last: Measurement, times_less: float) -> t
         whole = _times((last.speedup, last.speedup_low, last.speedup_high))
         product = two(math.prod(stage.alone[0] for stage in chain))
         told.append(f"What each gives alone would multiply to {product} times as fast; together they are {whole}.")
-    return (*told, f"The bill falls {two(times_less)} times, not as the speed rises: machines are rented whole, idle "
-                   "hours are paid, and labels are bought apart.")
+    return (*told, f"The bill is divided by {two(times_less)}, not by what the speed gains: machines are rented whole, "
+                   "idle hours are paid, and labels are bought apart.")
 
 
 def _broken(scenario: Scenario, then: Range, record: Measurement | None) -> tuple[str, ...]:

@@ -164,3 +164,12 @@ def test_dollars_in_words():
     assert [usd(value) for value in (1234.5, 99.4, 0.5)] == ["$1,234", "$99", "$0.50"]
     assert usd_range(Range(60.0, 50.0, 70.0)) == "$60 ($50 to $70)"
     assert usd_range(Range(60.0, 60.0, 60.0)) == "$60"
+
+
+def test_steps_that_make_it_dearer_are_no_saving(tmp_path):
+    folder = recorded_in(tmp_path, [0.5, 0.25, 0.2], [0.5, 0.8])
+    answer = app.monthly_bill(Scenario(volume=1e9, traffic_hours=24), folder)
+    assert answer.then.value > answer.today.value
+    assert "no less" in answer.headline
+    assert answer.repaid_months is None
+    assert ("never", "to repay the work of all changes") in tiles_of(answer)
