@@ -55,7 +55,7 @@ def test_todays_dollars_stand_first(page):
     expect(figures.nth(1)).to_contain_text(usd(answer.then.value))
     expect(figures.nth(2)).to_contain_text("points of accuracy (")
     expect(figures.nth(3)).to_contain_text("CO2e")
-    expect(figures.nth(4)).to_contain_text("to repay the work of all changes")
+    expect(figures.nth(4)).to_contain_text("of work and computing for all steps")
     bars = shown(page).locator(".app-waterfall li")
     expect(bars).to_have_count(len(answer.steps) + 2)
     expect(bars.last.locator(".figure")).to_have_text(usd_range(answer.then))

@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 
 from helpers.app.export.documents import page, pairs_html
-from helpers.app.text.bills import Answer, Step, tiles_of, usd, usd_range
+from helpers.app.text.bills import Answer, Step, months, usd, usd_range
+from helpers.app.text.figures import signed, two
 from helpers.app.text.words import tiles_html, verdict_html
-from helpers.lab.money.bill import Range
+from helpers.lab.money.bill import Range, repaid_in
 from helpers.lab.money.scenario import Scenario
 
 TITLE = "What it costs, and what it could cost"
@@ -22,8 +23,32 @@ def bill_html(answer: Answer) -> str:
     return (f"{verdict_html(answer.headline)}{broken}<p><b>{html.escape(answer.advice)}</b></p>"
             f"{tiles_html(tiles_of(answer))}{f'<p>{html.escape(answer.beside)}</p>' if answer.beside else ''}"
             f"<h2>From today to all steps, dollars a month</h2>{waterfall_html(answer)}"
-            + (f"<h2>What does not multiply</h2>{overlaps}" if overlaps else "")
+            + (f"<h2>What does not multiply or save</h2>{overlaps}" if overlaps else "")
             + f"<details class='app-how'><summary>How was this computed?</summary>{_items(answer.sources)}</details>")
+
+
+def tiles_of(answer: Answer) -> list[tuple[str, str]]:
+    """The big figures, each with what it is: today, with all steps, points, grams, months."""
+    busy = [f"; {usd(one.value)} of it for busy seconds" for one in answer.busy_usd or ()] or ["", ""]
+    then = answer.then
+    spread = f" ({usd(then.low)} to {usd(then.high)})" if then.low != then.high else ""
+    tiles = [(usd(answer.today.value), f"a month today{busy[0]}"),
+             (usd(then.value), f"a month with all steps{spread}{busy[1]}")]
+    if answer.points is not None:
+        tiles.append((signed(answer.points.value),
+                      f"points of accuracy ({signed(answer.points.low)} to {signed(answer.points.high)})"))
+    if answer.gco2e is not None:
+        today, later = answer.gco2e
+        tiles.append((f"{two(later.value)} g", f"CO2e of busy seconds a month ({two(later.low)} to {two(later.high)}), "
+                                               f"{two(today.value)} g today"))
+    return [*tiles, (months(answer.repaid_months), _to_repay(answer))]
+
+
+def _to_repay(answer: Answer) -> str:
+    soonest, latest = (months(repaid_in(answer.spent_usd, answer.today.value - bound))
+                       for bound in (answer.then.low, answer.then.high))
+    spread = "" if soonest == latest else f" ({soonest} to {latest})"
+    return f"to repay {usd(answer.spent_usd)} of work and computing for all steps{spread}"
 
 
 def waterfall_html(answer: Answer) -> str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.app.text.figures import TOLERATED, change, count, full_name, origins, signed, two
+from helpers.app.text.figures import change, count, full_name, keeps_quality, origins, two
 from helpers.app.text.stages import FOLDER, STRATEGY_OF, Stage, label_savings, stages
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.bill import Range, hosted_usd, repaid_in, serving
@@ -16,6 +16,7 @@ from helpers.lab.money.costs import cost
 from helpers.lab.money.scenario import SUBJECTS, Scenario
 
 NOT_RECORDED = "not recorded yet, so not counted"
+NOT_REACHED = "not reached by any recorded choice of rows, nor at random, so not counted"
 IN_HOURS = "run machines only in the hours of traffic"
 CHOOSE, CACHE = "choose which rows to label", "cache what prompts share"
 
@@ -32,11 +33,11 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One change alone, on top of what there is today; dollars saved a month, and spent once."""
+    """One change alone, on top of what there is today; dollars saved a month (95 %), and spent once."""
 
     name: str
     strategy: str
-    saved_usd: float
+    saved_usd: Range
     spent_usd: float
     repaid_months: float | None
 
@@ -50,9 +51,10 @@ class Answer:
         busy_usd: today's and later busy seconds, if one could rent just those; None where tokens are paid.
         points: of accuracy, gained or lost by all steps; None where none is recorded.
         gco2e: grams of today's and later busy seconds; None where no power figure is sourced.
-        repaid_months: until all steps have repaid their work and computing.
+        spent_usd: once, the work and computing of all steps.
+        repaid_months: until all steps have repaid that; None where they never do.
         first: the change that leaves most of a year's savings, if any leaves something.
-        overlaps: what does not multiply, a sentence each.
+        overlaps: what does not multiply, and steps that make it dearer, a sentence each.
         broken: budgets that the bill with all steps breaks, a sentence each.
     """
 
@@ -64,7 +66,8 @@ class Answer:
     then: Range
     busy_usd: tuple[Range, Range] | None
     points: Range | None
-    gco2e: tuple[float, float] | None
+    gco2e: tuple[Range, Range] | None
+    spent_usd: float
     repaid_months: float | None
     steps: tuple[Step, ...]
     first: Change | None
@@ -122,15 +125,15 @@ def _exact(value: float) -> Range:
 
 def _labels(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
     """What a month's labels cost with the recorded choice of rows, whether it is counted, and the note."""
-    today, found = _exact(scenario.labels * scenario.usd_per_label), label_savings(folder)
-    if found is None:
-        return today, False, NOT_RECORDED
-    row = found[0]
-    note = (f"{row['strategy']}, chosen on validation rows, reaches {row['share']:.0%} of the full accuracy with "
-            f"{row['saved']:.0f} labels fewer than random's {row['needed']:.0f} ({row['saved_low']:.0f} to "
-            f"{row['saved_high']:.0f})")
+    today = _exact(scenario.labels * scenario.usd_per_label)
+    row, origin = label_savings(folder)
+    if row is None:
+        return today, False, NOT_REACHED if origin else NOT_RECORDED
+    note = (f"on the way to {row['share']:.0%} of the full accuracy, {row['strategy']}, the best on validation rows, "
+            f"saves {row['saved']:,.0f} ({row['saved_low']:,.0f} to {row['saved_high']:,.0f}) of the "
+            f"{row['needed']:,.0f} labels that random needs{'' if row['reached_at_random'] else ' at least'}")
     if not row["significant"] or row["saved"] <= 0:
-        return today, False, f"{note}: not significant with all that were compared, so not counted"
+        return today, False, f"{note}: no significant saving among all that were compared, so not counted"
     return Range(*(today.value * (1 - row[name] / row["needed"]) for name in ("saved", "saved_high", "saved_low"))
                  ), True, note
 
@@ -142,7 +145,8 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
     last, record = [now, *served][-1], chain[-1].after if chain else reference
     today, then = now.always_usd + labels_now, last.in_hours_usd + labels
     steps = [Step(stage.strategy, stage.name, one.always_usd + labels_now,
-                  f"{_machines(one.machines)}; {_times(stage.gain)} as fast")
+                  f"{_machines(one.machines)}; {_times(stage.gain)} as many answers a second, 95 of 100 within "
+                  f"{two(one.p95_ms)} ms when asked alone")
              for stage, one in zip(chain, served, strict=True)]
     steps += [Step("4", CHOOSE, last.always_usd + labels if counted else None, note),
               Step("5", IN_HOURS, then, f"{scenario.traffic_hours:g} of 24 hours, on paper: page 5 simulates starts "
@@ -151,19 +155,24 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
     spent = changes * _work(scenario) + _made(record, reference, scenario)
     ranked = _ranked(scenario, reference, singles, labels if counted else None)
     bought = f", and {scenario.labels:,.0f} labels" if labels_now.value else ""
-    falls = today.value / then.value
-    less = f"{two(falls)} times less" if falls > 1 else "no less"
     return Answer(
         scenario, f"Today {reference.model} costs {usd(today.value)} a month: {_machines(now.machines)}, day and night"
-        f"{bought}. All steps together make that {usd_range(then)}, {less}; the model "
-        f"{change(record)}.", _advice(scenario, ranked), _beside(scenario), today, then,
-        (now.busy_usd, last.busy_usd),
+        f"{bought}. All steps together make that {usd_range(then)}, {_beside_today(today, then)}; the model "
+        f"{'' if record.accuracy_delta else 'is '}{change(record)}.", _advice(scenario, ranked), _beside(scenario), today,
+        then, (now.busy_usd, last.busy_usd),
         Range(record.accuracy_delta, record.accuracy_delta_low, record.accuracy_delta_high).scaled(100),
         None if now.gco2e is None or last.gco2e is None else (now.gco2e, last.gco2e),
-        repaid_in(spent, today.value - then.value), tuple(steps),
-        next((one for one in ranked if 12 * one.saved_usd > one.spent_usd), None),
-        _overlaps(chain, record, falls), _broken(scenario, then, record),
+        spent, repaid_in(spent, today.value - then.value), tuple(steps),
+        next((one for one in ranked if 12 * one.saved_usd.value > one.spent_usd), None),
+        _overlaps(chain, record, today, steps), _broken(scenario, then, record),
         _sources(scenario, reference, folder))
+
+
+def _beside_today(today: Range, then: Range) -> str:
+    times = today.value / then.value
+    if two(times) == "1.0" or two(1 / times) == "1.0":
+        return "about as much"
+    return f"{two(times)} times less" if times > 1 else f"{two(1 / times)} times as much"
 
 
 def _work(scenario: Scenario) -> float:
@@ -178,26 +187,31 @@ def _made(record: Measurement, reference: Measurement, scenario: Scenario) -> fl
 
 def _ranked(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
             labels: Range | None) -> list[Change]:
-    """Each change that saves alone, by what a year leaves of it once its work is paid; too lossy ones are left out."""
-    now = serving(reference, scenario)
-    found = [(full_name(one), STRATEGY_OF[one.settings["steps"][0]["step"]],
-              now.always_usd.value - serving(one, scenario).always_usd.value, _made(one, reference, scenario))
-             for one in singles if one.accuracy_delta_low >= -TOLERATED]
+    """What saves alone, significantly and without too much loss, by what a year leaves once the work is paid."""
+    now, work = serving(reference, scenario), _work(scenario)
+    changes = [_change(full_name(one), STRATEGY_OF[one.settings["steps"][0]["step"]], now.always_usd.value,
+                       serving(one, scenario).always_usd, work + _made(one, reference, scenario))
+               for one in singles if one.speedup_low > 1 and keeps_quality(one, len(singles))]
     if labels is not None:
-        found.append((CHOOSE, "4", scenario.labels * scenario.usd_per_label - labels.value, 0.0))
+        changes.append(_change(CHOOSE, "4", scenario.labels * scenario.usd_per_label, labels, work))
     if scenario.traffic_hours < 24:
-        found.append((IN_HOURS, "5", now.always_usd.value - now.in_hours_usd.value, 0.0))
-    changes = [Change(name, strategy, saved, made + _work(scenario), repaid_in(made + _work(scenario), saved))
-               for name, strategy, saved, made in found]
-    return sorted((one for one in changes if one.saved_usd > 0), key=lambda one: one.spent_usd - 12 * one.saved_usd)
+        changes.append(_change(IN_HOURS, "5", now.always_usd.value, now.in_hours_usd, work))
+    return sorted((one for one in changes if one.saved_usd.value > 0),
+                  key=lambda one: one.spent_usd - 12 * one.saved_usd.value)
+
+
+def _change(name: str, strategy: str, before_usd: float, after: Range, spent_usd: float) -> Change:
+    saved = Range(before_usd - after.value, before_usd - after.high, before_usd - after.low)
+    return Change(name, strategy, saved, spent_usd, repaid_in(spent_usd, saved.value))
 
 
 def _advice(scenario: Scenario, ranked: Sequence[Change]) -> str:
     if not ranked:
-        return "Do this first: nothing. No single change lowers this bill; a whole machine is the least one can rent."
+        return "Do this first: nothing. No single change lowers this bill for certain; the least to rent is a machine."
     first, work = ranked[0], f"its {scenario.hours_of_work:g} hours of work"
-    name, saves = f"{first.name} (page {first.strategy})", f"saves {usd(first.saved_usd)} a month and repays {work}"
-    if 12 * first.saved_usd <= first.spent_usd:
+    name = f"{first.name} (page {first.strategy})"
+    saves = f"saves {usd_range(first.saved_usd)} a month and repays {work}"
+    if 12 * first.saved_usd.value <= first.spent_usd:
         return f"Do this first: nothing. The best single change, {name}, {saves} only in {months(first.repaid_months)}."
     return f"Do this first: {name}. It {saves} in {months(first.repaid_months)}."
 
@@ -208,40 +222,46 @@ def _beside(scenario: Scenario) -> str:
             "the same messages is not recorded yet.")
 
 
-def _overlaps(chain: Sequence[Stage], last: Measurement, times_less: float) -> tuple[str, ...]:
+def _overlaps(chain: Sequence[Stage], last: Measurement, today: Range, steps: Sequence[Step]) -> tuple[str, ...]:
     """Gains that are smaller after others than alone, intervals apart; the whole beside the product; the bill."""
-    told = [f"{stage.name} makes it {_times(stage.gain)} as fast after the others, {_times(stage.alone)} alone."
+    sentences = [f"{stage.name} makes it {_times(stage.gain)} as fast after the others, {_times(stage.alone)} alone."
             for stage in chain if stage.alone and stage.gain[2] < stage.alone[1]]
     if chain and all(stage.alone for stage in chain):
         whole = _times((last.speedup, last.speedup_low, last.speedup_high))
         product = two(math.prod(stage.alone[0] for stage in chain))
-        told.append(f"What each gives alone would multiply to {product} times as fast; together they are {whole}.")
-    return (*told, f"The bill is divided by {two(times_less)}, not by what the speed gains: machines are rented whole, "
-                   "idle hours are paid, and labels are bought apart.")
+        sentences.append(f"What each gives alone would multiply to {product} times as fast; together they are {whole}.")
+    counted = [(step.name, step.usd) for step in steps if step.usd is not None]
+    for (name, after), before in zip(counted, [today, *(bill for _, bill in counted)], strict=False):
+        if after.value > before.value:
+            sentences.append(f"The step '{name}' does not lower this bill: {usd_range(before)} before it, "
+                             f"{usd_range(after)} after.")
+    return (*sentences, f"The bill goes from {usd(today.value)} to {usd(counted[-1][1].value)}, not in step with the "
+                        "speed: machines are rented whole, idle hours are paid, and labels are bought apart.")
 
 
 def _broken(scenario: Scenario, then: Range, record: Measurement | None) -> tuple[str, ...]:
     """Budgets that are broken, by the worse end of each interval."""
-    told, floor = [], scenario.min_accuracy
+    sentences, floor = [], scenario.min_accuracy
     if floor is not None and record is None:
-        told.append(f"Accuracy: that of {scenario.api} is not recorded, so it cannot be held to {floor:g} %.")
+        sentences.append(f"Accuracy: that of {scenario.api} is not recorded, so it cannot be held to {floor:g} %.")
     elif floor is not None and 100 * record.accuracy_low < floor:
-        told.append(f"Accuracy: {two(100 * record.accuracy)} % ({two(100 * record.accuracy_low)} to "
+        sentences.append(f"Accuracy: {two(100 * record.accuracy)} % ({two(100 * record.accuracy_low)} to "
                     f"{two(100 * record.accuracy_high)}) may be below the {floor:g} % asked for.")
     if scenario.max_usd is not None and then.high > scenario.max_usd:
-        told.append(f"Cost: {usd_range(then)} a month may be above the {usd(scenario.max_usd)} allowed.")
+        sentences.append(f"Cost: {usd_range(then)} a month may be above the {usd(scenario.max_usd)} allowed.")
     if record is not None and record.p95_ms > scenario.deadline_ms:
-        told.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms alone, above the target of "
+        sentences.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms alone, above the target of "
                     f"{scenario.deadline_ms:g} ms.")
-    return tuple(told)
+    return tuple(sentences)
 
 
 def _sources(scenario: Scenario, reference: Measurement, folder: Path) -> tuple[str, ...]:
-    machine, found = scenario.machine, label_savings(folder)
-    return (*origins([reference]), *([found[1]] if found else []),
+    machine, labels = scenario.machine, label_savings(folder)[1]
+    return (*origins([reference]), *([labels] if labels else []),
             f"{machine.name}: ${machine.on_demand_usd_hour:.4g} an hour, 730 hours a month; as many machines as "
-            "Erlang's formula asks for, with the latency that was measured alone and requests spread evenly over the "
-            "hours of traffic. The machine that was measured stands for the rented one, core for core",
+            "Erlang's formula asks for, with the latency of one answer alone, lognormal through its median and 95th "
+            "percentile as measured, and requests spread evenly over the hours of traffic. The "
+            "machine that was measured stands for the rented one, core for core",
             *cost(reference, machine).sources)
 
 
@@ -265,7 +285,7 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
         Step("3", CACHE, then if saved else None, note),
         Step("4", CHOOSE, None, "paid by the token: no labels are bought"),
         Step("5", IN_HOURS, None, "paid by the token: nothing idles"))
-    first = Change(CACHE, "3", saved, _work(scenario), repaid_in(_work(scenario), saved))
+    first = _change(CACHE, "3", today.value, then, _work(scenario))
     ranked = [first] if saved > 0 else []
     return Answer(
         scenario, f"Today {scenario.api} costs {usd(today.value)} a month: {count(scenario.volume)} requests of "
@@ -274,21 +294,6 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
             "Nothing that is recorded makes that less."),
         _advice(scenario, ranked) if ranked else "Do this first: measure on your own messages what a specialist of "
         f"page 2 loses beside it; that would cost {specialist} a month.",
-        "", today, then, None, None, None, first.repaid_months, steps,
+        "", today, then, None, None, None, first.spent_usd, first.repaid_months, steps,
         first if 12 * saved > first.spent_usd else None, (), _broken(scenario, then, None),
         (f"{scenario.api}: {api.source_url} ({api.as_of})", "Neither its latency nor its energy is recorded"))
-
-
-def tiles_of(answer: Answer) -> list[tuple[str, str]]:
-    """The big figures, each with what it is: today, with all steps, points, grams, months."""
-    busy = [f"; {usd(one.value)} of it for busy seconds" for one in answer.busy_usd or ()] or ["", ""]
-    then = answer.then
-    spread = f" ({usd(then.low)} to {usd(then.high)})" if then.low != then.high else ""
-    found = [(usd(answer.today.value), f"a month today{busy[0]}"),
-             (usd(then.value), f"a month with all steps{spread}{busy[1]}")]
-    if answer.points is not None:
-        found.append((signed(answer.points.value),
-                      f"points of accuracy ({signed(answer.points.low)} to {signed(answer.points.high)})"))
-    if answer.gco2e is not None:
-        found.append((f"{two(answer.gco2e[1])} g", f"CO2e of busy seconds a month, {two(answer.gco2e[0])} g today"))
-    return [*found, (months(answer.repaid_months), "to repay the work of all changes")]

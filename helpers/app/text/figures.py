@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.lab import machine
-from helpers.lab.measuring.intervals import bound_of_many
 from helpers.lab.measuring.measurement import Measurement, Score
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
@@ -210,6 +209,8 @@ def best(measurements: Sequence[Measurement]) -> Measurement | None:
 
 def keeps_quality(record: Measurement, candidates: int) -> bool:
     """Whether one of so many candidates loses no more than is tolerated, with 95 % confidence in all at once."""
+    from helpers.lab.measuring.intervals import bound_of_many  # with SciPy: a page's first sentence does without
+
     return bound_of_many(record.accuracy_delta, record.accuracy_delta_low, candidates) >= -TOLERATED
 
 

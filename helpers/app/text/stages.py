@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,22 +83,30 @@ def _gain(before: Measurement, after: Measurement) -> tuple[float, float, float]
 
 
 @functools.cache
-def label_savings(folder: Path = FOLDER) -> tuple[dict[str, Any], str] | None:
+def label_savings(folder: Path = FOLDER) -> tuple[dict[str, Any] | None, str]:
     """The row of the strategy that validation rows choose, with random's labels as `needed`; and its origin.
 
-    At the highest recorded share of the full accuracy that random selection reaches in every run. None where nothing
-    is recorded, or random never gets there.
+    At the highest recorded share of the full accuracy that it or random selection reaches in every run, as on page 4.
+    `reached_at_random`: whether random does; where it does not, `needed` is what it was given. No row where neither
+    reaches a share, and no origin either where nothing is recorded.
     """
     path = folder / "4_data_efficiency_labels_tickets.json"
     if not path.is_file():
-        return None
+        return None, ""
     content = json.loads(path.read_text(encoding="utf-8"))
-    random = {row["share"]: row for row in content["rows"] if row["strategy"] == "random" and row["reached"] == 1}
-    if not random:
-        return None
-    share = max(random)
-    best = max((row for row in content["rows"] if row["share"] == share and row["strategy"] != "random"),
-               key=lambda row: row["saved_on_validation"])
-    return {**best, "needed": random[share]["labels"]}, (
-        f"Labels: counted on {content['data']}, {content['measured_at'][:10]}, on {content['machine']['cpu']}, "
-        f"{content['machine']['cores']} cores; no timing enters")
+    origin = (f"Labels: counted on {content['data']}, {content['measured_at'][:10]}, on {content['machine']['cpu']}, "
+              f"{content['machine']['cores']} cores; no timing enters")
+    for share in sorted({row["share"] for row in content["rows"]}, reverse=True):
+        rows = {row["strategy"]: row for row in content["rows"] if row["share"] == share}
+        random = rows.pop("random")
+        best = max(rows.values(), key=lambda row: row["saved_on_validation"] if _known(row["saved_on_validation"])
+                   else -math.inf)
+        if _known(best["saved"]) and _known(best["saved_on_validation"]) and 1 in (best["reached"], random["reached"]):
+            at_random = random["reached"] == 1
+            needed = random["labels"] if at_random else best["labels"] + best["saved"]
+            return {**best, "needed": needed, "reached_at_random": at_random}, origin
+    return None, origin
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)

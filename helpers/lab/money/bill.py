@@ -42,7 +42,7 @@ class Serving:
         always_usd: they run day and night; this is what is paid.
         in_hours_usd: they run in the hours of traffic only.
         busy_usd: the seconds in which they work, if one could rent just those, as `lab.cost` counts.
-        gco2e: of those busy seconds; None where no power figure is sourced.
+        gco2e: grams of those busy seconds; None where no power figure is sourced.
         p95_ms: one answer alone, as measured. At most 5 % of the requests wait longer than the target leaves beside the
             mean; a model whose p95 alone is over the target misses it with any fleet.
     """
@@ -51,7 +51,7 @@ class Serving:
     always_usd: Range
     in_hours_usd: Range
     busy_usd: Range
-    gco2e: float | None
+    gco2e: Range | None
     p95_ms: float
 
 
@@ -104,10 +104,9 @@ def serving(record: "Measurement", scenario: Scenario) -> Serving:
               for name, times in slower.items()}
     of_one = HOURS_PER_MONTH * machine.on_demand_usd_hour
     always = Range(*(counts[name] * of_one for name in ("value", "low", "high")))
-    busy, millions = cost(record, machine), scenario.volume / 1e6
+    busy, times = cost(record, machine), Range(**slower).scaled(scenario.volume / 1e6)
     return Serving(counts["value"], always, always.scaled(scenario.traffic_hours / 24),
-                   Range(*(busy.usd * millions * slower[name] for name in ("value", "low", "high"))),
-                   None if busy.gco2e is None else busy.gco2e * millions, record.p95_ms)
+                   times.scaled(busy.usd), None if busy.gco2e is None else times.scaled(busy.gco2e), record.p95_ms)
 
 
 def hosted_usd(scenario: Scenario, cached: bool = False) -> float:

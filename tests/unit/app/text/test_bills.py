@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import random
+import re
 
 import pytest
 from app_helpers import record
 
 from helpers import app
-from helpers.app.text.bills import tiles_of, usd, usd_range
+from helpers.app.export.bill_report import tiles_of
+from helpers.app.text.bills import usd, usd_range
 from helpers.app.text.stages import stages
 from helpers.lab import InputError
 from helpers.lab.measuring.measurement import write_recorded
@@ -81,7 +83,8 @@ def test_labels_that_are_not_significantly_fewer_are_not_counted(tmp_path):
     answer = app.monthly_bill(Scenario(), recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0], (100.0, False)))
     step = next(step for step in answer.steps if step.strategy == "4")
     assert step.usd is None
-    assert "not significant" in step.note
+    assert "no significant saving" in step.note
+    assert "margin, the best on validation rows, saves 100 (80 to 120) of the 400 labels" in step.note
 
 
 def test_what_is_not_recorded_says_so(tmp_path):
@@ -170,6 +173,39 @@ def test_steps_that_make_it_dearer_are_no_saving(tmp_path):
     folder = recorded_in(tmp_path, [0.5, 0.25, 0.2], [0.5, 0.8])
     answer = app.monthly_bill(Scenario(volume=1e9, traffic_hours=24), folder)
     assert answer.then.value > answer.today.value
-    assert "no less" in answer.headline
+    assert re.search(r"[\d.]+ times as much; the model", answer.headline)
+    assert any("does not lower this bill" in said for said in answer.overlaps)
     assert answer.repaid_months is None
-    assert ("never", "to repay the work of all changes") in tiles_of(answer)
+    assert tiles_of(answer)[-1] == ("never", f"to repay {usd(answer.spent_usd)} of work and computing for all steps")
+    assert "nothing" in answer.advice
+
+
+def test_equal_accuracy_and_an_equal_bill_are_said_as_such(tmp_path):
+    folder = recorded_in(tmp_path, [1.0, 1.0, 1.0], [1.0, 1.0], accuracy_delta=0.0)
+    answer = app.monthly_bill(Scenario(traffic_hours=24), folder)
+    assert "about as much; the model is equally accurate (" in answer.headline
+
+
+def test_a_change_that_is_not_significantly_faster_is_not_advised(tmp_path):
+    folder = recorded_in(tmp_path, [4.0, 4.1, 4.2], [4.0, 4.0], speedup_low=0.9)
+    assert "nothing" in app.monthly_bill(Scenario(volume=1e9, traffic_hours=24), folder).advice
+
+
+def test_months_to_repay_have_the_interval_of_what_is_saved(tmp_path):
+    answer = app.monthly_bill(Scenario(volume=1e9), recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0]))
+    big, small = tiles_of(answer)[-1]
+    saved = [answer.today.value - bound for bound in (answer.then.value, answer.then.low, answer.then.high)]
+    middle, soonest, latest = (float(f"{answer.spent_usd / one:.2g}") for one in saved)
+    assert float(big.split()[0]) == middle
+    assert [float(part) for part in re.findall(r"([\d.]+) months", small)] == ([soonest, latest] if soonest != latest
+                                                                              else [])
+
+
+def test_labels_that_neither_reaches_are_said_so(tmp_path):
+    folder = recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0], (100.0, True))
+    path = folder / "4_data_efficiency_labels_tickets.json"
+    content = json.loads(path.read_text())
+    unknown = {"labels": None, "saved": None, "saved_low": None, "saved_high": None, "saved_on_validation": None}
+    path.write_text(json.dumps({**content, "rows": [{**row, **unknown, "reached": 0.0} for row in content["rows"]]}))
+    step = next(step for step in app.monthly_bill(Scenario(), folder).steps if step.strategy == "4")
+    assert (step.usd, step.note.startswith("not reached")) == (None, True)

@@ -60,21 +60,22 @@ def test_a_pipeline_with_a_gap_is_not_taken(tmp_path):
     assert [stage.name for stage in chain] == ["pruned"]
 
 
-def test_the_strategy_that_validation_rows_choose_is_told_at_the_highest_share_that_random_reaches(tmp_path):
+def test_the_strategy_that_validation_rows_choose_stands_at_the_highest_share_reached(tmp_path):
     def row(strategy, share, reached, validation, saved):
         return {"strategy": strategy, "share": share, "reached": reached, "saved_on_validation": validation,
-                "labels": 300.0, "saved": saved, "saved_low": saved - 5, "saved_high": saved + 5, "significant": True}
+                "labels": 300.0, "saved": saved, "saved_low": saved, "saved_high": saved, "significant": True}
 
     rows = [row("random", 0.8, 1.0, 0.0, 0.0), row("random", 0.9, 1.0, 0.0, 0.0), row("random", 0.95, 0.8, 0.0, 0.0),
             row("margin", 0.9, 1.0, 40.0, 10.0), row("lucky on test rows", 0.9, 1.0, 5.0, 90.0),
-            row("margin", 0.95, 1.0, 99.0, 99.0)]
+            row("margin", 0.95, 0.8, None, None), row("lucky on test rows", 0.95, 0.8, math.nan, math.nan)]
     (tmp_path / "4_data_efficiency_labels_tickets.json").write_text(json.dumps({
         "measured_at": "2026-01-02T00:00:00", "data": "tickets", "machine": {"cpu": "a CPU", "cores": 2},
         "rows": rows}))
     best, origin = label_savings(tmp_path)
     assert (best["strategy"], best["share"], best["needed"]) == ("margin", 0.9, 300.0)
+    assert best["reached_at_random"]
     assert "2026-01-02" in origin
 
 
 def test_nothing_recorded_is_none(tmp_path):
-    assert label_savings(tmp_path) is None
+    assert label_savings(tmp_path) == (None, "")
