@@ -158,8 +158,8 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
     return Answer(
         scenario, f"Today {reference.model} costs {usd(today.value)} a month: {_machines(now.machines)}, day and night"
         f"{bought}. All steps together make that {usd_range(then)}, {_beside_today(today, then)}; the model "
-        f"{'' if record.accuracy_delta else 'is '}{change(record)}.", _advice(scenario, ranked), _beside(scenario), today,
-        then, (now.busy_usd, last.busy_usd),
+        f"{'' if record.accuracy_delta else 'is '}{change(record)}.", _advice(scenario, ranked), _beside(scenario),
+        today, then, (now.busy_usd, last.busy_usd),
         Range(record.accuracy_delta, record.accuracy_delta_low, record.accuracy_delta_high).scaled(100),
         None if now.gco2e is None or last.gco2e is None else (now.gco2e, last.gco2e),
         spent, repaid_in(spent, today.value - then.value), tuple(steps),
