@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
                      "on_machine", "two"],
     "text.tables": ["table", "change_factors"],
     "text.verdicts": ["amount", "differences", "ratios", "share_of_loss", "times"],
+    "text.bills": ["monthly_bill"],
     "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],
     "panels.exploring": ["Explore"],

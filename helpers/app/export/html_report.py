@@ -1,37 +1,16 @@
 """One HTML file to send on: everything is inside, nothing is loaded, and it draws anywhere."""
 
-import datetime
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.app.charts.vega import Chart, svg
+from helpers.app.export.documents import page, pairs_html, settings_html
 from helpers.app.text.tables import table_html
-from helpers.app.text.words import style, verdict_html
+from helpers.app.text.words import verdict_html
 from helpers.lab import machine
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.costs import DEFAULT_OFFER, cost, offer
-
-# A report may come from anywhere: what opens it shall neither run nor fetch anything.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_STYLE = """
-body {max-width: 1100px; margin: 0 auto; padding: 16px; font: 16px/24px system-ui, sans-serif; color: #1a1a1a;
-  background: #fff}
-h2 {font-size: 20px; margin: 32px 0 8px} figure {margin: 16px 0} figure svg {max-width: 100%; height: auto}
-dl {display: grid; grid-template-columns: minmax(120px, max-content) 1fr; gap: 4px 16px}
-dt {color: #555} dd {margin: 0; overflow-wrap: anywhere}
-"""
-
-
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole HTML document around `body`."""
-    today = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
-    return (f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
-            f"<meta http-equiv='Content-Security-Policy' content=\"{_POLICY}\">"
-            "<meta name='viewport' content='width=device-width, initial-scale=1'><meta name='color-scheme' "
-            f"content='light'><title>{html.escape(title)}</title>{style()}<style>{_STYLE}</style></head>"
-            f"<body><main>{''.join(body)}<p><small>Written {today} by Compute smarter, not harder.</small></p>"
-            "</main></body></html>\n")
 
 
 def records_page(title: str, sentence: str, records: Sequence[Measurement], charts: Sequence[Any],
@@ -50,7 +29,7 @@ def records_page(title: str, sentence: str, records: Sequence[Measurement], char
         body.append(table_html(records).replace("<details", "<details open"))
     body.append(settings_html(settings))
     for record in records:
-        body += [f"<h2>{html.escape(record.model)}</h2>", _list({
+        body += [f"<h2>{html.escape(record.model)}</h2>", pairs_html({
             "provenance": f"{record.provenance}, {record.measured_at[:16]}", **_flat(record.settings)})]
     return page(title, [*body, *_machines(records), _sources(records)])
 
@@ -62,14 +41,9 @@ def figure(chart: Any) -> str:
     return f"<figure role='img' aria-label=\"{label}\">{svg(chart)}</figure>"
 
 
-def settings_html(settings: Mapping[str, Any]) -> str:
-    """The controls as they stand, under a heading; nothing where there are none."""
-    return f"<h2>Settings of the page</h2>{_list(settings)}" if settings else ""
-
-
 def _machines(records: Sequence[Measurement]) -> list[str]:
     known = {str(record.machine): record.machine for record in records if record.machine}
-    return [f"<h2>Machine</h2><p>{html.escape(machine.describe(facts))}</p>{_list(_flat(facts))}"
+    return [f"<h2>Machine</h2><p>{html.escape(machine.describe(facts))}</p>{pairs_html(_flat(facts))}"
             for facts in known.values()]
 
 
@@ -88,9 +62,3 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
     return {key: ", ".join(f"{name} {inner}" for name, inner in value.items()) if isinstance(value, Mapping)
             else ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             for key, value in facts.items()}
-
-
-def _list(facts: Mapping[str, Any]) -> str:
-    rows = "".join(f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(str(value))}</dd>"
-                   for name, value in facts.items())
-    return f"<dl>{rows}</dl>"

@@ -9,7 +9,8 @@ import altair as alt
 import ipywidgets
 
 from helpers.app.charts.vega import Chart, spec_of
-from helpers.app.export.html_report import figure, page, settings_html
+from helpers.app.export.documents import page, settings_html
+from helpers.app.export.html_report import figure
 from helpers.app.export.scripts import explore_script
 from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.frame import PanelFrame, Status, beside, take_away

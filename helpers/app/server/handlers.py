@@ -28,9 +28,11 @@ from voila.app import Voila
 from voila.handler import BaseVoilaHandler
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.kernel_websocket_handler import VoilaKernelWebsocketHandler
+from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
 from helpers.app.charts import VEGA_BUNDLE
 from helpers.app.server.hosts import guarded
+from helpers.app.server.landing import FILES, BillFile, Landing
 from helpers.app.server.pages import Page
 from helpers.app.server.visitors import FEWEST_PAGES, RELOAD_S, SEAT, Room, Seat, Wait
 
@@ -221,13 +223,15 @@ class PageServer(Voila):
 
     def init_handlers(self) -> list[Any]:
         """Voila's handlers and ours."""
-        ours = {TornadoVoilaHandler: NotebookPage, VoilaKernelWebsocketHandler: PageSocket}
+        ours = {TornadoVoilaHandler: NotebookPage, VoilaKernelWebsocketHandler: PageSocket,
+                TornadoVoilaTreeHandler: Landing}
         theirs = [(path, ours.get(handler, handler), *rest) for path, handler, *rest in super().init_handlers()]
         scripts = [(url_path_join(self.base_url, script.address), PackedScript, {"script": script})
                    for script in SCRIPTS.values()]
+        files = [(url_path_join(self.base_url, f"bill.{ending}"), BillFile, {"ending": ending}) for ending in FILES]
         plain = [(url_path_join(self.base_url, name), handler) for name, handler in
                  (("doctor", Doctor), ("robots.txt", Robots))]
-        return [(path, guarded(handler), *rest) for path, handler, *rest in (*plain, *scripts, *theirs)]
+        return [(path, guarded(handler), *rest) for path, handler, *rest in (*plain, *files, *scripts, *theirs)]
 
     def listen(self) -> None:
         """Listen on the port, and on the socket where one is named: its owner and group may connect."""

@@ -91,8 +91,7 @@ def recorded_finding(name: str) -> tuple[str, str]:
 
 def _result(name: str) -> str:
     finding, date = recorded_finding(name)
-    first = re.split(r"(?<=[.])\s", finding)[0]
-    return f"{first} ({date})" if first else ""
+    return f"{finding} ({date})" if finding else ""
 
 
 def _notebooks(folder: Path) -> list[Path]:

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH
 from helpers.cloud_distributed.simulator.runs import Run
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
-from helpers.lab.money.costs import Offer, grid_of
+from helpers.lab.money.costs import HOURS_PER_MONTH, Offer, grid_of
 
 _TERMS = {"1 year": 12, "3 years": 36}  # of a commitment -> months
 

@@ -9,8 +9,9 @@ import numba
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH, Rate, ServerlessOffer
+from helpers.cloud_distributed.costs.serverless_prices import Rate, ServerlessOffer
 from helpers.lab.errors import InputError
+from helpers.lab.money.costs import HOURS_PER_MONTH
 
 MONTH_S = HOURS_PER_MONTH * 3600
 

@@ -7,9 +7,9 @@ import numpy as np
 from scipy.optimize import brentq
 
 from helpers.cloud_distributed.costs.serverless import MONTH_S, round_up, serve
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH, ServerlessOffer
+from helpers.cloud_distributed.costs.serverless_prices import ServerlessOffer
 from helpers.lab.errors import InputError
-from helpers.lab.money.costs import Offer
+from helpers.lab.money.costs import HOURS_PER_MONTH, Offer
 
 _MIN_DUTY, _MAX_DUTY = 1e-9, 1.0  # of the search
 

@@ -8,8 +8,6 @@ from typing import Literal
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
 
-HOURS_PER_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
-
 # Time rows and request row (service, item) of what is billed by request. All else is billed by running instance.
 _BY_REQUEST = {
     "AWS Lambda x86_64": ([("Lambda x86_64", "duration")], ("Lambda", "request")),

@@ -11,9 +11,8 @@ import numba
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH
 from helpers.lab.errors import InputError
-from helpers.lab.money.costs import Offer, offers
+from helpers.lab.money.costs import HOURS_PER_MONTH, Offer, offers
 
 
 @dataclasses.dataclass(frozen=True)

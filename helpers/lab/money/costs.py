@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from helpers.lab.measuring.measurement import Measurement
 
 DEFAULT_OFFER = "AWS m6i.large"  # 2 vCPUs, and one of the few with both a price and power figures
+HOURS_PER_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
 DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
                 "Azure": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
                 "GCP": "GCP us-central1 (Iowa)"}
@@ -55,10 +56,15 @@ class ApiPrice:
     output_usd_per_million_tokens: float
     as_of: str
     source_url: str
+    cached_usd_per_million_tokens: float | None = None  # of tokens read before that the provider has in its cache
 
-    def usd(self, input_tokens: float, output_tokens: float) -> float:
-        """Dollars for so many tokens read and written."""
-        return (input_tokens * self.input_usd_per_million_tokens
+    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
+        """Dollars for so many tokens read and written, `cached_tokens` of those read from the provider's cache."""
+        cached_usd = self.cached_usd_per_million_tokens if cached_tokens else 0.0
+        if cached_usd is None:
+            raise InputError(f"{self.vendor} {self.model} has no sourced price of cached tokens: count none as cached, "
+                             "or choose another model.")
+        return ((input_tokens - cached_tokens) * self.input_usd_per_million_tokens + cached_tokens * cached_usd
                 + output_tokens * self.output_usd_per_million_tokens) / 1e6
 
 
@@ -72,7 +78,8 @@ def api_prices() -> dict[str, ApiPrice]:
     """
     return {f"{row['vendor']} {row['model']}": ApiPrice(
         row["vendor"], row["model"], float(row["input_usd_per_million_tokens"]),
-        float(row["output_usd_per_million_tokens"]), row["as_of"], row["source_url"])
+        float(row["output_usd_per_million_tokens"]), row["as_of"], row["source_url"],
+        _number(row["cached_input_usd_per_million_tokens"]))
         for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
 
 

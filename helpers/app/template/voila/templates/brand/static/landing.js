@@ -1,0 +1,29 @@
+// The bill follows its form: each change asks for it again, and puts the numbers into the address.
+(() => {
+  const form = document.getElementById("bill-form");
+  const REPLACED = ["bill", "bill-pages"];
+  let latest = 0;
+
+  async function follow() {
+    const mine = ++latest;
+    const query = new URLSearchParams();
+    for (const [name, value] of new FormData(form)) {
+      if (value.trim() !== form.elements[name].dataset.usual) query.set(name, value.trim());
+    }
+    const address = [location.pathname, query].filter(String).join("?");
+    const answer = await fetch(address);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (mine !== latest) return;  // the reader has moved on
+    history.replaceState(history.state, "", address);
+    for (const id of REPLACED) document.getElementById(id).innerHTML = page.getElementById(id).innerHTML;
+  }
+
+  const say = error => {
+    document.getElementById("bill").textContent = `The server does not answer (${error.message}). Try it once more.`;
+  };
+  form.addEventListener("change", () => follow().catch(say));
+  form.addEventListener("submit", event => {
+    event.preventDefault();
+    follow().catch(say);
+  });
+})();

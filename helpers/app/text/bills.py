@@ -1,0 +1,299 @@
+"""The bill that a scenario gives: today, after each of the five strategies on top of the others, and what to do first.
+
+Nothing is measured here: the records of one machine, a price list and Erlang's formula. What is not recorded is said.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.app.text.figures import change, count, full_name, keeps_quality, origins, two
+from helpers.app.text.stages import FOLDER, STRATEGY_OF, Stage, label_savings, stages
+from helpers.lab.measuring.measurement import Measurement
+from helpers.lab.money.bill import Range, hosted_usd, repaid_in, serving
+from helpers.lab.money.costs import cost
+from helpers.lab.money.scenario import SUBJECTS, Scenario
+
+NOT_RECORDED = "not recorded yet, so not counted"
+NOT_REACHED = "not reached by any recorded choice of rows, nor at random, so not counted"
+IN_HOURS = "run machines only in the hours of traffic"
+CHOOSE, CACHE = "choose which rows to label", "cache what prompts share"
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One row of the waterfall. `usd` is the month's bill after it; None where it is not counted, as `note` says."""
+
+    strategy: str
+    name: str
+    usd: Range | None
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One change alone, on top of what there is today; dollars saved a month (95 %), and spent once."""
+
+    name: str
+    strategy: str
+    saved_usd: Range
+    spent_usd: float
+    repaid_months: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a month costs today and with all steps, in dollars, and the words for it; intervals are of 95 %.
+
+    Attributes:
+        beside: what the hosted model would cost; empty where that is what is paid.
+        busy_usd: today's and later busy seconds, if one could rent just those; None where tokens are paid.
+        points: of accuracy, gained or lost by all steps; None where none is recorded.
+        gco2e: grams of today's and later busy seconds; None where no power figure is sourced.
+        spent_usd: once, the work and computing of all steps.
+        repaid_months: until all steps have repaid that; None where they never do.
+        first: the change that leaves most of a year's savings, if any leaves something.
+        overlaps: what does not multiply, and steps that make it dearer, a sentence each.
+        broken: budgets that the bill with all steps breaks, a sentence each.
+    """
+
+    scenario: Scenario
+    headline: str
+    advice: str
+    beside: str
+    today: Range
+    then: Range
+    busy_usd: tuple[Range, Range] | None
+    points: Range | None
+    gco2e: tuple[Range, Range] | None
+    spent_usd: float
+    repaid_months: float | None
+    steps: tuple[Step, ...]
+    first: Change | None
+    overlaps: tuple[str, ...]
+    broken: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def monthly_bill(scenario: Scenario, folder: Path = FOLDER) -> Answer:
+    """The answer to a scenario, from the records in a folder.
+
+    Raises:
+        InputError: the pipeline of notebook 1 is not recorded there.
+
+    >>> from helpers import app
+    >>> from helpers.lab.money.scenario import Scenario
+    >>> bill = app.monthly_bill(Scenario(volume=1e9, traffic_hours=12))
+    >>> bill.then.value < bill.today.value
+    True
+    """
+    return _classifier(scenario, folder) if scenario.subject == SUBJECTS[0] else _language_model(scenario, folder)
+
+
+def usd(value: float) -> str:
+    """Dollars: whole ones from 100 on, else two digits.
+
+    >>> usd(1234.5), usd(0.5)
+    ('$1,234', '$0.50')
+    """
+    return f"${value:,.0f}" if value >= 100 else f"${two(value)}"
+
+
+def usd_range(figure: Range) -> str:
+    """'$60 ($50 to $70)'; without the interval where there is none."""
+    alone = usd(figure.value)
+    return alone if figure.low == figure.high else f"{alone} ({usd(figure.low)} to {usd(figure.high)})"
+
+
+def months(value: float | None) -> str:
+    """'2.5 months', or 'never' where nothing is saved."""
+    return "never" if value is None else f"{two(value)} months"
+
+
+def _times(gain: Sequence[float]) -> str:
+    return f"{two(gain[0])} times ({two(gain[1])} to {two(gain[2])})"
+
+
+def _machines(number: int) -> str:
+    return "1 whole machine" if number == 1 else f"{number:,} whole machines"
+
+
+def _exact(value: float) -> Range:
+    return Range(value, value, value)
+
+
+def _labels(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
+    """What a month's labels cost with the recorded choice of rows, whether it is counted, and the note."""
+    today = _exact(scenario.labels * scenario.usd_per_label)
+    row, origin = label_savings(folder)
+    if row is None:
+        return today, False, NOT_REACHED if origin else NOT_RECORDED
+    note = (f"on the way to {row['share']:.0%} of the full accuracy, {row['strategy']}, the best on validation rows, "
+            f"saves {row['saved']:,.0f} ({row['saved_low']:,.0f} to {row['saved_high']:,.0f}) of the "
+            f"{row['needed']:,.0f} labels that random needs{'' if row['reached_at_random'] else ' at least'}")
+    if not row["significant"] or row["saved"] <= 0:
+        return today, False, f"{note}: no significant saving among all that were compared, so not counted"
+    return Range(*(today.value * (1 - row[name] / row["needed"]) for name in ("saved", "saved_high", "saved_low"))
+                 ), True, note
+
+
+def _classifier(scenario: Scenario, folder: Path) -> Answer:
+    reference, chain, singles = stages(folder)
+    labels_now, (labels, counted, note) = _exact(scenario.labels * scenario.usd_per_label), _labels(scenario, folder)
+    now, *served = [serving(one, scenario) for one in (reference, *(stage.after for stage in chain))]
+    last, record = [now, *served][-1], chain[-1].after if chain else reference
+    today, then = now.always_usd + labels_now, last.in_hours_usd + labels
+    steps = [Step(stage.strategy, stage.name, one.always_usd + labels_now,
+                  f"{_machines(one.machines)}; {_times(stage.gain)} as many answers a second, 95 of 100 within "
+                  f"{two(one.p95_ms)} ms when asked alone")
+             for stage, one in zip(chain, served, strict=True)]
+    steps += [Step("4", CHOOSE, last.always_usd + labels if counted else None, note),
+              Step("5", IN_HOURS, then, f"{scenario.traffic_hours:g} of 24 hours, on paper: page 5 simulates starts "
+                   "and bursts")]
+    changes = len(chain) + counted + (scenario.traffic_hours < 24)
+    spent = changes * _work(scenario) + _made(record, reference, scenario)
+    ranked = _ranked(scenario, reference, singles, labels if counted else None)
+    bought = f", and {scenario.labels:,.0f} labels" if labels_now.value else ""
+    return Answer(
+        scenario, f"Today {reference.model} costs {usd(today.value)} a month: {_machines(now.machines)}, day and night"
+        f"{bought}. All steps together make that {usd_range(then)}, {_beside_today(today, then)}; the model "
+        f"{'' if record.accuracy_delta else 'is '}{change(record)}.", _advice(scenario, ranked), _beside(scenario),
+        today, then, (now.busy_usd, last.busy_usd),
+        Range(record.accuracy_delta, record.accuracy_delta_low, record.accuracy_delta_high).scaled(100),
+        None if now.gco2e is None or last.gco2e is None else (now.gco2e, last.gco2e),
+        spent, repaid_in(spent, today.value - then.value), tuple(steps),
+        next((one for one in ranked if 12 * one.saved_usd.value > one.spent_usd), None),
+        _overlaps(chain, record, today, steps), _broken(scenario, then, record),
+        _sources(scenario, reference, folder))
+
+
+def _beside_today(today: Range, then: Range) -> str:
+    times = today.value / then.value
+    if two(times) == "1.0" or two(1 / times) == "1.0":
+        return "about as much"
+    return f"{two(times)} times less" if times > 1 else f"{two(1 / times)} times as much"
+
+
+def _work(scenario: Scenario) -> float:
+    return scenario.hours_of_work * scenario.usd_per_hour_of_work
+
+
+def _made(record: Measurement, reference: Measurement, scenario: Scenario) -> float:
+    """Dollars of the computing that made a model, beyond what made the reference, which was made in any case."""
+    hours = max(0.0, record.made_in_s - reference.made_in_s) / 3600
+    return hours * cost(record, scenario.machine).share * scenario.machine.on_demand_usd_hour
+
+
+def _ranked(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
+            labels: Range | None) -> list[Change]:
+    """What saves alone, significantly and without too much loss, by what a year leaves once the work is paid."""
+    now, work = serving(reference, scenario), _work(scenario)
+    changes = [_change(full_name(one), STRATEGY_OF[one.settings["steps"][0]["step"]], now.always_usd.value,
+                       serving(one, scenario).always_usd, work + _made(one, reference, scenario))
+               for one in singles if one.speedup_low > 1 and keeps_quality(one, len(singles))]
+    if labels is not None:
+        changes.append(_change(CHOOSE, "4", scenario.labels * scenario.usd_per_label, labels, work))
+    if scenario.traffic_hours < 24:
+        changes.append(_change(IN_HOURS, "5", now.always_usd.value, now.in_hours_usd, work))
+    return sorted((one for one in changes if one.saved_usd.value > 0),
+                  key=lambda one: one.spent_usd - 12 * one.saved_usd.value)
+
+
+def _change(name: str, strategy: str, before_usd: float, after: Range, spent_usd: float) -> Change:
+    saved = Range(before_usd - after.value, before_usd - after.high, before_usd - after.low)
+    return Change(name, strategy, saved, spent_usd, repaid_in(spent_usd, saved.value))
+
+
+def _advice(scenario: Scenario, ranked: Sequence[Change]) -> str:
+    if not ranked:
+        return "Do this first: nothing. No single change lowers this bill for certain; the least to rent is a machine."
+    first, work = ranked[0], f"its {scenario.hours_of_work:g} hours of work"
+    name = f"{first.name} (page {first.strategy})"
+    saves = f"saves {usd_range(first.saved_usd)} a month and repays {work}"
+    if 12 * first.saved_usd.value <= first.spent_usd:
+        return f"Do this first: nothing. The best single change, {name}, {saves} only in {months(first.repaid_months)}."
+    return f"Do this first: {name}. It {saves} in {months(first.repaid_months)}."
+
+
+def _beside(scenario: Scenario) -> str:
+    return (f"By the token, {scenario.api} would cost {usd(hosted_usd(scenario))} a month for as many requests of "
+            f"{scenario.tokens_in:,.0f} tokens read and {scenario.tokens_out:,.0f} written; how often it is right on "
+            "the same messages is not recorded yet.")
+
+
+def _overlaps(chain: Sequence[Stage], last: Measurement, today: Range, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Gains that are smaller after others than alone, intervals apart; the whole beside the product; the bill."""
+    sentences = [f"{stage.name} makes it {_times(stage.gain)} as fast after the others, {_times(stage.alone)} alone."
+            for stage in chain if stage.alone and stage.gain[2] < stage.alone[1]]
+    if chain and all(stage.alone for stage in chain):
+        whole = _times((last.speedup, last.speedup_low, last.speedup_high))
+        product = two(math.prod(stage.alone[0] for stage in chain))
+        sentences.append(f"What each gives alone would multiply to {product} times as fast; together they are {whole}.")
+    counted = [(step.name, step.usd) for step in steps if step.usd is not None]
+    for (name, after), before in zip(counted, [today, *(bill for _, bill in counted)], strict=False):
+        if after.value > before.value:
+            sentences.append(f"The step '{name}' does not lower this bill: {usd_range(before)} before it, "
+                             f"{usd_range(after)} after.")
+    return (*sentences, f"The bill goes from {usd(today.value)} to {usd(counted[-1][1].value)}, not in step with the "
+                        "speed: machines are rented whole, idle hours are paid, and labels are bought apart.")
+
+
+def _broken(scenario: Scenario, then: Range, record: Measurement | None) -> tuple[str, ...]:
+    """Budgets that are broken, by the worse end of each interval."""
+    sentences, floor = [], scenario.min_accuracy
+    if floor is not None and record is None:
+        sentences.append(f"Accuracy: that of {scenario.api} is not recorded, so it cannot be held to {floor:g} %.")
+    elif floor is not None and 100 * record.accuracy_low < floor:
+        sentences.append(f"Accuracy: {two(100 * record.accuracy)} % ({two(100 * record.accuracy_low)} to "
+                    f"{two(100 * record.accuracy_high)}) may be below the {floor:g} % asked for.")
+    if scenario.max_usd is not None and then.high > scenario.max_usd:
+        sentences.append(f"Cost: {usd_range(then)} a month may be above the {usd(scenario.max_usd)} allowed.")
+    if record is not None and record.p95_ms > scenario.deadline_ms:
+        sentences.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms alone, above the target of "
+                    f"{scenario.deadline_ms:g} ms.")
+    return tuple(sentences)
+
+
+def _sources(scenario: Scenario, reference: Measurement, folder: Path) -> tuple[str, ...]:
+    machine, labels = scenario.machine, label_savings(folder)[1]
+    return (*origins([reference]), *([labels] if labels else []),
+            f"{machine.name}: ${machine.on_demand_usd_hour:.4g} an hour, 730 hours a month; as many machines as "
+            "Erlang's formula asks for, with the latency of one answer alone, lognormal through its median and 95th "
+            "percentile as measured, and requests spread evenly over the hours of traffic. The "
+            "machine that was measured stands for the rented one, core for core",
+            *cost(reference, machine).sources)
+
+
+def _language_model(scenario: Scenario, folder: Path) -> Answer:
+    api, reference = scenario.hosted, stages(folder)[0]
+    today = then = _exact(hosted_usd(scenario))
+    specialist = usd(serving(reference, scenario).always_usd.value)
+    note = "requests that begin alike would pay less: say with how many tokens"
+    if scenario.tokens_shared and api.cached_usd_per_million_tokens is None:
+        note = "no price of cached tokens is known"
+    elif scenario.tokens_shared:
+        then = _exact(hosted_usd(scenario, cached=True))
+        note = (f"{scenario.tokens_shared:,.0f} of {scenario.tokens_in:,.0f} tokens at the cache's price; the same "
+                "answers")
+    saved = today.value - then.value
+    steps = (
+        Step("1", "use fewer bits, a smaller model", None, f"{NOT_RECORDED}: an open model beside {scenario.api}"),
+        Step("2", "use a specialist instead", None, f"not counted: {reference.model} answers as many requests for "
+             f"{specialist} a month where the task is to classify, but how often {scenario.api} is right on the same "
+             "messages is not recorded yet"),
+        Step("3", CACHE, then if saved else None, note),
+        Step("4", CHOOSE, None, "paid by the token: no labels are bought"),
+        Step("5", IN_HOURS, None, "paid by the token: nothing idles"))
+    first = _change(CACHE, "3", today.value, then, _work(scenario))
+    ranked = [first] if saved > 0 else []
+    return Answer(
+        scenario, f"Today {scenario.api} costs {usd(today.value)} a month: {count(scenario.volume)} requests of "
+        f"{scenario.tokens_in:,.0f} tokens read and {scenario.tokens_out:,.0f} written. " + (
+            f"With what is recorded for it, that becomes {usd(then.value)}." if ranked else
+            "Nothing that is recorded makes that less."),
+        _advice(scenario, ranked) if ranked else "Do this first: measure on your own messages what a specialist of "
+        f"page 2 loses beside it; that would cost {specialist} a month.",
+        "", today, then, None, None, None, first.spent_usd, first.repaid_months, steps,
+        first if 12 * saved > first.spent_usd else None, (), _broken(scenario, then, None),
+        (f"{scenario.api}: {api.source_url} ({api.as_of})", "Neither its latency nor its energy is recorded"))

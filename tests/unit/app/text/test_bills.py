@@ -1,0 +1,211 @@
+"""The answer to a scenario: closed forms, what is not counted, budgets, and a whole that is no more than its parts."""
+
+import dataclasses
+import json
+import random
+import re
+
+import pytest
+from app_helpers import record
+
+from helpers import app
+from helpers.app.export.bill_report import tiles_of
+from helpers.app.text.bills import usd, usd_range
+from helpers.app.text.stages import stages
+from helpers.lab import InputError
+from helpers.lab.measuring.measurement import write_recorded
+from helpers.lab.money.bill import Range, serving
+from helpers.lab.money.scenario import Scenario
+
+MACHINE = {"id": "0", "cpu": "a CPU", "cores": 2, "instruction_sets": [], "memory_gib": 8, "gpu": None}
+STEPS = [{"step": "distill", "name": "small"}, {"step": "prune", "name": "pruned"},
+         {"step": "cascade", "name": "with a first stage"}]
+
+
+def made(speedup, *steps, **changed):
+    """A record whose times follow its speed-up: 8 ms at speed-up 1."""
+    name = ", ".join(step["name"] for step in steps) or "base"
+    return record(name, speedup, settings={"runtime": "pytorch", **({"steps": list(steps)} if steps else {})},
+                  machine=MACHINE, **{"p50_ms": 8 / speedup, "p95_ms": 9 / speedup, **changed})
+
+
+def recorded_in(folder, speedups, alone, labels=None, **changed):
+    """A folder with a pipeline's records, each step alone, and what a choice of labels saves: (saved, significant)."""
+    done = [made(speedup, *STEPS[:number + 1], **changed) for number, speedup in enumerate(speedups)]
+    singles = [made(speedup, step, **changed) for speedup, step in zip(alone, STEPS[1:], strict=True)]
+    write_recorded(folder / "1_model_optimization_together.jsonl", [made(1.0), *done, *singles])
+    if labels:
+        saved, significant = labels
+        base = {"share": 0.9, "reached": 1.0, "labels": 400.0}
+        rows = [{**base, "strategy": "random"},
+                {**base, "strategy": "margin", "saved_on_validation": 1.0, "saved": saved, "saved_low": saved - 20,
+                 "saved_high": saved + 20, "significant": significant}]
+        (folder / "4_data_efficiency_labels_tickets.json").write_text(json.dumps({
+            "measured_at": "2026-01-02T00:00:00", "data": "tickets", "machine": MACHINE, "rows": rows}))
+    return folder
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_combined_bill_never_promises_more_than_the_product_of_its_parts(seed, tmp_path):
+    """Machines, hours and labels: what falls by a, b and c is, put together, at most a x b x c times less."""
+    draw = random.Random(seed)
+    gains = [draw.uniform(0.7, 4) for _ in range(3)]
+    speedups = [gains[0], gains[0] * gains[1], gains[0] * gains[1] * gains[2]]
+    folder = recorded_in(tmp_path, speedups, gains[1:], (draw.uniform(30, 370), draw.random() < 0.7))
+    asked = Scenario(volume=10 ** draw.uniform(3, 9), traffic_hours=draw.uniform(1, 24), labels=draw.uniform(0, 1e5),
+                     usd_per_label=draw.uniform(0, 2))
+    answer = app.monthly_bill(asked, folder)
+    reference, chain, _ = stages(folder)
+    machines = serving(reference, asked).machines / serving(chain[-1].after, asked).machines
+    label_step = next(step for step in answer.steps if step.strategy == "4")
+    saved = json.loads((folder / "4_data_efficiency_labels_tickets.json").read_text())["rows"][1]["saved"]
+    labels = 1.0 if label_step.usd is None else 1 / (1 - saved / 400)
+    product = max(machines, 1.0) * (24 / asked.traffic_hours) * labels
+    assert answer.today.value / answer.then.value <= product * (1 + 1e-9)
+    assert answer.then.low <= answer.then.value <= answer.then.high
+
+
+def test_each_step_is_the_bill_of_its_record_on_top_of_those_before(tmp_path):
+    folder = recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0], (100.0, True))
+    asked = Scenario(volume=1e9, traffic_hours=6, labels=1000, usd_per_label=0.2)
+    answer = app.monthly_bill(asked, folder)
+    assert answer.today.value == pytest.approx(serving(made(1.0), asked).always_usd.value + 200)
+    bills = [step.usd.value for step in answer.steps]
+    served = [serving(made(speedup), asked) for speedup in (2.0, 4.0, 8.0)]
+    assert bills[:3] == pytest.approx([one.always_usd.value + 200 for one in served])
+    assert bills[3] == pytest.approx(served[2].always_usd.value + 150), "a quarter of the labels is saved"
+    assert bills[4] == pytest.approx(served[2].always_usd.value / 4 + 150), "a quarter of the day"
+    assert answer.then == answer.steps[-1].usd
+    assert answer.repaid_months == pytest.approx(5 * 16 * 80 / (answer.today.value - answer.then.value), rel=1e-3)
+
+
+def test_labels_that_are_not_significantly_fewer_are_not_counted(tmp_path):
+    answer = app.monthly_bill(Scenario(), recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0], (100.0, False)))
+    step = next(step for step in answer.steps if step.strategy == "4")
+    assert step.usd is None
+    assert "no significant saving" in step.note
+    assert "margin, the best on validation rows, saves 100 (80 to 120) of the 400 labels" in step.note
+
+
+def test_what_is_not_recorded_says_so(tmp_path):
+    answer = app.monthly_bill(Scenario(), recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0]))
+    assert next(step for step in answer.steps if step.strategy == "4").note.startswith("not recorded yet")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="Unknown recorded results"):
+        app.monthly_bill(Scenario(), empty)
+
+
+def test_what_does_not_multiply_is_named_and_what_does_is_not(tmp_path):
+    answer = app.monthly_bill(Scenario(), recorded_in(tmp_path, [2.0, 4.0, 4.4], [2.0, 6.0]))
+    named = [said for said in answer.overlaps if "after the others" in said]
+    assert len(named) == 1
+    assert named[0].startswith("with a first stage makes it 1.1 times")
+    assert any("multiply to 24 times" in said and "together they are 4.4" in said for said in answer.overlaps)
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    (Scenario(volume=1e9, traffic_hours=1), "run machines only in the hours of traffic (page 5). It saves"),
+    (Scenario(volume=1e9, traffic_hours=24), "small (PyTorch) (page 1)"),
+    (Scenario(volume=1e9, traffic_hours=24, hours_of_work=10_000), "nothing. The best single change"),
+    (Scenario(volume=1000, traffic_hours=24), "nothing. No single change lowers this bill")])
+def test_what_to_do_first_leaves_the_most_of_a_year(tmp_path, asked, said):
+    answer = app.monthly_bill(asked, recorded_in(tmp_path, [4.0, 4.1, 4.2], [1.1, 1.2]))
+    assert said in answer.advice
+    assert answer.advice.startswith("Do this first: ")
+    assert (answer.first is None) == ("nothing" in answer.advice)
+
+
+def test_a_change_that_may_lose_more_than_two_points_is_not_advised(tmp_path):
+    folder = recorded_in(tmp_path, [4.0, 4.1, 4.2], [1.1, 1.2], accuracy=0.85)
+    assert "nothing" in app.monthly_bill(Scenario(volume=1e9, traffic_hours=24), folder).advice
+
+
+def test_budgets_are_held_by_the_worse_end(tmp_path):
+    """The pipeline's accuracy is 0.9 (0.88 to 0.92), its p95 9 / 8 ms."""
+    folder = recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0])
+    cost = app.monthly_bill(Scenario(), folder).then.high
+    for budget, broken in (({"min_accuracy": 87.9}, ""), ({"min_accuracy": 88.1}, "Accuracy"),
+                           ({"max_usd": cost}, ""), ({"max_usd": cost - 0.01}, "Cost"),
+                           ({"deadline_ms": 1.2}, ""), ({"deadline_ms": 1.1}, "Latency")):
+        found = app.monthly_bill(dataclasses.replace(Scenario(), **budget), folder).broken
+        assert [one.partition(":")[0] for one in found] == ([broken] if broken else []), budget
+
+
+def test_a_language_model_is_priced_from_the_list_and_says_what_is_not_recorded():
+    """gpt-5.4-mini: 0.75 dollars a million tokens read, 0.075 from the cache, 4.50 written."""
+    asked = Scenario(subject="language model", volume=1e6, tokens_in=1000, tokens_out=100, tokens_shared=900)
+    answer = app.monthly_bill(asked)
+    assert answer.today.value == pytest.approx(1000 * 0.75 + 100 * 4.5)
+    assert answer.then.value == pytest.approx(100 * 0.75 + 900 * 0.075 + 100 * 4.5)
+    assert [step.usd is None for step in answer.steps] == [True, True, False, True, True]
+    assert answer.points is None
+    assert "not recorded yet" in answer.steps[0].note
+    held = app.monthly_bill(dataclasses.replace(asked, min_accuracy=50.0))
+    assert "is not recorded, so it cannot be held to 50 %" in held.broken[0]
+
+
+@pytest.mark.parametrize("api", ["Mistral ministral-8b", "OpenAI gpt-5.4-mini"])
+def test_a_language_model_of_which_nothing_can_be_saved_says_so(api):
+    shared = 100 if api.startswith("Mistral") else 0
+    answer = app.monthly_bill(Scenario(subject="language model", api=api, tokens_shared=shared))
+    assert answer.then == answer.today
+    assert "Nothing that is recorded makes that less." in answer.headline
+    assert answer.repaid_months is None
+
+
+def test_the_shipped_records_answer_the_default():
+    answer = app.monthly_bill(Scenario())
+    assert answer.headline.startswith("Today MiniLM-L6 fp32, PyTorch costs $")
+    assert any(source.startswith("Recorded on the task tickets") for source in answer.sources)
+    tiles = {small.partition(";")[0]: big for big, small in tiles_of(answer)}
+    assert tiles["a month today"] == usd(answer.today.value)
+    assert len(tiles) == 5
+
+
+def test_dollars_in_words():
+    assert [usd(value) for value in (1234.5, 99.4, 0.5)] == ["$1,234", "$99", "$0.50"]
+    assert usd_range(Range(60.0, 50.0, 70.0)) == "$60 ($50 to $70)"
+    assert usd_range(Range(60.0, 60.0, 60.0)) == "$60"
+
+
+def test_steps_that_make_it_dearer_are_no_saving(tmp_path):
+    folder = recorded_in(tmp_path, [0.5, 0.25, 0.2], [0.5, 0.8])
+    answer = app.monthly_bill(Scenario(volume=1e9, traffic_hours=24), folder)
+    assert answer.then.value > answer.today.value
+    assert re.search(r"[\d.]+ times as much; the model", answer.headline)
+    assert any("does not lower this bill" in said for said in answer.overlaps)
+    assert answer.repaid_months is None
+    assert tiles_of(answer)[-1] == ("never", f"to repay {usd(answer.spent_usd)} of work and computing for all steps")
+    assert "nothing" in answer.advice
+
+
+def test_equal_accuracy_and_an_equal_bill_are_said_as_such(tmp_path):
+    folder = recorded_in(tmp_path, [1.0, 1.0, 1.0], [1.0, 1.0], accuracy_delta=0.0)
+    answer = app.monthly_bill(Scenario(traffic_hours=24), folder)
+    assert "about as much; the model is equally accurate (" in answer.headline
+
+
+def test_a_change_that_is_not_significantly_faster_is_not_advised(tmp_path):
+    folder = recorded_in(tmp_path, [4.0, 4.1, 4.2], [4.0, 4.0], speedup_low=0.9)
+    assert "nothing" in app.monthly_bill(Scenario(volume=1e9, traffic_hours=24), folder).advice
+
+
+def test_months_to_repay_have_the_interval_of_what_is_saved(tmp_path):
+    answer = app.monthly_bill(Scenario(volume=1e9), recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0]))
+    big, small = tiles_of(answer)[-1]
+    saved = [answer.today.value - bound for bound in (answer.then.value, answer.then.low, answer.then.high)]
+    middle, soonest, latest = (float(f"{answer.spent_usd / one:.2g}") for one in saved)
+    assert float(big.split()[0]) == middle
+    assert [float(part) for part in re.findall(r"([\d.]+) months", small)] == ([soonest, latest] if soonest != latest
+                                                                              else [])
+
+
+def test_labels_that_neither_reaches_are_said_so(tmp_path):
+    folder = recorded_in(tmp_path, [2.0, 4.0, 8.0], [2.0, 2.0], (100.0, True))
+    path = folder / "4_data_efficiency_labels_tickets.json"
+    content = json.loads(path.read_text())
+    unknown = {"labels": None, "saved": None, "saved_low": None, "saved_high": None, "saved_on_validation": None}
+    path.write_text(json.dumps({**content, "rows": [{**row, **unknown, "reached": 0.0} for row in content["rows"]]}))
+    step = next(step for step in app.monthly_bill(Scenario(), folder).steps if step.strategy == "4")
+    assert (step.usd, step.note.startswith("not reached")) == (None, True)
