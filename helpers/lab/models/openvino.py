@@ -70,7 +70,7 @@ def write_graph(graph: openvino.Model, path: Path, half: bool = False) -> None:
         half: store the numbers in 16 bits.
 
     Raises:
-        InputError: not all of it could be written, as on a full disk; OpenVINO then leaves neither file.
+        InputError: not all of it could be written, as on a full disk.
     """
     try:
         openvino.save_model(graph, path, compress_to_fp16=half)
