@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.common import Row, at_most, finish, shown
 from helpers.data_efficiency import Review
@@ -33,7 +34,7 @@ from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress
 
-Tell = Callable[[str], None]
+Acknowledge = Callable[[str], None]
 MAX_TURN_S = 5.0  # until the next one gets the machine's stopwatch
 FILE_VALUES = 20_000  # of the file that is written: some 100 KB
 ROWS = 10  # that are reviewed
@@ -43,36 +44,37 @@ ROWS = 10  # that are reviewed
 class Work:
     """What is killed.
 
-    run: (folder, tell) works on and on, and tells what is stored as soon as it is.
-    wrong: (folder, all that was told) -> a sentence for each thing that is lost or half-written.
+    run: (folder, acknowledge) works on and on, and acknowledges what is stored as soon as it is.
+    wrong: (folder, all that was acknowledged) -> a sentence for each thing that is lost or half-written.
     """
 
     name: str
-    run: Callable[[Path, Tell], None]
+    run: Callable[[Path, Acknowledge], None]
     wrong: Callable[[Path, Sequence[str]], list[str]]
 
 
 def survived(work: Work, folder: Path, kills: int, seed: int = 0) -> tuple[list[str], list[str]]:
-    """What went wrong, and what was told, while the work was killed at random moments of its first two results."""
+    """(what went wrong, what was acknowledged) of work that is killed at random moments of its first two results."""
     chance, wrong = random.Random(seed), []
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    told = forked(lambda tell: work.run(folder, tell), folder, results=2)
+    acknowledged = forked(lambda acknowledge: work.run(folder, acknowledge), folder, results=2)
     span = time.monotonic() - began
     for number in range(kills):
-        told += forked(lambda tell: work.run(folder, tell), folder, after_s=chance.uniform(0, span))
-        wrong += [f"{work.name}, kill {number + 1}: {sentence}" for sentence in looked_at(work, folder, told)]
-    return wrong, told
+        after_s = chance.uniform(0, span)
+        acknowledged += forked(lambda acknowledge: work.run(folder, acknowledge), folder, after_s=after_s)
+        wrong += [f"{work.name}, kill {number + 1}: {sentence}" for sentence in looked_at(work, folder, acknowledged)]
+    return wrong, acknowledged
 
 
-def looked_at(work: Work, folder: Path, told: Sequence[str]) -> list[str]:
+def looked_at(work: Work, folder: Path, acknowledged: Sequence[str]) -> list[str]:
     """What is wrong with what the work left in the folder, seen by a new process."""
-    return forked(lambda tell: list(map(tell, work.wrong(folder, told))), folder)
+    return forked(lambda acknowledge: list(map(acknowledge, work.wrong(folder, acknowledged))), folder)
 
 
-def forked(task: Callable[[Tell], object], folder: Path, *, after_s: float | None = None,
+def forked(task: Callable[[Acknowledge], object], folder: Path, *, after_s: float | None = None,
            results: int | None = None) -> list[str]:
-    """The lines that a task told in a process of its own, whose home and temporary files lie in `folder`.
+    """The lines that a task acknowledged in a process of its own, whose home and temporary files lie in `folder`.
 
     It is killed after so many seconds or results; without either it works to its end.
 
@@ -85,6 +87,7 @@ def forked(task: Callable[[Tell], object], folder: Path, *, after_s: float | Non
         status = 1
         try:
             os.close(reading)
+            torch.set_num_threads(1)  # a fork would wait for ever for the threads of its parent's OpenMP
             os.environ["HELPERS_HOME"], tempfile.tempdir = str(folder), str(folder)
             task(lambda line: os.write(writing, f"{line}\n".encode()))
             status = 0
@@ -107,7 +110,7 @@ def forked(task: Callable[[Tell], object], folder: Path, *, after_s: float | Non
 
 
 def training(task: Task, encoder: str | Path = MINILM) -> Work:
-    """Models fine-tuned and put into the cache, each time in a new home; told with a digest of their answers."""
+    """Models fine-tuned into the cache, each time in a new home; acknowledged with a digest of their answers."""
     texts = task.test["text"][:20]
 
     def answers(model) -> str:
@@ -117,58 +120,58 @@ def training(task: Task, encoder: str | Path = MINILM) -> Work:
         os.environ["HELPERS_HOME"] = str(home)
         return baseline(task, encoder, epochs=1, seed=seed, progress=progress)
 
-    def run(folder: Path, tell: Tell) -> None:
+    def run(folder: Path, acknowledge: Acknowledge) -> None:
         (folder / "homes").mkdir(exist_ok=True)
         home = folder / "homes" / str(len(list((folder / "homes").iterdir())))
         home.mkdir()
         for seed in itertools.count():
-            tell(f"{home.name} {seed} {answers(model_of(home, seed, Progress()))}")
+            acknowledge(f"{home.name} {seed} {answers(model_of(home, seed, Progress()))}")
 
-    def wrong(folder: Path, told: Sequence[str]) -> list[str]:
+    def wrong(folder: Path, acknowledged: Sequence[str]) -> list[str]:
         home = max((folder / "homes").iterdir(), key=lambda path: int(path.name))
-        found = []
+        losses = []
         for entry in (home / "cache" / "baselines").glob("[0-9a-f]*"):
             if entry.is_dir() and not np.isfinite(load(entry).predict(texts)).all():
-                found.append(f"the model in {entry.name} answers with no numbers")
-        for where, seed, digest in map(str.split, told):
+                losses.append(f"the model in {entry.name} answers with no numbers")
+        for where, seed, digest in map(str.split, acknowledged):
             if where != home.name:
                 continue
             try:
                 if answers(model_of(home, int(seed), Progress(cancelled=lambda: True))) != digest:
-                    found.append(f"the model of seed {seed} answers otherwise")
+                    losses.append(f"the model of seed {seed} answers otherwise")
             except Cancelled:  # it would have been trained again
-                found.append(f"the model of seed {seed} is lost")
-        return found
+                losses.append(f"the model of seed {seed} is lost")
+        return losses
 
     return Work("training", run, strictly(wrong))
 
 
 def measuring(task: Task) -> Work:
-    """Records of a small model put into one ledger; told by their number."""
-    def run(_folder: Path, tell: Tell) -> None:
+    """Records of a small model put into one ledger; acknowledged by their number."""
+    def run(_folder: Path, acknowledge: Acknowledge) -> None:
         model = tfidf_baseline(task)
         while True:
             measured = compare([model], task, rows=16, rounds=2, energy=False, memory=False, ledger=Ledger())
-            tell(measured.measurements[0].id)
+            acknowledge(measured.measurements[0].id)
 
-    def wrong(folder: Path, told: Sequence[str]) -> list[str]:
-        lost = set(told) - {record.id for record in Ledger().all()}
-        found = [f"the record {number} is lost" for number in lost]
+    def wrong(folder: Path, acknowledged: Sequence[str]) -> list[str]:
+        lost = set(acknowledged) - {record.id for record in Ledger().all()}
+        losses = [f"the record {number} is lost" for number in lost]
         with sqlite3.connect(folder / "ledger.sqlite") as connection:
             if (state := connection.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
-                found.append(f"the ledger is damaged ({state})")
-        found += [f"{path.name} was set aside" for path in folder.glob("*.damaged*")]
+                losses.append(f"the ledger is damaged ({state})")
+        losses += [f"{path.name} was set aside" for path in folder.glob("*.damaged*")]
         began = time.monotonic()
         with timing_turn():
             if (waited := time.monotonic() - began) > MAX_TURN_S:
-                found.append(f"the next one got the stopwatch after {waited:.0f} s")
-        return found
+                losses.append(f"the next one got the stopwatch after {waited:.0f} s")
+        return losses
 
     return Work("measuring", run, strictly(wrong))
 
 
 def writing() -> Work:
-    """A file written again and again, and a review's decisions; told by their number."""
+    """A file written again and again, and a review's decisions; acknowledged by their number."""
     def review(folder: Path) -> Review:
         return Review([f"text {row}" for row in range(ROWS)], ["label"] * ROWS, folder / "log.jsonl")
 
@@ -176,34 +179,34 @@ def writing() -> Work:
         log = review(folder).path  # opening takes a torn line away
         return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
 
-    def run(folder: Path, tell: Tell) -> None:
+    def run(folder: Path, acknowledge: Acknowledge) -> None:
         for number in itertools.count(entries(folder)):
             write_atomically(folder / "file.json", json.dumps([number] * FILE_VALUES))
             review(folder).decide(number % ROWS, "keep")
-            tell(str(number))
+            acknowledge(str(number))
 
-    def wrong(folder: Path, told: Sequence[str]) -> list[str]:
-        last, path, found = max(map(int, told), default=-1), folder / "file.json", []
-        if path.exists() or told:
+    def wrong(folder: Path, acknowledged: Sequence[str]) -> list[str]:
+        last, path, losses = max(map(int, acknowledged), default=-1), folder / "file.json", []
+        if path.exists() or acknowledged:
             values = json.loads(path.read_text(encoding="utf-8"))
             if len(values) != FILE_VALUES or len(set(values)) != 1:
-                found.append("the file is half of one and half of another")
+                losses.append("the file is half of one and half of another")
             elif values[0] < last:
-                found.append(f"the file is number {values[0]}, and {last} was told")
+                losses.append(f"the file is number {values[0]}, and {last} was acknowledged")
         if (kept := entries(folder)) <= last:
-            found.append(f"the log has {kept} decisions, and {last + 1} were told")
-        return found
+            losses.append(f"the log has {kept} decisions, and {last + 1} were acknowledged")
+        return losses
 
     return Work("writing", run, strictly(wrong))
 
 
 def strictly(wrong: Callable[[Path, Sequence[str]], list[str]]) -> Callable[[Path, Sequence[str]], list[str]]:
     """The same, where whatever cannot be read, or is said to be damaged, is wrong as well."""
-    def looked(folder: Path, told: Sequence[str]) -> list[str]:
+    def looked(folder: Path, acknowledged: Sequence[str]) -> list[str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", NotStored)
-                return wrong(folder, told)
+                return wrong(folder, acknowledged)
         except Exception as error:  # each format has errors of its own
             return [" ".join(f"{type(error).__name__}: {error}".split())]
 
@@ -212,11 +215,11 @@ def strictly(wrong: Callable[[Path, Sequence[str]], list[str]]) -> Callable[[Pat
 
 def rows_of(work: Work, folder: Path, kills: int) -> list[Row]:
     """What was to be shown of one kind of work."""
-    wrong, told = survived(work, folder, kills)
+    wrong, acknowledged = survived(work, folder, kills)
     for sentence in wrong:
         print(sentence)
     return [at_most(f"{work.name}: lost or half-written after {kills} kills", len(wrong), 0, ""),
-            shown(f"{work.name}: results acknowledged", len(told), "")]
+            shown(f"{work.name}: results acknowledged", len(acknowledged), "")]
 
 
 def main() -> None:
@@ -231,7 +234,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for work in (training(task), measuring(task), writing()):
-            rows += rows_of(work, Path(folder) / work.name, max(1, math.ceil(options.kills / 3)))
+            rows += rows_of(work, Path(folder) / work.name, math.ceil(options.kills / 3))
     finish(rows, options.json)
     sys.exit(any(row.holds is False for row in rows))
 
