@@ -63,20 +63,29 @@ class Server:
     process: psutil.Process
     folders: tuple[Path, ...]
 
+    def started(self) -> list[psutil.Process]:
+        """What has the server's temporary folder: all that it started, though a process between them has ended."""
+        started = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):  # another user's, or just gone
+                if process != self.process and process.environ().get("TMPDIR") == str(self.folders[0]):
+                    started.append(process)
+        return started
+
     def memory_gb(self) -> tuple[float, float]:
         """Of the server alone, and with all that it started."""
         alone, part = held_gb(self.process)
-        return alone, part + sum(held_gb(one)[1] for one in self.process.children(recursive=True))
+        return alone, part + sum(held_gb(process)[1] for process in self.started())
 
     def census(self) -> Counter[str]:
         """How many kernels, other processes, and files (locks and folders among them) there are."""
-        found: Counter[str] = Counter()
-        for process in self.process.children(recursive=True):
+        there: Counter[str] = Counter()
+        for process in self.started():
             with contextlib.suppress(psutil.Error):
-                found["kernels" if any("ipykernel" in part for part in process.cmdline()) else "other processes"] += 1
+                there["kernels" if any("ipykernel" in part for part in process.cmdline()) else "other processes"] += 1
         for _, folders, files in (step for folder in self.folders for step in os.walk(folder)):
-            found["files"] += len({*folders, *files} - STAYS)
-        return found
+            there["files"] += len({*folders, *files} - STAYS)
+        return there
 
     async def at_rest(self, kernels: int, limit_s: float = 180.0) -> Counter[str]:
         """The census once so many kernels are held ready and nothing changes any more."""
@@ -140,31 +149,20 @@ class Log:
 @contextlib.contextmanager
 def served(folder: Path, *options: str) -> Iterator[tuple[str, Server]]:
     """The pages' address, and their server, which has a home, temporary files and sockets of its own in `folder`."""
-    own = {"HELPERS_HOME": folder / "home", "TMPDIR": folder / "tmp", "JUPYTER_RUNTIME_DIR": folder / "run"}
-    for path in own.values():
-        path.mkdir()
-    before = {name: os.environ.get(name) for name in own}
-    with contextlib.ExitStack() as stack:
-        os.environ.update({name: str(path) for name, path in own.items()})
-        try:
-            address = stack.enter_context(serving("helpers.app.server", f"--idle={IDLE_S}", *options))
-        finally:  # the browser's temporary files are none of the server's
-            for name, value in before.items():
-                os.environ.pop(name)
-                os.environ.update({} if value is None else {name: value})
-        [process] = [one for one in psutil.Process().children() if "helpers.app.server" in one.cmdline()]
-        yield address, Server(process, (own["TMPDIR"], own["JUPYTER_RUNTIME_DIR"]))
+    environment = {name: str(folder / name) for name in ("HELPERS_HOME", "TMPDIR", "JUPYTER_RUNTIME_DIR")}
+    for path in environment.values():
+        Path(path).mkdir()
+    with serving("helpers.app.server", f"--idle={IDLE_S}", *options, **environment) as address:
+        [process] = [child for child in psutil.Process().children() if "helpers.app.server" in child.cmdline()]
+        yield address, Server(process, (folder / "TMPDIR", folder / "JUPYTER_RUNTIME_DIR"))
 
 
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """The browser that is installed, else Playwright's; for many visitors at once."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=doctor.chromium(), args=["--no-sandbox"])
-        try:
-            yield browser
-        finally:
-            await browser.close()
+    settings = {"executable_path": doctor.chromium(), "args": ["--no-sandbox"]}
+    async with async_playwright() as playwright, await playwright.chromium.launch(**settings) as browser:
+        yield browser
 
 
 async def opened(page: Page, address: str, log: Log, sign: str = CHART) -> bool:
@@ -232,15 +230,13 @@ async def visits(number: int, browser: Browser, log: Log, end: float,
     chance = random.Random(number)
     await asyncio.sleep(chance.uniform(0, min(ARRIVALS_S, end - time.monotonic())))
     while time.monotonic() < end:
-        context = await browser.new_context()
         try:
-            page = await context.new_page()
-            log.watch(page)
-            await staying(page, chance)
+            async with await browser.new_context() as context:
+                page = await context.new_page()
+                log.watch(page)
+                await staying(page, chance)
         except Error as error:
             log.count("an act failed", error.message.split("\n")[0])
-        finally:
-            await context.close()
         await asyncio.sleep(chance.expovariate(1 / PAUSE_S))
 
 
@@ -259,23 +255,28 @@ async def crowd(address: str, server: Server, visitors: int, minutes: float) -> 
 
 
 def rows_of(log: Log, before: Counter[str], more: Counter[str], seconds: float) -> list[Row]:
-    """What was to be shown; errors by kind and the memory of each minute are printed.
+    """What was to be shown of a crowd; see `common_rows`."""
+    soon = sum(one < OPEN_S for one in log.opened_s) / len(log.opened_s)
+    value, low, high = p95(log.opened_s)
+    return [at_least(f"pages open under {OPEN_S:g} s", soon, OPEN_SHARE, "of all"),
+            shown("until a page is open, median", statistics.median(log.opened_s), "s"),
+            shown("until a page is open, p95", value, "s", low, high),
+            shown("pages opened after waiting in line", log.waited, ""),
+            shown("measurements begun", log.measured, ""), *common_rows(log, before, more, seconds)]
+
+
+def common_rows(log: Log, before: Counter[str], more: Counter[str], seconds: float) -> list[Row]:
+    """What holds for visitors of all kinds; errors by kind and the memory of each minute are printed.
 
     Args:
         before: the census before anybody came; `more` is what there was beyond it, `seconds` after all had gone.
     """
     for kind, times in log.errors.most_common():
         print(f"{times:5} x {kind}")
-    for minute, own, whole in log.memory[::round(60 / LOOK_S)]:
-        print(f"minute {minute:5.1f}: server {own:.2f} GB, with its kernels and measurements {whole:.2f} GB")
+    for minute, alone, whole in log.memory[::round(60 / LOOK_S)]:
+        print(f"minute {minute:5.1f}: server {alone:.2f} GB, with its kernels and measurements {whole:.2f} GB")
     print(f"before anybody came: {dict(before)}; beyond that after all had left: {dict(more) or 'nothing'}")
-    soon = sum(one < OPEN_S for one in log.opened_s) / len(log.opened_s)
-    value, low, high = p95(log.opened_s)
-    return [at_least(f"pages open under {OPEN_S:g} s", soon, OPEN_SHARE, "of all"),
-            shown("until a page is open, median", statistics.median(log.opened_s), "s"),
-            shown("until a page is open, p95", value, "s", low, high),
-            shown("pages opened", len(log.opened_s), ""), shown("of these after waiting in line", log.waited, ""),
-            shown("measurements begun", log.measured, ""), at_most("errors", log.errors.total(), 0, ""),
+    return [shown("pages opened", len(log.opened_s), ""), at_most("errors", log.errors.total(), 0, ""),
             at_most("memory of the server and all that it started, peak", max(row[2] for row in log.memory),
                     MAX_MEMORY_GB, "GB"),
             at_most("kernels, processes, locks and files left", more.total(), 0, ""),

@@ -29,7 +29,7 @@ from playwright.async_api import Error, Page
 from scipy.stats import theilslopes
 
 from benchmarks.common import Row, at_least, at_most, finish, shown
-from benchmarks.crowd import CULL_S, LIMIT_S, MEASURE, Log, Server, chromium, move, opened, served, visits
+from benchmarks.crowd import CULL_S, LIMIT_S, MEASURE, Log, Server, chromium, common_rows, move, opened, served, visits
 from benchmarks.page import NOTEBOOK
 from helpers.lab import Ledger
 from helpers.lab.errors import NotStored
@@ -181,10 +181,10 @@ def growth(memory: Sequence[tuple[float, float, float]]) -> tuple[float, float, 
     >>> [round(part, 6) for part in growth([(float(n), 1 + n / 1000, 2.0) for n in range(61)])]
     [0.048309, 0.048309, 0.048309]
     """
-    minutes, own = np.array(memory)[:, :2].T
-    kept = minutes >= WARM_UP * minutes[-1]
-    slope, _, low, high = theilslopes(own[kept], minutes[kept])
-    whole = np.ptp(minutes[kept]) / np.median(own[kept])
+    minutes, alone = np.array(memory)[:, :2].T
+    warm = minutes >= WARM_UP * minutes[-1]
+    slope, _, low, high = theilslopes(alone[warm], minutes[warm])
+    whole = np.ptp(minutes[warm]) / np.median(alone[warm])
     return float(slope * whole), float(low * whole), float(high * whole)
 
 
@@ -213,16 +213,11 @@ async def soak(address: str, server: Server, notebooks: Sequence[str], visitors:
         for one in watching:
             one.cancel()
     more, seconds = await server.left(before, 2 * CULL_S)
-    for kind, times in log.errors.most_common():
-        print(f"{times:5} x {kind}")
     grown, low, high = growth(log.memory)
     return [at_most("growth of the server's memory after the warm-up", grown, MAX_GROWTH, "of it", low, high),
             shown("memory of the server at the end", log.memory[-1][1], "GB"),
-            at_most("memory of all, at most", max(row[2] for row in log.memory), 16, "GB"),
             at_most("until the landing page comes, at most", max(answers_s), ANSWER_S, "s"),
-            at_most("errors", log.errors.total(), 0, ""), shown("pages opened", len(log.opened_s), ""),
-            at_most("kernels, processes, locks and files left", more.total(), 0, ""),
-            at_most("until nothing was left", seconds, CULL_S, "s")], visitor.stored
+            *common_rows(log, before, more, seconds)], visitor.stored
 
 
 def write_pages(folder: Path) -> list[str]:
@@ -248,7 +243,7 @@ def main() -> None:
         pages = write_pages(folder / "pages")
         with served(folder, f"--notebooks={folder / 'pages'}") as (address, server):
             rows, stored = asyncio.run(soak(address, server, pages, options.visitors, options.minutes))
-        rows += ledger_rows(folder / "home" / "ledger.sqlite", stored)
+        rows += ledger_rows(folder / "HELPERS_HOME" / "ledger.sqlite", stored)
     finish(rows, options.json)
     sys.exit(any(row.holds is False for row in rows))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -18,28 +19,31 @@ from helpers.lab.data.files import MAX_UPLOAD_BYTES, read_rows
 from helpers.lab.paths import UPLOADS
 from helpers.lab.progress import Progress
 
-# A server that starts one process named as kernels are, and one that is not.
+# A server that starts one process named as kernels are, and one that is not; each line that comes ends one of them.
 SERVER = """
-import subprocess, sys, time
-wait = "import sys; print('ready', flush=True); sys.stdin.read()"
-children = [subprocess.Popen([sys.executable, "-c", wait, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+import subprocess, sys
+code = "import time; print('ready', flush=True); time.sleep(600)"
+children = [subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE)
             for name in ("ipykernel_launcher", "worker")]
 for child in children:
     child.stdout.readline()
 print("ready", flush=True)
 for line in sys.stdin:
-    children.pop(0).communicate()
+    child = children.pop(0)
+    child.kill()
+    child.wait()
     print("ended", flush=True)
-time.sleep(600)
 """
 
 
 @pytest.fixture
 def started(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               env=os.environ | {"TMPDIR": str(tmp_path)})
     assert process.stdout.readline() == "ready\n"
-    yield process, Server(psutil.Process(process.pid), (tmp_path,))
-    for one in [*psutil.Process(process.pid).children(), process]:
+    server = Server(psutil.Process(process.pid), (tmp_path,))
+    yield process, server
+    for one in [*server.started(), process]:
         one.kill()
     process.communicate()
 
@@ -68,6 +72,9 @@ def test_what_is_left_of_visitors_is_counted_until_it_is_gone(started, tmp_path)
     assert asyncio.run(server.left(before, 5.0))[0] == Counter()
     alone, together = server.memory_gb()
     assert 0.001 < alone < together < 1
+    process.kill()
+    process.wait()
+    assert server.census() == before, "its worker outlived it"
 
 
 def test_errors_are_told_by_their_kind_and_waiting_in_line_is_none():
