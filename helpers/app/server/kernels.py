@@ -89,8 +89,6 @@ class GraceKernelManager(AsyncMappingKernelManager):
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Cull as usual once the grace is over; where others wait, also what a reader has left open and idle."""
-        if not hasattr(self.get_kernel(kernel_id), "last_activity"):
-            return  # it is still starting
         now = time.monotonic()
         self._keep_time(kernel_id, now)
         if now - self._handed_out.setdefault(kernel_id, now) < self.grace_s:

@@ -167,20 +167,6 @@ def test_a_kernel_that_no_browser_came_for_is_ended_and_its_seat_is_free(tempora
     asyncio.run(story())
 
 
-def test_a_kernel_that_is_still_starting_is_left_alone(temporary):
-    async def story():
-        manager = GraceKernelManager(cull_idle_timeout=60)
-        starting = asyncio.ensure_future(manager.start_kernel(env={**os.environ, "VOILA_PREHEAT": "False"}))
-        while not (kernels := manager.list_kernel_ids()):
-            await asyncio.sleep(0)
-        assert not starting.done()
-        await manager.cull_kernel_if_idle(*kernels)
-        assert await starting == kernels[0]
-        await manager.shutdown_all()
-
-    asyncio.run(story())
-
-
 @pytest.mark.parametrize("hours", [2, -2])
 def test_a_clock_that_is_set_ends_no_kernel_and_keeps_none(temporary, monkeypatch, hours):
     """Set ahead, it would look as if nobody had used the kernel for hours; set back, as if somebody just did."""
