@@ -4,6 +4,7 @@ python -m benchmarks.page [--quick] [--json FILE]
 """
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -97,14 +98,14 @@ CANCEL_MS = """() => new Promise(done => {
 
 
 @contextlib.contextmanager
-def serving(*module_and_options: str) -> Iterator[str]:
-    """A Voila or JupyterLab of this project on a free port; its address."""
+def serving(*module_and_options: str, **environment: str) -> Iterator[str]:
+    """A Voila or JupyterLab of this project on a free port; its address. `environment`: beside this process's."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}/"
     server = subprocess.Popen([sys.executable, "-m", *module_and_options, f"--port={port}", "--no-browser"],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | environment)
     try:
         _wait_for(address)
         yield address

@@ -23,6 +23,13 @@ if (!sessionStorage.getItem("opened")) {
     };
 }
 """
+# By an hour, two seconds after the page began.
+SET_BACK = """
+{
+    const clock = Date.now, began = clock();
+    Date.now = () => clock() - (clock() - began > 2_000 ? 3_600_000 : 0);
+}
+"""
 ALLOWED = "widget model not found|WebSocket|Kernel|kernel"
 
 
@@ -48,6 +55,12 @@ def test_widgets_that_come_late_are_shown(opened, late_ms):
     expect(page.locator("main")).not_to_contain_text("Error displaying widget")
     expect(page.locator("main")).not_to_contain_text("Loading widget")
     expect(page.locator(".brand-late")).to_have_count(0)
+
+
+def test_late_widgets_are_asked_for_again_where_the_visitors_clock_is_set_back(opened):
+    page = opened(LATE % 6_000 + SET_BACK)
+    wait_for_charts(page)
+    expect(page.locator("main")).not_to_contain_text("Error displaying widget")
 
 
 @pytest.mark.slow

@@ -2,12 +2,12 @@
 
 import asyncio
 import atexit
-import datetime
 import functools
 import os
 import shutil
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class GraceKernelManager(AsyncMappingKernelManager):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._handed_out: dict[str, float] = {}
+        self._active: dict[str, tuple[datetime, float]] = {}  # what Jupyter noted of a kernel, and when it was seen
 
     async def start_kernel(self, **kwargs: Any) -> str:
         """Start a kernel that knows the folder of its visitor's: `helpers.lab.paths.session()`."""
@@ -57,6 +58,7 @@ class GraceKernelManager(AsyncMappingKernelManager):
         """Forget a kernel that has ended, with all that its visitor left."""
         shutil.rmtree(self.folders / kernel_id, ignore_errors=True)
         self._handed_out.pop(kernel_id, None)
+        self._active.pop(kernel_id, None)
         if self.room is not None:
             self.room.ended(kernel_id)
         return super().remove_kernel(kernel_id)
@@ -88,6 +90,7 @@ class GraceKernelManager(AsyncMappingKernelManager):
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         """Cull as usual once the grace is over; where others wait, also what a reader has left open and idle."""
         now = time.monotonic()
+        self._keep_time(kernel_id, now)
         if now - self._handed_out.setdefault(kernel_id, now) < self.grace_s:
             return
         if self._is_waste(kernel_id):
@@ -101,10 +104,22 @@ class GraceKernelManager(AsyncMappingKernelManager):
             return False
         return self.room.is_waste(kernel_id) or (self.room.has_line() and self._is_idle(kernel_id))
 
-    def _is_idle(self, kernel_id: str) -> bool:
+    def _keep_time(self, kernel_id: str, now: float) -> None:
+        """Say for Jupyter when a kernel was last active, by a clock that nobody sets.
+
+        It notes that by the machine's clock. Where that is set ahead, it would end every kernel at once that has no
+        reader for a moment; where it is set back, none for as long.
+        """
         kernel = self.get_kernel(kernel_id)
-        unused = datetime.datetime.now(datetime.UTC) - kernel.last_activity
-        return kernel.execution_state != "busy" and 0 < self.cull_idle_timeout < unused.total_seconds()
+        noted, since = self._active.get(kernel_id, (None, now))
+        if kernel.last_activity != noted:
+            since = now  # it was active after the last look, which is some seconds ago
+        kernel.last_activity = datetime.now(UTC) - timedelta(seconds=now - since)
+        self._active[kernel_id] = kernel.last_activity, since
+
+    def _is_idle(self, kernel_id: str) -> bool:
+        unused_s = time.monotonic() - self._active[kernel_id][1]
+        return self.get_kernel(kernel_id).execution_state != "busy" and 0 < self.cull_idle_timeout < unused_s
 
     @functools.cached_property
     def folders(self) -> Path:
@@ -122,7 +137,8 @@ def _sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             facts = folder.lstat()
-            if folder.is_symlink() or facts.st_uid != _user() or time.time() - facts.st_mtime < SETTLED_S:
+            age_s = time.time() - facts.st_mtime  # below 0 where the clock was set back since
+            if folder.is_symlink() or facts.st_uid != _user() or 0 <= age_s < SETTLED_S:
                 continue
             with FileLock(folder / "alive", timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)

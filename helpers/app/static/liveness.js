@@ -35,8 +35,8 @@ function watch(kernel, tell) {
       alive = await isAlive(kernel);
       state.lostAt = null;
     } catch {  // no answer at all: the server or the network is gone, perhaps for a moment
-      state.lostAt ??= Date.now();
-      alive = Date.now() - state.lostAt < PATIENCE_MS;
+      state.lostAt ??= performance.now();
+      alive = performance.now() - state.lostAt < PATIENCE_MS;
     }
     if (state.gone) return;
     state.ended = !alive;

@@ -253,6 +253,7 @@ def _code(rng: random.Random) -> str:
 
 def _by_causal_model(name: str, examples: Sequence[Sequence[str]], seed: int) -> list[str]:
     """One text after each list of examples, by a causal language model of the Hub or of a folder."""
+    import httpx2
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers import logging as transformers_logging
@@ -261,7 +262,7 @@ def _by_causal_model(name: str, examples: Sequence[Sequence[str]], seed: int) ->
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False).eval()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, httpx2.HTTPError) as error:  # the last where the network is lost half-way
         raise InputError(f"The language model '{name}' could not be loaded ({type(error).__name__}). Check the name "
                          "and the network, or give a local folder.") from error
     if tokenizer.pad_token is None:

@@ -65,9 +65,10 @@ def read_rows(source: Path | pd.DataFrame, text: str, label: str, *, fields: str
 
 
 def _rows(frame: pd.DataFrame, lines: np.ndarray, name: str, text: str, label: str, fields: str | None,
-          notes: list[str]) -> pd.DataFrame:
-    _require_rows(frame, name)
-    _require_columns(frame, name, text=text, label=label)
+          notes: list[str], uploaded: bool = False) -> pd.DataFrame:
+    if frame.empty:
+        raise InputError(f"{name} has no rows.")
+    _require_columns(frame, name, uploaded, text=text, label=label)
     _require_unique_ids(frame, name)
     _require_plain_texts(frame[text], name, text)
     require_one_label(frame[label], name, label)
@@ -84,17 +85,19 @@ def _rows(frame: pd.DataFrame, lines: np.ndarray, name: str, text: str, label: s
     if "split" in frame and "split" not in (text, label) and (splits := _splits(frame["split"])) is not None:
         rows["split"] = splits
     if fields is not None:
-        rows = _with_fields(rows, frame, fields, name, notes)
+        rows = _with_fields(rows, frame, fields, name, notes, uploaded)
     rows.attrs["notes"] = tuple(notes)
     return rows
 
 
-def _with_fields(rows: pd.DataFrame, frame: pd.DataFrame, fields: str, name: str, notes: list[str]) -> pd.DataFrame:
+def _with_fields(rows: pd.DataFrame, frame: pd.DataFrame, fields: str, name: str, notes: list[str],
+                 uploaded: bool) -> pd.DataFrame:
     """The rows that have fields, with them as JSON."""
     if fields not in frame:
         shown = ", ".join(map(str, frame.columns[:10]))
-        raise InputError(f"{name} has no column '{fields}'. Its columns: {shown}. Name the one that holds a JSON "
-                         "object a row: load_task(..., fields=...).")
+        way = (f"Rename the one that holds a JSON object a row to '{fields}', and choose the file again." if uploaded
+               else "Name the one that holds a JSON object a row: load_task(..., fields=...).")
+        raise InputError(f"{name} has no column '{fields}'. Its columns: {shown}. {way}")
     rows["fields"] = read_fields(frame[fields], name)
     if empty := int((rows["fields"] == "").sum()):
         notes.append(f"{empty:,} rows with nothing in the column '{fields}' were left out.")
@@ -115,7 +118,8 @@ def read_frame(source: Path, text: str = "text", label: str = "label", *, encodi
     if is_upload(source):
         raise InputError(f"{source.name} came through a browser: only read_rows reads it, within limits.")
     frame, _ = parse(source, text, label, encoding, columns, [])
-    _require_rows(frame, source.name)
+    if frame.empty:
+        raise InputError(f"{source.name} has no rows.")
     return frame
 
 
@@ -153,11 +157,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         if len(frame) > MAX_UPLOAD_ROWS or len(frame.columns) > MAX_UPLOAD_COLUMNS:
             raise InputError(f"{source.name} has {len(frame):,} rows and {len(frame.columns):,} columns, and an upload "
                              f"may have {MAX_UPLOAD_ROWS:,} and {MAX_UPLOAD_COLUMNS}. Upload a part of it.")
-        rows = _rows(frame, lines, source.name, text, label, request["fields"], notes)
+        rows = _rows(frame, lines, source.name, text, label, request["fields"], notes, uploaded=True)
     except InputError as error:
         return {"refused": str(error)[:MAX_SENTENCE]}
     return {"rows": rows.to_dict("list"), "notes": [note[:MAX_SENTENCE] for note in notes]}
-
 
 
 def write_like(frame: pd.DataFrame, target: Path, source: Path, encoding: str | None = None) -> None:
@@ -204,11 +207,6 @@ def would_run(value: object) -> bool:
     return isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not is_number(value)
 
 
-def _require_rows(frame: pd.DataFrame, name: str) -> None:
-    if frame.empty:
-        raise InputError(f"{name} has no rows.")
-
-
 def _splits(values: pd.Series) -> pd.Series | None:
     """train, validation and test for each row; None where the column says something else."""
     splits = values.astype(str).str.strip().str.lower().map(_SPLIT_NAMES)
@@ -229,7 +227,7 @@ def rows_inside(record: list[str], separator: str, place: int) -> list[str]:
     return found
 
 
-def _require_columns(frame: pd.DataFrame, name: str, **wanted: str) -> None:
+def _require_columns(frame: pd.DataFrame, name: str, uploaded: bool, **wanted: str) -> None:
     columns = [str(c) for c in frame.columns]
     for role, column in wanted.items():
         if column in columns:
@@ -237,14 +235,17 @@ def _require_columns(frame: pd.DataFrame, name: str, **wanted: str) -> None:
         shown = ", ".join(c if len(c) <= 40 else c[:37] + "..." for c in columns[:10])
         if any(len(c.split()) > 3 or c.strip().lstrip("-").isdigit() for c in columns):
             names = ", ".join(f'"{_role(frame, c, columns)}"' for c in columns[:10])
+            way = (f"add a header line with {' and '.join(wanted.values())}, and choose the file again." if uploaded
+                   else f'add a header line, or name the columns: load_task("{name}", columns=[{names}]).')
             raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. Its first line looks like data: "
-                             f'add a header line, or name the columns: load_task("{name}", columns=[{names}]).')
+                             f"{way}")
         example = _plausible(frame, role, [c for c in columns if c not in wanted.values()])
         if example is None:
             raise InputError(f"{name} has no column '{column}', and none that could be it. Its columns: {shown}. Write "
                              f"the {role} of each row as a column of its own.")
-        raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. Name the right one: "
-                         f'load_task("{name}", {role}="{example}").')
+        way = (f"Rename the right one, perhaps '{example}', to '{column}', and choose the file again." if uploaded
+               else f'Name the right one: load_task("{name}", {role}="{example}").')
+        raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. {way}")
 
 
 def _plausible(frame: pd.DataFrame, role: str, columns: list[str]) -> str | None:

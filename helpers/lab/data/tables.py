@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
+from helpers.lab.paths import is_upload
 
 READABLE = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
@@ -72,8 +73,8 @@ def decoded(raw: bytes, path: Path, encoding: str | None) -> str:
     if not raw.strip():
         raise InputError(f"{path.name} is empty.")
     if encoding is None and b"\0" in raw:
-        raise InputError(f"{path.name} holds NUL bytes: it is damaged, or UTF-16. Save it as UTF-8 text, or pass "
-                         'encoding="utf-16".')
+        way = "and choose it again." if is_upload(path) else 'or pass encoding="utf-16".'  # a page has no place for it
+        raise InputError(f"{path.name} holds NUL bytes: it is damaged, or UTF-16. Save it as UTF-8 text, {way}")
     try:
         return raw.decode(encoding or "utf-8-sig").removeprefix("\ufeff")  # utf-16-le and utf-8 leave the mark
     except LookupError:
@@ -81,7 +82,8 @@ def decoded(raw: bytes, path: Path, encoding: str | None) -> str:
                          ) from None
     except UnicodeDecodeError as error:
         line = raw[:error.start].count(b"\n") + 1
-        way = ('Save it as UTF-8, or, if it comes from Windows, pass encoding="cp1252".' if encoding is None
+        way = ("Save it as UTF-8, and choose it again." if is_upload(path)
+               else 'Save it as UTF-8, or, if it comes from Windows, pass encoding="cp1252".' if encoding is None
                else "Pass the encoding that it was saved in.")
         raise InputError(f"{path.name} is not {encoding or 'UTF-8'} text (line {line}). {way}") from None
 

@@ -192,7 +192,7 @@ def openvino_graph(model: TorchTextModel, half: bool = False) -> Any:
     """
     import openvino
 
-    from helpers.lab.models.openvino import OpenVinoTextModel
+    from helpers.lab.models.openvino import OpenVinoTextModel, write_graph
 
     export = _export(model)
     with naming(model, "converted for OpenVINO"):
@@ -206,7 +206,7 @@ def openvino_graph(model: TorchTextModel, half: bool = False) -> Any:
         return converted
     with tempfile.TemporaryDirectory() as folder:  # only writing a file compresses
         path = Path(folder) / "model.xml"
-        openvino.save_model(converted, path, compress_to_fp16=True)
+        write_graph(converted, path, half=True)
         return openvino.Core().read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
 
 

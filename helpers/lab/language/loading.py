@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 import numpy as np
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from helpers.lab.cache import cached
 from helpers.lab.errors import InputError, reason
@@ -209,7 +210,7 @@ def _of_hub(name: str) -> Path:
     repository, _, file = rest.partition("/")
     try:
         return Path(hf_hub_download(f"{owner}/{repository}", file))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HFValidationError, httpx2.HTTPError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(f"The file '{name}' is not on this machine and could not be had from the Hugging Face Hub "
                          f"({type(error).__name__}). Check the name and the network, or give a local file.") from None
 

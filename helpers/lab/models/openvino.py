@@ -1,6 +1,7 @@
 """Text classifiers in OpenVINO. No torch is imported here."""
 
 import concurrent.futures
+import errno
 import threading
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ import openvino
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import FEW_ROWS, Card, TextModel
+from helpers.lab.paths import unwritable
 
 HINTS = ("latency", "throughput")
 
@@ -54,11 +56,26 @@ class OpenVinoTextModel(TextModel):
         return self._requests.mine.infer({"input_ids": ids, "attention_mask": mask})[0]
 
     def _save_artefact(self, path: Path) -> None:
-        openvino.save_model(self.graph, path / "model.xml", compress_to_fp16=False)
+        write_graph(self.graph, path / "model.xml")
 
     @classmethod
     def _load_artefact(cls, path: Path, card: Card, encoder: TextEncoder) -> Self:
         return cls(card, encoder, openvino.Core().read_model(path / "model.xml"))
+
+
+def write_graph(graph: openvino.Model, path: Path, half: bool = False) -> None:
+    """Write the graph to `path` and its numbers beside it, as .bin.
+
+    Args:
+        half: store the numbers in 16 bits.
+
+    Raises:
+        InputError: not all of it could be written, as on a full disk.
+    """
+    try:
+        openvino.save_model(graph, path, compress_to_fp16=half)
+    except RuntimeError as error:  # of a full disk it says: iostream error
+        raise unwritable(path, OSError(errno.EIO, "OpenVINO could not write all of it")) from error
 
 
 def _computable(precision: str) -> str:

@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
+import httpx2
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from helpers.lab.errors import InputError
 
@@ -74,7 +75,7 @@ def _from_hub(name: str) -> Path:
     except HFValidationError:
         raise InputError(f"There is no folder '{name}', and it is no name on the Hugging Face Hub "
                          "(owner/name).") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (httpx2.HTTPError, LocalEntryNotFoundError, OSError) as error:  # the network may go half-way, too
         raise InputError(f"The model '{name}' is not on this machine and could not be had from the Hugging Face Hub "
                          f"({type(error).__name__}). Check the name and the network, or give a local folder.") from None
 

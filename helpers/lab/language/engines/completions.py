@@ -189,7 +189,8 @@ class Server:
             self._refused.add(name)
             raise _Again(said)
         if status in (408, 429) or status >= 500:
-            raise _Again(said, _seconds(response.headers.get("retry-after", "")))
+            headers = response.headers
+            raise _Again(said, _seconds(headers.get("retry-after", ""), headers.get("date", "")))
         if status in (401, 403):
             what = f"the key in {self._key_from}" if self._key_from else "requests without a key; name one by key_from"
             raise InputError(f"{self.where} refuses {what} ({said}).")
@@ -292,10 +293,11 @@ def _message(event: Mapping[str, Any]) -> str:
     return str(error.get("message") or error) if isinstance(error, dict) else str(error)
 
 
-def _seconds(retry_after: str) -> float:
-    """What a Retry-After header asks for: seconds, or a date; 0 where it is neither."""
+def _seconds(retry_after: str, date: str) -> float:
+    """What a Retry-After header asks for: seconds, or a time of the server's clock (Date), not ours; 0 for neither."""
     with contextlib.suppress(ValueError):
         return max(0.0, float(retry_after))
     with contextlib.suppress(ValueError):
-        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+        now = email.utils.parsedate_to_datetime(date).timestamp() if date else time.time()
+        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - now)
     return 0.0

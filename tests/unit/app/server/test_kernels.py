@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from jupyter_server.services.kernels import kernelmanager
 
 from helpers.app.server.kernels import PREFIX, SETTLED_S, GraceKernelManager, _sweep
 from helpers.app.server.visitors import CONNECT_S, HOLD_S, SEAT, Room, Seat
@@ -102,13 +103,16 @@ def test_what_a_killed_server_left_goes_when_the_next_one_starts(temporary):
     server = GraceKernelManager()
     alive = server.folders
     killed, young, foreign = temporary / f"{PREFIX}killed", temporary / f"{PREFIX}young", temporary / "other"
-    for folder in (killed, young, foreign):
+    of_a_later_clock = temporary / f"{PREFIX}later"
+    for folder in (killed, young, foreign, of_a_later_clock):
         (folder / "visitor").mkdir(parents=True)
     long_ago = time.time() - SETTLED_S - 1
     for folder in (alive, killed, foreign):
         os.utime(folder, (long_ago, long_ago))
+    os.utime(of_a_later_clock, (time.time() + 3600,) * 2)
     _sweep()
-    assert [folder.exists() for folder in (alive, killed, young, foreign)] == [True, False, True, True]
+    assert [folder.exists() for folder in (alive, killed, young, foreign, of_a_later_clock)] == [
+        True, False, True, True, False]
 
 
 def test_the_environment_of_a_kernel_names_the_visitors_folder_alone(temporary, monkeypatch):
@@ -149,7 +153,8 @@ def test_a_kernel_that_no_browser_came_for_is_ended_and_its_seat_is_free(tempora
             assert manager.list_kernel_ids() == (kernels if now < CONNECT_S else kernels[1:])
         assert manager.room.taken == 1
 
-        manager.get_kernel(kernels[1]).last_activity = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+        noted, since = manager._active[kernels[1]]
+        manager._active[kernels[1]] = noted, since - 10
         await manager.cull_kernel_if_idle(kernels[1])
         assert manager.list_kernel_ids() == kernels[1:], "nobody waits for it"
         seats.append(manager.room.enter("third"))
@@ -158,5 +163,40 @@ def test_a_kernel_that_no_browser_came_for_is_ended_and_its_seat_is_free(tempora
         assert manager.list_kernel_ids() == []
         now += HOLD_S + 1
         assert isinstance(manager.room.enter("fourth"), Seat)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_a_clock_that_is_set_ends_no_kernel_and_keeps_none(temporary, monkeypatch, hours):
+    """Set ahead, it would look as if nobody had used the kernel for hours; set back, as if somebody just did."""
+    shift = datetime.timedelta()
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + shift
+
+    monkeypatch.setattr("helpers.app.server.kernels.datetime", Clock)
+    monkeypatch.setattr(kernelmanager, "utcnow", lambda: Clock.now(datetime.UTC))
+
+    async def story():
+        nonlocal shift
+        manager = GraceKernelManager(cull_idle_timeout=60)
+        manager.grace_s = 0.0
+        kernel = await manager.start_kernel(env={**os.environ, "VOILA_PREHEAT": "False"})
+        await manager.cull_kernel_if_idle(kernel)
+        shift = datetime.timedelta(hours=hours)
+        await manager.cull_kernel_if_idle(kernel)
+        assert manager.list_kernel_ids() == [kernel]
+        for _ in range(20):  # until what it says as it starts is over
+            noted, since = manager._active[kernel]
+            manager._active[kernel] = noted, since - 61
+            await manager.cull_kernel_if_idle(kernel)
+            if not manager.list_kernel_ids():
+                return
+            await asyncio.sleep(0.5)
+        await manager.shutdown_all()
+        pytest.fail("it was kept")
 
     asyncio.run(story())

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import re
 import time
 
 import numpy as np
@@ -133,6 +134,31 @@ def test_rows_that_each_name_other_fields_are_refused(refused):
 def test_a_file_that_is_too_large_is_not_even_opened(folder, refused):
     assert refused("big.csv", b"a" * (MAX_UPLOAD_BYTES + 100_000)) == (
         "big.csv has 8.1 MB, and an upload may have 8 MB at most. Upload a part of it, or pack it with gzip (.csv.gz).")
+
+
+@pytest.mark.parametrize(("name", "content", "said"), [
+    ("names.csv", b"body,kind\n" + b"where is it now,order\nwhat does it cost,price\n" * 9,
+     "Rename the right one, perhaps 'body', to 'text', and choose the file again."),
+    ("label.csv", b"text,kind\n" + b"where is it now,order\nwhat does it cost,price\n" * 9,
+     "Rename the right one, perhaps 'kind', to 'label', and choose the file again."),
+    ("bare.csv", b"where is it right now,order\nwhat does it cost us,price\n" * 9,
+     "add a header line with text and label, and choose the file again."),
+    ("windows.csv", "text,label\nschön,gut\n".encode("cp1252"), "Save it as UTF-8, and choose it again."),
+    ("wide.csv", "text,label\na,b\n".encode("utf-16"), "Save it as UTF-8 text, and choose it again.")])
+def test_what_is_said_of_an_upload_can_be_done_on_the_page(tmp_path, refused, name, content, said):
+    """A visitor calls no functions; in the lesson, where one does, the same file gets the call."""
+    on_page = refused(name, content)
+    assert on_page.endswith(said)
+    assert not re.search(r"load_task|encoding=|columns=", on_page)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"load_task|encoding="):
+        read_rows(tmp_path / name, "text", "label")
+
+
+def test_fields_that_an_upload_lacks_are_to_be_renamed(folder):
+    write_csv(folder / "rows.csv", ROWS)
+    with pytest.raises(InputError, match="a JSON object a row to 'found', and choose the file again"):
+        read_rows(folder / "rows.csv", "text", "label", fields="found")
 
 
 FUZZING = """

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -242,6 +243,25 @@ def test_a_save_that_is_stopped_over_an_older_model_leaves_none(models, copied, 
         load(folder)
     models[runtime].save(folder)
     assert load(folder).card == models[runtime].card
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES[:3])
+def test_a_disk_that_is_full_while_a_model_is_saved_is_said_and_leaves_none(models, tmp_path, runtime):
+    """A limit on the size of files is met as a full disk is; the tokenizer still fits, and the weights do not."""
+    resource = pytest.importorskip("resource")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot be written \(.+\)\. Free some disk space"):
+            models[runtime].save(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "model" / "tokenizer.json").stat().st_size < 2_000_000
+    with pytest.raises(InputError, match="The folder 'model' holds no readable model"):
+        load(tmp_path / "model")
+    models[runtime].save(tmp_path / "model")
+    assert load(tmp_path / "model").card == models[runtime].card
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -12,6 +12,7 @@ import pytest
 from faulty_server import paris, piece, refusal, send, stream
 
 from helpers.lab import Cancelled, InputError
+from helpers.lab.language.engines.completions import _seconds
 from helpers.lab.language.engines.endpoints import endpoint
 from helpers.lab.progress import Progress
 
@@ -66,6 +67,13 @@ def test_the_server_says_how_long_to_wait(faulty):
     [first, second] = waits(faulty)
     assert 1.2 <= first < 2.5
     assert 0.4 < second < 4.5  # a date has whole seconds, and the first wait is gone
+
+
+def test_a_time_to_wait_for_is_one_of_the_servers_clock():
+    """Ours may have been set back, or be wrong."""
+    asked = "Mon, 01 Jan 2001 00:00:07 GMT"
+    assert _seconds(asked, "Mon, 01 Jan 2001 00:00:03 GMT") == 4
+    assert _seconds(asked, "") == _seconds(asked, "no date") == _seconds("soon", "") == 0
 
 
 def test_all_requests_wait_where_one_is_told_to(faulty):

@@ -9,7 +9,7 @@
   const LOOK_MS = 500;
   const SLOW_MS = 20_000;  // of one way of asking: it is given up
   const PATIENCE_MS = 30_000;
-  const began = Date.now();
+  const began = performance.now();
   let asked = began;
   let rest = 5_000;  // until it is asked again; longer each time, since the kernel is busy
 
@@ -43,8 +43,8 @@
   }
 
   function ask(manager) {
-    if (Date.now() - asked < (manager._kernelRestoreInProgress ? Math.max(SLOW_MS, rest) : rest)) return;
-    asked = Date.now();
+    if (performance.now() - asked < (manager._kernelRestoreInProgress ? Math.max(SLOW_MS, rest) : rest)) return;
+    asked = performance.now();
     rest = Math.min(2 * rest, 60_000);
     // What was asked for and never came is half open, and would be refused as "already created".
     for (const [id, comm] of [...(manager.kernel?._comms ?? [])]) if (!manager.has_model(id)) comm.dispose();
@@ -60,14 +60,14 @@
       if (!manager.has_model(place.id)) ask(manager);
       else if (++place.seen > 3) draw(place, node, manager).catch(error => console.warn(error));  // it has had its time
     }
-    const late = missing.length > 0 && Date.now() - began > PATIENCE_MS;
+    const late = missing.length > 0 && performance.now() - began > PATIENCE_MS;
     if (late && !banner.isConnected) {
       banner.replaceChildren("A part of this page has not arrived: the server is busy, or the line is lost. ", button);
       document.body.append(banner);
     } else if (!late) {
       banner.remove();
     }
-    if (!missing.length && Date.now() - began > PATIENCE_MS) clearInterval(timer);
+    if (!missing.length && performance.now() - began > PATIENCE_MS) clearInterval(timer);
   }
 
   const timer = setInterval(look, LOOK_MS);
