@@ -25,7 +25,7 @@ Traffic = Callable[[float, int], tuple[np.ndarray, np.ndarray, np.ndarray, Prefi
 
 @dataclasses.dataclass(frozen=True)
 class TokenPrice:
-    """Dollars per million tokens of a hosted model; what is cached costs as much as the rest where no price is known."""
+    """Dollars per million tokens of a hosted model; cached ones cost as much as others where no price is known."""
 
     name: str
     read: float
@@ -121,7 +121,8 @@ class BuyOrRent:
                     f"({self.machine}).")
         value, low, high = self.break_even
         if value <= self.frame["requests_month"].min():
-            return f"From the smallest volume that was tried on ({value:,.0f} requests a month), {self.machine} costs less."
+            return (f"Already at the smallest volume that was tried ({value:,.0f} requests a month), own machines "
+                    f"({self.machine}) cost less than tokens of {self.name}.")
         return (f"From {value:,.0f} requests a month on ({low:,.0f} to {high:,.0f}, 95 % over {self.seeds} seeds), own "
                 f"machines ({self.machine}) cost less than tokens of {self.name}.")
 
@@ -138,11 +139,11 @@ def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenP
 
     Returns:
         `frame` with requests_month, seed, replicas, own_usd, hosted_usd, ttft_p95_s, usd_per_million_tokens. Where
-        the lines of a seed cross, by their logarithms, is its break-even; the value is the mean over seeds, on the scale
-        of logarithms, with its bootstrap interval. A seed whose lines do not cross leaves the answer open: None.
+        the lines of a seed cross, by their logarithms, is its break-even; the value is the mean over seeds, on the
+        scale of logarithms, with its bootstrap interval. A seed whose lines do not cross leaves the answer open: None.
 
     Raises:
-        InputError: volumes that do not ascend, too few seeds, or a target that no fleet holds.
+        InputError: volumes that do not ascend or bring no request, too few seeds, or a target that no fleet holds.
         Cancelled: the caller of `progress` wants an end.
     """
     volumes = np.asarray(volumes, float)
@@ -152,6 +153,8 @@ def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenP
     for place, (seed, volume) in enumerate((seed, volume) for seed in range(seeds) for volume in volumes):
         progress(place / (seeds * len(volumes)), f"{volume:,.0f} requests a month, seed {seed}")
         sent = traffic(volume / HOURS_PER_MONTH / 3600, seed)
+        if not len(sent[0]):
+            raise InputError(f"No request came at {volume:,.0f} a month: let the traffic last longer.")
         run = fewest_replicas(sent, fleet, ttft_s)
         read, written = (float(np.mean(tokens)) for tokens in (run.prompt_tokens, run.output_tokens))
         own = serving_bill(run, machine)

@@ -1,7 +1,8 @@
 """A serving engine from a few measured steps: time what it does alone, fit the step-time model, judge it elsewhere."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,16 +10,19 @@ from scipy.optimize import nnls
 
 from helpers.cloud_distributed.language_serving.engine import ServingEngine
 from helpers.lab.errors import InputError
-from helpers.lab.language.engines.model import Answer, LanguageModel
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.progress import Progress, silent
+
+if TYPE_CHECKING:  # the engines bring transformers, which fitting does not need
+    from helpers.lab.language.engines.model import Answer, LanguageModel
 
 COLUMNS = ("prompt", "batch", "read", "seconds")
 _MIN_POINTS = 5  # there are four constants
 
 
-def measure_steps(llm: LanguageModel, prompts: Sequence[int] = (16, 256, 1024), batches: Sequence[int] = (1, 4, 8),
-                  context: int = 64, max_tokens: int = 24, rounds: int = 3, progress: Progress = silent) -> pd.DataFrame:
+def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024), batches: Sequence[int] = (1, 4, 8),
+                  context: int = 64, max_tokens: int = 24, rounds: int = 3,
+                  progress: Progress = silent) -> pd.DataFrame:
     """Time the steps of a language model, on this machine or behind an endpoint, that nobody else uses meanwhile.
 
     Args:
@@ -34,12 +38,12 @@ def measure_steps(llm: LanguageModel, prompts: Sequence[int] = (16, 256, 1024), 
         InputError: prompts that do not fit, an engine that ends its answers at once, or a server that does not answer.
         Cancelled: the caller of `progress` wants an end.
     """
-    answers: dict[tuple, list[Answer]] = {}
+    answers: dict[tuple, list["Answer"]] = {}
 
-    def work(key: tuple, tokens: int, count: int, limit: int):
+    def work(key: tuple, tokens: int, count: int, limit: int) -> Callable[[], None]:
         def run() -> None:
             answers[key] = llm.generate([_prompt(llm, tokens) for _ in range(count)], max_tokens=limit,
-                                        progress=Progress(lambda *_: None, _asks(progress)))
+                                        progress=Progress(cancelled=_asks(progress)))
         return run
 
     works = {key: work(key, *key[1:]) for key in (
@@ -65,9 +69,10 @@ def measure_steps(llm: LanguageModel, prompts: Sequence[int] = (16, 256, 1024), 
 def fit_engine(points: pd.DataFrame, kv_tokens: int, source: str = "calibrated") -> ServingEngine:
     """Fit the seconds of a step by least squares of relative errors, with no constant below 0.
 
-    Two forms are tried, and the one that tells each point best from the others is kept: the usual sum (as of Vidur's
-    and DistServe's simulators), a + b prompt + c batch + d read; and the roofline, the longer of a + c batch + d read
-    and e + b (prompt + batch).
+    Two forms are tried, and the one that tells each point best from the others is kept: the usual sum,
+    a + b prompt + c batch + d read; and the roofline, the longer of a + c batch + d read and e + b (prompt + batch).
+    Steps that read and write at once are not among the points: there a roofline says less than a sum, and where the
+    points cannot tell them apart the sum is kept.
 
     Args:
         points: columns prompt, batch, read and seconds, see `measure_steps`; five or more.
@@ -88,7 +93,7 @@ def fit_engine(points: pd.DataFrame, kv_tokens: int, source: str = "calibrated")
     if len(values) < _MIN_POINTS:
         raise InputError(f"A step-time model has four constants: give {_MIN_POINTS} points or more, not {len(values)}.")
 
-    def left_out(fit) -> float:
+    def left_out(fit: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> float:
         others = [np.delete(values, at, axis=0) for at in range(len(values))]
         return sum(_error(fit(rest), values[[at]]) for at, rest in enumerate(others))
 
@@ -153,15 +158,16 @@ def _checked(points: pd.DataFrame) -> np.ndarray:
     return values
 
 
-def _prompt(llm: LanguageModel, tokens: int) -> str:
+def _prompt(llm: "LanguageModel", tokens: int) -> str:
     """About so many tokens with a beginning that no cache has met."""
     words = f"{secrets.token_hex(4)} " + "one " * tokens
     excess = llm.count_tokens([words])[0] / tokens
     return words[:max(9, round(len(words) / excess))]
 
 
-def _asks(progress: Progress):
+def _asks(progress: Progress) -> Callable[[], bool]:
     def wants_an_end() -> bool:
         progress.check()
         return False
+
     return wants_an_end
