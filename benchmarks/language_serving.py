@@ -30,6 +30,7 @@ from helpers.cloud_distributed import (
     serve_llm,
     serving_bill,
     serving_target,
+    step_points,
 )
 from helpers.lab import DECODERS, DecoderSheet, endpoint, offer
 from helpers.lab.language.engines.model import LanguageModel
@@ -115,12 +116,8 @@ def fleet_step_rows() -> list[Row]:
 
 
 def recorded_steps() -> pd.DataFrame:
-    """Medians over processes, as `fit_engine` takes them."""
-    table = recorded_table("3_hardware_codesign_gpu_decoder").query("model == 'Llama 3.1 8B'")
-    table = table.groupby(["phase", "batch", "context"], as_index=False)["seconds"].median()
-    reads = table["phase"] == "prefill"
-    return pd.DataFrame({"prompt": table["context"].where(reads, 0), "batch": table["batch"].where(~reads, 0),
-                         "read": table["context"] * table["batch"].where(~reads, 1), "seconds": table["seconds"]})
+    """Those of Llama 3.1 8B on an H100."""
+    return step_points(recorded_table("3_hardware_codesign_gpu_decoder").query("model == 'Llama 3.1 8B'"))
 
 
 def fleet_trace_rows(path: str) -> list[Row]:
@@ -135,7 +132,8 @@ def fleet_trace_rows(path: str) -> list[Row]:
         run = serve_llm(*sent, dataclasses.replace(fixed, replicas=least, policy=policy, startup_s=60.0))
         figures = run.summary()
         for column, what in (("ttft_s", "time to the first token"), ("per_token_s", "time of a further token")):
-            rows += [shown(f"{name}: p{at} of the {what}", 1e3 * figures[f"p{at}_{column}"], "ms") for at in (50, 95, 99)]
+            rows += [shown(f"{name}: p{at} of the {what}", 1e3 * figures[f"p{at}_{column}"], "ms")
+                     for at in (50, 95, 99)]
         rows += [shown(f"{name}: later than {TTFT_S:g} s", run.slow(TTFT_S), "of requests")]
         rows += [shown(f"{name}: {key}", value, "$") for key, value in serving_bill(run, machine).items()]
     return rows

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "costs.serverless": ["scale_to_zero"],
     "costs.serverless_break_even": ["break_even", "break_even_on_trace"],
     "language_serving.engine": ["ServingEngine", "paper_engine", "paper_band"],
-    "language_serving.calibration": ["measure_steps", "fit_engine", "judge_engine"],
+    "language_serving.calibration": ["measure_steps", "step_points", "fit_engine", "judge_engine"],
     "language_serving.prefix_cache": ["Prefixes"],
     "language_serving.serving_policies": ["serving_target"],
     "language_serving.serving": ["serve_llm", "LlmFleet"],

@@ -105,14 +105,26 @@ def fit_engine(points: pd.DataFrame, kv_tokens: int, source: str = "calibrated")
 def judge_engine(engine: ServingEngine, points: pd.DataFrame) -> pd.DataFrame:
     """The points with what the engine says of them: `predicted_s`, and its relative `error`.
 
-    What each token attends to is not measured by itself: it counts as `read`.
+    A prompt is taken to be read at once: each token attends to itself and those before it.
 
     Raises:
         InputError: times that cannot be.
     """
-    _checked(points)
-    predicted = engine.step_s(points["prompt"], points["batch"], points["read"], points["read"])
-    return points.assign(predicted_s=predicted, error=predicted / points["seconds"] - 1)
+    prompt, batch, read, seconds = _checked(points).T
+    predicted = engine.step_s(prompt, batch, prompt * (prompt + 1) / 2 + read - prompt, read)
+    return points.assign(predicted_s=predicted, error=predicted / seconds - 1)
+
+
+def step_points(table: pd.DataFrame) -> pd.DataFrame:
+    """A recorded table of prefills and decodes as `fit_engine` takes it: medians over processes.
+
+    Args:
+        table: columns phase ("prefill", of one prompt, or "decode"), batch, context (tokens a sequence) and seconds.
+    """
+    table = table.groupby(["phase", "batch", "context"], as_index=False)["seconds"].median()
+    reads = table["phase"] == "prefill"
+    return pd.DataFrame({"prompt": table["context"].where(reads, 0), "batch": table["batch"].where(~reads, 0),
+                         "read": table["context"] * table["batch"].where(~reads, 1), "seconds": table["seconds"]})
 
 
 def _fit_sum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

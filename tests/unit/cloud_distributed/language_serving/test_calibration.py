@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from helpers.app import recorded_table
-from helpers.cloud_distributed import fit_engine, judge_engine, measure_steps
-from helpers.lab import InputError
+from helpers.cloud_distributed import fit_engine, judge_engine, measure_steps, paper_engine, step_points
+from helpers.lab import DECODERS, DecoderSheet, InputError
 from helpers.lab.language.engines.model import Answer, LanguageModel
 
 GRID = pd.DataFrame([(p, 0, p) for p in (16, 64, 256, 1024)] + [(0, b, b * c) for b in (1, 4, 16) for c in (64, 512)],
@@ -42,14 +42,9 @@ def test_noise_of_three_percent_is_not_blown_up():
 
 def test_an_h100_calibrated_on_six_steps_is_known_at_the_others():
     """Median error at most 15 %, 90th percentile 30 %, at steps that were not fitted."""
-    table = recorded_table("3_hardware_codesign_gpu_decoder")
-    table = table[table["model"] == "Llama 3.1 8B"].groupby(["phase", "batch", "context"])["seconds"].median()
-    table = table.reset_index()
-    decode = table["phase"] == "decode"
-    points = pd.DataFrame({"prompt": table["context"].where(~decode, 0), "batch": table["batch"].where(decode, 0),
-                           "read": table["context"] * table["batch"].where(decode, 1), "seconds": table["seconds"]})
-    fitted = points["prompt"].isin([16, 512, 4096]) & ~decode
-    fitted |= decode & (table["batch"].isin([64]) | ((table["batch"] == 1) & table["context"].isin([128, 4096])))
+    points = step_points(recorded_table("3_hardware_codesign_gpu_decoder").query("model == 'Llama 3.1 8B'"))
+    fitted = points["prompt"].isin([16, 512, 4096]) | (points["batch"] == 64)
+    fitted |= (points["batch"] == 1) & points["read"].isin([128, 4096])
     errors = judge_engine(fit_engine(points[fitted], 400_000), points[~fitted])["error"].abs()
     assert (fitted.sum(), len(errors)) == (6, 5)
     assert errors.median() <= 0.15
@@ -97,7 +92,22 @@ def test_a_model_that_writes_nothing_cannot_be_timed(monkeypatch, tmp_path):
         measure_steps(Sleeper("sleeper", 4096, 0), prompts=(16,), batches=(1,), max_tokens=1, rounds=1)
 
 
-@pytest.mark.parametrize(("points", "message"), [
+@pytestdef test_a_recorded_table_becomes_points_by_hand():
+    table = pd.DataFrame({"phase": ["prefill", "decode", "decode"], "batch": [1, 8, 8], "context": [512, 100, 100],
+                          "seconds": [0.2, 0.03, 0.05]})
+    points = step_points(table).sort_values("prompt").reset_index(drop=True)
+    assert points[["prompt", "batch", "read"]].to_numpy().tolist() == [[0, 8, 800], [512, 0, 512]]
+    np.testing.assert_allclose(points["seconds"], [0.04, 0.2])
+
+
+def test_an_engine_on_paper_is_judged_by_its_own_steps():
+    sheet = DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")
+    points = pd.DataFrame({"prompt": [2000, 0], "batch": [0, 8], "read": [2000, 8 * 500],
+                           "seconds": [sheet.prefill_s(2000), sheet.decode_s(8, 500)]})
+    np.testing.assert_allclose(judge_engine(paper_engine(sheet), points)["error"], 0.0, atol=1e-9)
+
+
+.mark.parametrize(("points", "message"), [
     (GRID, "there is no seconds"), (GRID.head(4).assign(seconds=1.0), "5 points or more"),
     (GRID.assign(seconds=0.0), "more than 0 seconds")])
 def test_points_that_cannot_be_are_refused(points, message):
