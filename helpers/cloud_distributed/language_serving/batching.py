@@ -133,7 +133,8 @@ def _begin_where_idle(w, rules, s):
 @part
 def _begin_step(w, rules, s, at):
     """Make room for those that decode, let others in, and find out how long the step takes."""
-    row, before = w.replicas[at], s.preempted
+    row = w.replicas[at]
+    before = s.preempted
     while row.held + row.cached + row.decoding > rules.kv_tokens:
         if row.cached > 0:
             evict(w, rules, row, at)
@@ -141,8 +142,10 @@ def _begin_step(w, rules, s, at):
             _preempt(w, rules, s, row, at)
     if s.preempted == before:
         _enter(w, rules, s, row, at)
-    s.busy += (row.inside > 0) * (row.status == READY) - row.busy * (row.status == READY)
-    row.busy = row.inside > 0
+    busy = 1 if row.inside > 0 else 0
+    if row.status == READY:
+        s.busy += busy - row.busy
+    row.busy = busy
     if row.inside == 0:
         w.step_ends[at] = np.inf
         if row.status == DRAINING:

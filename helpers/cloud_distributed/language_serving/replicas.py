@@ -157,7 +157,8 @@ def _kv_use(w, rules, s):
     """Share of the ready replicas' memory for keys and values that sequences hold; what is only cached counts not."""
     held = 0
     for row in w.replicas:
-        held += row.held * (row.status == READY)
+        if row.status == READY:
+            held += row.held
     return held / (s.ready * rules.kv_tokens) if s.ready > 0 else 0.0
 
 

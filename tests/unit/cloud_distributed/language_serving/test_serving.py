@@ -218,7 +218,7 @@ def test_replicas_of_one_slot_wait_as_an_m_d_1_queue(load):
     arrivals = poisson(load / service, 40_000.0, seed=3)
     count = len(arrivals)
     run = serve_llm(arrivals, np.full(count, 100), np.ones(count), LlmFleet(ONE_SLOT, max_batch=1))
-    assert np.mean(run.ttft_s) - service == pytest.approx(service * load / (2 * (1 - load)), rel=0.03)
+    assert np.mean(run.ttft_s) - service == pytest.approx(service * load / (2 * (1 - load)), rel=0.05)
 
 
 def test_nobody_waits_where_hardly_anybody_comes():

@@ -1,5 +1,7 @@
 """The policies for language models, called as the simulator does with signals by hand, and inside of a fleet."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,6 @@ SIGNALS = {"ready": 4, "starting": 0, "waiting": 30, "in_service": 50, "tokens":
 
 
 def decided(policy, seen, memory=None):
-    from types import SimpleNamespace
     memory = np.zeros(policy.memory) if memory is None else memory
     signals = SimpleNamespace(now_s=60.0, elapsed_s=15.0, arrived=0, ongoing=0, utilisation=1.0,
                               **SIGNALS | {"target": 4} | seen)
