@@ -38,7 +38,7 @@ def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024)
         InputError: prompts that do not fit, an engine that ends its answers at once, or a server that does not answer.
         Cancelled: the caller of `progress` wants an end.
     """
-    answers: dict[tuple, list["Answer"]] = {}
+    answers: dict[tuple, list[Answer]] = {}
 
     def work(key: tuple, tokens: int, count: int, limit: int) -> Callable[[], None]:
         def run() -> None:

@@ -92,7 +92,7 @@ def test_a_model_that_writes_nothing_cannot_be_timed(monkeypatch, tmp_path):
         measure_steps(Sleeper("sleeper", 4096, 0), prompts=(16,), batches=(1,), max_tokens=1, rounds=1)
 
 
-@pytestdef test_a_recorded_table_becomes_points_by_hand():
+def test_a_recorded_table_becomes_points_by_hand():
     table = pd.DataFrame({"phase": ["prefill", "decode", "decode"], "batch": [1, 8, 8], "context": [512, 100, 100],
                           "seconds": [0.2, 0.03, 0.05]})
     points = step_points(table).sort_values("prompt").reset_index(drop=True)
@@ -107,7 +107,7 @@ def test_an_engine_on_paper_is_judged_by_its_own_steps():
     np.testing.assert_allclose(judge_engine(paper_engine(sheet), points)["error"], 0.0, atol=1e-9)
 
 
-.mark.parametrize(("points", "message"), [
+@pytest.mark.parametrize(("points", "message"), [
     (GRID, "there is no seconds"), (GRID.head(4).assign(seconds=1.0), "5 points or more"),
     (GRID.assign(seconds=0.0), "more than 0 seconds")])
 def test_points_that_cannot_be_are_refused(points, message):
