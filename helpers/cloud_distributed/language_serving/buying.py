@@ -17,7 +17,8 @@ from helpers.lab.measuring.intervals import bootstrap_interval
 from helpers.lab.money.costs import Offer
 from helpers.lab.progress import Progress, silent
 
-BATCH_DISCOUNT = 0.5  # OpenAI and Anthropic, for answers within a day (their batch guides; read in 2026)
+# Anthropic's (platform.claude.com/docs/build-with-claude/batch-processing); for other sellers an assumption.
+BATCH_DISCOUNT = 0.5
 
 # (requests a second, seed) -> arrivals, prompt tokens, output tokens, and prefixes or None.
 Traffic = Callable[[float, int], tuple[np.ndarray, np.ndarray, np.ndarray, Prefixes | None]]

@@ -99,7 +99,7 @@ def fit_engine(points: pd.DataFrame, kv_tokens: int, source: str = "calibrated")
 
     form = min((_fit_sum, _fit_roofline), key=left_out)
     arithmetic, traffic = form(values)
-    return ServingEngine(tuple(arithmetic), tuple(traffic), 0.0, kv_tokens, source)
+    return ServingEngine(tuple(arithmetic.tolist()), tuple(traffic.tolist()), 0.0, kv_tokens, source)
 
 
 def judge_engine(engine: ServingEngine, points: pd.DataFrame) -> pd.DataFrame:
