@@ -2,13 +2,17 @@
 
 from helpers.cloud_distributed import (
     Fleet,
+    LlmFleet,
     ServiceTimes,
+    ServingEngine,
     concurrency_target,
     poisson,
     predictive,
     queue_length,
     ray_serve,
     schedule,
+    serve_llm,
+    serving_target,
     simulate,
     target_tracking,
     target_utilisation,
@@ -27,6 +31,9 @@ def main() -> None:
         run.late(0.25)
     simulate(arrivals, service, Fleet(balancer="central"))  # each of the loops is compiled for itself
     simulate(arrivals, service, Fleet(queue_limit=9))
+    engine = ServingEngine((0.0,) * 4, (0.01, 0.0, 0.0, 0.0), 0.0, 10_000)
+    tokens = [9] * len(arrivals)
+    serve_llm(arrivals, tokens, tokens, LlmFleet(engine, policy=serving_target("tokens", 99.0)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import papermill
 import pytest
 from scipy import stats
 
-from helpers.cloud_distributed import LlmServer, serve_llm
+from helpers.cloud_distributed import LlmFleet, paper_engine, serve_llm
 from helpers.lab import DECODERS, DecoderSheet, offer
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "5_cloud_distributed.ipynb"
@@ -83,10 +83,10 @@ def test_the_language_model_reads_the_traces_tokens(read_aloud):
         assert found[2] == f"your trace {name}, tokens drawn"
         return
     assert found[2] == f"your trace {name}, tokens read and written from it"
-    server = LlmServer(DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM"))
+    fleet = LlmFleet(paper_engine(DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")))
     faster = float(found[1]) / (len(arrivals) / arrivals[-1])
     assert round(faster) in (1, 2, 4, 8)
-    again = serve_llm(arrivals / round(faster), *tokens, server).summary()
+    again = serve_llm(arrivals / round(faster), *tokens, fleet).summary()
     assert float(found[3].replace(",", "")) == pytest.approx(again["tokens_per_s"], rel=1e-3)
     usd = offer("AWS p5.4xlarge").on_demand_usd_hour / 3600 / again["tokens_per_s"] * 1e6
     assert float(found[4]) == pytest.approx(usd, abs=0.01)

@@ -1,1 +1,1 @@
-"""Serving a language model with continuous batching."""
+"""Serving a language model: a fleet, simulated on paper or calibrated, and against tokens that are bought."""

@@ -1,122 +1,200 @@
-"""Serving a language model: prefill and decode with continuous batching, each step timed by the model's sheet."""
+"""Serving a language model with a fleet: each request's first and last token, what is held, and what is paid."""
 
 import dataclasses
+import math
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
-from helpers.cloud_distributed.simulator.compiled import Outcome
-from helpers.cloud_distributed.simulator.runs import quantiles
+from helpers.cloud_distributed.language_serving.engine import ServingEngine
+from helpers.cloud_distributed.language_serving.prefix_cache import Prefixes
+from helpers.cloud_distributed.simulator.compiled import SIGNALS, Outcome
+from helpers.cloud_distributed.simulator.policies import Policy, compile_policy, unchanged
+from helpers.cloud_distributed.simulator.runs import Run, quantiles
 from helpers.lab.errors import InputError
-from helpers.lab.language.sheet import DecoderSheet
+
+ROUTERS = ("least loaded", "round robin", "prefix-aware")  # their places are the compiled loop's numbers
+_DRAIN_S, _SAMPLES = 3600.0, 720
+_MAX_CACHE_ENTRIES = 400_000_000  # 4.8 GB
 
 
 @dataclasses.dataclass(frozen=True)
-class LlmServer:
-    """A model on one or more accelerators, timed by its sheet.
+class LlmFleet:
+    """Replicas of one engine behind a router.
 
     Args:
-        sheet: the model, its device and the bits of its weights.
-        replicas: requests are dealt out to them in turn.
+        replicas: how many are ready at the start; without a policy, always.
         max_batch: sequences at a time. token_budget: tokens in one step; longer prompts take several.
+        router: by what each replica has at the moment of arrival. "least loaded": the fewest requests. "prefix-aware":
+            the fewest tokens, those that its batch holds and those that it has yet to read, this prompt's own among
+            them, without what its cache has of it (as NVIDIA Dynamo's router weighs them).
+        policy: decides how many there should be, between min_replicas and max_replicas; see `serving_target`.
+        startup_s: from launch to ready, loading the weights among it. A replica is paid from its launch on.
 
     Raises:
-        InputError: weights that leave no room for keys and values, or figures that cannot be.
+        InputError: figures that cannot be, or an unknown router.
     """
 
-    sheet: DecoderSheet
+    engine: ServingEngine
     replicas: int = 1
     max_batch: int = 256
     token_budget: int = 2048
+    router: Literal["least loaded", "round robin", "prefix-aware"] = "least loaded"
+    policy: Policy | None = None
+    startup_s: float = 0.0
+    min_replicas: int = 1
+    max_replicas: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "max_batch", "token_budget"):
+        for name in ("replicas", "max_batch", "token_budget", "min_replicas", "max_replicas"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}.")
-        if self.sheet.kv_tokens < 1:
-            raise InputError(f"The weights ({self.sheet.weight_bytes / 2**30:.1f} GiB) leave no room for keys and "
-                             f"values on {self.sheet.device}: take a larger device, or fewer bits.")
-
-    def costs(self) -> tuple[float, float, float, float, float]:
-        """Seconds of reading the weights, a step's overhead, computing a token, its attention to one token, reading
-        one token of context: what `DecoderSheet.step_s` is made of, for the compiled loop."""
-        sheet = self.sheet
-        return sheet.weights_s, sheet.efficiency.overhead_s, sheet.token_s, sheet.attention_s, sheet.context_s
+        if self.router not in ROUTERS:
+            raise InputError(f"Unknown router '{self.router}'. Choose one of: {', '.join(ROUTERS)}.")
+        if not 0 <= self.startup_s < math.inf:
+            raise InputError(f"startup_s must be 0 or more, not {self.startup_s}.")
+        if self.policy and not self.min_replicas <= self.replicas <= self.max_replicas:
+            raise InputError(f"replicas must be from min_replicas to max_replicas, {self.min_replicas} to "
+                             f"{self.max_replicas}, not {self.replicas}.")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class LlmRun:
-    """Answers of a language model.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class LlmRun(Run):
+    """Answers of a language model; as a Run it has latencies to the last token, outcomes, and hours for a `bill`.
 
     Attributes:
-        arrivals: (n,) float64 seconds.
-        ttft_s: (n,) float64, time to the first token; NaN where the request did not fit.
+        ttft_s: (n,) float64, time to the first token; NaN where none came.
         per_token_s: (n,) float64, mean time of each further token; NaN where there is none.
-        latency_s: (n,) float64, time to the last token.
-        outcome: (n,) int8: answered, or dropped because it does not fit the memory even alone.
-        busy_s: seconds of all steps of all replicas. end_s: when the last token came.
-        peak_kv: largest share of the key-value memory in use.
+        prompt_tokens, output_tokens: (n,) int64. cached_tokens: of the prompt, those that were found in the cache.
+        replica: (n,) int64, where each request was sent; -1 where it was sent nowhere.
+        preemptions: how often a sequence had to leave its batch because the memory was full.
+        peak_kv: largest share of a replica's memory for keys and values that sequences held.
     """
 
-    arrivals: np.ndarray
     ttft_s: np.ndarray
     per_token_s: np.ndarray
-    latency_s: np.ndarray
-    outcome: np.ndarray
+    prompt_tokens: np.ndarray
     output_tokens: np.ndarray
-    busy_s: float
-    end_s: float
+    cached_tokens: np.ndarray
+    replica: np.ndarray
+    preemptions: int
     peak_kv: float
 
     def summary(self) -> dict[str, float]:
-        """One row: counts, quantiles, tokens a second."""
-        answered = self.outcome == Outcome.ANSWERED
-        row = {"requests": len(self.arrivals), "answered": int(answered.sum()), "dropped": int((~answered).sum())}
+        """One row: counts, quantiles, tokens a second, hours."""
+        row = {"requests": len(self.arrivals), "answered": self.counts["answered"], "dropped": self.counts["dropped"]}
         for name in ("ttft_s", "per_token_s", "latency_s"):
             values = quantiles(getattr(self, name), (0.5, 0.95, 0.99))
             row |= {f"p{at}_{name}": float(value) for at, value in zip((50, 95, 99), values, strict=True)}
-        return row | {"tokens_per_s": float(self.output_tokens[answered].sum()) / self.end_s if self.end_s else 0.0,
-                      "peak_kv": self.peak_kv}
+        return row | {"tokens_per_s": self.written / self.end_s if self.end_s else 0.0, "peak_kv": self.peak_kv,
+                      "cached_share": float(self.cached_tokens.sum() / max(1, self.prompt_tokens.sum())),
+                      "preemptions": self.preemptions, "launches": self.launches,
+                      "replica_hours": sum(self.replica_hours.values())}
+
+    @property
+    def written(self) -> int:
+        """Tokens of all answers."""
+        return int(self.output_tokens[self.outcome == Outcome.ANSWERED].sum())
+
+    def slow(self, ttft_s: float) -> float:
+        """Fraction of all requests whose first token did not come within so many seconds."""
+        return 1.0 - float(np.count_nonzero(self.ttft_s <= ttft_s)) / max(1, len(self.arrivals))
 
 
-def serve_llm(arrivals: ArrayLike, prompt_tokens: ArrayLike, output_tokens: ArrayLike, server: LlmServer) -> LlmRun:
-    """Send prompts through a server; all of them are waited for.
+def serve_llm(arrivals: ArrayLike, prompt_tokens: ArrayLike, output_tokens: ArrayLike, fleet: LlmFleet,
+              prefixes: Prefixes | None = None) -> LlmRun:
+    """Send prompts through a fleet; all of them are waited for.
 
     Args:
         arrivals: (n,) seconds, ascending. prompt_tokens, output_tokens: (n,) whole numbers of 1 or more.
+        prefixes: which prompts begin alike; replicas then keep what they have read as long as there is room for it.
+
+    Left out: networks, tokenizers, and memory that is lost to blocks which are not full.
 
     Raises:
         InputError: lengths that do not agree, arrivals out of order, tokens below 1.
 
-    >>> from helpers.cloud_distributed import LlmServer, serve_llm
+    >>> from helpers.cloud_distributed import LlmFleet, paper_engine, serve_llm
     >>> from helpers.lab import DECODERS, DecoderSheet
-    >>> server = LlmServer(DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM"))
-    >>> run = serve_llm([0.0, 0.1], prompt_tokens=[1000, 200], output_tokens=[50, 80], server=server)
+    >>> fleet = LlmFleet(paper_engine(DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")))
+    >>> run = serve_llm([0.0, 0.1], prompt_tokens=[1000, 200], output_tokens=[50, 80], fleet=fleet)
     >>> run.summary()["answered"]
     2
     """
-    from helpers.cloud_distributed.language_serving.batching import serve_batches
+    from helpers.cloud_distributed.language_serving.batching import run_fleet
     from helpers.cloud_distributed.simulator.fleet import checked_arrivals
 
     arrivals = checked_arrivals(arrivals)
     prompt, output = (_checked_tokens(tokens, name, len(arrivals)) for tokens, name in
                       ((prompt_tokens, "prompt_tokens"), (output_tokens, "output_tokens")))
-    first_s, done_s = np.full(len(arrivals), np.nan), np.full(len(arrivals), np.nan)
-    outcome = np.full(len(arrivals), Outcome.WAITING, np.int8)
-    limits = (server.sheet.kv_tokens, server.max_batch, server.token_budget)
-    busy_s, peak = 0.0, 0
-    for replica in range(server.replicas):
-        dealt = [np.ascontiguousarray(array[replica::server.replicas])
-                 for array in (arrivals, prompt, output, first_s, done_s, outcome)]
-        seconds, _, used = serve_batches(*dealt[:3], server.costs(), limits, *dealt[3:])
-        for array, filled in zip((first_s, done_s, outcome), dealt[3:], strict=True):
-            array[replica::server.replicas] = filled
-        busy_s, peak = busy_s + seconds, max(peak, used)
+    world, rules, state = _beginning(arrivals, prompt, output, fleet, _fitting(prefixes, prompt))
+    policy = fleet.policy or Policy("fixed", unchanged)
+    run_fleet(compile_policy(policy.decide), np.zeros(max(1, policy.memory)), np.array(policy.parameters, float),
+              np.zeros(1, SIGNALS)[0], world, rules, state)
     with np.errstate(divide="ignore", invalid="ignore"):
-        per_token_s = np.where(output > 1, (done_s - first_s) / (output - 1), np.nan)
-    end_s = float(np.nanmax(done_s)) if (outcome == Outcome.ANSWERED).any() else 0.0
-    return LlmRun(arrivals, first_s - arrivals, per_token_s, done_s - arrivals, outcome, output, busy_s, end_s,
-                  peak / server.sheet.kv_tokens)
+        per_token_s = np.where(output > 1, (world.done_s - world.first_s) / (output - 1), np.nan)
+    each = (world.first_s - arrivals, world.done_s - arrivals, world.outcome)
+    return LlmRun(
+        arrivals, {"reserved": 0.0, "on_demand": float(state.paid_s) / 3600, "spot": 0.0}, float(state.now_s),
+        float(state.queue_s), float(state.busy_s), float(state.ready_s), int(state.cold), int(state.launches),
+        lambda: _series(world, rules, state), lambda: each, ttft_s=each[0], per_token_s=per_token_s,
+        prompt_tokens=prompt, output_tokens=output, cached_tokens=world.cached, replica=world.replica,
+        preemptions=int(state.preempted), peak_kv=int(world.replicas["peak"].max()) / fleet.engine.kv_tokens)
+
+
+def _beginning(arrivals: np.ndarray, prompt: np.ndarray, output: np.ndarray, fleet: LlmFleet,
+               prefixes: Prefixes) -> tuple:
+    """World, rules and state of a run before its first event."""
+    from helpers.cloud_distributed.language_serving.replicas import REPLICA, RULES, SAMPLES, STATE, World
+
+    last, count = float(arrivals[-1]) if len(arrivals) else 0.0, len(arrivals)
+    rows = 2 * fleet.max_replicas + 2 if fleet.policy else fleet.replicas  # those that drain need rows too
+    blocks = int(prefixes.ids.max(initial=0)) + 1
+    if rows * blocks > _MAX_CACHE_ENTRIES:
+        raise InputError(f"{blocks:,} different blocks in the caches of {rows} replicas do not fit in memory: take "
+                         "larger blocks, fewer requests or a lower max_replicas.")
+    rules, state = (np.zeros(1, kind).view(np.recarray) for kind in (RULES, STATE))
+    rules.max_batch, rules.token_budget, rules.kv_tokens = fleet.max_batch, fleet.token_budget, fleet.engine.kv_tokens
+    rules.block, rules.router = prefixes.block, ROUTERS.index(fleet.router)
+    rules.smallest, rules.largest, rules.startup_s = fleet.min_replicas, fleet.max_replicas, fleet.startup_s
+    rules.wakes = bool(fleet.policy and fleet.policy.wakes)
+    rules.period_s = fleet.policy.period_s if fleet.policy else np.inf
+    rules.sample_s, rules.closes_s = max(last / _SAMPLES, 1e-3), last + _DRAIN_S
+    state.target, state.next_timer_s = fleet.replicas, np.inf
+    state.tick_s = rules.period_s
+    whole = [np.zeros(count, np.int64) for _ in range(6)]
+    batches = (rows, fleet.max_batch)
+    world = World(
+        arrivals, prompt, output, prefixes.first, prefixes.ids, fleet.engine.figures, np.full(count, np.nan),
+        np.full(count, np.nan), np.full(count, Outcome.WAITING, np.int8), np.full(count, -1, np.int64), *whole,
+        np.zeros(rows, REPLICA), np.full(rows, np.inf), np.full(batches, np.inf), np.zeros(batches, np.int64),
+        np.zeros(batches, np.int64), *(np.zeros((rows, blocks), np.int32) for _ in range(3)),
+        np.zeros((2 * _SAMPLES + 2, len(SAMPLES))))
+    return world, rules[0], state[0]
+
+
+def _series(world: tuple, rules: np.record, state: np.record) -> pd.DataFrame:
+    from helpers.cloud_distributed.language_serving.replicas import SAMPLES
+
+    count = int(state.samples)
+    return pd.DataFrame({"t_s": rules.sample_s * np.arange(count)}
+                        | dict(zip(SAMPLES, world.samples[:count].T, strict=True)))
+
+
+def _fitting(prefixes: Prefixes | None, prompt: np.ndarray) -> Prefixes:
+    """Only whole blocks within each prompt; none without prefixes."""
+    count = len(prompt)
+    if prefixes is None:
+        return Prefixes(1, np.zeros(count + 1, np.int64), np.empty(0, np.int64))
+    if len(prefixes.first) != count + 1:
+        raise InputError(f"prefixes are of {len(prefixes.first) - 1} prompts, and there are {count}.")
+    lengths = np.diff(prefixes.first)
+    kept = np.minimum(lengths, prompt // prefixes.block)
+    place = np.arange(len(prefixes.ids)) - np.repeat(prefixes.first[:-1], lengths)
+    return Prefixes(prefixes.block, np.concatenate([[0], np.cumsum(kept)]),
+                    np.ascontiguousarray(prefixes.ids[place < np.repeat(kept, lengths)], np.int64))
 
 
 def _checked_tokens(tokens: ArrayLike, name: str, count: int) -> np.ndarray:

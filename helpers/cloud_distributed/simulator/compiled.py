@@ -100,7 +100,7 @@ STATE = np.dtype([("now_s", "f8"), ("next", "i8"), ("oldest", "i8"), ("front", "
                  align=True)
 SIGNALS = np.dtype([("now_s", "f8"), ("elapsed_s", "f8"), ("ready", "f8"), ("starting", "f8"), ("target", "f8"),
                     ("waiting", "f8"), ("in_service", "f8"), ("arrived", "f8"), ("ongoing", "f8"),
-                    ("utilisation", "f8")], align=True)
+                    ("utilisation", "f8"), ("tokens", "f8"), ("kv_use", "f8"), ("ttft_s", "f8")], align=True)
 SAMPLES = ("ready", "starting", "target", "waiting", "in_service")
 
 

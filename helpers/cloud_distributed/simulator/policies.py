@@ -9,7 +9,9 @@ A policy's function is called every `period_s` and answers how many replicas the
 
 `signals` has now_s, elapsed_s (since the last call), ready, starting, target, waiting, in_service, arrived
 (since the last call), ongoing (waiting and in service, mean since the last call) and utilisation (busy share of
-ready capacity since the last call). `memory` is (m,) float64, zero at first, for the function to write to.
+ready capacity since the last call); of a fleet of language models (`serve_llm`) also tokens in flight, kv_use (share
+of the memory for keys and values that is held) and ttft_s (mean time to the first token since the last call).
+`memory` is (m,) float64, zero at first, for the function to write to.
 `parameters` is (p,) float64. The answer is rounded up and kept between the fleet's min_replicas and max_replicas;
 NaN changes nothing. The function is compiled by numba, and can be called in plain Python too. It runs without Python's
 lock, where nothing could end it: so it is read first, and what calls Python (as `print` does) or may never end is
@@ -43,7 +45,7 @@ _REFUSED = {"RAISE_VARARGS": "raises an error", "PUSH_EXC_INFO": "catches errors
             **dict.fromkeys(("FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC"), "makes a text")}
 _MAX_STEPS = 300_000  # lines of one decision
 # What it is tried on: before the first second, at rest, under water, and with nothing there.
-_TRIALS = tuple(dict(zip(SIGNALS.names, seen, strict=True)) for seen in (
+_TRIALS = tuple(dict(zip(SIGNALS.names, (*seen, 0, 0, 0), strict=True)) for seen in (
     (0, 0, 1, 0, 1, 0, 0, 0, 0, 0), (60, 60, 1, 0, 1, 0, 0, 0, 0, 0), (120, 60, 4, 2, 6, 1000, 4, 600, 900, 1),
     (180, 60, 0, 0, 0, 3, 0, 3, 2, 0)))
 

@@ -1,0 +1,183 @@
+"""Tokens by the million, or machines by the hour: what each costs at a volume, and where they cost the same."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.cloud_distributed.costs.machines import bill
+from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH
+from helpers.cloud_distributed.language_serving.prefix_cache import Prefixes
+from helpers.cloud_distributed.language_serving.serving import LlmFleet, LlmRun, serve_llm
+from helpers.lab.errors import InputError
+from helpers.lab.facts import read_facts
+from helpers.lab.measuring.intervals import bootstrap_interval
+from helpers.lab.money.costs import Offer
+from helpers.lab.progress import Progress, silent
+
+# Anthropic's (platform.claude.com/docs/build-with-claude/batch-processing); for other sellers an assumption.
+BATCH_DISCOUNT = 0.5
+
+# (requests a second, seed) -> arrivals, prompt tokens, output tokens, and prefixes or None.
+Traffic = Callable[[float, int], tuple[np.ndarray, np.ndarray, np.ndarray, Prefixes | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenPrice:
+    """Dollars per million tokens of a hosted model; cached ones cost as much as others where no price is known."""
+
+    name: str
+    read: float
+    cached: float
+    written: float
+    as_of: str
+
+    def usd(self, read: float, cached: float, written: float, *, batched: float = 0.0,
+            discount: float = BATCH_DISCOUNT) -> float:
+        """Dollars for tokens, of which `cached` of those read are in the seller's cache.
+
+        batched: share of the requests that can wait for a batch, at the price less `discount`.
+        """
+        if not (0 <= cached <= read and 0 <= batched <= 1 and 0 <= discount <= 1):
+            raise InputError("Cached tokens are part of those read, and batched and discount are shares; got "
+                             f"{cached} of {read}, {batched} and {discount}.")
+        full = (read - cached) * self.read + cached * self.cached + written * self.written
+        return full / 1e6 * (1 - batched * discount)
+
+
+def token_prices() -> dict[str, TokenPrice]:
+    """The hosted models of helpers/facts/apis.csv that are sold by the token, by 'VENDOR MODEL'.
+
+    >>> from helpers.cloud_distributed import token_prices
+    >>> round(token_prices()["OpenAI gpt-5.4-nano"].usd(read=1e6, cached=1e6, written=0), 2)
+    0.02
+    """
+    return {f"{row['vendor']} {row['model']}": TokenPrice(
+        f"{row['vendor']} {row['model']}", float(row["input_usd_per_million_tokens"]),
+        float(row["cached_input_usd_per_million_tokens"] or row["input_usd_per_million_tokens"]),
+        float(row["output_usd_per_million_tokens"]), row["as_of"])
+        for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
+
+
+def serving_bill(run: LlmRun, machine: Offer) -> dict[str, float]:
+    """Dollars of a run on machines that each hold one replica: `usd_month` as of `bill`, and of it for a million
+    written tokens and for an answered request, with all that reading takes; NaN where nothing was answered."""
+    month = bill(run, machine).usd_month
+    share = run.end_s / 3600 / HOURS_PER_MONTH
+    answered, written = run.counts["answered"], run.written
+    return {"usd_month": month, "usd_per_million_tokens": month * share / written * 1e6 if written else math.nan,
+            "usd_per_request": month * share / answered if answered else math.nan}
+
+
+def fewest_replicas(sent: tuple, fleet: LlmFleet, ttft_s: float, slow: float = 0.05) -> LlmRun:
+    """The run of the smallest fixed fleet in which at most `slow` of the requests wait longer for their first token.
+
+    Args:
+        sent: arrivals, prompt tokens, output tokens, prefixes.
+
+    Raises:
+        InputError: not even max_replicas do.
+    """
+    def run_of(count: int) -> LlmRun:
+        return serve_llm(*sent[:3], dataclasses.replace(fleet, replicas=count, policy=None), sent[3])
+
+    low, high, best = 1, 1, None
+    while best is None:
+        run = run_of(high)
+        if run.slow(ttft_s) <= slow:
+            best = run
+        elif high >= fleet.max_replicas:
+            raise InputError(f"{fleet.max_replicas} replicas do not hold {ttft_s:g} s to the first token: raise "
+                             "max_replicas or the target, or take a faster engine.")
+        else:
+            low, high = high + 1, min(2 * high, fleet.max_replicas)
+    while low < high:
+        middle = (low + high) // 2
+        run = run_of(middle)
+        if run.slow(ttft_s) <= slow:
+            best, high = run, middle
+        else:
+            low = middle + 1
+    return best
+
+
+@dataclasses.dataclass(frozen=True)
+class BuyOrRent:
+    """`frame`: a row a volume and seed. `break_even`: requests a month (value, low, high); None where machines cost
+    more at every volume that was tried."""
+
+    frame: pd.DataFrame
+    break_even: tuple[float, float, float] | None
+    name: str
+    machine: str
+    seeds: int
+
+    def sentence(self) -> str:
+        """The finding, computed from the figures."""
+        most = self.frame["requests_month"].max()
+        if self.break_even is None:
+            return (f"Up to {most:,.0f} requests a month, tokens of {self.name} cost less than own machines "
+                    f"({self.machine}).")
+        value, low, high = self.break_even
+        if value <= self.frame["requests_month"].min():
+            return (f"Already at the smallest volume that was tried ({value:,.0f} requests a month), own machines "
+                    f"({self.machine}) cost less than tokens of {self.name}.")
+        return (f"From {value:,.0f} requests a month on ({low:,.0f} to {high:,.0f}, 95 % over {self.seeds} seeds), own "
+                f"machines ({self.machine}) cost less than tokens of {self.name}.")
+
+
+def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenPrice, *, volumes: Sequence[float],
+                ttft_s: float = 1.0, seeds: int = 5, cached: float = 0.0, batched: float = 0.0,
+                progress: Progress = silent) -> BuyOrRent:
+    """Own machines against tokens, over volumes: the fewest replicas that meet the target at 95 % of the requests.
+
+    Args:
+        traffic: (requests a second, seed) -> requests: their burstiness decides how many machines idle.
+        volumes: requests a month, ascending. ttft_s: the target of the time to the first token.
+        cached: share of the read tokens that the seller has in its cache. batched: share that can wait for a batch.
+
+    Returns:
+        `frame` with requests_month, seed, replicas, own_usd, hosted_usd, ttft_p95_s, usd_per_million_tokens. Where
+        the lines of a seed cross, by their logarithms, is its break-even; the value is the mean over seeds, on the
+        scale of logarithms, with its bootstrap interval. A seed whose lines do not cross leaves the answer open: None.
+
+    Raises:
+        InputError: volumes that do not ascend or bring no request, too few seeds, or a target that no fleet holds.
+        Cancelled: the caller of `progress` wants an end.
+    """
+    volumes = np.asarray(volumes, float)
+    if len(volumes) < 2 or volumes[0] <= 0 or (np.diff(volumes) <= 0).any() or seeds < 2:
+        raise InputError("Give two volumes or more, ascending from above 0, and two seeds or more.")
+    rows = []
+    for place, (seed, volume) in enumerate((seed, volume) for seed in range(seeds) for volume in volumes):
+        progress(place / (seeds * len(volumes)), f"{volume:,.0f} requests a month, seed {seed}")
+        sent = traffic(volume / HOURS_PER_MONTH / 3600, seed)
+        if not len(sent[0]):
+            raise InputError(f"No request came at {volume:,.0f} a month: let the traffic last longer.")
+        run = fewest_replicas(sent, fleet, ttft_s)
+        read, written = (float(np.mean(tokens)) for tokens in (run.prompt_tokens, run.output_tokens))
+        own = serving_bill(run, machine)
+        rows.append({"requests_month": volume, "seed": seed, "replicas": run.launches, "own_usd": own["usd_month"],
+                     "hosted_usd": volume * price.usd(read, cached * read, written, batched=batched),
+                     "ttft_p95_s": run.summary()["p95_ttft_s"],
+                     "usd_per_million_tokens": own["usd_per_million_tokens"]})
+    frame = pd.DataFrame(rows)
+    meetings = [_meeting(part["requests_month"].to_numpy(), part["own_usd"].to_numpy(), part["hosted_usd"].to_numpy())
+                for _, part in frame.groupby("seed")]
+    found = None if None in meetings else tuple(map(math.exp, bootstrap_interval(np.mean, np.log(meetings))))
+    return BuyOrRent(frame, found, price.name, machine.name, seeds)
+
+
+def _meeting(volumes: np.ndarray, own: np.ndarray, hosted: np.ndarray) -> float | None:
+    """The volume from which machines cost no more up to the largest one; None where they do there."""
+    dearer = np.flatnonzero(own > hosted)
+    if not len(dearer):
+        return float(volumes[0])
+    k = int(dearer[-1])
+    if k + 1 == len(volumes):
+        return None
+    gap = np.log(own[k:k + 2] / hosted[k:k + 2])  # above 0, then 0 or below
+    share = gap[0] / (gap[0] - gap[1])
+    return float(math.exp(math.log(volumes[k]) + share * math.log(volumes[k + 1] / volumes[k])))

@@ -1,0 +1,99 @@
+"""Bills for tokens and machines by hand, the smallest fleet by trying them all, and where two straight lines cross."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from helpers.cloud_distributed import (
+    LlmFleet,
+    ServingEngine,
+    TokenPrice,
+    bill,
+    bursts,
+    buy_or_rent,
+    fewest_replicas,
+    poisson,
+    serve_llm,
+    serving_bill,
+    token_prices,
+)
+from helpers.lab import InputError, offer
+
+ENGINE = ServingEngine((0.0, 2e-5, 2e-5, 1e-9), (5e-3, 0.0, 1e-4, 3e-8), 0.001, 40_000)
+QUICK = ServingEngine((0.0,) * 4, (1e-6, 0.0, 0.0, 0.0), 0.0, 10_000_000)
+MACHINE = offer("AWS p5.4xlarge")
+PRICE = TokenPrice("by hand", read=2.0, cached=0.5, written=8.0, as_of="today")
+
+
+def steady(rate, seed):
+    arrivals = poisson(rate, 600.0, seed)
+    return arrivals, np.full(len(arrivals), 1000), np.full(len(arrivals), 100), None
+
+
+def bursty(rate, seed):
+    arrivals = bursts(0.5 * rate, 3.5 * rate, 600.0, seed, quiet_s=100.0, busy_s=20.0)
+    return arrivals, np.full(len(arrivals), 1000), np.full(len(arrivals), 100), None
+
+
+def test_a_bill_for_tokens_by_hand():
+    """3 million read, 1 of them cached, 2 written: 4 + 0.5 + 16 dollars; a quarter of it in batches at half price."""
+    assert PRICE.usd(3e6, 1e6, 2e6) == pytest.approx(20.5)
+    assert PRICE.usd(3e6, 1e6, 2e6, batched=0.25) == pytest.approx(20.5 * 0.875)
+
+
+def test_prices_are_those_of_the_facts():
+    prices = token_prices()
+    assert (prices["OpenAI gpt-4o-mini"].read, prices["OpenAI gpt-4o-mini"].cached) == (0.15, 0.075)
+    assert prices["Anthropic claude-sonnet-5"].cached == prices["Anthropic claude-sonnet-5"].read  # none is sourced
+    assert all(0 < price.cached <= price.read <= price.written * 1.01 for price in prices.values())
+
+
+def test_dollars_per_token_and_request_add_up_to_those_of_the_run():
+    run = serve_llm(*steady(5.0, 0)[:3], LlmFleet(ENGINE, 2))
+    row = serving_bill(run, MACHINE)
+    assert row["usd_month"] == pytest.approx(2 * 730 * MACHINE.on_demand_usd_hour)
+    assert row["usd_per_request"] * run.counts["answered"] == pytest.approx(bill(run, MACHINE).usd)
+    assert row["usd_per_million_tokens"] * run.written / 1e6 == pytest.approx(bill(run, MACHINE).usd)
+
+
+@pytest.mark.parametrize("rate", [2.0, 9.0, 20.0, 33.0])
+def test_the_smallest_fleet_is_what_trying_one_after_another_gives(rate):
+    sent = bursty(rate, 1)
+    enough = next(count for count in range(1, 17)
+                  if serve_llm(*sent[:3], LlmFleet(ENGINE, count)).slow(1.0) <= 0.05)
+    assert fewest_replicas(sent, LlmFleet(ENGINE), 1.0).launches == enough
+
+
+def test_one_machine_that_does_it_all_breaks_even_where_its_price_buys_as_many_requests():
+    """Own: one machine's month. Hosted: so many dollars a request. The lines cross where they are equal."""
+    found = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, PRICE, volumes=[1e4, 1e6, 1e8], seeds=3)
+    each = (1000 * 2.0 + 100 * 8.0) / 1e6
+    crossing = 730 * MACHINE.on_demand_usd_hour / each
+    assert found.break_even == pytest.approx((crossing,) * 3, rel=1e-6)
+    assert (found.frame["replicas"] == 1).all()
+    assert f"From {crossing:,.0f} requests a month on" in found.sentence()
+
+
+def test_bursts_and_a_cheap_seller_move_the_break_even_up():
+    volumes = np.geomspace(1e6, 5e7, 4)
+    calm, wild = (buy_or_rent(traffic, LlmFleet(ENGINE, max_replicas=64), MACHINE, PRICE, volumes=volumes, seeds=2)
+                  for traffic in (steady, bursty))
+    assert (wild.frame["replicas"] >= calm.frame["replicas"]).all()
+    assert wild.frame["replicas"].sum() > calm.frame["replicas"].sum()
+    cheap = dataclasses.replace(PRICE, read=0.001, cached=0.001, written=0.001)
+    never = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, cheap, volumes=[1e4, 1e6], seeds=2)
+    assert never.break_even is None
+    assert never.sentence().startswith("Up to 1,000,000 requests a month, tokens of by hand cost less")
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: PRICE.usd(1.0, 2.0, 1.0), "part of those read"),
+    (lambda: PRICE.usd(1.0, 0.0, 1.0, batched=2.0), "are shares"),
+    (lambda: fewest_replicas(steady(50.0, 0), LlmFleet(ENGINE, max_replicas=1), 0.1), "1 replicas do not hold"),
+    (lambda: buy_or_rent(steady, LlmFleet(ENGINE), MACHINE, PRICE, volumes=[2e6, 1e6]), "ascending"),
+    (lambda: buy_or_rent(steady, LlmFleet(ENGINE), MACHINE, PRICE, volumes=[1.0, 1e6]), "No request came"),
+])
+def test_bills_that_cannot_be_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
