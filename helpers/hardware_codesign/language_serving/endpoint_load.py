@@ -21,8 +21,8 @@ _LEAD_S = 0.05  # until the first request may be due: the client is ready by the
 _MORE = 5  # loads that a search still needs, about
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 # Short words, most of them one token each in the tokenizers of today.
-_WORDS = ("the", "and", "for", "you", "not", "with", "this", "but", "from", "they", "have", "one", "what", "all", "when",
-          "your", "can", "there", "use", "each", "which", "how", "their", "will", "other", "about", "out", "many", "then")
+_WORDS = ("the", "and", "for", "you", "not", "with", "this", "but", "from", "they", "have", "one", "what", "all",
+          "when", "your", "can", "there", "use", "each", "which", "how", "their", "will", "other", "about", "out")
 
 
 @dataclasses.dataclass(frozen=True)

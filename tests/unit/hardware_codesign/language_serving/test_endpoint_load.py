@@ -19,7 +19,7 @@ from helpers.hardware_codesign.language_serving.paced_server import PacedServer
 from helpers.lab import Cancelled, InputError, endpoint
 from helpers.lab.progress import Progress
 
-SLACK_S = 0.06  # of a busy machine
+SLACK_S = 0.2  # of a busy machine; times are long beside it
 
 
 @pytest.fixture
@@ -33,14 +33,15 @@ def faulty():
 
 
 def test_times_are_the_servers_and_counts_its_own():
-    with PacedServer(first_s=0.2, token_s=0.05, slots=10) as server:
+    with PacedServer(first_s=0.4, token_s=0.2, slots=10) as server:
         load = load_endpoint(endpoint(server.url, model="paced"), ["one two three", "four"], np.arange(6) * 0.05,
                              max_tokens=[2, 5, 2, 5, 2, 5])
     assert load.answer_tokens.tolist() == [2, 5] * 3
     assert load.prompt_tokens.tolist() == [3, 1] * 3
-    np.testing.assert_allclose(load.first_s, 0.2, atol=SLACK_S)
-    np.testing.assert_allclose(load.last_s, [0.25, 0.4] * 3, atol=SLACK_S)
-    np.testing.assert_allclose(load.per_token_s, 0.05, atol=SLACK_S / 2)
+    assert load.first_s.min() >= 0.4
+    np.testing.assert_allclose(load.first_s, 0.4, atol=SLACK_S)
+    np.testing.assert_allclose(load.last_s, [0.6, 1.2] * 3, atol=SLACK_S)
+    np.testing.assert_allclose(load.per_token_s, 0.2, atol=SLACK_S)
     assert (load.late_s >= 0).all()
     assert np.median(load.late_s) < SLACK_S
 
@@ -54,16 +55,16 @@ def test_times_agree_with_the_servers_log():
 
 
 def test_requests_do_not_wait_for_the_answers_before_them():
-    """One slot and 0.1 s of work every 0.06 s: the k-th waits for k times what the server falls behind."""
-    with PacedServer(first_s=0.1, token_s=0.0) as server:
-        load = load_endpoint(endpoint(server.url, model="paced"), ["a"], np.arange(8) * 0.06, max_tokens=1)
-    np.testing.assert_allclose(load.last_s, 0.1 + 0.04 * np.arange(8), atol=SLACK_S)
+    """One slot and 0.4 s of work every 0.24 s: the k-th waits for k times what the server falls behind."""
+    with PacedServer(first_s=0.4, token_s=0.0) as server:
+        load = load_endpoint(endpoint(server.url, model="paced"), ["a"], np.arange(8) * 0.24, max_tokens=1)
+    np.testing.assert_allclose(load.last_s, 0.4 + 0.16 * np.arange(8), atol=SLACK_S)
     assert load.per_token_s.tolist() == [0.0] * 8
 
 
 def test_what_fails_is_counted_and_not_sent_twice(faulty):
     faulty.script = [paris(), refusal(500, "no disk"), paris(), stream({"choices": [{"delta": {}}]}), paris()]
-    load = load_endpoint(endpoint(faulty.url, model="small"), ["a"], [0.0, 0.2, 0.4, 0.6])
+    load = load_endpoint(endpoint(faulty.url, model="small"), ["a"], [0.0, 0.4, 0.8, 1.2])
     assert len(faulty.seen) == 5
     assert ["HTTP 500: no disk" in error for error in load.errors] == [True, False, False, False]
     assert [bool(error) for error in load.errors] == [True, False, True, False]
@@ -117,7 +118,8 @@ def in_a_queue(due, service_s) -> LoadTest:
 def test_goodput_counts_what_meets_both_targets():
     load = LoadTest(due_s=np.array([0.0, 1.0, 2.0, 3.0]), late_s=np.zeros(4),
                     first_s=np.array([0.5, 1.5, 0.5, np.nan]), last_s=np.array([1.0, 2.0, 8.0, np.nan]),
-                    prompt_tokens=np.array([5, 5, 5, 0]), answer_tokens=np.array([6, 6, 6, 0]), errors=("",) * 3 + ("x",))
+                    prompt_tokens=np.array([5, 5, 5, 0]), answer_tokens=np.array([6, 6, 6, 0]),
+                    errors=("", "", "", "x"))
     row = load.row(Target(first_s=1.0, per_token_s=0.2))
     assert load.meets(Target(first_s=1.0, per_token_s=0.2)).tolist() == [True, False, False, False]
     assert row["goodput_per_s"] == pytest.approx(1 / 10)  # the last token came ten seconds after the first was due
