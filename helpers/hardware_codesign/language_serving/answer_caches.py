@@ -121,8 +121,8 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
         embed: texts -> (n, d) vectors; by default the mean token vectors of the frozen MiniLM.
 
     Returns:
-        Columns cache, threshold, requests, hits, hit_rate, hit_low, hit_high, wrong, wrong_rate, wrong_low, wrong_high
-        (of all requests; 95 %, Wilson), embed_s (seconds to embed one text, 0 where nothing is embedded).
+        Columns cache, threshold, requests, hits, hit_rate, wrong, wrong_rate (of all requests; both rates with _low and
+        _high: 95 %, Wilson), embed_s (seconds to embed one text, 0 where nothing is embedded).
 
     Raises:
         InputError: a task of images, or what `repeated` refuses.
@@ -154,11 +154,11 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
 
 def _row(cache: str, threshold: float, told: pd.DataFrame, embed_s: float) -> dict[str, object]:
     hits, wrong, count = int((told["hit"] != "").sum()), int(told["wrong"].sum()), len(told)
-    hit_low, hit_high = wilson(hits, count)
-    wrong_low, wrong_high = wilson(wrong, count)
+    hit_rate_low, hit_rate_high = wilson(hits, count)
+    wrong_rate_low, wrong_rate_high = wilson(wrong, count)
     return {"cache": cache, "threshold": threshold, "requests": count, "hits": hits, "hit_rate": hits / count,
-            "hit_low": hit_low, "hit_high": hit_high, "wrong": wrong, "wrong_rate": wrong / count,
-            "wrong_low": wrong_low, "wrong_high": wrong_high, "embed_s": embed_s}
+            "hit_rate_low": hit_rate_low, "hit_rate_high": hit_rate_high, "wrong": wrong, "wrong_rate": wrong / count,
+            "wrong_rate_low": wrong_rate_low, "wrong_rate_high": wrong_rate_high, "embed_s": embed_s}
 
 
 def _minilm(texts: Sequence[str]) -> np.ndarray:

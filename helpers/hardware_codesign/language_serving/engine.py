@@ -17,6 +17,7 @@ from helpers.lab.progress import Progress, silent
 
 KV_PRECISIONS = ("f32", "u8")
 _NGRAM = 3  # tokens that have to be the same before those that prompt lookup guesses
+_WARM_UP = 2  # requests: what prompts begin with is cached by then
 
 Requests = tuple[list[list[int]], list[int]]  # token ids of each prompt, and how many tokens each answer has
 
@@ -205,8 +206,8 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
     Args:
         path: of the model, see `Engine`.
         requests: number -> requests, such as `shared_requests` gives. Each engine is opened anew in each round, meets
-            one number's in its warm-up and is timed on the next one's: what prompts share is cached by then, the rest
-            is not.
+            two of one number's in its warm-up and is timed on the next number's: what prompts share is cached by then,
+            the rest is not.
 
     Returns:
         A row an engine: engine, seconds, requests_per_s, tokens_per_s (written), speedup, low, high (95 %, over
@@ -225,7 +226,7 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
             for place, (name, switches) in enumerate(engines.items()):
                 progress((number + place / len(engines)) / rounds, f"round {number + 1} of {rounds}: {name}")
                 engine = Engine(path, switches)
-                engine.run(*requests(2 * number), progress)
+                engine.run(*(some[:_WARM_UP] for some in requests(2 * number)), progress)
                 settle()
                 runs[name].append(engine.run(*requests(2 * number + 1), progress))
                 del engine  # one at a time in memory

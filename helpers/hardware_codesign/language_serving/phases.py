@@ -24,7 +24,7 @@ PREFILL, DECODE = "prefill", "decode"
 PROMPTS, SEQUENCES = (16, 32, 64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)
 # (phase, batch, prompt) to fit on: the ends of both ranges, and some between. All others validate the fit.
 FITTED_ON = ((PREFILL, 1, 16), (PREFILL, 1, 128), (PREFILL, 1, 1024), (DECODE, 1, 64), (DECODE, 1, 1024),
-             (DECODE, 8, 64), (DECODE, 16, 256), (DECODE, 32, 64))
+             (DECODE, 8, 64), (DECODE, 16, 128), (DECODE, 32, 64))
 _WRITTEN = 9  # tokens of each answer: the first is prefill's
 _KV_BYTES = 4  # of a number in the cache of keys and values: `Switches.kv_precision` is f32
 _VOCABULARY = 1000  # token ids are drawn below it
@@ -94,7 +94,7 @@ def count_steps(path: Path) -> StepCounts:
 
 
 def measure_phases(path: Path, *, prompts: Sequence[int] = PROMPTS, batches: Sequence[int] = SEQUENCES, rounds: int = 3,
-                   max_tokens: int = 4096, progress: Progress = silent) -> pd.DataFrame:
+                   max_tokens: int = 2048, progress: Progress = silent) -> pd.DataFrame:
     """Time each step of OpenVINO GenAI's continuous batching over prompts and batches.
 
     Args:
@@ -233,6 +233,27 @@ def fit_phases(points: pd.DataFrame, counts: StepCounts,
     best = min(models, key=off)
     predicted_s = _predicted(best, points)
     return best, points.assign(fitted=fitted, predicted_s=predicted_s, error=predicted_s / points["seconds"] - 1)
+
+
+def phase_figures(model: PhaseModel) -> dict[str, float]:
+    """The model as one row of a table, for `recorded_phases`."""
+    figures = dataclasses.asdict(model)
+    return figures.pop("counts") | figures
+
+
+def recorded_phases(row: pd.Series) -> PhaseModel:
+    """The model in a row of `phase_figures`; a cost that was not seen, infinite there, is empty in a recorded table.
+
+    >>> import pandas as pd
+    >>> from helpers.hardware_codesign.language_serving.phases import PhaseModel, StepCounts, phase_figures
+    >>> from helpers.hardware_codesign.language_serving.phases import recorded_phases
+    >>> model = PhaseModel(StepCounts(9.0, 1.0, 40.0, 2.0, 3.0), 0.1, 0.2, 1e9, 1e8, True)
+    >>> recorded_phases(pd.Series(phase_figures(model))) == model
+    True
+    """
+    counts = StepCounts(*(float(row[one.name]) for one in dataclasses.fields(StepCounts)))
+    rate, bandwidth = (math.inf if pd.isna(row[name]) else float(row[name]) for name in ("rate", "bandwidth"))
+    return PhaseModel(counts, float(row["fixed_s"]), float(row["sequence_s"]), rate, bandwidth, bool(row["overlap"]))
 
 
 def _predicted(model: PhaseModel, points: pd.DataFrame) -> np.ndarray:

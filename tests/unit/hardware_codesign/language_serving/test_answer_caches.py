@@ -95,8 +95,8 @@ def test_caches_are_compared_on_test_rows(tiny_task):
     assert told["hits"].tolist() == sorted(told["hits"].tolist())
     assert told.loc["none", ["hits", "wrong"]].tolist() == [0, 0]
     assert told.loc["by text", "wrong"] == 0
-    assert (told["hit_low"] <= told["hit_rate"]).all()
-    assert (told["wrong_high"] >= told["wrong_rate"]).all()
+    assert (told["hit_rate_low"] <= told["hit_rate"]).all()
+    assert (told["wrong_rate_high"] >= told["wrong_rate"]).all()
     traffic = repeated(tiny_task.test["text"][:], tiny_task.test["label"][:], 200, seed=1)
     found = plainly(traffic, words(traffic.texts), told.loc["by meaning", "threshold"])
     assert told.loc["by meaning", "hits"] == sum(bool(hit) for hit, _ in found)

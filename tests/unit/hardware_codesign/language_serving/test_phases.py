@@ -28,8 +28,8 @@ BODY = 30 * (2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536)
 COUNTS = StepCounts(body=BODY, head=49152 * 576, stored=4.0 * (BODY + 49152 * 576), kv_bytes=2 * 30 * 192 * 4,
                     attention=4 * 30 * 576)
 POINTS = [(PREFILL, 1, prompt) for prompt in (16, 32, 64, 128, 256, 512, 1024)] + [
-    (DECODE, batch, prompt) for batch in (1, 2, 4, 8, 16, 32) for prompt in (16, 64, 256, 1024)
-    if batch * prompt <= 4096]
+    (DECODE, batch, prompt) for batch in (1, 2, 4, 8, 16, 32) for prompt in (16, 64, 128, 256, 1024)
+    if batch * prompt <= 2048]
 
 
 def made(model, noise=0.0):
