@@ -84,7 +84,8 @@ def test_each_recorded_experiment_is_drawn():
              **functions("3", "lm13", bars_spec=bars_spec)}
     engines = pd.DataFrame({"engine": ["a", "b"], "speedup": [1.0, 2.5], "low": [1.0, 2.0], "high": [1.0, 3.0]})
     assert "b: 2.5 times the requests of a" in str(drawn["draw_engines"](engines).to_dict())
-    load = pd.DataFrame({"rate": [1.0, 2.0], "good": [1.0, 0.5], "sustained": 1.0, "share": 0.95, "first_target_s": 2.0})
+    load = pd.DataFrame({"rate": [1.0, 2.0], "good": [1.0, 0.5], "sustained": 1.0, "share": 0.95,
+                         "first_target_s": 2.0})
     assert "At 1.0 requests a second 95% are within the target" in str(drawn["draw_load"](load).to_dict())
     caches = pd.DataFrame({"cache": ["none", "by meaning"], "hit_rate": [0.0, 0.4], "hit_rate_low": [0.0, 0.3],
                            "hit_rate_high": [0.1, 0.5], "wrong_rate": [0.0, 0.01]})
