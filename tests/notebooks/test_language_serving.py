@@ -37,7 +37,7 @@ def test_the_fitted_turn_may_be_nowhere(turns, words):
 def test_a_switch_may_lose(speedup):
     switched = pd.DataFrame({"engine": ["one by one", "continuous batching"], "requests_per_s": 1.0,
                              "speedup": [1.0, speedup], "low": [1.0, 0.9 * speedup], "high": [1.0, 1.1 * speedup],
-                             "first_p95_s": 1.0, "same_answers": [1.0, 0.75]})
+                             "first_p95_s": 1.0, "same_answers": [1.0, 0.75], "note": ""})
     text = said("3", "lm31", mail=None, tried=list(ENGINES), switched=switched)
     assert f"{'Faster' if speedup > 1 else 'Slower'}: continuous batching" in text
     assert text.endswith("The same answers as one by one: 75% or more.")

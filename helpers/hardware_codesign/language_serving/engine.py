@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class Switches:
 
     Args:
         sequences: answers that are written together, at most; 1: one by one.
-        static: such a batch waits for its longest answer before the next one begins.
+        static: the next ones begin when all of these have ended, not when one has.
         prefix_caching: keys and values of what prompts begin with alike are computed once.
         lookup: tokens that are guessed from the prompt (what stood there behind the same three) and checked in one
             step; 0: none (Saxena, prompt lookup decoding, 2023).
@@ -39,7 +40,7 @@ class Switches:
         InputError: figures or a precision that cannot be.
     """
 
-    sequences: int = 16
+    sequences: int = 8
     static: bool = False
     prefix_caching: bool = False
     lookup: int = 0
@@ -97,7 +98,7 @@ class Engine:
 
         self.switches, self._requests = switches, 0
         scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size, scheduler.max_num_seqs = 1, switches.sequences  # GB of keys and values
+        scheduler.cache_size = 1  # GB of keys and values
         scheduler.enable_prefix_caching = switches.prefix_caching
         scheduler.max_num_batched_tokens = switches.step_tokens
         properties = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
@@ -122,27 +123,34 @@ class Engine:
         """
         if not len(prompts) or len(prompts) != len(tokens) or min(tokens) < 1 or not all(map(len, prompts)):
             raise InputError("An engine needs prompts of at least one token, and for each the tokens to write.")
-        each = self.switches.sequences if self.switches.static else len(prompts)
         answers: list[list[int]] = [[] for _ in prompts]
-        first_s, steps, began = np.zeros(len(prompts)), [], time.perf_counter()
-        for start in range(0, len(prompts), each):
-            handles = {row: self._ask(prompts[row], tokens[row]) for row in range(len(prompts))[start:start + each]}
-            try:
-                while self._pipeline.has_non_finished_requests():
-                    progress.check()
-                    self._step()
-                    now, came = time.perf_counter() - began, 0
-                    for row, handle in handles.items():
-                        fresh = self._read(handle)
-                        first_s[row] = now if fresh and not answers[row] else first_s[row]
-                        answers[row] += fresh
-                        came += len(fresh)
-                    steps.append((now, came))
-            finally:
-                for handle in handles.values():
-                    handle.cancel()
-                if self._pipeline.has_non_finished_requests():
-                    self._pipeline.step()  # cancelled requests leave with the next step
+        first_s, steps, waiting, inside = np.zeros(len(prompts)), [], deque(range(len(prompts))), {}
+        began = time.perf_counter()
+        try:
+            while waiting or inside:
+                # The scheduler's own limit (max_num_seqs) holds only where it does not cut prompts into chunks.
+                free = 0 if self.switches.static and inside else self.switches.sequences - len(inside)
+                for _ in range(min(free, len(waiting))):
+                    row = waiting.popleft()
+                    inside[row] = self._ask(prompts[row], tokens[row])
+                progress.check()
+                self._step()
+                now, came = time.perf_counter() - began, 0
+                for row, handle in list(inside.items()):
+                    fresh = self._read(handle)
+                    first_s[row] = now if fresh and not answers[row] else first_s[row]
+                    answers[row] += fresh
+                    came += len(fresh)
+                    if len(answers[row]) >= tokens[row]:
+                        del inside[row]
+                steps.append((now, came))
+                if inside and not self._pipeline.has_non_finished_requests():
+                    raise InputError(f"OpenVINO GenAI ended an answer before its {max(tokens)} tokens: ask for fewer.")
+        finally:
+            for handle in inside.values():
+                handle.cancel()
+            if self._pipeline.has_non_finished_requests():
+                self._pipeline.step()  # cancelled requests leave with the next step
         return Run(answers, steps[-1][0], first_s, np.array(steps))
 
     def _ask(self, ids: Sequence[int], tokens: int) -> Any:
@@ -168,8 +176,10 @@ class Engine:
         if str(handle.get_status()).endswith("IGNORED"):
             raise InputError("The engine's memory of keys and values has no room for so many prompts of this length: "
                              "give fewer at once, or shorter ones.")
-        outputs = handle.read().values() if handle.can_read() else ()
-        return [token for output in outputs for token in output.generated_ids]
+        found: list[int] = []
+        while handle.can_read():
+            found += [token for output in handle.read().values() for token in output.generated_ids]
+        return found
 
 
 def shared_requests(llm: LocalModel, texts: Sequence[str], *, common: float = 0.8, count: int = 16,
@@ -212,28 +222,36 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
     Returns:
         A row an engine: engine, seconds, requests_per_s, tokens_per_s (written), speedup, low, high (95 %, over
         rounds), first_p50_s, first_p95_s (all requests come at once), same_answers (share of the first engine's, token
-        by token), prompt_tokens, answer_tokens (means of a request), requests, rounds.
+        by token), prompt_tokens, answer_tokens (means of a request), requests, rounds, note
+        (why an engine did not run, empty where it did; its figures are missing).
 
     Raises:
-        InputError: fewer than two rounds, no engine, or what `Engine` refuses.
+        InputError: fewer than two rounds, no engine, or what `Engine` refuses of the first one.
         Cancelled: `progress` was told to end.
     """
     if rounds < 2 or not engines:
         raise InputError("Engines are compared in at least two rounds, and there is at least one.")
     runs: dict[str, list[Run]] = {name: [] for name in engines}
+    notes = dict.fromkeys(engines, "")
     with timing_turn(progress):
         for number in range(rounds):
-            for place, (name, switches) in enumerate(engines.items()):
+            for place, name in enumerate(name for name in engines if not notes[name]):
                 progress((number + place / len(engines)) / rounds, f"round {number + 1} of {rounds}: {name}")
-                engine = Engine(path, switches)
-                engine.run(*(some[:_WARM_UP] for some in requests(2 * number)), progress)
-                settle()
-                runs[name].append(engine.run(*requests(2 * number + 1), progress))
-                del engine  # one at a time in memory
+                try:
+                    engine = Engine(path, engines[name])
+                    engine.run(*(some[:_WARM_UP] for some in requests(2 * number)), progress)
+                    settle()
+                    runs[name].append(engine.run(*requests(2 * number + 1), progress))
+                    del engine  # one at a time in memory
+                except InputError as error:
+                    if not any(runs.values()):
+                        raise
+                    notes[name] = str(error)
     progress(1.0, "done")
     asked = [requests(2 * number + 1) for number in range(rounds)]
     reference = next(iter(runs.values()))
-    return pd.DataFrame([_row(name, found, reference, asked) for name, found in runs.items()])
+    return pd.DataFrame([{"engine": name, "note": note} if note else
+                         {**_row(name, runs[name], reference, asked), "note": ""} for name, note in notes.items()])
 
 
 def _row(name: str, runs: Sequence[Run], reference: Sequence[Run], asked: Sequence[Requests]) -> dict[str, object]:

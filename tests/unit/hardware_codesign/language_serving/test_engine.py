@@ -92,6 +92,20 @@ def test_prompts_share_what_they_should():
             shared_requests(tiny_llm(), texts, **settings)
 
 
+def test_an_engine_that_cannot_run_has_a_note():
+    """OpenVINO itself refuses a precision that it does not know; the first engine stands."""
+    unknown = Switches()
+    object.__setattr__(unknown, "kv_precision", "nonsense")  # past the check of what a user gives
+
+    def requests(number):
+        return [prompt[:8] for prompt in PROMPTS], [2] * 4
+
+    told = compare_engines(file(), requests, {"as usual": Switches(), "unknown": unknown}, rounds=2)
+    assert told["note"].tolist()[0] == ""
+    assert "cannot serve" in told["note"].tolist()[1]
+    assert told["speedup"].isna().tolist() == [False, True]
+
+
 def test_engines_are_compared_on_the_same_requests():
     def requests(number):
         return [[*prompt, number + 1] for prompt in PROMPTS], TOKENS
