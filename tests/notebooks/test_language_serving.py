@@ -10,7 +10,7 @@ from notebook_cells import functions, said
 
 from helpers.app import bars_spec, lines_spec
 from helpers.hardware_codesign import ENGINES, phase_figures
-from helpers.hardware_codesign.language_serving.phases import PhaseModel, StepCounts
+from helpers.hardware_codesign.language_serving.phase_model import PhaseModel, StepCounts
 from helpers.lab import offer
 from helpers.lab.facts import Peaks
 

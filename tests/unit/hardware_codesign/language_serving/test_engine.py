@@ -1,9 +1,11 @@
 """Each switch of the engine leaves the answers as they are, and does what it is there for: on a tiny random Llama."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
-from tiny_gguf import tiny_gguf, tiny_llm
+from tiny_gguf import tiny_gguf
 
 from helpers.hardware_codesign.language_serving.engine import (
     ENGINES,
@@ -13,7 +15,7 @@ from helpers.hardware_codesign.language_serving.engine import (
     shared_requests,
 )
 from helpers.lab import InputError
-from helpers.lab.language.loading import in_weight_type
+from helpers.lab.language.loading import in_weight_type, load_language_model
 
 RNG = np.random.default_rng(1)
 SHARED = RNG.integers(1, 1000, 64).tolist()
@@ -25,6 +27,12 @@ def file():
     return in_weight_type(tiny_gguf(), "F16")
 
 
+@functools.cache
+def reference():
+    """The same file in transformers."""
+    return load_language_model(file(), "transformers")
+
+
 @pytest.fixture(scope="module")
 def expected():
     """The likeliest token each time, by transformers, one prompt after another."""
@@ -33,7 +41,7 @@ def expected():
         ids = list(prompt)
         for _ in range(count):
             with torch.inference_mode():
-                ids.append(int(tiny_llm().module(torch.tensor([ids])).logits[0, -1].argmax()))
+                ids.append(int(reference().module(torch.tensor([ids])).logits[0, -1].argmax()))
         found.append(ids[len(prompt):])
     return found
 
@@ -78,7 +86,7 @@ def test_switches_that_cannot_be_are_refused():
 
 def test_prompts_share_what_they_should():
     texts = [f"message {number} about parcel {7 * number}" for number in range(60)]
-    ask = shared_requests(tiny_llm(), texts, common=0.75, count=5, prompt_tokens=64, answer_tokens=(2, 4))
+    ask = shared_requests(reference(), texts, common=0.75, count=5, prompt_tokens=64, answer_tokens=(2, 4))
     prompts, tokens = ask(0)
     assert {len(prompt) for prompt in prompts} == {64}
     assert len({tuple(prompt[:48]) for prompt in prompts}) == 1
@@ -89,7 +97,7 @@ def test_prompts_share_what_they_should():
     assert ask(1)[0][0][:48] == prompts[0][:48]
     for settings in ({"common": 1.0}, {"common": -0.1}, {"prompt_tokens": 10_000}):
         with pytest.raises(InputError, match="need a share from 0 to below 1"):
-            shared_requests(tiny_llm(), texts, **settings)
+            shared_requests(reference(), texts, **settings)
 
 
 def test_an_engine_that_cannot_run_has_a_note():
