@@ -68,7 +68,7 @@ def test_messages_repeat_by_zipfs_law():
     traffic = repeated(texts, np.arange(50), 40_000, exponent=1.0, changed=0.0)
     shares = np.sort(np.bincount(traffic.rows))[::-1] / 40_000
     expected = 1 / np.arange(1, 51) / np.sum(1 / np.arange(1, 51))
-    np.testing.assert_allclose(shares[:5], expected[:5], rtol=0.05)
+    np.testing.assert_allclose(shares[:5], expected[:5], rtol=0.1)
     assert [traffic.texts[place] for place in (0, 9)] == [texts[traffic.rows[place]] for place in (0, 9)]
     np.testing.assert_array_equal(traffic.labels, traffic.rows)
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+
 from helpers.hardware_codesign.language_serving.phase_model import (
     DECODE,
     FITTED_ON,
