@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.hardware_codesign.language_serving.paced_server import PacedServer
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.completions import Again, Reply, in_own_loop
-from helpers.lab.language.engines.endpoints import EndpointModel
+from helpers.lab.language.engines.endpoints import EndpointModel, endpoint
 from helpers.lab.language.engines.model import Prompt, messages_of
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.progress import Progress, silent
@@ -154,6 +155,22 @@ def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt], due_s: Sequence
     read, written = np.array(used).T
     return LoadTest(due, came[:, 0] - due, came[:, 1] - due, came[:, 2] - due, read, written,
                     tuple(one.error for one in sent))
+
+
+def own_overhead(rate: float = 50.0, seconds: float = 10.0, progress: Progress = silent) -> np.ndarray:
+    """(n,) seconds that the tester adds to the time of a first token: what it says, less what a `PacedServer` logged.
+
+    Sender, connection and reader together, the server being in the same process.
+
+    Raises:
+        InputError: a rate or a time that is not above 0.
+        Cancelled: `progress` was told to end.
+    """
+    due = poisson_times(rate, seconds)
+    with PacedServer(first_s=0.02, token_s=0.0, slots=len(due)) as server:
+        load = load_endpoint(endpoint(server.url, model="paced"), ["Hello"], due, max_tokens=1, progress=progress)
+        logged = np.array([one.first - one.came for one in server.log[1:]])  # one went ahead
+    return load.first_s - logged
 
 
 def find_rate(load: Callable[[float], LoadTest], target: Target, *, start: float = 1.0, precision: float = 0.1,

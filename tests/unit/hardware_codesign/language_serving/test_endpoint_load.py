@@ -12,6 +12,7 @@ from helpers.hardware_codesign.language_serving.endpoint_load import (
     Target,
     find_rate,
     load_endpoint,
+    own_overhead,
     poisson_times,
     prompts_of_lengths,
 )
@@ -52,6 +53,15 @@ def test_times_agree_with_the_servers_log():
         log = server.log[1:]  # the first one went ahead
     np.testing.assert_allclose(load.first_s - load.late_s, [one.first - one.came for one in log], atol=SLACK_S)
     np.testing.assert_allclose(load.last_s - load.first_s, [one.last - one.first for one in log], atol=SLACK_S)
+
+
+def test_the_testers_own_share_is_known():
+    added = own_overhead(rate=20, seconds=1)
+    assert len(added) == 20
+    assert added.min() >= 0
+    assert np.median(added) < SLACK_S
+    with pytest.raises(InputError, match="a rate and a time above 0"):
+        own_overhead(rate=0)
 
 
 def test_requests_do_not_wait_for_the_answers_before_them():
