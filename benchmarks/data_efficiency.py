@@ -138,6 +138,7 @@ def selection_rows(data: Features, seeds: int, budget: int, names: tuple[str, ..
     table = labels_to(compare_strategies(data, budget, max(2, budget // 12), names, seeds=seeds), 0.95 * full)
     rows = [shown("random: labels to 95 % of the full accuracy", table.set_index("strategy").loc["random", "labels"],
                   "labels")]
+    table = table.astype(object).where(table.notna(), None)  # what none reached has no figure
     for row in table[table["strategy"] != "random"].sort_values("saved", ascending=False).itertuples():
         rows += [shown(f"{row.strategy}: labels fewer than random, paired", row.saved, "labels", row.saved_low,
                        row.saved_high),

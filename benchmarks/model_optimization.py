@@ -90,7 +90,7 @@ class Effort:
         if quick:
             return cls(2, (2,), (0.5,), 3.0, 3, 2.0, {"rows": 48, "rounds": 3})
         # Many copies and few epochs: for as many steps, students came nearer to the teacher on held-out training rows.
-        return cls(5, (3, 2, 1), (0.65, 0.75), 1.0, 14, 1.0, {"rows": 192, "rounds": 9, "processes": 3})
+        return cls(5, (3, 2, 1), (0.65, 0.75), 1.0, 9, 1.0, {"rows": 192, "rounds": 9, "processes": 3})
 
 
 def distil_step(depth: int, effort: Effort) -> Step:

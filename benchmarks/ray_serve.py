@@ -10,6 +10,7 @@ then is the simulator's own error, the rest is a machine that works at another s
 
 import asyncio
 import dataclasses
+import math
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ import numpy as np
 
 from benchmarks.common import Row, arguments, at_most, finish, shown
 from helpers.cloud_distributed import Fleet, poisson, ray_serve, simulate
-from helpers.lab import baseline, load_task
+from helpers.lab import InputError, baseline, load_task
 from helpers.model_optimization import quantize
 
 LOADS = (0.6, 0.4, 0.75)  # of one replica's capacity; the first one calibrates
@@ -174,9 +175,17 @@ def scaled_rows(handle: Any, calibration: Calibrated, seconds: float) -> list[Ro
 
 
 def _startup_s(served: Served, seconds: float) -> float:
-    """From the policy's decision (the rush plus its delay) to the second replica, as measured."""
+    """From the policy's decision (the rush plus its delay) to the second replica, as measured.
+
+    Raises:
+        InputError: no second replica came, or it came before the policy could have asked for it.
+    """
     up = served.replicas[served.replicas[:, 1] > 1, 0]
-    return max(0.0, float(up[0]) - seconds - AUTOSCALING["upscale_delay_s"]) if len(up) else 0.0
+    startup_s = float(up[0]) - seconds - AUTOSCALING["upscale_delay_s"] if len(up) else math.nan
+    if not startup_s >= 0:
+        raise InputError(f"A second replica was to start after the rush at {seconds:g} s; {startup_s:.2g} s later is "
+                         "what was seen. Something else ran here, or the rush was too weak: run it again.")
+    return startup_s
 
 
 def _compared(name: str, served: Served, fleet: Fleet, calibration: Calibrated, *, judged: bool) -> list[Row]:

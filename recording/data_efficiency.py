@@ -62,10 +62,10 @@ def record_cleaning(task: Task) -> None:
     write("flag_quality", pd.DataFrame(quality))
 
 
-def record_selection(name: str, task: Task, budget: int) -> None:
+def record_selection(name: str, task: Task, budget: int, batch: int) -> None:
     """All strategies against random, with what validation rows say of each; and all scores for pruning."""
     data = features(task, KIND[name])
-    runs = compare_strategies(data, budget, budget // 12, seeds=SEEDS)
+    runs = compare_strategies(data, budget, batch, seeds=SEEDS)
     write(f"selection_{name}", paired_gains(runs))
     model, needed = fit(data.train, data.train_y, len(data.labels)), []
     full = model.accuracy(data.test, data.test_y)
@@ -135,7 +135,7 @@ def record() -> None:
     pin_docstrings()
     tickets, docstrings = load_task("tickets"), load_task("docstrings")
     record_cleaning(tickets)
-    record_selection("tickets", tickets, 720)
+    record_selection("tickets", tickets, budget=1440, batch=60)
     record_curves()
     record_duplicates({"tickets": tickets, "docstrings": docstrings})
     record_making(tickets)

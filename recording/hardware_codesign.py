@@ -79,7 +79,7 @@ def record_roofline(base: TorchTextModel, task: Task) -> None:
 def record_runtimes(base: TorchTextModel, task: Task) -> None:
     """Every runtime and precision, the graph levels, the libraries' switches."""
     texts = task.test["text"][:8]
-    keep("runtimes", compare_runtimes(base, task, rows=32, rounds=3, processes=PROCESSES, progress=printed), task.name)
+    keep("runtimes", compare_runtimes(base, task, rows=96, rounds=3, processes=PROCESSES, progress=printed), task.name)
     levels = in_processes(functools.partial(_levels, texts=texts), {"base": base}, PROCESSES)
     keep("levels", _over_processes(levels, "speedup", lambda frame: frame["median_ms"].iloc[:1].repeat(len(frame)),
                                    "median_ms"), task.name)

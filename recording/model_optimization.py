@@ -51,12 +51,13 @@ IN_FP32 = tuple({"step": "export", "runtime": "onnxruntime", "name": ", ".join([
                     (["2 streams", "rows by 8"], {name: INT8[name] for name in ("streams", "micro_batch")})))
 QUANTIZED = {**INT8, "name": "int8 in ONNX Runtime, 2 streams, rows by 8"}
 STEPS = (STUDENT, PRUNED, QUANTIZED, FIRST)
-# The pipeline after each step, each step alone, the first two steps the other way round; and before each int8 the same
+# The pipeline after each step, with its first two steps in either order; each step alone; and before each int8 the same
 # model's changes of runtime, rows at a time and streams in fp32.
-TOGETHER: list[list[Step]] = [*(list(STEPS[:count]) for count in range(1, len(STEPS) + 1)),
-                              *([step] for step in STEPS[1:]), [PRUNED, STUDENT, QUANTIZED, FIRST],
-                              *([*before, step] for before in ([STUDENT, PRUNED], []) for step in IN_FP32)]
-LANGUAGE_TEXTS = 40  # each weight type reads them in a minute or so on two cores
+ORDERS = STEPS, (PRUNED, STUDENT, *STEPS[2:])
+TOGETHER: list[list[Step]] = [
+    *(list(order[:count]) for order in ORDERS for count in range(1, len(order) + 1)), *([step] for step in STEPS[2:]),
+    *([*before, step] for before in (*(order[:2] for order in ORDERS), ()) for step in IN_FP32)]
+LANGUAGE_TEXTS = 30  # each weight type reads them in a minute or so on two cores
 
 
 def record() -> None:
@@ -155,10 +156,13 @@ def keep(part: str, models: list[Model]) -> None:
         model.save(_made(part) / f"{number:02}")
 
 
-def measure(part: str, task: Task, rows: int = 96) -> None:
-    """Compare the kept models of a part, and write their records; energy and memory in the first table only."""
+def measure(part: str, task: Task) -> None:
+    """Compare the kept models of a part, and write their records; energy and memory in the first table only.
+
+    All tables are timed on the same rows: messages differ in length, and so does what another choice of them costs.
+    """
     models = [load(folder) for folder in sorted(_made(part).iterdir())]
-    result = compare(models, task, rows=rows, rounds=5, processes=PROCESSES, energy=not part, memory=not part,
+    result = compare(models, task, rows=96, rounds=5, processes=PROCESSES, energy=not part, memory=not part,
                      progress=printed)
     write_recorded(FOLDER / f"1_model_optimization{part}.jsonl", list(result.measurements))
     print(result.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high",
@@ -166,9 +170,9 @@ def measure(part: str, task: Task, rows: int = 96) -> None:
 
 
 def measure_all(_base: TorchTextModel, task: Task) -> None:
-    """Every part of kept models; `together` on enough rows for batches in a second stage, too."""
-    for part, rows in (("", 96), ("_pruning", 96), ("_distillation", 96), ("_together", 192)):
-        measure(part, task, rows)
+    """Every part of kept models."""
+    for part in ("", "_pruning", "_distillation", "_together"):
+        measure(part, task)
 
 
 def _made(part: str) -> Path:

@@ -127,7 +127,7 @@ class SimpyFleet:
             yield self.env.timeout(policy.period_s)
             self.account()
             ready = sum(one.open for one in self.replicas)
-            utilisation = min(1.0, (self.busy_s - busy_s) / (self.ready_s - ready_s)) if self.ready_s > ready_s else 0.0
+            utilisation = (self.busy_s - busy_s) / (self.ready_s - ready_s) if self.ready_s > ready_s else 0.0
             signals = SimpleNamespace(now_s=self.env.now, ready=ready, starting=len(self.replicas) - ready,
                                       target=self.target, utilisation=utilisation)
             wanted = math.ceil(policy.decide(signals, memory, parameters) - 1e-9)

@@ -1,6 +1,7 @@
 """Verdicts of notebooks 4 and 5 on results that are turned round: what won loses, what met a target misses it."""
 
 import ast
+import math
 import re
 from types import SimpleNamespace
 
@@ -17,33 +18,57 @@ WHOLE = score([0, 1] * 50, [0, 1] * 50, ["no", "yes"])
 
 def savings(sign):
     return pd.DataFrame({"saved_usd": [0.0, 12.0 * sign], "saved_usd_low": [0.0, min(5 * sign, 20 * sign)],
-                         "saved_usd_high": [0.0, max(5 * sign, 20 * sign)], "significant": [False, True]},
-                        index=["random", "margin"])
+                         "saved_usd_high": [0.0, max(5 * sign, 20 * sign)], "significant": [False, True],
+                         "saved_on_validation": [0.0, 1.0]}, index=["random", "margin"])
 
 
 @pytest.mark.parametrize(("sign", "words"), [(1, "saves $12.00 ($5.00 to $20.00)"),
                                              (-1, "loses $12.00 ($5.00 to $20.00)")])
 def test_choosing_rows_may_lose_money(sign, words):
-    to_95 = savings(sign)
-    assert words in said("4", "d37", to_95=to_95, full=0.9, whole=WHOLE)
+    assert_said_of_choosing(savings(sign), words)
+
+
+def assert_said_of_choosing(to_95, words):
+    assert words in said("4", "d37", to_95=to_95, full=0.9, whole=WHOLE, budget=720)
     at_budget = pd.DataFrame([{"noise": "uniform"}])
+    on_the_way = functions("4", "d37", full=0.9, budget=720)["on_the_way"]
     assert words in said("4", "d60", first=["random", "margin"], to_95=to_95, at_budget=at_budget, full=0.9,
                          whole=WHOLE, regained=lambda row: "50% of the lost accuracy", reviews=200, paper=0.1,
-                         next_point="$5", guess=SimpleNamespace(value=0.5))
+                         next_point="$5", guess=SimpleNamespace(value=0.5), on_the_way=on_the_way)
+
+
+@pytest.mark.parametrize("unknown", ["saved_usd", "saved_on_validation"])
+def test_what_no_strategy_reached_is_said_to_be_unknown(unknown):
+    """As recorded on 2026-11-27: both stopped at 720 labels, and '0 labels fewer (0 to 0)' was said."""
+    assert_said_of_choosing(savings(1).assign(**{unknown: np.nan}), "720 labels do not reach it")
 
 
 @pytest.mark.parametrize(("sign", "words"), [(1, "needs 30 labels fewer than random (10 to 50"),
                                              (-1, "needs 30 labels more than random (10 to 50")])
 def test_the_best_strategy_may_need_more_labels(sign, words):
+    low, high = sorted((10 * sign, 50 * sign))
+    assert words in said_of_labels({0.95: {"saved": 30.0 * sign, "saved_low": low, "saved_high": high}})
+
+
+@pytest.mark.parametrize("unknown", ["saved", "saved_on_validation"])
+def test_the_highest_share_that_was_reached_is_told(unknown):
+    here = {"saved": 30.0, "saved_low": 10, "saved_high": 50}
+    there = {**here, unknown: math.nan}
+    assert "To 90% of the full accuracy, margin" in said_of_labels({0.95: there, 0.9: here})
+
+
+def said_of_labels(recorded):
+    """The verdict where margin is recorded to save so much, by share of the full accuracy."""
     names = {"app": app}
     for cell in ("d03", "d05", "d05b"):
         exec(SOURCES["4", cell], names)
-    low, high = sorted((10 * sign, 50 * sign))
-    rows = pd.DataFrame({"saved_on_validation": [0.0, 1.0], "saved": [0.0, 30.0 * sign], "saved_low": [0.0, low],
-                         "saved_high": [0.0, high], "significant": [False, True]}, index=["random", "margin"])
-    given = {name: names[name] for name in ("table", "bought", "regained", "compared", "KINDS", "LOST")}
-    text = said("4", "d07", rows=rows, REVIEWER_ERROR=0.05, BUDGET_USD=20, USD_PER_LABEL=0.1, **given)
-    assert words in text
+    rows = [{"share": share, "strategy": "margin", "saved_on_validation": 1.0, "compute_usd": 0.0, "significant": True,
+             **row} for share, row in recorded.items()]
+    rows += [{**row, "strategy": "random", "saved_on_validation": 0.0, "significant": False} for row in rows]
+    reviews = names["table"]
+    names["table"] = lambda name: pd.DataFrame(rows) if name == "labels_tickets" else reviews(name)
+    given = {name: names[name] for name in ("table", "bought", "regained", "compared", "best_at", "KINDS", "LOST")}
+    return said("4", "d07", math=math, REVIEWER_ERROR=0.05, BUDGET_USD=20, USD_PER_LABEL=0.1, **given)
 
 
 @pytest.mark.parametrize("cell", ["d62", "d64"])
@@ -125,11 +150,21 @@ def test_a_strategy_on_the_page_may_need_more_labels(sign, words):
     low, high = sorted((10 * sign, 50 * sign))
     row = {"saved": 30 * sign, "saved_low": low, "saved_high": high, "usd_saved": 3 * sign, "usd_saved_low": low / 10,
            "usd_saved_high": high / 10}
-    names = functions("4", "d49", pd=pd, table=lambda _: pd.DataFrame({"strategy": ["random", "margin"]}),
+    text = said_of_rows(row)
+    assert all(word in text for word in words)
+
+
+def said_of_rows(row):
+    names = functions("4", "d49", pd=pd, math=math,
+                      table=lambda _: pd.DataFrame({"strategy": ["random", "margin"], "labels": 720}),
                       compared=lambda row, more, less, none: more if row["saved"] > 0 else less,
                       saved_at=lambda *_: pd.DataFrame([{**row, "significant": True}], index=["margin"]))
-    text = sensible(names["which_rows"]("margin", 0.95, 0.1)[2])
-    assert all(word in text for word in words)
+    return sensible(names["which_rows"]("margin", 0.95, 0.1)[2])
+
+
+def test_what_neither_reached_is_said_on_the_page():
+    assert "neither margin nor random reaches 95% of the full accuracy with 720 labels" in said_of_rows(
+        {"saved": math.nan})
 
 
 @pytest.mark.parametrize(("gain", "words"), [(0.02, "gains 2.0 points"), (-0.02, "loses 2.0 points")])

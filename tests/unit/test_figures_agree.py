@@ -1,8 +1,4 @@
-"""Every figure of the README and the first sentences comes from a record, and no two shown figures contradict.
-
-Lists of exceptions name old recordings. Each test fails as well when one of them is no exception any more, so that what
-is recorded again leaves the lists.
-"""
+"""Every figure of the README and the first sentences comes from a record, and no two shown figures contradict."""
 
 import itertools
 import json
@@ -19,7 +15,7 @@ from helpers.app.text.tables import _facets, _named_settings
 from helpers.lab import InputError, Measurement
 from helpers.lab.machine import brief
 from helpers.lab.measuring.measurement import ratio_of_speedups
-from recording.model_optimization import QUANTIZED, STEPS, TOGETHER
+from recording.model_optimization import ORDERS, QUANTIZED, TOGETHER
 from recording.pictures import also_said, renewed
 
 ROOT = Path(__file__).parents[2]
@@ -29,16 +25,6 @@ RECORDED = ("1_model_optimization", "1_model_optimization_pruning", "1_model_opt
             "1_model_optimization_together", "2_efficient_architectures", "3_hardware_codesign")
 ANCHOR = "MiniLM-L6 fp32, PyTorch"  # what each page measures
 APART = 0.25  # of a cost between two runs on one machine
-# Two recordings, and the model. Notebook 3's were timed in three rounds over fewer texts; and these intervals are over
-# the rounds of one process, which do not tell how a second process differs.
-OLD_DISAGREEMENTS = {("3_hardware_codesign", "3_hardware_codesign_runtimes", "PyTorch fp32, padded to 128"),
-                     ("3_hardware_codesign", "3_hardware_codesign_runtimes", "ONNX Runtime fp32, 2 streams"),
-                     ("3_hardware_codesign", "3_hardware_codesign_runtimes", "ONNX Runtime int8, 2 streams"),
-                     ("1_model_optimization", "3_hardware_codesign_runtimes", "fp32, ONNX Runtime"),
-                     ("1_model_optimization", "3_hardware_codesign_runtimes", "fp32, ONNX Runtime, 2 streams"),
-                     ("1_model_optimization_pruning", "1_model_optimization_together", "65% pruned")}
-# Recordings in which the way from the reference to the finding's model has no run for each change.
-OLD_CHAINS = {"1_model_optimization", "1_model_optimization_together", "3_hardware_codesign"}
 
 
 def results() -> str:
@@ -142,7 +128,7 @@ def test_no_two_shown_figures_of_one_model_and_machine_are_apart_by_more_than_th
              if not overlap(one["speedup"], other["speedup"])
              or (one["accuracy"] and other["accuracy"] and not overlap(one["accuracy"], other["accuracy"]))
              or (one["usd"] and other["usd"] and abs(one["usd"] / other["usd"] - 1) > APART)}
-    assert apart == OLD_DISAGREEMENTS
+    assert apart == set()
 
 
 def test_a_disagreement_would_be_seen():
@@ -154,7 +140,7 @@ def test_a_disagreement_would_be_seen():
 @pytest.mark.parametrize("part", ["1_model_optimization", "1_model_optimization_together", "3_hardware_codesign"])
 def test_on_the_way_to_the_headlines_model_one_setting_changes_at_a_time(part):
     changed = change_factors(recorded(part))["changed"][1:]
-    assert (changed.max() > 1) == (part in OLD_CHAINS)
+    assert changed.tolist() == [1] * len(changed)
 
 
 def test_on_the_way_to_the_quickest_runtime_one_setting_changes_at_a_time():
@@ -163,7 +149,7 @@ def test_on_the_way_to_the_quickest_runtime_one_setting_changes_at_a_time():
     assert factors["factor"][1:].prod() == pytest.approx(factors["factor"][0])
 
 
-@pytest.mark.parametrize("chain", [[QUANTIZED], list(STEPS)], ids=["int8", "all steps"])
+@pytest.mark.parametrize("chain", [[QUANTIZED], *map(list, ORDERS)], ids=["int8", "all steps", "in the other order"])
 def test_the_pipelines_that_will_be_recorded_change_one_setting_at_a_time(chain):
     """The settings that each pipeline's model has, without making it."""
     def settings_of(steps: list[dict]) -> dict:

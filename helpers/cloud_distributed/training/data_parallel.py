@@ -138,13 +138,16 @@ def measured_overlap(run: TrainingRun, link: Link) -> float:
     Take it from one run and predict others.
 
     Raises:
-        InputError: a run of one worker, which exchanges nothing.
+        InputError: a run of one worker, which exchanges nothing; or steps that were over before their computing is.
     """
     if run.workers < 2:
         raise InputError("One worker exchanges nothing: overlap needs a run of two or more.")
     visible = float(np.median(run.step_s - run.compute_s))
+    if visible < 0:
+        raise InputError(f"Whole steps took {1e3 * -visible:.2g} ms less than their computing alone, which cannot be: "
+                         "something else ran on this machine. Train again, with more steps.")
     exchange = predicted_step_s(run, link, 0.0)[0] - float(np.median(run.compute_s))
-    return min(1.0, 1 - visible / exchange)
+    return 1 - visible / exchange
 
 
 def _sent_bytes(run: TrainingRun) -> float:

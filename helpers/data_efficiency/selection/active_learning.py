@@ -14,6 +14,8 @@ from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import paired_mean_interval, paired_mean_p
 
+_UNKNOWN = (np.nan, np.nan, np.nan)
+
 
 def choose_next(x: np.ndarray, labelled: np.ndarray, y: np.ndarray, classes: int, strategy: str, count: int,
                 seed: int = 0) -> np.ndarray:
@@ -106,8 +108,10 @@ def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PE
     Returns:
         Columns strategy, labels (mean), saved, saved_low, saved_high (labels fewer than random's, paired), compute_usd,
         usd (labels and compute), saved_usd, saved_usd_low, saved_usd_high, p (of the labels saved, by Holm's method
-        over all strategies; NaN for random), significant (p below 0.05), reached (share of seeds). A run that did
-        not get there counts with its whole budget, and so understates what is saved or lost.
+        over all strategies; NaN for random), significant (p below 0.05), reached (share of seeds). What is not
+        reached with any seed's budget is NaN: labels and usd where a run did not get there, what is saved where with
+        some seed neither the strategy nor random did. Where one of the two did, the other counts with its whole
+        budget, which understates what is saved or lost.
 
     Raises:
         InputError: one seed only.
@@ -119,15 +123,17 @@ def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PE
     rows = []
     for name in runs["strategy"].unique():
         labels, cpu_s, reached = np.array([need[name, seed] for seed in seeds]).T
-        random_labels, random_cpu_s, _ = np.array([need["random", seed] for seed in seeds]).T
+        random_labels, random_cpu_s, random_reached = np.array([need["random", seed] for seed in seeds]).T
         usd = labels * usd_per_label + compute_usd(cpu_s)
         saved = paired_mean_interval(labels, random_labels)
         saved_usd = paired_mean_interval(usd, random_labels * usd_per_label + compute_usd(random_cpu_s))
-        rows.append({"strategy": name, "labels": labels.mean(),
-                     **dict(zip(("saved", "saved_low", "saved_high"), saved, strict=True)),
-                     "compute_usd": compute_usd(cpu_s.mean()), "usd": usd.mean(),
-                     **dict(zip(("saved_usd", "saved_usd_low", "saved_usd_high"), saved_usd, strict=True)),
-                     "p": np.nan if name == "random" else paired_mean_p(labels, random_labels),
+        known = np.maximum(reached, random_reached).all()
+        rows.append({"strategy": name, "labels": labels.mean() if reached.all() else np.nan,
+                     **dict(zip(("saved", "saved_low", "saved_high"), saved if known else _UNKNOWN, strict=True)),
+                     "compute_usd": compute_usd(cpu_s.mean()), "usd": usd.mean() if reached.all() else np.nan,
+                     **dict(zip(("saved_usd", "saved_usd_low", "saved_usd_high"), saved_usd if known else _UNKNOWN,
+                                strict=True)),
+                     "p": np.nan if name == "random" or not known else paired_mean_p(labels, random_labels),
                      "reached": reached.mean()})
     frame = pd.DataFrame(rows)
     return frame.assign(**judged(frame["p"]))

@@ -15,7 +15,7 @@ from helpers.hardware_codesign.runtimes.candidates import CANDIDATES, Candidate,
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.machine import usable_cores
-from helpers.lab.measuring.comparison import in_fresh_process, in_processes, sample_inputs, time_models
+from helpers.lab.measuring.comparison import best_batch_size, in_fresh_process, in_processes, sample_inputs, time_models
 from helpers.lab.measuring.intervals import ratio_of_medians, ratio_over_processes
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.models.model import Model
@@ -26,17 +26,17 @@ COLUMNS = ["name", "runtime", "precision", "rows_per_s", "speedup", "speedup_low
            "made_s", "cold_start_s", "peak_mb", "largest_difference", "same_answers", "worth_after", "note"]
 # Largest difference of a logit from PyTorch's in fp32, as a share of the logits' range.
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.35}
-_TUNED_BATCH = 64  # texts at a time while settings are chosen
 _PATIENCE_S = 15.0  # of timing a candidate, beyond its first two rounds
 
 
 def compare_runtimes(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] = CANDIDATES, *,
-                     rows: int = 64, rounds: int = 5, processes: int = 0, batch: int = 16, cold: bool = True,
+                     rows: int = 64, rounds: int = 5, processes: int = 0, cold: bool = True,
                      progress: Progress = silent) -> pd.DataFrame:
     """All candidates on the same test rows, in turns; the first one is the reference. One row each, COLUMNS.
 
-    Speed is over raw texts in batches as they come, latency over single texts, in this process or in several fresh
-    `processes`, over which the interval of the speed-up is then (see `compare`). `made_s` is the time to export,
+    Speed is over raw texts as they come, so many at a time as suit each candidate best, and latency over single texts,
+    in this process or in several fresh `processes`, over which the interval of the speed-up is then: both as `compare`
+    does it, so that tables agree. `made_s` is the time to export,
     quantize or compile; `cold_start_s` is a fresh process until its first answer; `worth_after`, the number of
     texts after which the time to make it is repaid. A candidate that fails keeps its row, with a sentence in `note`;
     where the first one fails, the next one that works is the reference.
@@ -58,7 +58,7 @@ def compare_runtimes(base: TorchTextModel, task: Task, candidates: Sequence[Cand
     if not models:
         raise InputError(f"None of the {len(frame)} candidates works here. The first one: {frame['note'].iloc[0]}")
     texts = sample_inputs(task, rows)
-    _fill_speed(frame, _time(models, texts, batch, rounds, processes, progress.part(0.4, 0.8)), len(texts), rounds)
+    _fill_speed(frame, _time(models, texts, rounds, processes, progress.part(0.4, 0.8)), len(texts), rounds)
     _fill_agreement(frame, models, base, texts)
     if cold:
         _fill_cold(frame, models, candidates, texts, progress)
@@ -94,12 +94,12 @@ def check_shapes(base: TorchTextModel, model: Model, shapes: Sequence[tuple[int,
     return worst
 
 
-def _time(models: dict[str, Model], texts: list[str], batch: int, rounds: int, processes: int,
-          progress: Progress) -> list[tuple[dict[str, np.ndarray], ...]]:
+def _time(models: dict[str, Model], texts: list[str], rounds: int, processes: int, progress: Progress
+          ) -> list[tuple[dict[str, np.ndarray], ...]]:
     """`time_models` of each process; what is slow sits the later rounds out."""
-    work = functools.partial(time_models, sample=texts, batch_sizes=dict.fromkeys(models, batch), rounds=rounds,
-                             patience_s=_PATIENCE_S)
     with timing_turn(progress):
+        sizes = {name: best_batch_size(model, texts, progress) for name, model in models.items()}
+        work = functools.partial(time_models, sample=texts, batch_sizes=sizes, rounds=rounds, patience_s=_PATIENCE_S)
         if not processes:
             return [work(models, progress=progress)]
         return in_processes(work, models, processes, progress)
@@ -175,8 +175,7 @@ def tune(base: TorchTextModel, task: Task, candidates: Sequence[Candidate] | Non
     if not candidates:
         raise InputError("There is nothing to choose from: give at least one candidate.")
     unseen = dataclasses.replace(task, test=task.validation)  # test rows choose nothing
-    frame = compare_runtimes(base, unseen, candidates, rows=rows, rounds=rounds, batch=_TUNED_BATCH, cold=False,
-                             progress=progress)
+    frame = compare_runtimes(base, unseen, candidates, rows=rows, rounds=rounds, cold=False, progress=progress)
     able = frame[frame["largest_difference"] <= frame["precision"].map(TOLERANCE)]
     if able.empty:
         raise InputError(f"None of the {len(candidates)} candidates agrees with PyTorch: {frame['note'].iloc[0]}")

@@ -50,7 +50,7 @@ def prompted(llm: LanguageModel, task: Task, shots: int = 8, select: str = "near
     >>> task = load_task("tickets")
     >>> model = prompted(load_language_model("smollm2"), task, shots=4)
     >>> model.predict(["where is my parcel?"]).shape
-    (1, 24)
+    (1, 25)
     """
     if select not in SELECTIONS:
         raise InputError(f"Unknown selection '{select}'. Choose one of: {', '.join(SELECTIONS)}.")

@@ -96,7 +96,7 @@ def faults(paths: Iterable[Path], tokens: Mapping[str, float]) -> dict[str, list
     """What is wrong in files of recorded results: name -> sentences; a disagreement stands under each of its files.
 
     Args:
-        tokens: task -> tokens of its mean text, at which tables of times over lengths are read.
+        tokens: task -> tokens of its median text, at which tables of times over lengths are read: it takes the p50.
     """
     found: dict[str, list[str]] = defaultdict(list)
     sightings: list[Sighting] = []

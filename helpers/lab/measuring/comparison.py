@@ -31,6 +31,7 @@ from helpers.lab.progress import Progress, silent
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, MAX_BATCH)
 Result = TypeVar("Result")
+_BATCH_PATIENCE_S = 15.0  # of finding one model's batch size
 _ASK_S = 0.2  # how often a process is asked for its result, and the caller whether to go on
 
 
@@ -146,7 +147,7 @@ def _predict_all(model: Model, task: Task, progress: Progress) -> np.ndarray:
 def _time(candidates: list[_Candidate], sample: list, rounds: int, processes: int, progress: Progress) -> None:
     for index, candidate in enumerate(candidates):
         progress(0.3 + 0.2 * index / len(candidates), f"finding the batch size of {candidate.model.card.name}")
-        candidate.batch_size = _best_batch_size(candidate.model, sample, progress)
+        candidate.batch_size = best_batch_size(candidate.model, sample, progress)
     sizes = {candidate.model.card.name: candidate.batch_size for candidate in candidates}
     models, part = {candidate.model.card.name: candidate.model for candidate in candidates}, progress.part(0.5, 0.9)
     if processes:
@@ -222,8 +223,12 @@ def one_by_one(model: Model, sample: list) -> Callable[[], object]:
     return lambda: model.predict([next(rows)])
 
 
-def _best_batch_size(model: Model, sample: list, progress: Progress) -> int:
-    """All are tried: with streams, throughput falls and rises again over the batch size."""
+def best_batch_size(model: Model, sample: list, progress: Progress) -> int:
+    """The inputs at a time at which the model answers fastest; hold `timing_turn` around it.
+
+    All of BATCH_SIZES are tried, since with streams throughput falls and rises again; of a slow model those that come
+    before its patience is over.
+    """
     part = sample[:MAX_BATCH]
     settle()
     model.predict(part)  # warm-up: memory is allocated, kernels are chosen
@@ -231,6 +236,8 @@ def _best_batch_size(model: Model, sample: list, progress: Progress) -> int:
     for size in (size for size in BATCH_SIZES if size <= len(part)):
         run = functools.partial(predict_in_batches, model, part, size, progress)
         seconds[size] = min(seconds_of(run) for _ in range(2))
+        if sum(seconds.values()) > _BATCH_PATIENCE_S:
+            break
     return min(seconds, key=seconds.__getitem__)
 
 

@@ -61,7 +61,7 @@ def baseline(task: Task, encoder: str | Path = MINILM, *, epochs: float | None =
     >>> from helpers.lab import baseline, load_task
     >>> model = baseline(load_task("tickets"))  # doctest: +SKIP
     >>> model.predict(["Where is my parcel?"]).shape  # doctest: +SKIP
-    (1, 24)
+    (1, 25)
     """
     if task.input != "text":
         raise InputError(f"The baseline reads text; the task '{task.name}' has images.")

@@ -1,9 +1,11 @@
 """Numbers and findings in words, whichever way they went."""
 
+import numpy as np
 import pytest
 from app_helpers import record
 
 from helpers.app.text.figures import (
+    TOLERATED,
     beside_the_constant,
     best,
     change,
@@ -60,6 +62,27 @@ def test_the_best_is_the_cheapest_that_significantly_gains_and_loses_little():
     assert short_finding(records) == "fine costs 2.0x less and shows no significant difference in accuracy"
     worse = record("worse", 2.0, 0.885)
     assert short_finding([record(), worse]) == "worse costs 2.0x less but may lose up to 2.5 points"
+
+
+def test_the_best_of_many_has_to_do_better_than_the_best_of_one():
+    """1.0 points less, and 1.8 at worst: alone that is no loss of 2 points, among fifteen it may be luck."""
+    one = record("one", 2.0, 0.89, accuracy_delta_low=-0.018)
+    others = [record(f"lossy {number}", 1.5, 0.5) for number in range(14)]
+    assert best([record(), one]).model == "one"
+    assert best([record(), one, *others]) is None
+    assert "(95 %, 15 candidates at once)" in finding([record(), one, *others])
+    assert short_finding([record(), one, *others]) == "one costs 2.0x less but may lose up to 2.2 points"
+
+
+def test_none_is_called_good_where_all_lose_just_what_is_tolerated():
+    """5 %, whatever the number of candidates: 300 sets of 14, each with a true loss of 2 points and its own luck."""
+    rng, called = np.random.default_rng(0), 0
+    for _ in range(300):
+        deltas = rng.normal(-TOLERATED, 0.005, 14)
+        called += best([record(), *(record(str(number), 2.0 + number, accuracy_delta=delta, accuracy_delta_low=low,
+                                           accuracy_delta_high=2 * delta - low) for number, (delta, low) in enumerate(
+            zip(deltas, deltas - 1.96 * 0.005, strict=True)))]) is not None
+    assert called / 300 <= 0.05
 
 
 @pytest.mark.parametrize(("records", "said"), [

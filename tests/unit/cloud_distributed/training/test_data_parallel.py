@@ -55,6 +55,9 @@ def test_the_overlap_is_what_the_model_needs_to_match_a_run(runs):
     assert predicted_step_s(half, link)[0] == pytest.approx(0.1 + 2e-3 + run.gradient_bytes / 2e9)
     with pytest.raises(InputError, match="One worker exchanges nothing"):
         measured_overlap(runs["one"], link)
+    too_quick = dataclasses.replace(runs["two"], compute_s=np.full(12, 0.1), step_s=np.full(12, 0.09))
+    with pytest.raises(InputError, match="10 ms less than their computing alone, which cannot be"):
+        measured_overlap(too_quick, link)
 
 
 def test_settings_that_make_no_sense_are_refused():

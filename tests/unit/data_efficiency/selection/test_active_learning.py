@@ -44,8 +44,14 @@ def test_labels_to_an_accuracy_are_read_between_the_points_and_paired():
     assert found.loc["margin", "saved_low"] == pytest.approx(12.5 - half, rel=1e-4)
     assert found.loc["margin", "saved_usd"] == pytest.approx(25.0, abs=1e-3)
     never = labels_to(runs, 0.95).set_index("strategy")
-    assert never.loc["margin", "labels"] == 20
-    assert never.loc["margin", "reached"] == 0
+    unknown = ["labels", "usd", "saved", "saved_low", "saved_high", "saved_usd", "saved_usd_low", "saved_usd_high", "p"]
+    assert never[unknown].isna().all(axis=None)  # all stopped at their budget: that both did is no tie
+    assert (never["reached"] == 0).all()
+    assert not never["significant"].any()
+    only_one = labels_to(runs.assign(accuracy=runs["accuracy"] + 0.06 * (runs["strategy"] == "margin")), 0.95)
+    one = only_one.set_index("strategy")
+    assert one.loc["margin", "saved"] == pytest.approx(35 - one.loc["margin", "labels"])  # random had 30 and 40
+    assert np.isnan(one.loc["random", "labels"])
     there = labels_to(runs, 0.6, on="validation").set_index("strategy")
     assert there.loc["random", "labels"] == pytest.approx(25)  # 20 and 30, where validation rows get there
     assert there.loc["margin", "labels"] == pytest.approx(15)

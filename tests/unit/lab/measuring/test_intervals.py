@@ -11,6 +11,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import (
     bootstrap_draws,
     bootstrap_interval,
+    bound_of_many,
     holm,
     mcnemar_p,
     mean_interval,
@@ -314,3 +315,10 @@ def test_a_ratio_over_processes_is_their_geometric_mean():
     assert ratio_over_processes([3.0, 3.0], [1.5, 1.5]) == pytest.approx((2.0, 2.0, 2.0))
     with pytest.raises(InputError, match="at least two"):
         ratio_over_processes([1.0], [2.0])
+
+
+def test_the_bound_of_one_of_many_is_bonferronis_for_a_normal_estimate():
+    for comparisons in (1, 2, 14):
+        wanted = 0.5 - 0.1 * stats.norm.isf(0.025 / comparisons)
+        assert bound_of_many(0.5, 0.5 - 0.1 * Z, comparisons) == pytest.approx(wanted)
+        assert bound_of_many(0.5, 0.5 + 0.1 * Z, comparisons) == pytest.approx(1 - wanted)
