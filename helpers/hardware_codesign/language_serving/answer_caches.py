@@ -74,14 +74,14 @@ def replay(traffic: Traffic, vectors: np.ndarray | None = None, threshold: float
         answered by the model, rightly as far as the cache is concerned, and stored.
     """
     stored: dict[str, int] = {}  # normalized text -> the request whose answer it holds
-    kept, sources = np.empty_like(vectors) if vectors is not None else None, []  # stored requests and their vectors
+    cached, sources = np.empty_like(vectors) if vectors is not None else None, []  # vectors, and their requests
     rows = []
     for number, text in enumerate(traffic.texts):
         key, hit, cosine, source = " ".join(text.lower().split()), "", float("nan"), number
         if key in stored:
             hit, source = "text", stored[key]
         elif sources:
-            likeness = kept[:len(sources)] @ vectors[number]  # (stored,)
+            likeness = cached[:len(sources)] @ vectors[number]  # (stored,)
             best = int(likeness.argmax())
             cosine = float(likeness[best])
             if cosine >= threshold:
@@ -89,7 +89,7 @@ def replay(traffic: Traffic, vectors: np.ndarray | None = None, threshold: float
         if not hit:
             stored[key] = number
             if vectors is not None:
-                kept[len(sources)] = vectors[number]
+                cached[len(sources)] = vectors[number]
                 sources.append(number)
         rows.append((hit, cosine, bool(traffic.labels[source] != traffic.labels[number])))
     return pd.DataFrame(rows, columns=["hit", "cosine", "wrong"])
@@ -103,9 +103,9 @@ def choose_threshold(traffic: Traffic, vectors: np.ndarray, max_wrong: float,
     """
     best, most = NEVER, -1
     for threshold in thresholds:
-        told = replay(traffic, vectors, threshold)
-        hits = int((told["hit"] != "").sum())
-        if wilson(int(told["wrong"].sum()), len(told))[1] <= max_wrong and hits > most:
+        outcome = replay(traffic, vectors, threshold)
+        hits = int((outcome["hit"] != "").sum())
+        if wilson(int(outcome["wrong"].sum()), len(outcome))[1] <= max_wrong and hits > most:
             best, most = float(threshold), hits
     return best
 
@@ -134,26 +134,27 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
     if task.input != "text":
         raise InputError(f"The task '{task.name}' has images, and an answer cache reads texts: choose another task.")
     embed = embed or _minilm
-    made = []
+    splits = []
     for number, split in enumerate((task.validation, task.test)):
         progress(0.4 * number, "embedding requests")
         traffic = repeated(split["text"][:], split["label"][:], requests, exponent=exponent, changed=changed,
                            seed=seed + number)
+        texts, places = np.unique(traffic.texts, return_inverse=True)  # what repeats is found by its text
         began = time.perf_counter()
-        made.append((traffic, embed(traffic.texts)))
-        embed_s = (time.perf_counter() - began) / requests
+        splits.append((traffic, embed(texts.tolist())[places]))
+        embed_s = (time.perf_counter() - began) / len(texts)
     progress(0.8, "choosing the threshold on validation rows")
-    threshold = choose_threshold(*made[0], max_wrong)
-    traffic, vectors = made[1]
+    threshold = choose_threshold(*splits[0], max_wrong)
+    traffic, vectors = splits[1]
     none = pd.DataFrame({"hit": [""] * requests, "wrong": [False] * requests})
-    told = [("none", np.nan, none, 0.0), ("by text", np.nan, replay(traffic), 0.0),
-            ("by meaning", threshold, replay(traffic, vectors, threshold), embed_s)]
+    caches = [("none", np.nan, none, 0.0), ("by text", np.nan, replay(traffic), 0.0),
+              ("by meaning", threshold, replay(traffic, vectors, threshold), embed_s)]
     progress(1.0, "done")
-    return pd.DataFrame([_row(*one) for one in told])
+    return pd.DataFrame([_row(*one) for one in caches])
 
 
-def _row(cache: str, threshold: float, told: pd.DataFrame, embed_s: float) -> dict[str, object]:
-    hits, wrong, count = int((told["hit"] != "").sum()), int(told["wrong"].sum()), len(told)
+def _row(cache: str, threshold: float, outcome: pd.DataFrame, embed_s: float) -> dict[str, object]:
+    hits, wrong, count = int((outcome["hit"] != "").sum()), int(outcome["wrong"].sum()), len(outcome)
     hit_rate_low, hit_rate_high = wilson(hits, count)
     wrong_rate_low, wrong_rate_high = wilson(wrong, count)
     return {"cache": cache, "threshold": threshold, "requests": count, "hits": hits, "hit_rate": hits / count,

@@ -176,10 +176,10 @@ class Engine:
         if str(handle.get_status()).endswith("IGNORED"):
             raise InputError("The engine's memory of keys and values has no room for so many prompts of this length: "
                              "give fewer at once, or shorter ones.")
-        found: list[int] = []
+        fresh: list[int] = []
         while handle.can_read():
-            found += [token for output in handle.read().values() for token in output.generated_ids]
-        return found
+            fresh += [token for output in handle.read().values() for token in output.generated_ids]
+        return fresh
 
 
 def shared_requests(llm: LocalModel, texts: Sequence[str], *, common: float = 0.8, count: int = 16,

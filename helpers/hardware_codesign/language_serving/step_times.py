@@ -13,7 +13,7 @@ from helpers.lab.language.loading import read_gguf
 from helpers.lab.measuring.timing import settle, timing_turn
 from helpers.lab.progress import Progress, silent
 
-PROMPTS, SEQUENCES = (16, 32, 64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32)
+PROMPTS, SEQUENCES = (16, 64, 128, 256, 1024), (1, 2, 4, 8, 16, 32)
 _WRITTEN = 9  # tokens of each answer: the first is prefill's
 _KV_BYTES = 4  # of a number in the cache of keys and values: `Switches.kv_precision` is f32
 _VOCABULARY = 1000  # token ids are drawn below it
@@ -65,7 +65,7 @@ def measure_phases(path: Path, *, prompts: Sequence[int] = PROMPTS, batches: Seq
     if not points or rounds < 1:
         raise InputError(f"No point has at most {max_tokens} tokens, or there is no round: give shorter prompts, "
                          "smaller batches or more rounds.")
-    rng, seconds = np.random.default_rng(0), []
+    rng, rows = np.random.default_rng(0), []
     with timing_turn(progress):
         engine = Engine(path, Switches(sequences=max(batches), step_tokens=max_tokens))
         for number in range(-1, rounds):  # the first round warms up; the order differs, as a busy moment does
@@ -76,9 +76,9 @@ def measure_phases(path: Path, *, prompts: Sequence[int] = PROMPTS, batches: Seq
                 settle()
                 run = engine.run(ids, [_WRITTEN] * batch, progress)
                 if number >= 0:
-                    seconds += _points(run.steps, run.first_s, batch, prompt)
+                    rows += _points(run.steps, run.first_s, batch, prompt)
     progress(1.0, "done")
-    frame = pd.DataFrame(seconds, columns=["phase", "batch", "prompt", "context", "seconds"])
+    frame = pd.DataFrame(rows, columns=["phase", "batch", "prompt", "context", "seconds"])
     return frame.groupby(["phase", "batch", "prompt", "context"], sort=False)["seconds"].median().reset_index(
         ).sort_values(["phase", "batch", "prompt"], ascending=[False, True, True], ignore_index=True)
 
@@ -88,5 +88,5 @@ def _points(steps: np.ndarray, first_s: np.ndarray, batch: int, prompt: int) -> 
     lasted = np.diff(steps[:, 0], prepend=0.0)
     decoding = (steps[:, 0] > first_s.max()) & (steps[:, 1] == batch)
     context = prompt + _WRITTEN / 2  # of the second to the last token, on average
-    found = [(DECODE, batch, prompt, context, float(np.median(lasted[decoding])))]
-    return [*found, (PREFILL, 1, prompt, float(prompt), float(first_s[0]))] if batch == 1 else found
+    decode = (DECODE, batch, prompt, context, float(np.median(lasted[decoding])))
+    return [decode, (PREFILL, 1, prompt, float(prompt), float(first_s[0]))] if batch == 1 else [decode]
