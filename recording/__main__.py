@@ -26,7 +26,7 @@ from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.checks import faults
 from helpers.lab.measuring.measurement import code_version
 from helpers.lab.paths import cache, write_atomically
-from recording import data_efficiency, efficient_architectures, hardware_codesign, model_optimization
+from recording import data_efficiency, efficient_architectures, hardware_codesign, language_serving, model_optimization
 
 FOLDER = hardware_codesign.FOLDER
 BUSY, LOOK_S, PATIENCE_S = 0.1, 2.0, 600.0  # cores that others may use while we time; how long to look, and to wait
@@ -85,6 +85,7 @@ PARTS = (
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
         f"{THREE}_{part}" for part in ("runtimes", "levels", "switches")), 7, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 3, times=True),
+    Part("language serving", language_serving.record, (f"{THREE}_language",), 15, times=True),
 )
 
 

@@ -14,5 +14,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "batching.padding": ["padding_share", "compare_padding"],
     "batching.layouts": ["compare_layouts"],
     "batching.load_test": ["batch_times", "batch_frame", "knee", "compare_with_load"],
+    "language_serving.phase_model": ["on_paper", "fit_phases", "phase_figures", "recorded_phases"],
+    "language_serving.step_times": ["count_steps", "measure_phases"],
+    "language_serving.engine": ["ENGINES", "compare_engines", "shared_requests"],
+    "language_serving.endpoint_load": ["Target", "load_endpoint", "find_rate", "poisson_times"],
+    "language_serving.paced_server": ["PacedServer"],
+    "language_serving.answer_caches": ["compare_caches"],
     "placement": ["MeasuredMachine", "rank_offers", "break_even_utilization", "token_costs", "hosted_prices"],
 })

@@ -31,7 +31,7 @@ _MAX_SAID = 200  # letters of it that are shown
 _OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
 
 
-class _Again(Exception):
+class Again(Exception):
     """Another attempt may help, after so many seconds."""
 
     def __init__(self, said: str, after_s: float = 0.0) -> None:
@@ -93,7 +93,14 @@ class Server:
         Raises:
             InputError: the server refuses, fails again and again, or does not count its tokens.
         """
-        return _run(lambda said: self._all(bodies, tokens, said), hear, check)
+        return in_own_loop(lambda said: self._all(bodies, tokens, said), hear, check)
+
+    def client(self) -> httpx2.AsyncClient:
+        """What sends requests, as many at once as one likes; for an `async with`."""
+        # A proxy would see what goes to this machine itself in plain text.
+        return httpx2.AsyncClient(auth=self._sign if self._key_from else None, trust_env=not is_local(self._url),
+                                  verify=_certificates(), limits=httpx2.Limits(),
+                                  timeout=httpx2.Timeout(self._timeout_s, pool=None))
 
     def used(self, reply: Reply) -> tuple[int, int]:
         """Tokens read and written, as the server counts them.
@@ -110,10 +117,7 @@ class Server:
     async def _all(self, bodies: Sequence[dict[str, Any]], tokens: Sequence[float],
                    said: Callable[[bool], None]) -> list[Reply]:
         free = asyncio.Semaphore(self._at_once)
-        # A proxy would see what goes to this machine itself in plain text.
-        async with httpx2.AsyncClient(auth=self._sign if self._key_from else None, trust_env=not is_local(self._url),
-                                      verify=_certificates(),
-                                      timeout=httpx2.Timeout(self._timeout_s, pool=None)) as client:
+        async with self.client() as client:
             tasks = [asyncio.ensure_future(self._one(client, free, body, guessed, said))
                      for body, guessed in zip(bodies, tokens, strict=True)]
             try:
@@ -129,9 +133,9 @@ class Server:
             for attempt in range(1, _ATTEMPTS + 1):
                 await asyncio.sleep(max(self._requests.turn(1), self._tokens.turn(guessed)))
                 try:
-                    reply = await self._attempt(client, body, said)
+                    reply = await self.attempt(client, body, said)
                     break
-                except _Again as again:
+                except Again as again:
                     if attempt == _ATTEMPTS or again.after_s > _MAX_WAIT_S:
                         wait = f" It asks to wait {again.after_s:,.0f} s." if again.after_s else ""
                         raise InputError(f"{self.where} gave no answer in {attempt} attempt(s) ({again}).{wait} Try "
@@ -142,8 +146,15 @@ class Server:
         said(True)
         return reply
 
-    async def _attempt(self, client: httpx2.AsyncClient, body: dict[str, Any], said: Callable[[bool], None]) -> Reply:
-        reply = Reply()
+    async def attempt(self, client: httpx2.AsyncClient, body: dict[str, Any], said: Callable[[bool], None],
+                      reply: Reply | None = None) -> Reply:
+        """One request, sent once; its answer goes into `reply`, if there is one.
+
+        Raises:
+            Again: another attempt may help.
+            InputError: the server refuses.
+        """
+        reply = Reply() if reply is None else reply
         body = {_OTHERWISE[name] if name in self._refused else name: value for name, value in body.items()}
         body.pop(None, None)
         try:
@@ -159,17 +170,17 @@ class Server:
                     await response.aread()
                     reply.take(response.json())
         except httpx2.RequestError as error:
-            raise _Again(self._shown(f"{type(error).__name__}: {error}")) from None
+            raise Again(self._shown(f"{type(error).__name__}: {error}")) from None
         except InputError:  # a ValueError, too: a refusal, or no key
             raise
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise _Again(self._shown(f"what came is no chat completion, {type(error).__name__}: {error}")) from None
+            raise Again(self._shown(f"what came is no chat completion, {type(error).__name__}: {error}")) from None
         if not reply.ended:
-            raise _Again(self._shown(reply.trouble or "its answer broke off"))
+            raise Again(self._shown(reply.trouble or "its answer broke off"))
         return reply
 
     async def _refuse(self, response: httpx2.Response, body: Mapping[str, Any]) -> None:
-        """Say why there is no answer: `_Again` where another attempt may help, else InputError."""
+        """Say why there is no answer: `Again` where another attempt may help, else InputError."""
         page = b""
         async for part in response.aiter_bytes():
             page += part
@@ -187,10 +198,10 @@ class Server:
                 warnings.warn(f"{self.where} does not let its temperature be chosen: its answers are drawn at random "
                               "and may differ from run to run.", stacklevel=2)
             self._refused.add(name)
-            raise _Again(said)
+            raise Again(said)
         if status in (408, 429) or status >= 500:
             headers = response.headers
-            raise _Again(said, _seconds(headers.get("retry-after", ""), headers.get("date", "")))
+            raise Again(said, _seconds(headers.get("retry-after", ""), headers.get("date", "")))
         if status in (401, 403):
             what = f"the key in {self._key_from}" if self._key_from else "requests without a key; name one by key_from"
             raise InputError(f"{self.where} refuses {what} ({said}).")
@@ -233,8 +244,8 @@ class _Pace:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
-def _run(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, list[Reply]]], hear: Callable[[bool], None],
-         check: Callable[[], None]) -> list[Reply]:
+def in_own_loop(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, list[Any]]],
+                hear: Callable[[bool], None], check: Callable[[], None]) -> list[Any]:
     """What `work(said)` gives, in an event loop of its own thread: a notebook's main thread has one that runs."""
     heard: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()

@@ -86,7 +86,7 @@ class EndpointModel(LanguageModel):
         self._facts = dict(facts)
         limits = {name: facts[name] for name in ("key_from", "at_once", "requests_per_minute", "tokens_per_minute",
                                                  "timeout_s")}
-        self._server = Server(f"'{self.name}' at {urlsplit(facts['url']).netloc}", facts["url"], **limits)
+        self.server = Server(f"'{self.name}' at {urlsplit(facts['url']).netloc}", facts["url"], **limits)
 
     def __repr__(self) -> str:
         return f"endpoint({self._facts['url']!r}, model={self.name!r})"
@@ -117,10 +117,10 @@ class EndpointModel(LanguageModel):
             heard[whole] += 1
             progress(heard[True] / len(prompts), f"{heard[True]} of {len(prompts)} answers")
 
-        bodies = [self._body(messages_of(prompt), max_tokens, options) for prompt in prompts]
+        bodies = [self.body(messages_of(prompt), max_tokens, options) for prompt in prompts]
         answers = []
-        for reply in self._server.ask(bodies, self._guess(bodies), hear, progress.check):
-            read, written = self._server.used(reply)
+        for reply in self.server.ask(bodies, self._guess(bodies), hear, progress.check):
+            read, written = self.server.used(reply)
             cached = (reply.usage.get("prompt_tokens_details") or {}).get("cached_tokens")
             answers.append(Answer(reply.text, (), read, reply.ended, written, cached))
         return answers
@@ -156,19 +156,20 @@ class EndpointModel(LanguageModel):
         options = {"logprobs": True, "top_logprobs": _LIKELIEST}
         further = {**options, "continue_final_message": True, "add_generation_prompt": False}
         messages = messages_of(prompt)
-        bodies = [self._body([*messages, {"role": "assistant", "content": start}], 1, further) if start
-                  else self._body(messages, 1, options) for start in starts]
-        replies = self._server.ask(bodies, self._guess(bodies), lambda whole: None, check)
+        bodies = [self.body([*messages, {"role": "assistant", "content": start}], 1, further) if start
+                  else self.body(messages, 1, options) for start in starts]
+        replies = self.server.ask(bodies, self._guess(bodies), lambda whole: None, check)
         if not all(reply.likeliest for reply in replies):
-            raise InputError(f"{self._server.where} shows no log-probabilities (logprobs), so known answers cannot be "
+            raise InputError(f"{self.server.where} shows no log-probabilities (logprobs), so known answers cannot be "
                              "scored there: use generate with a JSON schema, or another server.")
         return {start: reply.likeliest for start, reply in zip(starts, replies, strict=True)}
 
     def _save(self, folder):
         return {"endpoint": self._facts}
 
-    def _body(self, messages: Sequence[Mapping[str, str]], max_tokens: int,
-              options: Mapping[str, Any]) -> dict[str, Any]:
+    def body(self, messages: Sequence[Mapping[str, str]], max_tokens: int,
+             options: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON of a request with further options of the interface."""
         return {"model": self.name, "messages": messages, "max_tokens": max_tokens, "temperature": 0, **options}
 
     def _guess(self, bodies: Sequence[dict[str, Any]]) -> list[int]:

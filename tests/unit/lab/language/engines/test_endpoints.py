@@ -143,7 +143,7 @@ def test_the_key_is_in_no_attribute_no_pickle_and_no_file(faulty, monkeypatch, t
     llm = endpoint(faulty.url, model="small", key_from="A_TEST_KEY", requests_per_minute=1000)
     [answer] = llm.generate(["a"])
     llm.save(tmp_path / "saved")
-    kept = [repr(llm), repr(answer), repr(vars(llm)), repr(vars(llm._server)), str(pickle.dumps(llm)),
+    kept = [repr(llm), repr(answer), repr(vars(llm)), repr(vars(llm.server)), str(pickle.dumps(llm)),
             *(file.read_text() for file in (tmp_path / "saved").rglob("*") if file.is_file())]
     assert not [text for text in kept if KEY in text]
     for again in (pickle.loads(pickle.dumps(llm)), load_saved(tmp_path / "saved")):

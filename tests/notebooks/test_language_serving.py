@@ -1,0 +1,92 @@
+"""Notebook 3 on a served language model: sentences on results that fall either way, and the page without records."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from notebook_cells import functions, said
+
+from helpers.app import bars_spec, lines_spec
+from helpers.hardware_codesign import ENGINES, phase_figures
+from helpers.hardware_codesign.language_serving.phase_model import PhaseModel, StepCounts
+from helpers.lab import offer
+from helpers.lab.facts import Peaks
+
+COUNTS = StepCounts(body=1e8, head=3e7, stored=1.3e8, kv_bytes=46080.0, attention=7e4)
+GUESS = SimpleNamespace(value=12.0)
+
+
+@pytest.mark.parametrize(("rate", "words"), [(1e11, "On paper from"), (1e14, "at no number of answers")])
+def test_arithmetic_may_never_limit_writing(rate, words):
+    text = said("3", "lm25", needs=COUNTS, peaks=Peaks("made up", {"fp32": rate}, 1e10), turn_guess=GUESS)
+    assert words in text
+    assert ("your guess was 12" in text) == (rate == 1e11)
+
+
+@pytest.mark.parametrize(("turns", "words"), [(7.4, "from 7 answers at once on"), (math.inf, "at no number")])
+def test_the_fitted_turn_may_be_nowhere(turns, words):
+    predicted = pd.DataFrame({"fitted": [True, False, False], "error": [0.0, 0.1, -0.3]})
+    text = said("3", "lm29", predicted=predicted, phases=SimpleNamespace(turning_batch=lambda context: turns))
+    assert words in text
+    assert "2 points that were not fitted: half of the predictions are within 20%" in text
+
+
+@pytest.mark.parametrize("speedup", [3.0, 0.5])
+def test_a_switch_may_lose(speedup):
+    switched = pd.DataFrame({"engine": ["one by one", "continuous batching"], "requests_per_s": 1.0,
+                             "speedup": [1.0, speedup], "low": [1.0, 0.9 * speedup], "high": [1.0, 1.1 * speedup],
+                             "first_p95_s": 1.0, "same_answers": [1.0, 0.75], "note": ""})
+    text = said("3", "lm31", mail=None, tried=list(ENGINES), switched=switched)
+    assert f"{'Faster' if speedup > 1 else 'Slower'}: continuous batching" in text
+    assert "The same answers as one by one: 75% or more." in text
+
+
+def test_a_cache_says_its_wrong_answers():
+    caches = pd.DataFrame({"cache": ["none", "by text", "by meaning"], "threshold": [np.nan, np.nan, 0.9],
+                           "hit_rate": [0.0, 0.2, 0.5], "hit_rate_low": 0.0, "hit_rate_high": 1.0,
+                           "wrong_rate": [0.0, 0.0, 0.012], "wrong_rate_high": [0.01, 0.01, 0.03]})
+    text = said("3", "lm35", caches=caches)
+    assert "By text 20% of the requests are found, by meaning 50%; 1.2% of all get" in text
+
+
+def test_the_page_says_what_is_not_recorded():
+    for cell, name in (("lm07", "draw_request"), ("lm13", "draw_served")):
+        assert functions("3", cell, NOT_YET="not yet")[name](None) == "not yet"
+    none = functions("3", "lm05", pd=pd, recorded_language=lambda name: None)
+    assert none["request"](8, 256, 64, 8) is None
+
+
+@pytest.mark.parametrize("bandwidth", [1e10, math.inf])
+def test_a_request_is_drawn_from_the_recorded_figures(bandwidth):
+    """By hand: one prompt of 100 tokens, and 10 tokens for each of 4 answers."""
+    from helpers.hardware_codesign import recorded_phases
+
+    model = PhaseModel(COUNTS, 0.001, 0.0, 1e11, bandwidth, overlap=False)
+    models = pd.DataFrame([{"bits": 8, **phase_figures(model)}]).replace(math.inf, math.nan)
+    models.attrs = {"origin": "made up"}
+    tables = {"model": models, "phases": pd.DataFrame({"bits": [8, 8], "fitted": [True, False], "error": [0.0, 0.2]})}
+    frame = functions("3", "lm05", pd=pd, recorded_language=tables.get, recorded_phases=recorded_phases)["request"](
+        8, 100, 10, 4)
+    by_hand = 0.001 + (2 * 1e8 * 100 + 2 * 3e7 + 7e4 * 5050) / 1e11 + (1.3e8 + 46080 * 100) / bandwidth
+    assert frame.attrs["first_ms"] == pytest.approx(1000 * by_hand)
+    assert frame.attrs["off"] == 0.2
+    machine = offer("AWS m6i.large")
+    tiles, chart = functions("3", "lm07", lines_spec=lines_spec, dollars=machine.on_demand_usd_hour / 3600 * 1e6,
+                             machine=machine, NOT_YET="")["draw_request"](frame)
+    assert "a million requests on AWS m6i.large" in tiles.data
+    assert "Arithmetic limits writing" in str(chart.to_dict())
+
+
+def test_each_recorded_experiment_is_drawn():
+    drawn = {**functions("3", "lm12", bars_spec=bars_spec, lines_spec=lines_spec),
+             **functions("3", "lm13", bars_spec=bars_spec)}
+    engines = pd.DataFrame({"engine": ["a", "b"], "speedup": [1.0, 2.5], "low": [1.0, 2.0], "high": [1.0, 3.0]})
+    assert "b: 2.5 times the requests of a" in str(drawn["draw_engines"](engines).to_dict())
+    load = pd.DataFrame({"rate": [1.0, 2.0], "good": [1.0, 0.5], "sustained": 1.0, "share": 0.95,
+                         "first_target_s": 2.0})
+    assert "At 1.0 requests a second 95% are within the target" in str(drawn["draw_load"](load).to_dict())
+    caches = pd.DataFrame({"cache": ["none", "by meaning"], "hit_rate": [0.0, 0.4], "hit_rate_low": [0.0, 0.3],
+                           "hit_rate_high": [0.1, 0.5], "wrong_rate": [0.0, 0.01]})
+    assert "by meaning: 40% of the requests" in str(drawn["draw_caches"](caches).to_dict())

@@ -1,0 +1,131 @@
+"""Each switch of the engine leaves the answers as they are, and does what it is there for: on a tiny random Llama."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from tiny_gguf import tiny_gguf
+
+from helpers.hardware_codesign.language_serving.engine import (
+    ENGINES,
+    Engine,
+    Switches,
+    compare_engines,
+    shared_requests,
+)
+from helpers.lab import InputError
+from helpers.lab.language.loading import in_weight_type, load_language_model
+
+RNG = np.random.default_rng(1)
+SHARED = RNG.integers(1, 1000, 64).tolist()
+PROMPTS = [SHARED + RNG.integers(1, 1000, length).tolist() for length in (3, 20, 40, 9)]
+TOKENS = [4, 12, 6, 9]
+
+
+def file():
+    return in_weight_type(tiny_gguf(), "F16")
+
+
+@functools.cache
+def reference():
+    """The same file in transformers."""
+    return load_language_model(file(), "transformers")
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The likeliest token each time, by transformers, one prompt after another."""
+    found = []
+    for prompt, count in zip(PROMPTS, TOKENS, strict=True):
+        ids = list(prompt)
+        for _ in range(count):
+            with torch.inference_mode():
+                ids.append(int(reference().module(torch.tensor([ids])).logits[0, -1].argmax()))
+        found.append(ids[len(prompt):])
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, switches in ENGINES.items() if switches.kv_precision == "f32"])
+def test_answers_are_the_references_whatever_is_switched(name, expected):
+    run = Engine(file(), ENGINES[name]).run(PROMPTS, TOKENS)
+    assert run.answers == expected
+    assert run.steps[:, 1].sum() == sum(TOKENS)
+    assert (np.diff(run.steps[:, 0]) > 0).all()
+    assert run.seconds == run.steps[-1, 0]
+    assert (run.first_s > 0).all()
+
+
+def test_a_switch_shows_in_the_steps():
+    """One by one each token has its step; together a step has a token of each; a static batch ends before the next."""
+    alone = Engine(file(), Switches(sequences=1)).run(PROMPTS, TOKENS)
+    assert alone.steps[:, 1].max() == 1
+    together = Engine(file(), Switches(step_tokens=1024)).run(PROMPTS, TOKENS)
+    assert len(together.steps) == max(TOKENS)
+    static = Engine(file(), Switches(sequences=2, static=True, step_tokens=1024)).run(PROMPTS, TOKENS)
+    assert len(static.steps) == max(TOKENS[:2]) + max(TOKENS[2:])
+    chunked = Engine(file(), Switches(step_tokens=32)).run(PROMPTS[:1], [1])
+    assert len(chunked.steps) == -(-len(PROMPTS[0]) // 32)
+
+
+def test_an_engine_answers_again_after_a_prompt_that_does_not_fit():
+    engine = Engine(file())
+    for prompts, tokens in (([], []), ([[1]], [0]), ([[1], [2]], [1]), ([[]], [1])):
+        with pytest.raises(InputError, match="prompts of at least one token"):
+            engine.run(prompts, tokens)
+    assert len(engine.run(PROMPTS[:1], [3]).answers[0]) == 3
+
+
+def test_switches_that_cannot_be_are_refused():
+    with pytest.raises(InputError, match="Unknown precision 'u4'"):
+        Switches(kv_precision="u4")
+    for settings in ({"sequences": 0}, {"lookup": -1}, {"step_tokens": 0}):
+        with pytest.raises(InputError, match="at least one sequence"):
+            Switches(**settings)
+
+
+def test_prompts_share_what_they_should():
+    texts = [f"message {number} about parcel {7 * number}" for number in range(60)]
+    ask = shared_requests(reference(), texts, common=0.75, count=5, prompt_tokens=64, answer_tokens=(2, 4))
+    prompts, tokens = ask(0)
+    assert {len(prompt) for prompt in prompts} == {64}
+    assert len({tuple(prompt[:48]) for prompt in prompts}) == 1
+    assert len({tuple(prompt[48:]) for prompt in prompts}) == 5
+    assert set(tokens) <= {2, 3, 4}
+    assert ask(0) == (prompts, tokens)
+    assert ask(1)[0] != prompts
+    assert ask(1)[0][0][:48] == prompts[0][:48]
+    for settings in ({"common": 1.0}, {"common": -0.1}, {"prompt_tokens": 10_000}):
+        with pytest.raises(InputError, match="need a share from 0 to below 1"):
+            shared_requests(reference(), texts, **settings)
+
+
+def test_an_engine_that_cannot_run_has_a_note():
+    """OpenVINO itself refuses a precision that it does not know; the first engine stands."""
+    unknown = Switches()
+    object.__setattr__(unknown, "kv_precision", "nonsense")  # past the check of what a user gives
+
+    def requests(number):
+        return [prompt[:8] for prompt in PROMPTS], [2] * 4
+
+    told = compare_engines(file(), requests, {"as usual": Switches(), "unknown": unknown}, rounds=2)
+    assert told["note"].tolist()[0] == ""
+    assert "cannot serve" in told["note"].tolist()[1]
+    assert told["speedup"].isna().tolist() == [False, True]
+
+
+def test_engines_are_compared_on_the_same_requests():
+    def requests(number):
+        return [[*prompt, number + 1] for prompt in PROMPTS], TOKENS
+
+    chosen = {name: ENGINES[name] for name in ("one by one", "with prefix caching")}
+    told = compare_engines(file(), requests, chosen, rounds=2).set_index("engine")
+    assert told["same_answers"].tolist() == [1.0, 1.0]
+    assert told.loc["one by one", ["speedup", "low", "high"]].tolist() == [1.0] * 3
+    cached = told.loc["with prefix caching"]
+    assert cached["low"] <= cached["speedup"] <= cached["high"]
+    assert cached["answer_tokens"] == np.mean(TOKENS)
+    assert cached["prompt_tokens"] == np.mean([len(prompt) + 1 for prompt in PROMPTS])
+    np.testing.assert_allclose(told["requests_per_s"] * told["seconds"], 4)
+    with pytest.raises(InputError, match="at least two rounds"):
+        compare_engines(file(), requests, chosen, rounds=1)

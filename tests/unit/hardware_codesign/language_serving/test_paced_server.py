@@ -1,0 +1,41 @@
+"""What the paced server says and when, read with http.client."""
+
+import http.client
+import json
+import time
+
+import numpy as np
+import pytest
+
+from helpers.hardware_codesign.language_serving.paced_server import PacedServer
+from helpers.lab import InputError
+
+BODY = json.dumps({"messages": [{"role": "user", "content": "one two"}], "max_tokens": 3, "stream": True})
+
+
+def events_of(connection: http.client.HTTPConnection) -> list[tuple[float, dict]]:
+    """(seconds, event) of one request."""
+    began, found = time.perf_counter(), []
+    connection.request("POST", "/v1/chat/completions", BODY, {"Content-Type": "application/json"})
+    for line in connection.getresponse():
+        if line.startswith(b"data: "):
+            found.append((time.perf_counter() - began, json.loads(line[6:])))
+    return found
+
+
+def test_tokens_come_at_their_pace_on_one_connection():
+    with PacedServer(first_s=0.2, token_s=0.3) as server:
+        connection = http.client.HTTPConnection(server.url.split("/")[2])
+        for _ in range(2):
+            *tokens, end = events_of(connection)
+            np.testing.assert_allclose([at for at, _ in tokens], [0.2, 0.5, 0.8], atol=0.2)
+            assert [event["choices"][0]["delta"] for _, event in tokens] == [{"content": "word "}] * 3
+            assert end[1]["usage"] == {"prompt_tokens": 2, "completion_tokens": 3}
+        connection.close()
+        np.testing.assert_allclose([one.last - one.first for one in server.log], 0.6, atol=0.2)
+
+
+def test_times_that_cannot_be_are_refused():
+    for settings in ((-1, 0, 1), (0, -1, 1), (0, 0, 0)):
+        with pytest.raises(InputError, match="0 or more and at least one slot"):
+            PacedServer(*settings)
