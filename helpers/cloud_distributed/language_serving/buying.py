@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 
 from helpers.cloud_distributed.costs.machines import bill
-from helpers.cloud_distributed.costs.serverless_prices import HOURS_PER_MONTH
 from helpers.cloud_distributed.language_serving.prefix_cache import Prefixes
 from helpers.cloud_distributed.language_serving.serving import LlmFleet, LlmRun, serve_llm
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
 from helpers.lab.measuring.intervals import bootstrap_interval
-from helpers.lab.money.costs import Offer
+from helpers.lab.money.costs import HOURS_PER_MONTH, Offer
 from helpers.lab.progress import Progress, silent
 
 # Anthropic's (platform.claude.com/docs/build-with-claude/batch-processing); for other sellers an assumption.
