@@ -35,7 +35,7 @@ from helpers.lab.paths import write_atomically
 
 FOLDER = Path(helpers.__file__).parent / "facts" / "recorded"
 SEEDS = 5
-REVIEWS = (25, 50, 100, 150, 200, 300, 400)
+REVIEWS = (25, 50, 100, 150, 200, 300, 400, 600)
 KIND = {"tickets": "minilm", "docstrings": "lexical", "digits": "pixels"}
 
 

@@ -104,15 +104,16 @@ def page():
 
 
 def test_a_day_is_billed_from_all_its_hours(page):
-    """Its first hour is the quietest: billed all month it would be one machine, $70."""
+    """Its first hour is the quietest, and what that costs is not billed all month."""
     names = page
     law = names["laws"][names["reference"]]
-    frame = names["scenario"]("day and night", 30.0, "Kubernetes HPA", "AWS m6i.large", law, 60.0)
+    frame = names["scenario"]("day and night", 100.0, "Kubernetes HPA", "AWS m6i.large", law, 60.0)
     assert frame["t_s"].iloc[-1] > 0.99 * 86_400
     paid = (frame["ready"] + frame["starting"]).mean() * HOURS * offer("AWS m6i.large").on_demand_usd_hour
     usd = frame.attrs["usd"][0]
     assert usd == pytest.approx(paid, rel=0.05)
-    assert usd > 1.05 * HOURS * offer("AWS m6i.large").on_demand_usd_hour
+    first = frame[frame["t_s"] < 3600]
+    assert usd > 1.05 * (first["ready"] + first["starting"]).mean() * HOURS * offer("AWS m6i.large").on_demand_usd_hour
     assert 0 < frame.attrs["busy_usd"] < usd
 
 
@@ -131,5 +132,5 @@ def test_what_the_page_opens_with_is_what_explore_says(page):
     assert again == page["scaled"]
     ratios = [most / one for most, one in zip(page["fixed"]["each"], again["each"], strict=True)]
     test = stats.ttest_1samp(np.log(ratios), 0.0).confidence_interval()
-    spread = f"({np.exp(test.low):.2f} to {np.exp(test.high):.2f})"
-    assert page["times_less"](*page["interval"](ratios)).endswith(spread)
+    spread = f"({np.exp(test.low):.2f} to {np.exp(test.high):.2f}"  # more may follow: that it is no difference
+    assert spread in page["times_less"](*page["interval"](ratios))
