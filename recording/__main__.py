@@ -64,27 +64,27 @@ def _with_ladder() -> None:
 ONE, TWO, THREE, FOUR = ("1_model_optimization", "2_efficient_architectures", "3_hardware_codesign",
                          "4_data_efficiency")
 PARTS = (
-    Part("data", data_efficiency.record, (FOUR,), 12),
-    Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 13),
+    Part("data", data_efficiency.record, (FOUR,), 28),
+    Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 30),
     *(Part(name, _with_base(getattr(model_optimization, f"record_{name}")), (), minutes)
-      for name, minutes in (("quantization", 2), ("pruning", 6), ("distillation", 3), ("together", 16))),
+      for name, minutes in (("quantization", 4), ("pruning", 11), ("distillation", 7), ("together", 14))),
     Part("language", model_optimization.record_language, (f"{ONE}_language.json", *(
-        f"{ONE}_language_{part}" for part in ("tables", "cache"))), 12),
-    Part("language speed", model_optimization.record_language_speed, (f"{ONE}_language_speed",), 5, times=True),
+        f"{ONE}_language_{part}" for part in ("tables", "cache"))), 1),
+    Part("language speed", model_optimization.record_language_speed, (f"{ONE}_language_speed",), 6, times=True),
     Part("models", _with_base(model_optimization.measure_all),
-         tuple(f"{ONE}{part}.jsonl" for part in ("", "_pruning", "_distillation", "_together")), 16, times=True),
+         tuple(f"{ONE}{part}.jsonl" for part in ("", "_pruning", "_distillation", "_together")), 33, times=True),
     Part("ladder", _with_ladder, (f"{TWO}.jsonl", *(f"{TWO}_{part}" for part in (
-        "cascade", "guarantees", "drift", "labels"))), 6, times=True),
-    Part("attention", efficient_architectures.record_attention, (f"{TWO}_attention",), 2, times=True),
-    Part("convolutions", efficient_architectures.record_convolutions, (f"{TWO}_convolutions", f"{TWO}_digits"), 3,
+        "cascade", "guarantees", "drift", "labels"))), 19, times=True),
+    Part("attention", efficient_architectures.record_attention, (f"{TWO}_attention",), 1, times=True),
+    Part("convolutions", efficient_architectures.record_convolutions, (f"{TWO}_convolutions", f"{TWO}_digits"), 1,
          times=True),
     Part("roofline", _with_base(hardware_codesign.record_roofline), tuple(
-        f"{THREE}_{part}" for part in ("peaks", "layers", "work", "times")), 4, times=True),
+        f"{THREE}_{part}" for part in ("peaks", "layers", "work", "times")), 2, times=True),
     Part("batching", _with_base(hardware_codesign.record_batching), tuple(
-        f"{THREE}_{part}" for part in ("padding", "batches", "load", "layouts")), 4, times=True),
+        f"{THREE}_{part}" for part in ("padding", "batches", "load", "layouts")), 3, times=True),
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
-        f"{THREE}_{part}" for part in ("runtimes", "levels", "switches")), 7, times=True),
-    Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 3, times=True),
+        f"{THREE}_{part}" for part in ("runtimes", "levels", "switches")), 11, times=True),
+    Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
     Part("language serving", language_serving.record, (f"{THREE}_language",), 15, times=True),
 )
 
