@@ -167,6 +167,8 @@ def test_it_fits_and_axe_finds_nothing_serious(address, open_page, width, scheme
     page.goto(address)
     page.evaluate("document.querySelectorAll('#bill-form details').forEach(group => group.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    bars = [bar.bounding_box() for bar in page.locator(".app-waterfall .bar").all()]
+    assert len({(round(bar["x"]), round(bar["width"])) for bar in bars}) == 1, "bars are compared: one scale for all"
     found = Axe().run(page).response["violations"]
     assert [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found
             if item["impact"] in ("serious", "critical") for node in item["nodes"]] == []
