@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"'run {options.strategy}' has no column {BUDGETS[missing[0]][0]} to hold against "
                          f"--{missing[0].replace('_', '-')}: leave it out.")
     broken = broken_budgets(rows, budgets)
-    print(rows_csv(rows), end="")
+    print(rows_csv(rows) if rows else "There is nothing to list.\n", end="")
     print(*broken, sep="\n", file=sys.stderr)
     if options.json:
         settings = {"strategy": options.strategy, "task": str(options.task), "budgets": budgets, "broken": broken}

@@ -107,7 +107,7 @@ def rows_of(result: Any) -> list[dict[str, Any]] | None:
     """A result as rows: a list of dictionaries as it is, a data frame by its columns; None where it is no table."""
     if hasattr(result, "to_dict") and hasattr(result, "columns"):
         return result.to_dict("records")
-    return result if isinstance(result, list) and result and all(isinstance(row, dict) for row in result) else None
+    return result if isinstance(result, list) and all(isinstance(row, dict) for row in result) else None
 
 
 def rows_csv(rows: list[dict[str, Any]], columns: list[str] | None = None) -> str:

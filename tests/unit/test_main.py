@@ -80,8 +80,9 @@ def test_a_strategy_that_there_is_not_is_answered_with_those_there_are(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["architectures", "codesign", "data", "cloud", "optimization"])
-def test_each_strategy_runs_on_a_file(tmp_path, rows_file, strategy):
+def test_each_strategy_runs_on_a_file(tmp_path, rows_file, strategy, capsys):
     out = tmp_path / "out.json"
     assert command.main(["run", strategy, "--task", str(rows_file), "--text", "message", "--label", "intent", "--json",
                          str(out)]) == 0
-    assert json.loads(out.read_text())["rows"]
+    rows = json.loads(out.read_text())["rows"]
+    assert rows or (strategy == "data" and rows == [] and "nothing to list" in capsys.readouterr().out), rows
