@@ -83,9 +83,9 @@ def test_mixing_is_timed_beside_a_plain_model(tuned, tiny_task, narrow_encoder):
 
 def test_memory_grows_by_what_is_held():
     """64 MB each: above 32 MiB glibc maps memory afresh, below it may hand out what an earlier test left resident."""
-    last, growth = resident_growth(lambda: np.ones(8_000_000), 3)
-    assert len(last) == 8_000_000
-    assert growth > 0.8 * 3 * last.nbytes
+    tries = [resident_growth(lambda: np.ones(8_000_000), 3) for _ in range(3)]  # what others free meanwhile hides some
+    assert all(len(last) == 8_000_000 for last, _ in tries)
+    assert 0.8 < max(growth for _, growth in tries) / (3 * 64_000_000) < 1.2
 
 
 @pytest.mark.parametrize("wrong", [
