@@ -58,7 +58,8 @@ def test_a_control_changes_figures_and_charts(page):
     expect(plan).to_contain_text("ONNX Runtime int8")
     plan.get_by_label("Target: p95, ms", exact=True).select_option("20")
     expect(plan.locator(".app-chart").last).to_contain_text(re.compile("a ?million"))
-    assert chart.inner_html() != drawn
+    page.wait_for_function("old => [...document.querySelector('.app-panel').querySelectorAll('.app-chart svg')].at(-1)"
+                           "?.innerHTML !== old", arg=drawn)
     expect(page).to_have_url(re.compile(r"target_ms=20\b"))
 
 
