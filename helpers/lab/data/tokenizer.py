@@ -197,7 +197,8 @@ class _WordTable:
         return row
 
     def _add(self, word: str) -> list[int]:
-        ids = self._tokenizer.encode(word, add_special_tokens=False).ids
+        encoding = self._tokenizer.encode(word, add_special_tokens=False)
+        ids = [number for piece in (encoding, *encoding.overflowing) for number in piece.ids]  # a long word is cut, too
         if len(self._ids) < _MAX_WORDS:
             self._ids[word] = ids
         return ids

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from architectures import ARCHITECTURES, build
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.lab import load, load_pretrained
@@ -114,6 +114,7 @@ def minilm_of_transformers():
 @given(st.lists(st.text(st.characters(codec="ascii")) | st.text() | st.sampled_from(
     ["a b " * 100, "x" * 120 + " y", "\u58f9 \u8cb3 one", "it's 5_000.00$!", ("x" * 101 + " ") * 60,
      " " * 2_000 + "end"]), max_size=5), st.integers(3, 24))
+@example(texts=["0" * 8, "\u0b45"], max_tokens=3)  # one word of more tokens than are read
 def test_coverage_counts_what_transformers_tokenizer_gives_uncut(minilm_tokenizer, minilm_of_transformers, texts,
                                                                  max_tokens):
     encoder = TextEncoder(minilm_tokenizer, max_tokens)
