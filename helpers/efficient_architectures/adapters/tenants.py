@@ -168,8 +168,16 @@ def mixed_overhead(bank: TenantBank, plain: Callable[[Sequence[str]], object],
 
 
 def resident_growth(make: Callable[[], object], times: int) -> tuple[object, int]:
-    """What `make()` gave the last time, and by how many bytes this process grew while it held `times` of it."""
+    """What `make()` gave the last time, and by how many bytes of its own this process grew while it held `times` of it.
+
+    What is mapped from files does not count where the system tells it apart: it goes and comes as others need memory.
+    """
     gc.collect()
-    before = psutil.Process().memory_info().rss
+    before = _own_bytes()
     objects = [make() for _ in range(times)]
-    return objects[-1], psutil.Process().memory_info().rss - before
+    return objects[-1], _own_bytes() - before
+
+
+def _own_bytes() -> int:
+    used = psutil.Process().memory_info()
+    return used.rss - getattr(used, "shared", 0)  # Linux counts files' pages as shared, others do not say
