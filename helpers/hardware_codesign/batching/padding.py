@@ -24,11 +24,12 @@ def plan_batches(lengths: Sequence[int], batch: int, padding: Padding = "longest
 
     Args:
         lengths: tokens of each row.
-        padding: 'fixed' pads all to `fixed`; 'longest' pads to the longest row of a batch as it comes; 'sorted' does
-            that after sorting by length; 'packed' lays the rows end to end, so that its width is their sum.
+        padding: 'fixed' pads all to `fixed`, or to a longer row that is among them; 'longest' pads to the longest row
+            of a batch as it comes; 'sorted' does that after sorting by length; 'packed' lays the rows end to end, so
+            that its width is their sum.
 
     Raises:
-        InputError: an unknown padding, an empty batch, or a row longer than `fixed`.
+        InputError: an unknown padding, or an empty batch.
 
     >>> from helpers.hardware_codesign.batching.padding import plan_batches
     >>> plan_batches([5, 3, 9, 2], batch=2, padding="sorted")
@@ -38,8 +39,6 @@ def plan_batches(lengths: Sequence[int], batch: int, padding: Padding = "longest
         raise InputError(f"Unknown padding '{padding}'. Choose one of: {', '.join(PADDINGS)}.")
     if batch < 1 or not len(lengths):
         raise InputError("Padding needs a batch size of at least 1 and at least one row.")
-    if padding == "fixed" and max(lengths) > fixed:
-        raise InputError(f"A row has {max(lengths)} tokens, more than the fixed width of {fixed}: raise it.")
     order = list(range(len(lengths)))
     if padding == "sorted":
         order.sort(key=lengths.__getitem__)
@@ -47,7 +46,7 @@ def plan_batches(lengths: Sequence[int], batch: int, padding: Padding = "longest
     for start in range(0, len(order), batch):
         rows = order[start:start + batch]
         tokens = [lengths[row] for row in rows]
-        plan.append((rows, {"fixed": fixed, "packed": sum(tokens)}.get(padding, max(tokens))))
+        plan.append((rows, {"fixed": max(fixed, *tokens), "packed": sum(tokens)}.get(padding, max(tokens))))
     return plan
 
 
@@ -67,7 +66,7 @@ def compare_padding(model: TorchTextModel, texts: Sequence[str], peaks: Peaks, *
         peak), largest_difference (of a logit from the first way's).
 
     Raises:
-        InputError: no texts, a text longer than `fixed`, or a model that cannot be packed.
+        InputError: no texts, or a model that cannot be packed.
         Cancelled: `progress` was told to end.
     """
     run = {padding: _runner(model, padding, batch, fixed) for padding in PADDINGS}
