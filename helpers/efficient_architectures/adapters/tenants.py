@@ -1,8 +1,10 @@
 """Many tenants on one encoder: each has an adapter and a head, and a batch may mix them."""
 
+import ctypes
 import gc
 import math
 import random
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -168,16 +170,13 @@ def mixed_overhead(bank: TenantBank, plain: Callable[[Sequence[str]], object],
 
 
 def resident_growth(make: Callable[[], object], times: int) -> tuple[object, int]:
-    """What `make()` gave the last time, and by how many bytes of its own this process grew while it held `times` of it.
+    """What `make()` gave the last time, and by how many bytes this process grew while it held `times` of it.
 
-    What is mapped from files does not count where the system tells it apart: it goes and comes as others need memory.
+    What earlier work freed goes back to the system first: else it is handed out again, and nothing seems to grow.
     """
     gc.collect()
-    before = _own_bytes()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc's
+        trim(0)
+    before = psutil.Process().memory_info().rss
     objects = [make() for _ in range(times)]
-    return objects[-1], _own_bytes() - before
-
-
-def _own_bytes() -> int:
-    used = psutil.Process().memory_info()
-    return used.rss - getattr(used, "shared", 0)  # Linux counts files' pages as shared, others do not say
+    return objects[-1], psutil.Process().memory_info().rss - before

@@ -198,7 +198,7 @@ class _WordTable:
 
     def _add(self, word: str) -> list[int]:
         encoding = self._tokenizer.encode(word, add_special_tokens=False)
-        ids = [number for piece in (encoding, *encoding.overflowing) for number in piece.ids]  # a long word is cut, too
+        ids = [number for piece in (encoding, *encoding.overflowing) for number in piece.ids]  # of a cut word, its rest
         if len(self._ids) < _MAX_WORDS:
             self._ids[word] = ids
         return ids
