@@ -126,6 +126,14 @@ def test_a_hundred_thousand_damaged_frames_take_no_time_and_no_memory():
     assert psutil.Process().memory_info().rss - before < 50e6
 
 
+@pytest.fixture
+def no_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.mark.parametrize("content", [b'{"a": [' + b",".join([b"[]"] * 80_000) + b"]}", b'{"a": ' + b'"\\' * 120_000,
                                      b"[" * 240_000, b'"' * 240_000, b'{"a": ' + b'{"":' * 50_000])
 def test_the_longest_frames_are_judged_within_a_second(content, no_collection):
