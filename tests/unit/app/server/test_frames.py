@@ -1,10 +1,12 @@
 """No frame that a stranger makes up is read as a message, and none keeps the server busy."""
 
+import gc
 import json
 import random
 import struct
 import time
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,12 +96,13 @@ def test_any_bytes_are_refused_or_read(data):
     assert is_refused(data) or len(deserialize_msg_from_ws_v1(data)[1]) >= 4
 
 
-def test_a_hundred_thousand_damaged_frames_take_no_time():
+def test_a_hundred_thousand_damaged_frames_take_no_time_and_no_memory():
     """Whatever passes is read by jupyter_server as it stands."""
     chance = random.Random(0)
     sound = [frame(), frame(content={"a": [1, {"b": "c"}]}, buffers=[b"12345678", b""]), frame(channel="control")]
-    passed, slowest = 0, 0.0
-    for _ in range(100_000):
+    passed, slowest, before = 0, 0.0, 0
+    for number in range(100_000):
+        before = psutil.Process().memory_info().rss if number == 1_000 else before
         data = bytearray(chance.choice(sound))
         for _ in range(chance.randint(1, 3)):
             place = chance.randrange(len(data)) if chance.random() < 0.5 else chance.randrange(min(80, len(data)))
@@ -111,20 +114,31 @@ def test_a_hundred_thousand_damaged_frames_take_no_time():
             else:
                 del data[place:place + chance.randint(1, 9)]
             data = data or bytearray(8)
-        began = time.perf_counter()
+        began = time.thread_time()
         if not is_refused(bytes(data)):
             passed += 1
             channel, parts = deserialize_msg_from_ws_v1(bytes(data))
             assert channel in ("shell", "control", "iopub", "stdin")
             assert all(isinstance(json.loads(part), dict) for part in parts[:4])
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.thread_time() - began)
     assert 100 < passed < 50_000
     assert slowest < 1
+    assert psutil.Process().memory_info().rss - before < 50e6
+
+
+@pytest.fixture
+def no_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.mark.parametrize("content", [b'{"a": [' + b",".join([b"[]"] * 80_000) + b"]}", b'{"a": ' + b'"\\' * 120_000,
                                      b"[" * 240_000, b'"' * 240_000, b'{"a": ' + b'{"":' * 50_000])
-def test_the_longest_frames_are_judged_within_a_second(content):
-    began = time.perf_counter()
-    is_refused(frame(content=content))
-    assert time.perf_counter() - began < 1
+def test_the_longest_frames_are_judged_within_a_second(content, no_collection):
+    """Of processor time: others share the machine, and 80,000 new lists set off a walk through all that tests left."""
+    data = frame(content=content)
+    began = time.thread_time()
+    is_refused(data)
+    assert time.thread_time() - began < 1
