@@ -36,7 +36,7 @@ class LlamaCppModel(LocalModel):
         params = xllamacpp.CommonParams()
         params.model.path, params.n_ctx, params.n_parallel = str(path), context * _SLOTS, _SLOTS
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = usable_cores()  # of prompts, too
-        params.verbosity = 0
+        params.verbosity, params.endpoint_metrics = 0, True
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
         try:
@@ -44,6 +44,7 @@ class LlamaCppModel(LocalModel):
         except RuntimeError as error:
             raise InputError(f"llama.cpp cannot read '{path.name}' ({reason(error)}). Try engine='transformers'."
                              ) from error
+        self._server.handle_metrics()  # answered by its loop: one told to end before it began would be waited for for ever
         self.address = self._server.listening_address
 
     def _stream(self, rows, limit, form, ended):

@@ -1,5 +1,6 @@
 """The report that is sent on: whole, alone, and nothing in it is obeyed."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -73,9 +74,14 @@ def test_a_figure_tells_what_it_shows():
     assert "aria-label=\"it&#x27;s &quot;one&quot;\"" in figure(chart)
 
 
-@pytest.mark.parametrize("result", [3, "text", [], [1, 2], {"a": 1}])
+@pytest.mark.parametrize("result", [3, "text", [1, 2], {"a": 1}])
 def test_what_is_no_table_gives_no_rows(result):
     assert rows_of(result) is None
+
+
+def test_what_found_nothing_is_a_table_without_rows():
+    assert rows_of([]) == []
+    assert json.loads(rows_json([])) == []
 
 
 def test_a_table_is_saved_as_csv_and_json():
