@@ -1,7 +1,6 @@
 """What the unit tests share: a home of their own, a small task and a small model."""
 
 import csv
-import gc
 import os
 import random
 
@@ -28,13 +27,6 @@ def helpers_home(tmp_path_factory):
     os.environ.pop("HELPERS_HOME")
     if before is not None:
         os.environ["HELPERS_HOME"] = before
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_left():
-    """What a module's engines leave in cycles is freed at its end, not in the middle of another module's test."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture
