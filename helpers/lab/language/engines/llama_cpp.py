@@ -44,7 +44,7 @@ class LlamaCppModel(LocalModel):
         except RuntimeError as error:
             raise InputError(f"llama.cpp cannot read '{path.name}' ({reason(error)}). Try engine='transformers'."
                              ) from error
-        self._server.handle_metrics()  # answered by its loop: one told to end before it began would be waited for for ever
+        self._server.handle_metrics()  # answered by its loop: told to end before it begins, it would never end
         self.address = self._server.listening_address
 
     def _stream(self, rows, limit, form, ended):
