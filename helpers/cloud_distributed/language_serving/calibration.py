@@ -1,5 +1,6 @@
 """A serving engine from a few measured steps: time what it does alone, fit the step-time model, judge it elsewhere."""
 
+import itertools
 import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -21,13 +22,13 @@ _MIN_POINTS = 5  # there are four constants
 
 
 def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024), batches: Sequence[int] = (1, 4, 8),
-                  context: int = 64, max_tokens: int = 24, rounds: int = 3,
+                  contexts: Sequence[int] = (64, 320), max_tokens: int = 24, rounds: int = 3,
                   progress: Progress = silent) -> pd.DataFrame:
     """Time the steps of a language model, on this machine or behind an endpoint, that nobody else uses meanwhile.
 
     Args:
-        prompts: lengths to read alone, in tokens, about. batches: sequences that write together, after `context`
-            tokens each.
+        prompts: lengths to read alone, in tokens, about. batches: sequences that write together, after each of
+            `contexts` tokens: with one context alone, what is read cannot be told from how many write.
         max_tokens: of each answer; the time of one token is taken off, and with it that of the prompts.
 
     Returns:
@@ -48,19 +49,20 @@ def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024)
 
     works = {key: work(key, *key[1:]) for key in (
         *(("prompt", tokens, 1, 1) for tokens in prompts),
-        *((kind, context, count, limit) for count in batches for kind, limit in (("one", 1), ("all", max_tokens))))}
+        *((kind, context, count, limit) for context in contexts for count in batches
+          for kind, limit in (("one", 1), ("all", max_tokens))))}
     with timing_turn(progress):
         seconds = {key: float(np.median(taken)) for key, taken in
                    seconds_in_turns(works, rounds, progress=progress).items()}
     rows = [(answers[key][0].prompt_tokens, 0, answers[key][0].prompt_tokens, seconds[key])
             for key in works if key[0] == "prompt"]
-    for count in batches:
+    for context, count in itertools.product(contexts, batches):
         written = answers["all", context, count, max_tokens]
         steps = max(answer.answer_tokens for answer in written) - 1
         longer = seconds["all", context, count, max_tokens] - seconds["one", context, count, 1]
         if steps < 1 or longer <= 0:
             raise InputError(f"'{llm.name}' wrote too little to time its tokens: measure with more max_tokens, or "
-                             "another context.")
+                             "other contexts.")
         read = sum(answer.prompt_tokens + k for answer in written for k in range(answer.answer_tokens - 1))
         rows.append((0, sum(answer.answer_tokens - 1 for answer in written) / steps, read / steps, longer / steps))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,7 +1,5 @@
 """Calibration on engines whose constants are known, and on the recorded steps of an H100 that it has not seen."""
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +8,7 @@ from helpers.app import recorded_table
 from helpers.cloud_distributed import fit_engine, judge_engine, measure_steps, paper_engine, step_points
 from helpers.lab import DECODERS, DecoderSheet, InputError
 from helpers.lab.language.engines.model import Answer, LanguageModel
+from helpers.lab.measuring import timing
 
 GRID = pd.DataFrame([(p, 0, p) for p in (16, 64, 256, 1024)] + [(0, b, b * c) for b in (1, 4, 16) for c in (64, 512)],
                     columns=["prompt", "batch", "read"])
@@ -51,11 +50,12 @@ def test_an_h100_calibrated_on_six_steps_is_known_at_the_others():
     assert errors.quantile(0.9) <= 0.30
 
 
-class Sleeper(LanguageModel):
-    """Takes as long as its constants say, and writes as many tokens as it may."""
+class ByConstants(LanguageModel):
+    """Takes as long as its constants say, by a clock of its own, and writes as many tokens as it may."""
 
     engine = "synthetic"
     start_s, prompt_s, batch_s, read_s = 0.004, 3e-5, 5e-4, 1e-6
+    passed_s = 0.0
 
     def count_tokens(self, texts):
         return [len(text.split()) for text in texts]
@@ -65,7 +65,7 @@ class Sleeper(LanguageModel):
         seconds = self.start_s + self.prompt_s * sum(lengths) + self.read_s * sum(lengths)
         for k in range(max_tokens - 1):
             seconds += self.start_s + self.batch_s * len(lengths) + self.read_s * (sum(lengths) + k * len(lengths))
-        time.sleep(seconds)
+        self.passed_s += seconds
         return [Answer("one", (), length, "length", max_tokens) for length in lengths]
 
     def score(self, prompt, answers, *, progress=None):
@@ -76,20 +76,27 @@ class Sleeper(LanguageModel):
 
 
 def test_measured_steps_give_the_constants_back(tmp_path, monkeypatch):
-    """The clock of a busy machine is late, never early: some tolerance upwards."""
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
-    points = measure_steps(Sleeper("sleeper", 4096, 0), max_tokens=8, rounds=3)
+    model = ByConstants("by constants", 4096, 0)
+
+    def seconds_of(work):
+        began = model.passed_s
+        work()
+        return model.passed_s - began
+
+    monkeypatch.setattr(timing, "seconds_of", seconds_of)
+    points = measure_steps(model, max_tokens=8, rounds=3)
     engine = fit_engine(points, kv_tokens=1000)
-    truth = Sleeper.start_s + Sleeper.batch_s * 6 + Sleeper.read_s * 6 * 100
-    assert float(engine.step_s(0, 6, 600, 600)) == pytest.approx(truth, rel=0.15)
+    truth = ByConstants.start_s + ByConstants.batch_s * 6 + ByConstants.read_s * 6 * 100
+    assert float(engine.step_s(0, 6, 600, 600)) == pytest.approx(truth, rel=0.01)
     assert float(engine.step_s(600, 0, 600, 600)) == pytest.approx(
-        Sleeper.start_s + (Sleeper.prompt_s + Sleeper.read_s) * 600, rel=0.15)
+        ByConstants.start_s + (ByConstants.prompt_s + ByConstants.read_s) * 600, rel=0.01)
 
 
 def test_a_model_that_writes_nothing_cannot_be_timed(monkeypatch, tmp_path):
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
     with pytest.raises(InputError, match="wrote too little"):
-        measure_steps(Sleeper("sleeper", 4096, 0), prompts=(16,), batches=(1,), max_tokens=1, rounds=1)
+        measure_steps(ByConstants("by constants", 4096, 0), prompts=(16,), batches=(1,), max_tokens=1, rounds=1)
 
 
 def test_a_recorded_table_becomes_points_by_hand():
