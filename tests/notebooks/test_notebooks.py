@@ -20,10 +20,11 @@ SMALL = {  # notebook -> parameters with which all of it runs in minutes
                              "FIRST_EPOCHS": 0.5, "EPOCHS": 0.1, "COPIES": 0, "BATCHES": [1, 4], "TOKENS": [8, 16],
                              "LANGUAGE": "tickets"},
     "2_efficient_architectures": {"TRAIN_ROWS": 144, "TEST_ROWS": 72, "TIMED_ROWS": 8, "ROUNDS": 3, "EPOCHS": 1,
-                                  "SEEDS": 2, "LENGTHS": [128, 256, 512]},
+                                  "SEEDS": 2, "LENGTHS": [128, 256, 512], "WAYS": ["full", "probe", "lora"]},
     "3_hardware_codesign": {"TRAIN_ROWS": 120, "TEST_ROWS": 48, "EPOCHS": 0.1, "ROWS": 8, "ROUNDS": 2,
                             "MAX_TOKENS": 256, "SECONDS": 0.5,
-                            "RUNTIMES": ["PyTorch fp32, padded to 128", "ONNX Runtime fp32", "ONNX Runtime int8"]},
+                            "RUNTIMES": ["PyTorch fp32, padded to 128", "ONNX Runtime fp32", "ONNX Runtime int8"],
+                            "SWITCHES": ["one by one", "continuous batching", "with prefix caching"]},
     "4_data_efficiency": {"TRAIN_ROWS": 360, "TEST_ROWS": 240, "SEEDS": 2},
     "5_cloud_distributed": {"RATE": 150.0, "HOURS": 3, "SEEDS": 2, "STEPS": 5},
 }

@@ -171,11 +171,12 @@ def beside_tables(llm: TransformersModel, texts: Sequence[str], train: Sequence[
 
 
 def bits_against_speed(prompts: Sequence[str], *, kinds: Sequence[str] = ("F16", "Q8_0", "Q4_0"), tokens: int = 32,
-                       rounds: int = 5, progress: Progress = silent) -> pd.DataFrame:
+                       rounds: int = 5, meters: bool = True, progress: Progress = silent) -> pd.DataFrame:
     """How fast SmolLM2 answers from files in these weight types, in OpenVINO, and what a million tokens cost.
 
     Args:
         tokens: of an answer, at most.
+        meters: read energy and peak memory too, some ten seconds a type.
 
     Returns:
         A row a type, the first being the reference, with the columns of `measure_generation` and `name`, the type.
@@ -188,7 +189,8 @@ def bits_against_speed(prompts: Sequence[str], *, kinds: Sequence[str] = ("F16",
     for index, kind in enumerate(kinds):
         part = progress.part(0.3 * index / len(kinds), 0.3 * (index + 1) / len(kinds))
         llms.append(load_language_model(in_weight_type(find_language_model(), kind, part)))
-    frame = measure_generation(llms, prompts, max_tokens=tokens, rounds=rounds, progress=progress.part(0.3, 1.0))
+    frame = measure_generation(llms, prompts, max_tokens=tokens, rounds=rounds, energy=meters, memory=meters,
+                               progress=progress.part(0.3, 1.0))
     frame.insert(0, "name", list(kinds))
     return frame
 
