@@ -3,11 +3,13 @@
 import csv
 import os
 import random
+import threading
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported: no test waits for a network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, and tests run side by side
 
 import pytest
+from faulty_server import FaultyServer
 from tiny_models import make_narrow_encoder, make_tiny_model
 
 WORDS = {
@@ -86,3 +88,14 @@ def new_measurement():
         "energy_method": "a test", "made_in_s": 0.0, "usd_per_million": 0.5, "reference": "tiny",
         "machine": {"id": "0123456789ab", "cpu": "a CPU"}, "key": "k"}
     return lambda **changes: Measurement(**plain | changes)
+
+
+@pytest.fixture
+def faulty():
+    """See FaultyServer: it is well until its `script` says otherwise."""
+    with FaultyServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -1,11 +1,10 @@
 """Load tests of servers whose times are known, and of one that fails; rates found in queues that theory solves."""
 
-import threading
 import time
 
 import numpy as np
 import pytest
-from faulty_server import FaultyServer, paris, refusal, stream
+from faulty_server import paris, refusal, stream
 
 from helpers.hardware_codesign.language_serving.endpoint_load import (
     LoadTest,
@@ -21,16 +20,6 @@ from helpers.lab import Cancelled, InputError, endpoint
 from helpers.lab.progress import Progress
 
 SLACK_S = 0.2  # of a busy machine; times are long beside it
-
-
-@pytest.fixture
-def faulty():
-    with FaultyServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_times_are_the_servers_and_counts_its_own():
