@@ -96,6 +96,7 @@ def test_another_machine_is_two_clicks_away(page):
     page.get_by_text("Machines", exact=True).click()
     page.locator("[name='bill.offer']").select_option("GCP n2-standard-4")
     says(page, app.monthly_bill(Scenario(offer="GCP n2-standard-4")))
+    assert "bill.offer=GCP+n2-standard-4" in page.url
 
 
 def test_a_number_beyond_its_range_is_said_and_kept_in_the_field(page):
@@ -157,6 +158,7 @@ def test_without_scripts_the_button_works_it_out(address, browser: Browser):
     page.get_by_label(re.compile("^Requests")).fill("9e8")
     page.get_by_role("button", name="Work it out").click()
     says(page, app.monthly_bill(Scenario(volume=9e8)))
+    assert "bill.volume=9e8" in page.url
     context.close()
 
 
@@ -180,3 +182,4 @@ def test_a_field_answers_as_soon_as_it_changes(page):
         page.get_by_label(re.compile("^Requests")).fill(str(int(scenario.volume)))
         page.get_by_label(re.compile("^Requests")).dispatch_event("change")
         says(page, app.monthly_bill(scenario))
+        assert f"bill.volume={scenario.volume:.0f}" in page.url
