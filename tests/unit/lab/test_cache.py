@@ -144,7 +144,7 @@ def test_a_value_that_cannot_be_written_is_not_computed_twice_and_written_once_t
 
 def test_weights_that_no_longer_fit_on_the_disk_are_returned_and_said(tmp_path, tiny_model):
     """safetensors raises an error of its own there; a limit on the size of files is met as a full disk is."""
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))

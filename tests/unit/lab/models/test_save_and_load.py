@@ -248,7 +248,7 @@ def test_a_save_that_is_stopped_over_an_older_model_leaves_none(models, copied, 
 @pytest.mark.parametrize("runtime", RUNTIMES[:3])
 def test_a_disk_that_is_full_while_a_model_is_saved_is_said_and_leaves_none(models, tmp_path, runtime):
     """A limit on the size of files is met as a full disk is; the tokenizer still fits, and the weights do not."""
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
