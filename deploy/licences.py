@@ -38,6 +38,7 @@ JAVASCRIPT = {
 SAID = {
     r"apache": "Apache-2.0", r"\bmit\b": "MIT", r"bsd 3-clause|bsd-3-clause|3-clause bsd": "BSD-3-Clause",
     r"bsd 2-clause|bsd-2-clause": "BSD-2-Clause", r"\bbsd\b|redistribution and use in source": "BSD",
+    r"lesser general public|\blgpl": "LGPL-2.0-or-later", r"\bmpl 1\.1": "MPL-1.1",
     r"\bisc\b": "ISC", r"\bpsf|python software foundation": "PSF-2.0", r"mozilla public|\bmpl\b": "MPL-2.0",
     r"\bgpl-?v?2": "GPL-2.0",
 }
@@ -121,7 +122,10 @@ def _own_words(package: importlib.metadata.Distribution) -> str:
     if re.search(r" (AND|OR) ", said) and "\n" not in said:
         return said
     classifiers = [line for line in metadata.get_all("Classifier", []) if line.startswith("License ::")]
-    return next(filter(None, map(_spdx, [said[:400], *classifiers, *_licence_files(package)])), "")
+    named = dict.fromkeys(filter(None, map(_spdx, classifiers)))
+    if not said and len(named) > 1:  # whoever passes a copy on chooses one
+        return " OR ".join(named)
+    return next(filter(None, [_spdx(said[:400]), *named, *map(_spdx, _licence_files(package))]), "")
 
 
 def _licence_files(package: importlib.metadata.Distribution) -> Iterator[str]:

