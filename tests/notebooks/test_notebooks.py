@@ -168,6 +168,21 @@ def test_nothing_that_was_measured_is_clamped(name):
 
 
 @by_name
+def test_on_top_stands_what_one_learns_and_needs_and_whom_it_is_for(path):
+    top = nbformat.read(path, as_version=4).cells[1]
+    assert [bold in top.source for bold in ("**You will be able to**", "**You need**", "**When?**")] == [True] * 3
+    assert "../docs/glossary.md" in top.source
+    assert "lesson" in top.metadata.tags  # the page answers at once
+
+
+@by_name
+def test_minutes_are_those_that_were_measured(path):
+    """By `python -m recording.minutes`, which says where; nobody's guess stands on the landing page."""
+    metadata = nbformat.read(path, as_version=4).metadata
+    assert ("minutes" in metadata) == ("minutes_on" in metadata)
+
+
+@by_name
 def test_one_cell_holds_the_parameters(path):
     assert len(cells(path, "parameters")) == 1
 

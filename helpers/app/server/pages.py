@@ -25,7 +25,7 @@ class Page:
     title: str
     short: str
     claim: str
-    minutes: int | None
+    minutes: int | None  # measured by recording.minutes
     link: str
     result: str
 

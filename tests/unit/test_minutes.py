@@ -1,0 +1,57 @@
+"""How long a notebook takes: its cells are timed one by one, and what is silent for long is named."""
+
+import json
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from helpers.lab import InputError
+from recording import minutes
+
+WORDS = "word " * minutes.WORDS_A_MINUTE
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("minutes")
+    nbformat.write(new_notebook(cells=[
+        new_markdown_cell("# A lesson"), new_markdown_cell("## The experiment\n\n" + WORDS * 3),
+        new_code_cell("import time\ntime.sleep(2.1)"), new_code_cell("for _ in range(4):\n    print(1, flush=True)"),
+        new_markdown_cell("### Go further: more\n\n" + WORDS * 9), new_code_cell("1 + 1")],
+        metadata={"title": "A lesson"}), made / "1_lesson.ipynb")
+    return made
+
+
+@pytest.fixture(scope="module")
+def cells(folder):
+    return minutes.run(folder / "1_lesson.ipynb")
+
+
+def test_each_code_cell_is_timed_under_its_heading(cells):
+    assert [(cell.heading, cell.first_line) for cell in cells] == [
+        ("The experiment", "import time"), ("The experiment", "for _ in range(4):"), ("Go further: more", "1 + 1")]
+    assert cells[0].seconds >= cells[0].silent_s >= 2.1
+    assert cells[1].silent_s < cells[1].seconds  # what it prints in between is a sign of life
+
+
+def test_minutes_are_those_of_the_main_line_and_of_reading_it(folder, cells):
+    slow = minutes.Timed("The experiment", "train()", 240.0, 0.0)
+    further = minutes.Timed("Go further: more", "train()", 6000.0, 0.0)
+    assert minutes.minutes_of(folder / "1_lesson.ipynb", cells) == 3
+    assert minutes.minutes_of(folder / "1_lesson.ipynb", [*cells, slow, further]) == 7
+
+
+def test_they_are_written_with_the_machine_and_the_day_and_silent_cells_are_named(folder, capsys, monkeypatch, cells):
+    monkeypatch.setattr(minutes, "run", lambda path: cells)
+    before = json.loads((folder / "1_lesson.ipynb").read_text())
+    minutes.main(["1_lesson", "--look"], folder)
+    assert json.loads((folder / "1_lesson.ipynb").read_text()) == before
+    minutes.main([], folder)
+    after = json.loads((folder / "1_lesson.ipynb").read_text())
+    assert after["metadata"]["minutes"] == 3
+    assert " cores, 20" in after["metadata"]["minutes_on"]
+    assert after["cells"] == before["cells"]
+    assert "silent for 2 s of 2: The experiment: import time" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"Unknown notebook '9_none'\. Choose some of: 1_lesson"):
+        minutes.main(["9_none"], folder)
