@@ -21,10 +21,12 @@ FILLERS = ["the", "a", "near", "old", "was", "seen", "again", "today", "and", "t
 
 
 @pytest.fixture(scope="session", autouse=True)
-def helpers_home(tmp_path_factory):
-    """The home of all tests of this run; nobody's real ledger or cache is touched."""
-    before = os.environ.get("HELPERS_HOME")
-    os.environ["HELPERS_HOME"] = str(tmp_path_factory.mktemp("home"))
+def helpers_home(tmp_path_factory, run_folder):
+    """The home of all tests of this worker; nobody's real ledger or cache is touched. The workers share the cache."""
+    before, home = os.environ.get("HELPERS_HOME"), tmp_path_factory.mktemp("home")
+    (run_folder / "cache").mkdir(exist_ok=True)
+    (home / "cache").symlink_to(run_folder / "cache")
+    os.environ["HELPERS_HOME"] = str(home)
     yield
     os.environ.pop("HELPERS_HOME")
     if before is not None:
