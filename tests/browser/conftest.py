@@ -8,7 +8,7 @@ from pathlib import Path
 import notebook
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from servers import free_port, serving
+from servers import ROOT, free_port, serving
 from watching import watched
 
 from helpers import doctor
@@ -83,6 +83,12 @@ def start_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Pa
 def voila(start_voila: Callable[..., str], notebooks: Path) -> str:
     """The landing page over the notebooks of the tests."""
     return start_voila(notebooks, "--pool", "0")
+
+
+@pytest.fixture(scope="session")
+def our_pages(start_voila: Callable[..., str]) -> str:
+    """The landing page over our own notebooks."""
+    return start_voila(ROOT / "notebooks", "--pool", "0")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """Notebook 4 as its visitors meet it: recorded answers at once, and doubtful rows to decide on."""
 
 import re
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,8 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "4_data_efficiency.ipynb"
 
 
 @pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("data")
-    shutil.copy(NOTEBOOK, folder)
-    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+def address(our_pages: str) -> str:
+    return f"{our_pages}voila/render/{NOTEBOOK.name}"
 
 
 def opened(address: str, page: Page) -> Page:
