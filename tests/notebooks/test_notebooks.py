@@ -31,8 +31,8 @@ SMALL = {  # notebook -> parameters with which all of it runs in minutes
 TRACE_DAY = "".join(f"2026-03-02T{minute // 60:02}:{minute % 60:02}:00Z,{300 + minute % 200}\n"
                     for minute in range(300))  # requests a minute
 OWN = {  # notebook -> its own parameters, the code that the run ends with, and what is said there
-    "1_model_optimization": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "TIMED_ROWS": 8, "ROUNDS": 3},
-                             "compare(", "answers a second"),
+    "1_model_optimization": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "TIMED_ROWS": 8, "ROUNDS": 3,
+                              "FIRST_EPOCHS": 0.5}, "compare(", "answers a second"),
     "2_efficient_architectures": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "TIMED_ROWS": 8, "ROUNDS": 3,
                                    "EPOCHS": 1, "SEEDS": 2}, "compare(", "answers a second of the large model"),
     "3_hardware_codesign": ({"TASK": "my.csv", "TEXT": "body", "LABEL": "kind", "EPOCHS": 0.1},
@@ -183,15 +183,16 @@ def test_a_sentence_stands_before_each_lesson_cell(path):
 
 
 @pytest.fixture
-def home_alone(tmp_path, monkeypatch):
+def home_alone(make_home, monkeypatch):
     """A home and a queue of measurements of its own: no time is read off here, so none waits for another's turn."""
-    monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HELPERS_HOME", str(make_home()))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as short:  # for sockets, of 107 letters at most
         monkeypatch.setenv("TMPDIR", short)
         yield
 
 
 @by_name
+@pytest.mark.slow
 @pytest.mark.timeout(1500)  # trains, exports and times for real: eight minutes on two cores
 def test_it_runs_from_top_to_bottom(path, tmp_path, home_alone):
     done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=SMALL[path.stem],
@@ -203,6 +204,7 @@ def test_it_runs_from_top_to_bottom(path, tmp_path, home_alone):
 
 
 @by_name
+@pytest.mark.slow
 def test_it_runs_on_a_file_of_the_users(path, tmp_path, home_alone):
     """Up to the first measurement: what follows takes the same objects."""
     rows = [(f"{word} {number} please", label) for number in range(60)
@@ -225,6 +227,7 @@ RARE = {  # notebook -> its parameters, and the code that the run ends with: a v
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RARE)
 def test_99_percent_right_is_no_success_where_99_percent_have_one_label(name, tmp_path, home_alone):
     words = ["late", "order", "parcel", "invoice", "refund", "please", "again", "thanks", "where", "when"]
