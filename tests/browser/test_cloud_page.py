@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
-from watching import watched
+from watching import run_in_lab, watched
 
 from helpers.app.server.pages import derive
 
@@ -90,7 +90,7 @@ def test_the_lesson_stays_out_of_the_page(panel):
     assert "Go further" not in text
 
 
-def test_the_panel_works_in_jupyterlab(start_lab, open_page, run_in_lab, tmp_path):
+def test_the_panel_works_in_jupyterlab(start_lab, open_page, tmp_path):
     """The cells of the page, run in Lab as a participant runs them."""
     shown, _ = derive(NOTEBOOK.parent, tmp_path / "page")
     page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view
