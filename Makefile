@@ -95,7 +95,7 @@ doctor: setup ## what publishing needs, without a change; ARGS="--url https://â€
 test: setup browser proxy ## everything that CI checks
 	$(RUN) -m ruff check
 	$(RUN) -m pytest tests/unit -n 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/notebooks -n 2 --dist worksteal  # two of one thread each beat one of two
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/notebooks -n 2 --dist loadfile  # two of one thread each beat one of two
 	$(RUN) -m pytest tests/browser -n 2 --dist loadfile
 
 bench: setup ## this project beside its peers

@@ -5,14 +5,17 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nbformat
 import notebook
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from servers import free_port, serving
+from servers import ROOT, free_port, serving
 from watching import watched
 
 from helpers import doctor
+from helpers.app.server.pages import LESSON_TAGS
 
+SMALL = {"TRAIN_ROWS": 72, "TEST_ROWS": 24, "ROUNDS": 2, "FIRST_EPOCHS": 0.1, "TIMED_ROWS": 8, "METERS": False}
 CHROMIUM = doctor.chromium()
 
 
@@ -47,7 +50,8 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+def start_voila(tmp_path_factory: pytest.TempPathFactory,
+                make_home: Callable[[], Path]) -> Iterator[Callable[..., str]]:
     """start_voila(folder of notebooks, *options) -> the address of the landing page."""
     with contextlib.ExitStack() as stack:
         def started(folder: Path, *options: str) -> str:
@@ -56,14 +60,15 @@ def start_voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
             command = ["-m", "helpers.app.server", "--port", str(port), "--no-browser", "--visitors", "500",
                        "--notebooks", str(folder)]
             log = tmp_path_factory.mktemp("voila") / "log"
-            stack.enter_context(serving([*command, *options], log, port, tmp_path_factory.mktemp("home")))
+            stack.enter_context(serving([*command, *options], log, port, make_home()))
             return f"http://127.0.0.1:{port}/"
 
         yield started
 
 
 @pytest.fixture(scope="session")
-def start_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], str]]:
+def start_lab(tmp_path_factory: pytest.TempPathFactory,
+              make_home: Callable[[], Path]) -> Iterator[Callable[[Path], str]]:
     """start_lab(folder of notebooks) -> the address under which its notebooks open."""
     with contextlib.ExitStack() as stack:
         def started(folder: Path) -> str:
@@ -73,7 +78,7 @@ def start_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Pa
                        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
                        "--LabApp.expose_app_in_browser=True"]
             log = tmp_path_factory.mktemp("lab") / "log"
-            stack.enter_context(serving(command, log, port, tmp_path_factory.mktemp("home")))
+            stack.enter_context(serving(command, log, port, make_home()))
             return f"http://127.0.0.1:{port}/lab/tree/"
 
         yield started
@@ -86,18 +91,31 @@ def voila(start_voila: Callable[..., str], notebooks: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def our_pages(start_voila: Callable[..., str]) -> str:
+    """The landing page over our own notebooks."""
+    return start_voila(ROOT / "notebooks", "--pool", "0")
+
+
+@pytest.fixture(scope="session")
+def small_notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's cells of notebook 1, with few rows."""
+    source = ROOT / "notebooks" / "1_model_optimization.ipynb"
+    small = nbformat.read(source, as_version=4)
+    small.cells = [cell for cell in small.cells if not LESSON_TAGS & set(cell.metadata.get("tags", []))]
+    parameters = next(cell for cell in small.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source += "".join(f"\n{name} = {value}" for name, value in SMALL.items())
+    folder = tmp_path_factory.mktemp("small")
+    nbformat.write(small, folder / source.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_pages(start_voila: Callable[..., str], small_notebooks: Path) -> str:
+    """The landing page over `small_notebooks`."""
+    return start_voila(small_notebooks, "--pool", "0")
+
+
+@pytest.fixture(scope="session")
 def lab(start_lab: Callable[[Path], str], notebooks: Path) -> str:
     """JupyterLab over the fixture notebook."""
     return start_lab(notebooks)
-
-
-@pytest.fixture
-def run_in_lab() -> Callable[[Page, str], None]:
-    """run_in_lab(page, address of a notebook): open it and run all its cells."""
-    def run(page: Page, address: str) -> None:
-        page.goto(address)
-        page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel"
-                               "?.connectionStatus === 'connected'")
-        page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-
-    return run

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(command: list[str], log: Path, port: int, home: Path) -> Iterator[None]:
-    """A server process with a home of its own, from when it listens to the end of the block."""
-    own = {"HELPERS_HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_RUNTIME_DIR": home / "run",
-           "JUPYTERLAB_SETTINGS_DIR": home / "settings", "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
+    """A server process with a home and a queue of measurements of its own, from when it listens to the block's end."""
+    short = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # for sockets, of 107 letters at most
+    own = {"HELPERS_HOME": home, "TMPDIR": short.name, "JUPYTER_CONFIG_DIR": home / "config",
+           "JUPYTER_RUNTIME_DIR": home / "run", "JUPYTERLAB_SETTINGS_DIR": home / "settings",
+           "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
     environment = {**os.environ, **{name: str(path) for name, path in own.items()},
                    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    with log.open("wb") as file:
+    with short, log.open("wb") as file:
         server = subprocess.Popen([sys.executable, *command], stdout=file, stderr=file, env=environment, cwd=home)
         try:
             _wait_for(port, server, log)

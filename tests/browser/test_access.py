@@ -1,8 +1,12 @@
 """The pages around the notebooks, and the fixture, for everybody; test_every_page.py does the same for notebooks."""
 
+import functools
+from collections.abc import Callable, Iterator
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+from watching import watched
 
 PAGES = {"landing": "", "fixture": "voila/render/fixture.ipynb",
          "cell error": "voila/render/broken.ipynb", "error": "voila/render/foreign.ipynb", "unknown": "nothing/here",
@@ -26,22 +30,32 @@ def settled(page: Page, name: str) -> None:
         expect(page.locator("main")).to_contain_text("could not be computed")
 
 
+@pytest.fixture(scope="module")
+def visits(voila: str, browser: Browser) -> Iterator[Callable[[str, str], Page]]:
+    """visits(name, colour scheme) -> the page, opened once."""
+    with watched(browser) as open_page:
+        @functools.cache
+        def opened(name: str, scheme: str) -> Page:
+            page = open_page(allowed="404|500", color_scheme=scheme)
+            page.goto(voila + PAGES[name])
+            settled(page, name)
+            return page
+
+        yield opened
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious(voila, open_page, name, scheme):
-    page = open_page(allowed="404|500", color_scheme=scheme)
-    page.goto(voila + PAGES[name])
-    settled(page, name)
+def test_axe_finds_nothing_serious(visits, name, scheme):
+    page = visits(name, scheme)
     found = Axe().run(page).response["violations"]
     serious = [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found
                if item["impact"] in ("serious", "critical") for node in item["nodes"]]
     assert not serious, "\n".join(serious)
 
 
-def test_the_keyboard_alone_reaches_every_control(voila, open_page):
-    page = open_page()
-    page.goto(voila + PAGES["fixture"])
-    settled(page, "fixture")
+def test_the_keyboard_alone_reaches_every_control(visits):
+    page = visits("fixture", "light")
     expected = page.evaluate(VISIBLE)
     reached = set()
     for _ in range(120):
@@ -52,10 +66,8 @@ def test_the_keyboard_alone_reaches_every_control(voila, open_page):
     assert missed == []
 
 
-def test_arrow_keys_change_every_control(voila, open_page):
-    page = open_page()
-    page.goto(voila + PAGES["fixture"])
-    settled(page, "fixture")
+def test_arrow_keys_change_every_control(visits):
+    page = visits("fixture", "light")
     controls = page.locator(CONTROL)
     assert controls.count() > 3
     for index in range(controls.count()):

@@ -1,30 +1,29 @@
 """Notebook 2 as its visitors meet it: recorded results at once, and panels that answer from them."""
 
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
+from watching import watched
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "2_efficient_architectures.ipynb"
 
 
 @pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("architectures")
-    shutil.copy(NOTEBOOK, folder)
-    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+def address(our_pages: str) -> str:
+    return f"{our_pages}voila/render/{NOTEBOOK.name}"
 
 
-@pytest.fixture
-def opened(address: str, open_page: Callable[..., Page]) -> Page:
-    """The page, once the charts of its six panels are there."""
-    page = open_page()
-    page.goto(address, timeout=60_000)
-    expect(page.locator(".app-panel .app-chart svg")).to_have_count(7, timeout=60_000)
-    return page
+@pytest.fixture(scope="module")
+def opened(address: str, browser: Browser) -> Iterator[Page]:
+    """One visit to the page, once the charts of its six panels are there: each test moves a panel of its own."""
+    with watched(browser) as open_page:
+        page = open_page()
+        page.goto(address, timeout=60_000)
+        expect(page.locator(".app-panel .app-chart svg")).to_have_count(7, timeout=60_000)
+        yield page
 
 
 def panel(page: Page, control: str) -> Locator:

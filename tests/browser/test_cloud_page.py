@@ -2,13 +2,13 @@
 
 import ast
 import re
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, expect
+from watching import run_in_lab, watched
 
 from helpers.app.server.pages import derive
 
@@ -16,20 +16,19 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "5_cloud_distributed.ipynb"
 
 
 @pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("cloud")
-    shutil.copy(NOTEBOOK, folder)
-    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+def address(our_pages: str) -> str:
+    return f"{our_pages}voila/render/{NOTEBOOK.name}"
 
 
-@pytest.fixture
-def panel(address: str, open_page: Callable[..., Page]) -> Locator:
-    """The explore panel, once its two charts are there."""
-    page = open_page()
-    page.goto(address, timeout=120_000)  # on a fresh machine the simulator is compiled first
-    found = page.locator(".app-panel")
-    expect(found.locator(".app-chart svg")).to_have_count(2, timeout=120_000)
-    return found
+@pytest.fixture(scope="module")
+def panel(address: str, browser: Browser) -> Iterator[Locator]:
+    """The explore panel of one visit, once its two charts are there; each test changes what it finds."""
+    with watched(browser) as open_page:
+        page = open_page()
+        page.goto(address, timeout=120_000)  # on a fresh machine the simulator is compiled first
+        found = page.locator(".app-panel")
+        expect(found.locator(".app-chart svg")).to_have_count(2, timeout=120_000)
+        yield found
 
 
 def figure(panel: Locator, number: int) -> str:
@@ -65,7 +64,7 @@ def test_a_control_changes_figures_and_charts(panel):
 def test_an_hour_answers_while_the_reader_looks(panel):
     """Generous, for a busy machine; `benchmarks.page` times a panel on a quiet one."""
     waits = []
-    for policy in ("fixed", "Knative", "Ray Serve", "predictive", "KEDA"):
+    for policy in ("Knative", "Ray Serve", "predictive", "KEDA", "fixed"):
         chart = panel.locator(".app-chart svg").last
         before, begun = chart.inner_html(), time.monotonic()
         choose(panel, "Scaling policy", policy)
@@ -91,7 +90,7 @@ def test_the_lesson_stays_out_of_the_page(panel):
     assert "Go further" not in text
 
 
-def test_the_panel_works_in_jupyterlab(start_lab, open_page, run_in_lab, tmp_path):
+def test_the_panel_works_in_jupyterlab(start_lab, open_page, tmp_path):
     """The cells of the page, run in Lab as a participant runs them."""
     shown, _ = derive(NOTEBOOK.parent, tmp_path / "page")
     page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view

@@ -1,21 +1,19 @@
 """Notebook 4 as its visitors meet it: recorded answers at once, and doubtful rows to decide on."""
 
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
+from watching import watched
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "4_data_efficiency.ipynb"
 
 
 @pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("data")
-    shutil.copy(NOTEBOOK, folder)
-    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+def address(our_pages: str) -> str:
+    return f"{our_pages}voila/render/{NOTEBOOK.name}"
 
 
 def opened(address: str, page: Page) -> Page:
@@ -70,13 +68,19 @@ def test_it_opens_on_a_computed_sentence_answers_questions_and_saves_reviews(add
     assert len(Path(saved.value.path()).read_text().splitlines()) == 4
 
 
+@pytest.fixture(scope="module")
+def visit(address: str, browser: Browser) -> Iterator[Page]:
+    """One visit in which files are sent."""
+    with watched(browser) as open_page:
+        yield opened(address, open_page())
+
+
 def uploaded(panel: Locator, name: str, content: bytes) -> None:
     panel.locator("input[type=file]").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
 
 
-def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(address, open_page):
-    page = opened(address, open_page())
-    review = page.locator(".app-panel").nth(1)
+def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(visit):
+    review = visit.locator(".app-panel").nth(1)
     status = review.locator(".app-status")
     expect(review.locator("input[type=text]")).to_have_count(0)  # a page takes no paths
     uploaded(review, "bad.csv", b"body,kind\nx,a\n")
@@ -85,9 +89,8 @@ def test_a_file_that_cannot_be_used_is_refused_in_a_sentence(address, open_page)
     expect(status).to_contain_text("no column 'text'", timeout=60_000)
 
 
-def test_a_file_that_is_too_large_is_said_and_the_one_before_is_not_taken_for_it(address, open_page):
-    page = opened(address, open_page())
-    review = page.locator(".app-panel").nth(1)
+def test_a_file_that_is_too_large_is_said_and_the_one_before_is_not_taken_for_it(visit):
+    review = visit.locator(".app-panel").nth(1)
     status = review.locator(".app-status")
     uploaded(review, "good.csv", b"text,label\n" + b"one text,a\nother text,b\n" * 10)
     expect(status).to_contain_text("good.csv has arrived")

@@ -1,6 +1,6 @@
 """What every page of ours keeps: drawn without an error, for everybody, on a phone, in the dark, by keyboard alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -25,17 +25,12 @@ BRIGHTNESS = """([element, property]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str]) -> str:
-    return start_voila(ROOT / "notebooks", "--pool", "0")
-
-
 @pytest.fixture(scope="module", params=NOTEBOOKS)
-def page(request: pytest.FixtureRequest, address: str, browser: Browser) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, our_pages: str, browser: Browser) -> Iterator[Page]:
     """One visit to a page, all of whose charts are drawn."""
     with watched(browser) as open_page:
         opened = open_page(viewport=DESK)
-        opened.goto(f"{address}voila/render/{request.param}.ipynb", timeout=120_000)
+        opened.goto(f"{our_pages}voila/render/{request.param}.ipynb", timeout=120_000)
         drawn(opened)
         yield opened
 

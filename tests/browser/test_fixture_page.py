@@ -2,10 +2,11 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
+from watching import run_in_lab, watched
 
 CHARTS = ".app-chart svg"
 ALL_DRAWN = """count => {
@@ -51,14 +52,17 @@ def voila_page(voila: str, open_page: Callable[..., Page]) -> Page:
     return page
 
 
-@pytest.fixture(params=["voila", "lab"])
-def page(request: pytest.FixtureRequest, open_page: Callable[..., Page]) -> Page:
-    if request.param == "voila":
-        return request.getfixturevalue("voila_page")
-    page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view
-    request.getfixturevalue("run_in_lab")(page, f"{request.getfixturevalue('lab')}fixture.ipynb")
-    wait_for_charts(page)
-    return page
+@pytest.fixture(scope="module", params=["voila", "lab"])
+def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    """One visit in each frontend: the tests begin where the ones before have left it."""
+    with watched(browser) as open_page:
+        page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view
+        if request.param == "voila":
+            page.goto(f"{request.getfixturevalue('voila')}voila/render/fixture.ipynb")
+        else:
+            run_in_lab(page, f"{request.getfixturevalue('lab')}fixture.ipynb")
+        wait_for_charts(page)
+        yield page
 
 
 def panel_of(page: Page):
@@ -138,22 +142,26 @@ def test_lesson_cells_are_not_on_the_page(voila_page):
     assert voila_page.locator("main").locator(CHARTS).count() == 3
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(voila, open_page, scheme):
-    page = open_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    page.goto(f"{voila}voila/render/fixture.ipynb")
-    wait_for_charts(page)
+@pytest.fixture(scope="module", params=["light", "dark"])
+def phone(request: pytest.FixtureRequest, voila: str, browser: Browser) -> Iterator[tuple[Page, str]]:
+    """A visit on a phone, and its colour scheme."""
+    with watched(browser) as open_page:
+        page = open_page(viewport={"width": 390, "height": 844}, color_scheme=request.param)
+        page.goto(f"{voila}voila/render/fixture.ipynb")
+        wait_for_charts(page)
+        yield page, request.param
+
+
+def test_a_phone_needs_no_sideways_scrolling(phone):
+    page, _ = phone
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for index in range(3):
         assert page.locator(CHARTS).nth(index).evaluate("svg => svg.getBoundingClientRect().right <= innerWidth")
 
 
-@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
-def test_chart_and_page_share_the_theme(voila, open_page, scheme, dark):
-    page = open_page(color_scheme=scheme)
-    page.goto(f"{voila}voila/render/fixture.ipynb")
-    chart = page.locator(CHARTS).first
-    chart.wait_for()
+def test_chart_and_page_share_the_theme(phone):
+    page, scheme = phone
+    dark, chart = scheme == "dark", page.locator(CHARTS).first
     light = """element => {
         const [red, green, blue] = element.match(/\\d+/g).map(Number);
         return 0.3 * red + 0.6 * green + 0.1 * blue > 128;

@@ -1,22 +1,20 @@
 """A term on a page opens its meaning, for whoever clicks, taps or types."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from servers import ROOT
 from watching import watched
 
 PAGE = "1_model_optimization"
 
 
 @pytest.fixture(scope="module")
-def page(start_voila: Callable[..., str], browser: Browser) -> Iterator[Page]:
+def page(our_pages: str, browser: Browser) -> Iterator[Page]:
     """The first page on a touch screen, its first sentence shown."""
-    address = start_voila(ROOT / "notebooks", "--pool", "0")
     with watched(browser) as open_page:
         opened = open_page(viewport={"width": 390, "height": 844}, has_touch=True)
-        opened.goto(f"{address}voila/render/{PAGE}.ipynb", timeout=120_000)
+        opened.goto(f"{our_pages}voila/render/{PAGE}.ipynb", timeout=120_000)
         opened.locator(".app-verdict .app-term").first.wait_for(timeout=120_000)
         yield opened
 

@@ -2,30 +2,29 @@
 
 import ast
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
+from watching import watched
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "3_hardware_codesign.ipynb"
 
 
 @pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("hardware")
-    shutil.copy(NOTEBOOK, folder)
-    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+def address(our_pages: str) -> str:
+    return f"{our_pages}voila/render/{NOTEBOOK.name}"
 
 
-@pytest.fixture
-def page(address: str, open_page: Callable[..., Page]) -> Page:
-    """The page, once its six charts are there."""
-    opened = open_page()
-    opened.goto(address, timeout=60_000)
-    expect(opened.locator(".app-chart svg")).to_have_count(6, timeout=60_000)
-    return opened
+@pytest.fixture(scope="module")
+def page(address: str, browser: Browser) -> Iterator[Page]:
+    """One visit to the page, once its six charts are there: each test begins from whatever the one before chose."""
+    with watched(browser) as open_page:
+        opened = open_page()
+        opened.goto(address, timeout=60_000)
+        expect(opened.locator(".app-chart svg")).to_have_count(6, timeout=60_000)
+        yield opened
 
 
 def panel(page: Page, number: int) -> Locator:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
-from servers import ROOT
 
 from helpers import app
 from helpers.app.text.bills import Answer, usd, usd_range
@@ -18,8 +17,8 @@ WIDTHS = (390, 1024, 1600)
 
 
 @pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str]) -> str:
-    return start_voila(ROOT / "notebooks", "--pool", "0")
+def address(our_pages: str) -> str:
+    return our_pages
 
 
 @pytest.fixture

@@ -1,39 +1,29 @@
 """Notebook 1's other parts as its visitors meet them: each opens when chosen, on recorded results, and measures."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
-from playwright.sync_api import Locator, Page, expect
-
-from helpers.app.server.pages import LESSON_TAGS
+from playwright.sync_api import Browser, Locator, Page, expect
+from watching import watched
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "1_model_optimization.ipynb"
 RECORDED = Path(__file__).parents[2] / "helpers" / "facts" / "recorded"
-SMALL = {"TRAIN_ROWS": 72, "TEST_ROWS": 24, "ROUNDS": 2, "FIRST_EPOCHS": 0.1, "TIMED_ROWS": 8, "METERS": False}
 MEASURE = "Measure on this machine"
 
 
 @pytest.fixture(scope="module")
-def address(start_voila: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if not LESSON_TAGS & set(cell.metadata.get("tags", []))]
-    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    parameters.source += "".join(f"\n{name} = {value}" for name, value in SMALL.items())
-    folder = tmp_path_factory.mktemp("optimization")
-    nbformat.write(notebook, folder / NOTEBOOK.name)
-    return f"{start_voila(folder, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+def page(small_pages: str, browser: Browser) -> Iterator[Page]:
+    """One visit to the page, once its first chart is drawn: each test opens the part that it looks at."""
+    with watched(browser) as open_page:
+        yield opened(open_page(), small_pages)
 
 
-@pytest.fixture
-def page(address: str, open_page: Callable[..., Page]) -> Page:
-    """The page, once its first chart is drawn."""
-    found = open_page()
-    found.goto(address)
-    expect(found.locator(".app-panel .app-chart svg")).to_be_visible()
-    return found
+def opened(page: Page, small_pages: str) -> Page:
+    page.goto(f"{small_pages}voila/render/{NOTEBOOK.name}")
+    expect(page.locator(".app-panel .app-chart svg")).to_be_visible()
+    return page
 
 
 def open_part(page: Page, name: str) -> Locator:
@@ -84,7 +74,7 @@ def test_the_language_model_is_shown_as_it_was_recorded_or_as_not_yet_recorded(p
 
 
 def test_a_control_that_does_not_apply_says_why_and_cannot_be_moved(page):
-    quantization = page.locator(".app-panel", has_text=MEASURE)
+    quantization = open_part(page, "Quantization")
     for name in ("Bits", "Group size", "Calibration rows"):
         expect(control(quantization, name)).to_be_disabled()
         expect(control(quantization, name).locator("option")).to_have_text([re.compile(r"^for\s")])
@@ -104,8 +94,10 @@ def test_a_control_that_does_not_apply_says_why_and_cannot_be_moved(page):
     expect(control(pruning, "Importance")).to_be_disabled()
 
 
-def test_pruning_is_measured_here(page):
-    panel = open_part(page, "Pruning")
+@pytest.mark.slow
+def test_pruning_is_measured_here(small_pages, open_page):
+    """In a visit of its own: it is measured with the settings that a visitor finds."""
+    panel = open_part(opened(open_page(), small_pages), "Pruning")
     control(panel, "Granularity").select_option("layers")
     control(panel, "Recovery: epochs").select_option("0")
     panel.get_by_role("button", name=MEASURE).click()

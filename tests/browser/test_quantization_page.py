@@ -2,35 +2,20 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
-from playwright.sync_api import Locator, Page, expect
-
-from helpers.app.server.pages import LESSON_TAGS
+from playwright.sync_api import Browser, Locator, Page, expect
+from watching import run_in_lab, watched
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "1_model_optimization.ipynb"
-SMALL = {"TRAIN_ROWS": 96, "TEST_ROWS": 48, "ROUNDS": 3, "TIMED_ROWS": 16, "METERS": False, "FIRST_EPOCHS": 1}
 MEASURE = "Measure on this machine"
 
 
-@pytest.fixture(scope="session")
-def small_notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's cells of notebook 1, with few rows."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if not LESSON_TAGS & set(cell.metadata.get("tags", []))]
-    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    parameters.source += "".join(f"\n{name} = {value}" for name, value in SMALL.items())
-    folder = tmp_path_factory.mktemp("small")
-    nbformat.write(notebook, folder / NOTEBOOK.name)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def voila_address(start_voila: Callable[..., str], small_notebooks: Path) -> str:
-    return f"{start_voila(small_notebooks, '--pool', '0')}voila/render/{NOTEBOOK.name}"
+def voila_address(small_pages: str) -> str:
+    return f"{small_pages}voila/render/{NOTEBOOK.name}"
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +23,17 @@ def lab_address(start_lab: Callable[[Path], str], small_notebooks: Path) -> str:
     return f"{start_lab(small_notebooks)}{NOTEBOOK.name}"
 
 
-@pytest.fixture
-def open_voila(voila_address: str, open_page: Callable[..., Page]) -> Locator:
-    page = open_page()
-    page.goto(voila_address)
-    return drawn(page)
+@pytest.fixture(scope="module")
+def open_voila(voila_address: str, browser: Browser) -> Iterator[Locator]:
+    """The panel of one visit."""
+    with watched(browser) as open_page:
+        page = open_page()
+        page.goto(voila_address)
+        yield drawn(page)
 
 
 @pytest.fixture
-def open_lab(lab_address: str, open_page: Callable[..., Page], run_in_lab: Callable[[Page, str], None]) -> Locator:
+def open_lab(lab_address: str, open_page: Callable[..., Page]) -> Locator:
     page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view
     run_in_lab(page, lab_address)
     return drawn(page)
@@ -73,17 +60,20 @@ def test_the_runtimes_follow_the_scheme(open_voila):
     expect(runtime.locator("option")).to_have_text(["onnxruntime", "openvino"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frontend", ["voila", "lab"])
 def test_a_real_measurement_replaces_the_recorded_results_and_another_can_be_cancelled(frontend, request):
     panel = request.getfixturevalue(f"open_{frontend}")
     status = panel.locator(".app-status")
+    scheme = panel.locator(".widget-dropdown", has_text="Scheme").locator("select")
+    scheme.select_option("dynamic-int8")
     panel.get_by_role("button", name=MEASURE).click()
     expect(status).to_contain_text("Measured on this machine just now", timeout=400_000)
     measured = panel.locator("tbody tr", has_text="measured")
     expect(measured).to_have_count(2)
     expect(measured.nth(1)).to_contain_text("int8 dynamic, ONNX Runtime")
 
-    panel.locator(".widget-dropdown", has_text="Scheme").locator("select").select_option("static-int8")
+    scheme.select_option("static-int8")
     panel.get_by_role("button", name=MEASURE).click()
     expect(status).to_contain_text(re.compile("quantizing|quality of|timing"), timeout=120_000)
     pressed = time.monotonic()

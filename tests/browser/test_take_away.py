@@ -6,21 +6,24 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from servers import ROOT
 from test_fixture_page import explore_of, move_slider, panel_of, wait_for_charts
+from watching import watched
 
 
-@pytest.fixture
-def page(voila: str, open_page: Callable[..., Page]) -> Page:
-    page = open_page(permissions=["clipboard-read", "clipboard-write"])
-    page.goto(f"{voila}voila/render/fixture.ipynb")
-    wait_for_charts(page)
-    return page
+@pytest.fixture(scope="module")
+def page(voila: str, browser: Browser) -> Iterator[Page]:
+    """One visit, in which the controls are moved from test to test."""
+    with watched(browser) as open_page:
+        page = open_page(permissions=["clipboard-read", "clipboard-write"])
+        page.goto(f"{voila}voila/render/fixture.ipynb")
+        wait_for_charts(page)
+        yield page
 
 
 def saved(panel: Locator, name: str, folder: Path) -> Path:

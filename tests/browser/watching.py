@@ -1,4 +1,4 @@
-"""Pages that are watched: a request to another host, or a console error, fails the test."""
+"""Pages that are watched: a request to another host, or a console error, fails the test. And notebooks that are run."""
 
 import contextlib
 import re
@@ -26,6 +26,14 @@ def watched(browser: Browser) -> Iterator[Callable[..., Page]]:
 
         yield opened
     assert wrong == []
+
+
+def run_in_lab(page: Page, address: str) -> None:
+    """Open a notebook in JupyterLab and run all its cells."""
+    page.goto(address)
+    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel"
+                           "?.connectionStatus === 'connected'")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
 def _only_local(route: Route, wrong: list[str]) -> None:

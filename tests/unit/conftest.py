@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import tempfile
 import threading
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported: no test waits for a network
@@ -21,14 +22,17 @@ FILLERS = ["the", "a", "near", "old", "was", "seen", "again", "today", "and", "t
 
 
 @pytest.fixture(scope="session", autouse=True)
-def helpers_home(tmp_path_factory):
-    """The home of all tests of this run; nobody's real ledger or cache is touched."""
-    before = os.environ.get("HELPERS_HOME")
-    os.environ["HELPERS_HOME"] = str(tmp_path_factory.mktemp("home"))
-    yield
-    os.environ.pop("HELPERS_HOME")
-    if before is not None:
-        os.environ["HELPERS_HOME"] = before
+def helpers_home(make_home):
+    """The home of all tests of this worker; nobody's real ledger or cache is touched. The workers share the cache.
+
+    Each has a queue of measurements of its own, below TMPDIR: no time is read off here, so none waits for another's.
+    """
+    with (tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as short,  # sockets' names have 107 letters at most
+          pytest.MonkeyPatch.context() as patch):
+        patch.setenv("HELPERS_HOME", str(make_home()))
+        patch.setenv("TMPDIR", short)
+        patch.setattr(tempfile, "tempdir", None)  # it is found again when next asked for
+        yield
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from helpers import __main__ as command
 from helpers import app, lab
 from helpers.app.export.bill_report import as_json
 from helpers.lab.money.scenario import Scenario
+from helpers.lab.training import baselines
 
 TOML = 'volume = 9e8\ntraffic_hours = 6\noffer = "AWS m7i.large"\n'
 WORDS = {"cat": "animals", "hammer": "tools", "rain": "weather"}
@@ -93,6 +94,7 @@ def test_what_finds_nothing_says_so(tmp_path, rows_file, monkeypatch, capsys):
 @pytest.mark.parametrize("strategy", ["architectures", "codesign", "data", "cloud", "optimization"])
 def test_each_strategy_runs_on_a_file(tmp_path, rows_file, strategy, monkeypatch):
     monkeypatch.setattr(lab, "compare", functools.partial(lab.compare, rounds=2, energy=False, memory=False))  # seconds
+    monkeypatch.setattr(baselines, "TRAINING_ROWS", 1)  # one epoch
     out = tmp_path / "out.json"
     assert command.main(["run", strategy, "--task", str(rows_file), "--text", "message", "--label", "intent", "--json",
                          str(out)]) == 0

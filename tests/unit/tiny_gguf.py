@@ -1,4 +1,4 @@
-"""A GGUF file that all engines read in a moment: SmolLM2's tokenizer and chat template on a random Llama."""
+"""A GGUF file that all engines read in a moment: SmolLM2's first tokens and chat template on a random Llama."""
 
 import functools
 import tempfile
@@ -11,8 +11,10 @@ from helpers.lab.language.engines.model import LanguageModel
 from helpers.lab.language.loading import find_language_model, load_language_model, read_gguf
 
 WIDTH, LAYERS, HEADS = 64, 2, 2
+VOCABULARY = 4096  # SmolLM2 has 49,152 tokens, over which gguf and transformers take ten seconds
 _FACTS = {"block_count": LAYERS, "context_length": 2048, "embedding_length": WIDTH, "feed_forward_length": WIDTH,
-          "attention.head_count": HEADS, "attention.head_count_kv": 1, "rope.dimension_count": WIDTH // HEADS}
+          "attention.head_count": HEADS, "attention.head_count_kv": 1, "rope.dimension_count": WIDTH // HEADS,
+          "vocab_size": VOCABULARY}
 _folder = tempfile.TemporaryDirectory(prefix="tiny-gguf-")  # until the tests end
 
 
@@ -27,18 +29,23 @@ def tiny_gguf() -> Path:
     """Two layers, 64 wide, two heads that share keys and values; weights wide apart, so that answers differ."""
     path = Path(_folder.name) / "tiny.gguf"
     reader, rng = read_gguf(find_language_model("smollm2")), np.random.default_rng(0)
+    tokens, merges = (len(reader.fields[f"tokenizer.ggml.{name}"].contents()) for name in ("tokens", "merges"))
+    # Each merge makes the next token, so the first tokens are a tokenizer of their own.
+    first = {"tokenizer.ggml.tokens": VOCABULARY, "tokenizer.ggml.token_type": VOCABULARY,
+             "tokenizer.ggml.merges": VOCABULARY - (tokens - merges)}
     writer = GGUFWriter(path, "llama")
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":
             continue
         value = _FACTS.get(name.removeprefix("llama."), 0 if name == "general.file_type" else field.contents())
+        value = value[:first[name]] if name in first else value
         inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
         writer.add_key_value(name, value, field.types[0], sub_type=inner)
 
     def matrix(rows: int, columns: int) -> np.ndarray:
         return rng.normal(0, 0.2, (rows, columns)).astype(np.float32)
 
-    tensors = {"token_embd.weight": matrix(reader.fields["llama.vocab_size"].contents(), WIDTH),
+    tensors = {"token_embd.weight": matrix(VOCABULARY, WIDTH),
                "output_norm.weight": np.ones(WIDTH, np.float32)}
     for layer in range(LAYERS):
         shapes = {"attn_q": WIDTH, "attn_k": WIDTH // HEADS, "attn_v": WIDTH // HEADS, "attn_output": WIDTH,

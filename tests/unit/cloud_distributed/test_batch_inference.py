@@ -70,7 +70,7 @@ def test_without_ray_the_reader_is_told_what_to_install(rows, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_and_doubles_nothing(rows, tmp_path):
-    pytest.importorskip("ray", reason="ray is an optional extra (cluster)")
+    ray = pytest.importorskip("ray", reason="ray is an optional extra (cluster)")
     diary, killed = tmp_path / "diary", []
 
     def slow_lengths():
@@ -102,3 +102,4 @@ def test_a_killed_worker_loses_and_doubles_nothing(rows, tmp_path):
     assert len(set(diary.read_text().split())) > 2  # by another worker or its replacement
     assert f"200 rows answered by {run.workers} workers" in run.sentence()
     assert not list(tmp_path.glob(".unfinished*"))
+    assert not ray.is_initialized()  # what was started here is stopped here

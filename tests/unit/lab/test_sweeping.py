@@ -10,7 +10,7 @@ import cloudpickle
 import pytest
 
 from helpers.lab import InputError, sweep
-from helpers.lab.sweeping import SweepError
+from helpers.lab.sweeping import SweepError, ray_cluster
 
 
 def test_results_come_in_the_grids_order():
@@ -116,10 +116,17 @@ def test_each_process_has_one_thread():
     assert sweep(lambda a: [os.environ[name] for name in names], {"a": [1]})[0][1] == ["1"] * 3
 
 
-@pytest.mark.slow
-def test_on_ray_too_an_experiment_loses_its_own_result_alone():
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray, started once for the tests below; batch inference starts one of its own."""
     pytest.importorskip("ray", reason="ray is an optional extra (cluster)")
+    with ray_cluster() as ray:
+        yield ray
+    assert not ray.is_initialized()  # what was started here is stopped here
 
+
+@pytest.mark.slow
+def test_on_ray_too_an_experiment_loses_its_own_result_alone(cluster):
     def experiment(a, b):
         if a == 2:
             raise InputError("no good: 2")
@@ -133,8 +140,7 @@ def test_on_ray_too_an_experiment_loses_its_own_result_alone():
 
 
 @pytest.mark.slow
-def test_ray_gives_the_same_results_in_the_same_order_though_a_worker_is_killed(tmp_path):
-    ray = pytest.importorskip("ray", reason="ray is an optional extra (cluster)")
+def test_ray_gives_the_same_results_in_the_same_order_though_a_worker_is_killed(tmp_path, cluster):
     grid = {"bits": [2, 4], "seed": [0, 1]}
 
     def experiment(bits, seed):
@@ -154,4 +160,4 @@ def test_ray_gives_the_same_results_in_the_same_order_though_a_worker_is_killed(
     assert sweep(killed_once, grid, engine="ray") == sweep(experiment, grid)
     assert (tmp_path / "trap").exists()
     assert sorted((tmp_path / "finished").read_text().split()) == ["2,0", "2,1", "4,0", "4,1"]  # none lost or doubled
-    assert not ray.is_initialized()  # what was started here is stopped here
+    assert cluster.is_initialized()  # a sweep leaves the cluster that it found

@@ -1,7 +1,7 @@
 """What a file says a step has to do, against its shape; and each point of a real engine on a tiny model."""
 
 import pytest
-from tiny_gguf import HEADS, LAYERS, WIDTH, tiny_gguf
+from tiny_gguf import HEADS, LAYERS, VOCABULARY, WIDTH, tiny_gguf
 
 from helpers.hardware_codesign.language_serving.phase_model import DECODE, PREFILL
 from helpers.hardware_codesign.language_serving.step_times import count_steps, measure_phases
@@ -13,7 +13,7 @@ def test_a_file_counts_as_its_shape_says():
     counts = count_steps(tiny_gguf())
     kv_width = WIDTH // HEADS
     assert counts.body == LAYERS * (2 * WIDTH * WIDTH + 2 * WIDTH * kv_width + 3 * WIDTH * WIDTH)
-    assert counts.head == 49152 * WIDTH
+    assert counts.head == VOCABULARY * WIDTH
     assert counts.stored == 4 * (counts.body + counts.head)
     assert counts.kv_bytes == 2 * LAYERS * kv_width * 4
     assert counts.attention == 4 * LAYERS * WIDTH

@@ -10,10 +10,12 @@ from datasets import Dataset
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 from small_llama import smollm2
+from tiny_gguf import tiny_gguf
 
 from helpers.lab import Cancelled, InputError, Model, Task, compare, load, load_task
 from helpers.lab.language.engines.endpoints import endpoint
 from helpers.lab.language.engines.model import LanguageModel
+from helpers.lab.language.loading import in_weight_type, load_language_model
 from helpers.lab.language.prompting import CALIBRATED, MEAN, PromptedModel, label_words, prompted
 from helpers.lab.models.cascade import CascadeModel
 from helpers.lab.models.model import Card
@@ -193,17 +195,16 @@ def test_a_served_model_is_saved_as_its_address(faulty, tmp_path, tiny_task):
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["hammer " * 5000, "?!" * 20_000, "x" * 100_000, "\u6f22" * 5000])
 def test_a_prompt_fits_the_real_models_context_with_its_template_around_it(tiny_task, text):
-    llm, settings = smollm2("openvino"), {"select": "nearest", "shots": 8}
+    llm, settings = smollm2("llama.cpp"), {"select": "nearest", "shots": 8}
     examples = [*zip(tiny_task.train["text"][:], tiny_task.train["label"][:], strict=True), ("hammer saw " * 800, 1)]
     model = PromptedModel(Card("small", 3, settings=settings, labels=tiny_task.labels), llm, examples, None)
     longest = max(len(ids) for ids in llm.encode(model.words)) + 1
     assert len(llm.read(model.prompt(text))) + longest <= llm.context
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "openvino"])
 def test_a_reloaded_model_predicts_the_same(engine, tiny_task, tmp_path):
-    model = prompted(smollm2(engine), few_rows(tiny_task), shots=2)
+    model = prompted(load_language_model(in_weight_type(tiny_gguf(), "F16"), engine), few_rows(tiny_task), shots=2)
     texts = tiny_task.test["text"][:3]
     model.save(tmp_path)
     loaded = load(tmp_path)
@@ -213,17 +214,16 @@ def test_a_reloaded_model_predicts_the_same(engine, tiny_task, tmp_path):
     np.testing.assert_allclose(loaded.predict(texts), model.predict(texts), atol=0 if engine == "transformers" else 0.1)
 
 
-@pytest.mark.slow
 def test_a_language_model_stands_in_a_comparison_and_in_a_cascade(tiny_task, tiny_model):
     task = few_rows(tiny_task)
-    model = prompted(smollm2("openvino"), task, shots=2)
+    model = prompted(load_language_model(in_weight_type(tiny_gguf(), "F16"), "openvino"), task, shots=2)
     assert isinstance(model, Model)
     logits = model.predict(task.test["text"][:])
     assert (logits.shape, logits.dtype) == ((4, 3), np.float32)
     assert model.predict([]).shape == (0, 3)
     frame = compare([tiny_model, model], task, rows=2, rounds=2, energy=False, memory=False).frame()
-    assert frame["model"].tolist()[1] == "SmolLM2-135M-Instruct (openvino), 2 nearest examples"
+    assert frame["model"].tolist()[1] == f"{model.llm.name} (openvino), 2 nearest examples"
     assert frame["accuracy"].tolist()[1] == pytest.approx((logits.argmax(axis=1) == task.test["label"][:]).mean())
-    assert frame["artefact_mb"].tolist()[1] > 100  # with its weights
+    assert frame["artefact_mb"].tolist()[1] > model.llm.stored / 1e6  # with its weights
     unsure = CascadeModel(Card("two stages", 3), tiny_model, model, threshold=1.1)  # nobody is as sure as that
     np.testing.assert_array_equal(unsure.predict(task.test["text"][:]).argmax(axis=1), logits.argmax(axis=1))
