@@ -85,7 +85,7 @@ def test_a_bill_is_kept_as_todays_beside_the_next_one(address):
     _, _, alone = ask(address, query_of({"volume": "9e8"}))
     keep = "?bill.volume=900000000&today.volume=900000000"
     assert html.escape(keep) in alone
-    assert "app-two-bills" not in alone
+    assert "Today and then" not in alone
     query = keep.replace("bill.volume=900000000", "bill.volume=1e9")
     _, _, text = ask(address, query)
     both = app.two_bills(Scenario(volume=9e8), Scenario(volume=1e9))
