@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from helpers.app.text.bills import FOLDER, Answer, labels_bill, monthly_bill, usd, usd_range
+from helpers.app.text.bills import FOLDER, Answer, labels_of, monthly_bill, usd, usd_range
 from helpers.app.text.stages import stages
 from helpers.lab.money.bill import Range, serving_change
 from helpers.lab.money.scenario import SUBJECTS, Scenario
@@ -74,7 +74,7 @@ def _changes(before: Scenario, after: Scenario, folder: Path) -> list[Range]:
     reference, chain, _ = stages(folder)
     served = [serving_change(one, before, after) for one in (reference, *(stage.after for stage in chain))]
     (last, in_hours), bought = served[-1], after.labels * after.usd_per_label - before.labels * before.usd_per_label
-    old, new = (labels_bill(one, folder)[0] for one in (before, after))
+    old, new = (labels_of(one, folder)[0] for one in (before, after))
     at_ends = [new.value - old.value, new.low - old.low, new.high - old.high]  # linear in the share that is saved
     labels = Range(at_ends[0], min(at_ends), max(at_ends))
     return [*(always + Range(bought, bought, bought) for always, _ in served), last + labels,
