@@ -39,11 +39,10 @@ class NumberBox(ipywidgets.VBox):
     def __init__(self, control: ipywidgets.Widget):
         self.control, self._reach = control, _ends(control)
         control.readout = False
-        control.layout.flex = "1 1 0"
-        self._text = ipywidgets.Text(_plain(control.value), continuous_update=False, disabled=control.disabled,
-                                     layout={"width": "96px", "flex": "0 0 auto"})
+        self._text = ipywidgets.Text(_plain(control.value), continuous_update=False, disabled=control.disabled)
         self._said = ipywidgets.HTML(layout={"display": "none", "width": "100%"})
-        both = ipywidgets.HBox([control, self._text], layout={"align_items": "flex-end", "width": "100%"})
+        both = ipywidgets.Box([control, self._text], layout={"width": "100%"})
+        both.add_class("app-number-row")
         super().__init__([both, self._said], layout={"width": "100%"})
         self.add_class("app-number")
         traitlets.dlink((control, "disabled"), (self._text, "disabled"))
