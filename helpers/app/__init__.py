@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.tables": ["table", "change_factors"],
     "text.verdicts": ["amount", "differences", "ratios", "share_of_loss", "times"],
     "text.bills": ["monthly_bill"],
-    "text.two_bills": ["two_bills"],
+    "text.side_by_side": ["two_bills"],
     "panels.controls": ["guess"],
     "panels.measurements": ["Panel"],
     "panels.exploring": ["Explore"],

@@ -1,17 +1,9 @@
 """Two scenarios side by side: the bills of one each, differences by hand, and words that the interval allows."""
 
-import json
-
 import pytest
 
 from helpers import app
-from helpers.app.export.two_bills_report import (
-    two_bills_html,
-    two_bills_json,
-    two_bills_markdown,
-    two_bills_page,
-)
-from helpers.app.text.two_bills import difference
+from helpers.app.text.side_by_side import difference
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario
 
@@ -58,7 +50,6 @@ def test_the_same_scenario_makes_no_difference():
     same = app.two_bills(THEN, THEN)
     assert {row.change for row in same.rows} <= {Range(0.0, 0.0, 0.0), None}
     assert "because nothing that changed enters it" in same.headline
-    assert "Nothing differs" in two_bills_markdown(same)
 
 
 def test_tokens_are_exact_and_their_steps_are_listed_apart_from_a_classifiers():
@@ -85,15 +76,3 @@ def test_tokens_are_exact_and_their_steps_are_listed_apart_from_a_classifiers():
      "no significant difference, because what was measured allows anything from $10 less to no difference")])
 def test_the_words_are_those_of_the_interval(change, said):
     assert difference(change) == said
-
-
-def test_page_file_and_command_line_say_the_same():
-    text, written = two_bills_markdown(BOTH), json.loads(two_bills_json(BOTH))
-    for shown in (text, two_bills_html(BOTH).replace("&#x27;", "'"), written["headline"],
-                  two_bills_page(BOTH).replace("&#x27;", "'")):
-        assert BOTH.headline in shown
-    assert "Requests 500,000,000 a month, then 900,000,000 a month; Labels bought 500 a month, then 900" in text
-    assert written["today"]["headline"] == BOTH.before.headline
-    assert written["then"]["headline"] == BOTH.after.headline
-    assert [row["said"] for row in written["rows"]] == [row.said for row in BOTH.rows]
-    assert text.count("| not counted |") == 2
