@@ -1,6 +1,6 @@
 """The bill and the strategies from a command line, for scripts and CI: exit status 1 when a budget is broken.
 
-python -m helpers bill scenario.toml [--json out.json]
+python -m helpers bill scenario.toml [--beside today.toml] [--json out.json]
 python -m helpers run STRATEGY --task my.csv [--text COLUMN] [--label COLUMN] [--json out.json] [budgets]
 """
 
@@ -29,14 +29,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def bill(options: argparse.Namespace) -> int:
-    """Print the bill as Markdown, and write it as JSON: the figures of the landing page."""
+    """Print the bill as Markdown, alone or beside today's, and write it as JSON: the figures of the landing page."""
     from helpers import app
     from helpers.app.export.bill_report import as_json, as_markdown
+    from helpers.app.export.two_bills_report import two_bills_json, two_bills_markdown
 
-    answer = app.monthly_bill(read_scenario(options.scenario))
-    print(as_markdown(answer), end="")
+    asked = read_scenario(options.scenario)
+    answer = app.monthly_bill(asked)
+    if options.beside:
+        both = app.two_bills(read_scenario(options.beside), asked)
+        text, written = two_bills_markdown(both), two_bills_json(both)
+    else:
+        text, written = as_markdown(answer), as_json(answer)
+    print(text, end="")
     if options.json:
-        write_atomically(options.json, as_json(answer) + "\n")
+        write_atomically(options.json, written + "\n")
     return 1 if answer.broken else 0
 
 
@@ -165,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("bill", help=bill.__doc__, description=bill.__doc__)
     one.add_argument("scenario", type=Path, help="a TOML file with fields of helpers.lab.money.scenario.Scenario")
+    one.add_argument("--beside", type=Path, metavar="TODAY", help="today's scenario, to hold the first against")
     one.set_defaults(command=bill)
     other = commands.add_parser("run", help=run.__doc__.splitlines()[0], description=run.__doc__.splitlines()[0])
     other.add_argument("strategy", choices=STRATEGIES)

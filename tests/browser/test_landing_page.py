@@ -10,10 +10,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from helpers import app
+from helpers.app.panels.page_bill import share_of
 from helpers.app.text.bills import Answer, usd, usd_range
 from helpers.lab.money.scenario import Scenario
 
 WIDTHS = (390, 1024, 1600)
+PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +109,66 @@ def test_a_number_beyond_its_range_is_said_and_kept_in_the_field(page):
     says(page, app.monthly_bill(Scenario(volume=1e6)))
 
 
-def test_an_address_opens_the_same_bill_and_every_page_keeps_it(page):
-    write(page, "Requests", "9e8")
-    says(page, app.monthly_bill(Scenario(volume=9e8)))
+def page_bill(page: Page) -> Locator:
+    """The first lines of a strategy's page, once they are there."""
+    found = page.locator(".app-bill")
+    expect(found).to_be_visible(timeout=120_000)
+    return found
+
+
+def test_an_address_opens_the_same_bill_and_a_page_starts_from_it_and_leads_back(page):
+    """From the landing page to page 5, which simulates the reader's requests a second, and back with all numbers."""
+    asked = Scenario(volume=5.5e8, machine_discount=40)
+    write(page, "Requests", "5.5e8")
+    page.get_by_text("Machines", exact=True).click()
+    write(page, "Discount on machines", "40")
+    says(page, app.monthly_bill(asked))
     page.reload()
-    says(page, app.monthly_bill(Scenario(volume=9e8)))
+    says(page, app.monthly_bill(asked))
+    page.set_viewport_size(PHONE)
     page.locator("#bill-pages a").last.click()
-    page.locator(".app-chart svg").first.wait_for(timeout=120_000)
-    assert "bill.volume=900000000" in page.url
-    page.locator(".brand-home").click()
-    says(page, app.monthly_bill(Scenario(volume=9e8)))
+    expect(page_bill(page).locator("b")).to_have_text(share_of(app.monthly_bill(asked), "5")[0])
+    expect(page_bill(page)).to_contain_text("550 million requests a month")
+    shows_dollars_first(page)
+    rate = page.get_by_label("Requests a second, on average, as a number", exact=True)
+    expect(rate).to_have_value(f"{asked.per_second:.12g}", timeout=60_000)
+    expect(page.get_by_label("Your price of it, % of the list price, as a number", exact=True)).to_have_value("60")
+    rate.fill("5000")
+    rate.press("Tab")
+    expect(page.get_by_role("alert")).to_contain_text("takes a number from 1 to 1,000, not 5,000")
+    page.get_by_role("link", name="Your whole bill").click()
+    says(page, app.monthly_bill(asked))
+    assert "bill.volume=550000000" in page.url
+
+
+def shows_dollars_first(page: Page) -> None:
+    """On a phone, without scrolling and not cut off."""
+    box = page_bill(page).locator("b").bounding_box()
+    assert box["y"] + box["height"] < PHONE["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_the_first_screen_of_a_phone_shows_the_dollars_of_page_2(address, open_page):
+    page = open_page(viewport=PHONE)
+    page.goto(f"{address}voila/render/2_efficient_architectures.ipynb?bill.volume=9e8")
+    expect(page_bill(page).locator("b")).to_have_text(share_of(app.monthly_bill(Scenario(volume=9e8)), "2")[0],
+                                                      timeout=60_000)
+    shows_dollars_first(page)
+
+
+def test_a_bill_that_is_kept_stands_beside_the_next_one(page):
+    page.get_by_role("link", name="Keep this as today").click()
+    write(page, "Requests", "1e9")
+    both = app.two_bills(Scenario(), Scenario(volume=1e9))
+    says_both = shown(page).locator(".app-verdict").first
+    expect(says_both).to_have_text(both.headline)
+    cells = shown(page).locator(".app-two-bills tbody tr").last.locator("td")
+    expect(cells).to_have_text(["", "With all steps", usd_range(both.before.then), usd_range(both.after.then),
+                                both.rows[-1].said])
+    assert "today.volume=500000000" in page.url
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_role("link", name="Forget today's").click()
+    says(page, app.monthly_bill(Scenario(volume=1e9)))
 
 
 def test_what_is_sent_on_says_what_the_page_says(page, browser: Browser, tmp_path: Path):

@@ -30,6 +30,17 @@ def test_the_bill_has_the_librarys_figures_and_a_broken_budget_fails(tmp_path, c
         assert wanted["headline"] in capsys.readouterr().out
 
 
+def test_two_bills_stand_side_by_side_and_the_budget_is_that_of_then(tmp_path, capsys):
+    (tmp_path / "then.toml").write_text(TOML)
+    (tmp_path / "today.toml").write_text("max_usd = 1")
+    out = tmp_path / "out.json"
+    assert command.main(["bill", str(tmp_path / "then.toml"), "--beside", str(tmp_path / "today.toml"),
+                         "--json", str(out)]) == 0
+    both = app.two_bills(Scenario(max_usd=1), ASKED)
+    assert both.headline in capsys.readouterr().out
+    assert json.loads(out.read_text())["rows"][0]["change"]["value"] == both.rows[0].change.value
+
+
 def test_what_is_wrong_is_one_sentence(tmp_path):
     (tmp_path / "scenario.toml").write_text("volume = 2e9")
     with pytest.raises(SystemExit, match="goes from 1 to 1,000,000,000"):

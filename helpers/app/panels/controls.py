@@ -15,6 +15,7 @@ from helpers.app.text.figures import two
 from helpers.app.text.problems import guarded
 from helpers.app.text.words import style
 from helpers.lab.errors import InputError
+from helpers.lab.money.scenario import Scenario
 
 MAX_AT_ONCE = 6  # controls; what comes after them is opened with a button
 MAX_TEXT = 200  # characters of a text box that the address may carry
@@ -29,6 +30,52 @@ class UrlState(anywidget.AnyWidget):
     push = traitlets.Dict().tag(sync=True)
 
 
+class NumberBox(ipywidgets.VBox):
+    """A slider and a box for its number: a number that the slider does not reach is said, never clamped in silence.
+
+    A slider's own readout takes what is typed and quietly puts its end in its place.
+    """
+
+    def __init__(self, control: ipywidgets.Widget):
+        self.control, self._reach = control, _ends(control)
+        control.readout = False
+        self._text = ipywidgets.Text(_plain(control.value), continuous_update=False, disabled=control.disabled)
+        self._said = ipywidgets.HTML(layout={"display": "none", "width": "100%"})
+        both = ipywidgets.Box([control, self._text], layout={"width": "100%"})
+        both.add_class("app-number-row")
+        super().__init__([both, self._said], layout={"width": "100%"})
+        self.add_class("app-number")
+        traitlets.dlink((control, "disabled"), (self._text, "disabled"))
+        control.observe(self._moved, "value")
+        self._text.observe(self._typed, "value")
+
+    def ask(self, text: str, source: str = "") -> None:
+        """Take a number that was typed or comes from `source`; what cannot be is said, and the control stays."""
+        control, plain = self.control, text.replace(",", "").strip()
+        value = from_text(control, plain)
+        if value is None:
+            low, high = (f"{end:,.12g}" for end in self._reach)
+            whole = "whole " if isinstance(control.value, int) else ""
+            self._say(f"{control.description or 'This'} takes a {whole}number from {low} to {high}, not "
+                      f"{_number_in(plain)}{source}: it stays at {control.value:,.6g}.")
+            return
+        self._say("")
+        control.value = value
+        self._text.value = _plain(control.value)
+
+    def _typed(self, change: Any) -> None:
+        if change["new"] != _plain(self.control.value):
+            self.ask(change["new"])
+
+    def _moved(self, _change: Any) -> None:
+        self._say("")
+        self._text.value = _plain(self.control.value)
+
+    def _say(self, sentence: str) -> None:
+        self._said.value = f"<div class='app-status error' role='alert'>{html.escape(sentence)}</div>"
+        self._said.layout.display = None if sentence else "none"
+
+
 class ControlBox(ipywidgets.VBox):
     """Controls one under the other, those after the sixth under 'More'; `settings()` gives their values.
 
@@ -37,17 +84,23 @@ class ControlBox(ipywidgets.VBox):
         changed: called after any change.
         tell: is given a sentence when `changed` fails.
         name: goes before the keys in the address, where two panels share a setting's name.
+        bill: setting name -> what of the reader's Scenario it starts from, where the address holds one.
     """
 
-    def __init__(self, controls: Controls, changed: Callable[[], None], tell: Callable[[str], None], name: str = ""):
+    def __init__(self, controls: Controls, changed: Callable[[], None], tell: Callable[[str], None], name: str = "",
+                 bill: Mapping[str, str] | None = None):
         self._controls = dict(controls)
         self._ends = {name: _ends(control) for name, control in self._controls.items()}
         self._prefix = f"{name}." if name else ""
+        self._bill = dict(bill or {})
         self._url = UrlState()
         for control in self._controls.values():
             _lay_out(control)
-        shown = list(self._controls.values())
-        super().__init__([*shown[:MAX_AT_ONCE], *_more(shown[MAX_AT_ONCE:]), self._url])
+        self._numbers = {name: NumberBox(control) for name, control in self._controls.items()
+                         if control.has_trait("readout")}
+        self._refused = ipywidgets.HTML(layout={"display": "none", "width": "100%"})
+        shown = [self._numbers.get(name, control) for name, control in self._controls.items()]
+        super().__init__([*shown[:MAX_AT_ONCE], *_more(shown[MAX_AT_ONCE:]), self._refused, self._url])
         self.add_class("app-controls")
         self._changed = guarded(tell)(changed)
         for control in self._controls.values():
@@ -77,11 +130,27 @@ class ControlBox(ipywidgets.VBox):
         self._url.push = {key: text for key, text in texts.items() if text is not None}
 
     def _on_query(self, change: Any) -> None:
-        for name, control in self._controls.items():
-            text = change["new"].get(self._prefix + name)
-            value = None if text is None else from_text(control, text)
-            if value is not None:
-                control.value = value
+        """The settings of the address; those that it does not name, from its bill."""
+        query = change["new"]
+        asked = {name: (query[self._prefix + name], " as the address asks") for name in self._controls
+                 if self._prefix + name in query}
+        if self._bill and (scenario := Scenario.in_address(query)) is not None:
+            asked = {name: (_plain(getattr(scenario, field)), " as in your bill") for name, field in self._bill.items()
+                     } | asked
+        refused = [said for name, (text, source) in asked.items() if (said := self._ask(name, text, source))]
+        self._refused.value = f"<div class='app-status error' role='alert'>{html.escape(' '.join(refused))}</div>"
+        self._refused.layout.display = None if refused else "none"
+
+    def _ask(self, name: str, text: str, source: str) -> str:
+        """Set a control, or say why not: a number beside its slider, anything else in the sentence returned."""
+        if name in self._numbers:
+            self._numbers[name].ask(text, source)
+            return ""
+        control = self._controls[name]
+        if (value := from_text(control, text)) is None:
+            return f"{control.description or name} cannot be chosen{source}: it stays as it is."
+        control.value = value
+        return ""
 
 
 class Guess(traitlets.HasTraits):
@@ -134,7 +203,7 @@ def as_text(control: ipywidgets.Widget) -> str | None:
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, (int, float)):
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return _plain(value)
     return value if isinstance(value, str) and len(value) <= MAX_TEXT else None
 
 
@@ -166,6 +235,19 @@ def _number(control: ipywidgets.Widget, text: str) -> float | int | None:
         return None
     low, high = _ends(control)
     return value if low <= value <= high else None  # also refuses nan
+
+
+def _plain(value: Any) -> str:
+    """A number as the address and the box hold it; a text as it is."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _number_in(text: str) -> str:
+    """A number to name in a sentence; anything else is not repeated, since the address may come from a stranger."""
+    try:
+        return f"{float(text):,.6g}"
+    except ValueError:
+        return "that"
 
 
 def _ends(control: ipywidgets.Widget) -> tuple[float, float]:

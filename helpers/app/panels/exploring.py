@@ -29,11 +29,13 @@ class Explore(PanelFrame):
         controls: setting name -> widget.
         draw: result -> what to show: a chart, a sentence, a widget, or a list of these.
         name: goes before the keys in the page's address.
+        bill: setting name -> the attribute of the reader's Scenario that it starts from, where the address holds one.
 
     The latest settings win: those passed over while a result was computed are never computed.
     """
 
-    def __init__(self, compute: Callable[..., Any], controls: Controls, draw: Callable[[Any], Any], *, name: str = ""):
+    def __init__(self, compute: Callable[..., Any], controls: Controls, draw: Callable[[Any], Any], *, name: str = "",
+                 bill: Mapping[str, str] | None = None):
         self._compute, self._draw = compute, draw
         self._results: OrderedDict[str, tuple[Any, list[Any]]] = OrderedDict()  # with what it is drawn as
         self._wanted: dict[str, Any] | None = None
@@ -42,7 +44,7 @@ class Explore(PanelFrame):
         self._status = Status()
         self._show = guarded(self._status.fail)(self._show_settings)
         self._results_box = ipywidgets.VBox()
-        self._box = ControlBox(controls, self._changed, self._status.fail, name)
+        self._box = ControlBox(controls, self._changed, self._status.fail, name, bill)
         self._shown: tuple[dict[str, Any], Any] = ({}, None)  # the settings on the screen and their result
         self._show(self._box.settings())
         super().__init__([beside(self._box, self._results_box), self._status, self._take_away(name or "explored")])

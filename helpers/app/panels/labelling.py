@@ -62,6 +62,11 @@ class ReviewPanel(PanelFrame):
         self._choice.options = sorted(set(labels))
         self._draw()
 
+    def set_cost(self, usd_per_review: float) -> None:
+        """Count what was reviewed, and what will be, at another cost."""
+        self._usd = usd_per_review
+        self._draw()
+
     def _decide(self, name: str) -> None:
         if name == "undo":
             self.review.undo()

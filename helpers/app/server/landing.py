@@ -11,12 +11,13 @@ from voila.handler import BaseVoilaHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
 from helpers.app.export.bill_report import as_json, as_markdown, bill_html, report
+from helpers.app.export.two_bills_report import two_bills_html, two_bills_json, two_bills_markdown, two_bills_page
 from helpers.app.text.bills import Answer, monthly_bill
+from helpers.app.text.side_by_side import TwoBills, two_bills
 from helpers.app.text.words import style
 from helpers.lab.errors import InputError
-from helpers.lab.money.scenario import Scenario, choices_of
+from helpers.lab.money.scenario import KEPT_PREFIX, PREFIX, Scenario, choices_of
 
-PREFIX = "bill."  # of the scenario's fields in an address, beside the settings of a page's panels
 GROUPS = {  # of the form; the first is open
     "Your service": ("subject", "volume", "traffic_hours", "deadline_ms"),
     "Machines": ("offer", "usd_per_machine_hour", "machine_discount"),
@@ -24,8 +25,10 @@ GROUPS = {  # of the form; the first is open
                                 "usd_per_million_out", "token_discount"),
     "People and labels": ("labels", "usd_per_label", "hours_of_work", "usd_per_hour_of_work"),
     "Budgets": ("min_accuracy", "max_usd")}
-FILES: dict[str, tuple[str, Callable[[Answer], str]]] = {
-    "html": ("text/html", report), "md": ("text/markdown", as_markdown), "json": ("application/json", as_json)}
+# Ending -> type, what makes it of a bill, and of two.
+FILES: dict[str, tuple[str, Callable[[Answer], str], Callable[[TwoBills], str]]] = {
+    "html": ("text/html", report, two_bills_page), "md": ("text/markdown", as_markdown, two_bills_markdown),
+    "json": ("application/json", as_json, two_bills_json)}
 
 
 def fields_of(texts: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
@@ -39,12 +42,34 @@ def fields_of(texts: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
 
 
 class _OfScenario(BaseVoilaHandler):
-    """What reads a scenario from its address."""
+    """What reads a scenario, and the one that is kept beside it, from its address."""
 
-    def texts(self) -> dict[str, str]:
-        """The scenario's fields as they stand in the address, without those of a page's panels."""
-        return {name.removeprefix(PREFIX): self.get_query_argument(name) for name in self.request.query_arguments
-                if name.startswith(PREFIX)}
+    def query(self) -> dict[str, str]:
+        """The fields of both as they stand in the address, without those of a page's panels."""
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments
+                if name.startswith((PREFIX, KEPT_PREFIX))}
+
+
+def scenarios(query: dict[str, str]) -> tuple[Scenario, Scenario | None]:
+    """The scenario of an address, and the one that its reader keeps as today's, if any.
+
+    Raises:
+        InputError: a value of either that cannot be; of the kept one, with the way to be rid of it.
+    """
+    asked = Scenario.in_address(query) or Scenario()
+    try:
+        return asked, Scenario.in_address(query, KEPT_PREFIX)
+    except InputError as error:
+        raise InputError(f"The bill that is kept as today's cannot be: {error} Take {KEPT_PREFIX} out of the address."
+                         ) from error
+
+
+def address_of(asked: Scenario, kept: Scenario | None = None) -> str:
+    """The query of both scenarios; always with the volume, so that a page knows default numbers for its reader's."""
+    both = [(PREFIX, asked)] + ([(KEPT_PREFIX, kept)] if kept else [])
+    texts = {prefix + name: text for prefix, one in both
+             for name, text in {"volume": f"{one.volume:.12g}", **one.texts()}.items()}
+    return f"?{urllib.parse.urlencode(texts)}"
 
 
 class Landing(_OfScenario, TornadoVoilaTreeHandler):
@@ -52,24 +77,31 @@ class Landing(_OfScenario, TornadoVoilaTreeHandler):
 
     @web.authenticated
     async def get(self, path: str = "") -> None:
-        """The page with the bill, or with what is wrong in the address."""
+        """The page with the bill, beside the one that is kept as today's, or with what is wrong in the address."""
         if path.strip("/"):
             await super().get(path)
             return
-        texts, problem, shown = self.texts(), "", ""
+        query = self.query()
+        given = {"kept": f"?{urllib.parse.urlencode(query)}" if query else "", "problem": "", "bill": "", "beside": ""}
         try:
-            scenario = Scenario.from_texts(texts)
-            shown, texts = bill_html(monthly_bill(scenario)), {**texts, **scenario.texts()}
+            asked, kept = scenarios(query)
+            given |= {"kept": address_of(asked, kept), "bill": bill_html(monthly_bill(asked)),
+                      "keep": address_of(asked, asked), "forget": address_of(asked),
+                      "beside": two_bills_html(two_bills(kept, asked)) if kept else ""}
+            query |= {PREFIX + name: text for name, text in asked.texts().items()}
         except InputError as error:
-            problem = str(error)
-        kept = urllib.parse.urlencode({PREFIX + name: text for name, text in texts.items() if text})
+            given["problem"] = str(error)
         self.finish(self.render_template(
-            "tree.html", groups=fields_of(texts), problem=problem, bill=shown, kept=f"?{kept}" if kept else "",
-            style=style()))
+            "tree.html", groups=fields_of(_of(PREFIX, query)), style=style(),
+            hidden={KEPT_PREFIX + name: text for name, text in _of(KEPT_PREFIX, query).items()}, **given))
+
+
+def _of(prefix: str, query: dict[str, str]) -> dict[str, str]:
+    return {name.removeprefix(prefix): text for name, text in query.items() if name.startswith(prefix)}
 
 
 class BillFile(_OfScenario):
-    """The bill as a file: bill.html, bill.md, bill.json."""
+    """The bill as a file: bill.html, bill.md, bill.json; both bills where one is kept as today's."""
 
     def initialize(self, ending: str) -> None:
         """Keep which file it is."""
@@ -79,9 +111,9 @@ class BillFile(_OfScenario):
     @web.authenticated
     async def get(self) -> None:
         """The file, or the sentence that says why there is none."""
-        mime, make = FILES[self._ending]
+        mime = FILES[self._ending][0]
         try:
-            text = await asyncio.to_thread(lambda: make(monthly_bill(Scenario.from_texts(self.texts()))))
+            text = await asyncio.to_thread(file_of, self._ending, *scenarios(self.query()))
         except InputError as error:
             self.set_status(400)
             mime, text = "text/plain", f"{error}\n"
@@ -89,3 +121,9 @@ class BillFile(_OfScenario):
             self.set_header("Content-Disposition", f"attachment; filename=bill.{self._ending}")
         self.set_header("Content-Type", f"{mime}; charset=utf-8")
         self.finish(text)
+
+
+def file_of(ending: str, asked: Scenario, kept: Scenario | None = None) -> str:
+    """The text of a file, of one bill or of two."""
+    _, of_one, of_two = FILES[ending]
+    return of_two(two_bills(kept, asked)) if kept else of_one(monthly_bill(asked))

@@ -1,4 +1,4 @@
-// Gives sliders and progress bars the name and the value that stand beside them, for those who hear the page.
+// Gives sliders, their number boxes and progress bars the name and the value that stand beside them, for those who hear the page.
 
 const NAMELESS = ".widget-slider .noUi-handle:not([aria-label]), .widget-hprogress [role=progressbar]:not([aria-label])";
 
@@ -11,6 +11,10 @@ export default {
         const widget = nameless.closest(".jupyter-widgets");
         const label = widget.querySelector(".widget-label")?.textContent;
         nameless.setAttribute("aria-label", label || widget.title || "Progress");
+      }
+      for (const box of panel()?.querySelectorAll(".app-number") ?? []) {
+        const label = box.querySelector(".widget-label")?.textContent;
+        box.querySelector("input[type=text]:not([aria-label])")?.setAttribute("aria-label", `${label}, as a number`);
       }
       for (const handle of panel()?.querySelectorAll(".widget-slider .noUi-handle") ?? []) {
         const value = handle.closest(".widget-slider").querySelector(".widget-readout")?.textContent;

@@ -123,7 +123,7 @@ def _exact(value: float) -> Range:
     return Range(value, value, value)
 
 
-def _labels(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
+def labels_of(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
     """What a month's labels cost with the recorded choice of rows, whether it is counted, and the note."""
     today = _exact(scenario.labels * scenario.usd_per_label)
     row, origin = label_savings(folder)
@@ -140,7 +140,7 @@ def _labels(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
 
 def _classifier(scenario: Scenario, folder: Path) -> Answer:
     reference, chain, singles = stages(folder)
-    labels_now, (labels, counted, note) = _exact(scenario.labels * scenario.usd_per_label), _labels(scenario, folder)
+    labels_now, (labels, counted, note) = _exact(scenario.labels * scenario.usd_per_label), labels_of(scenario, folder)
     now, *served = [serving(one, scenario) for one in (reference, *(stage.after for stage in chain))]
     last, record = [now, *served][-1], chain[-1].after if chain else reference
     today, then = now.always_usd + labels_now, last.in_hours_usd + labels

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING = 0.05  # share of requests that may wait longer than the latency target leaves
 MIN_WAIT_S = 0.01  # the wait that a fleet is sized for where a model alone takes as long as the target, or longer
+SPEEDUPS_TRIED = 64  # inside a speed-up's interval; bills of whole machines move in steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,15 @@ class Range:
     def __add__(self, other: "Range") -> "Range":
         """The sum; its bounds are the sums of the bounds, which is rather too wide than too narrow."""
         return Range(self.value + other.value, self.low + other.low, self.high + other.high)
+
+    def __sub__(self, other: "Range") -> "Range":
+        """The difference of two figures that vary apart: its bounds are as far apart as theirs allow."""
+        return Range(self.value - other.value, self.low - other.high, self.high - other.low)
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval of a difference leaves open which of the two is larger."""
+        return self.low <= 0 <= self.high
 
     def scaled(self, factor: float) -> "Range":
         """A positive multiple."""
@@ -94,19 +104,50 @@ def serving(record: "Measurement", scenario: Scenario) -> Serving:
     A machine works on as many requests at a time as the model's `threads` go into its cores. The interval is that of
     the speed-up: a model that is so much faster or slower takes its time divided by that.
     """
-    machine = scenario.machine
-    places = max(1, (machine.vcpus or 1) // record.threads)
-    slower = {name: record.speedup / bound for name, bound in (
-        ("value", record.speedup), ("low", record.speedup_high), ("high", record.speedup_low))}
-    mean_s, target_s = mean_service_s(record.p50_ms, record.p95_ms), scenario.deadline_ms / 1e3
-    counts = {name: math.ceil(places_needed(scenario.per_second, mean_s * times,
-                                            max(target_s - mean_s * times, MIN_WAIT_S)) / places)
-              for name, times in slower.items()}
-    of_one = HOURS_PER_MONTH * machine.on_demand_usd_hour
-    always = Range(*(counts[name] * of_one for name in ("value", "low", "high")))
-    busy, times = cost(record, machine), Range(**slower).scaled(scenario.volume / 1e6)
-    return Serving(counts["value"], always, always.scaled(scenario.traffic_hours / 24),
+    slower = Range(*(record.speedup / bound for bound in (record.speedup, record.speedup_high, record.speedup_low)))
+    counts = Range(*(_machines(record, scenario, times) for times in (slower.value, slower.low, slower.high)))
+    always = counts.scaled(_usd_per_machine(scenario))
+    busy, times = cost(record, scenario.machine), slower.scaled(scenario.volume / 1e6)
+    return Serving(int(counts.value), always, always.scaled(scenario.traffic_hours / 24),
                    times.scaled(busy.usd), None if busy.gco2e is None else times.scaled(busy.gco2e), record.p95_ms)
+
+
+def serving_change(record: "Measurement", before: Scenario, after: Scenario) -> tuple[Range, Range]:
+    """What a month of one model costs more in `after` than in `before`, in dollars: day and night, in hours of traffic.
+
+    The model's speed-up is not known exactly, but it is the same in both: so the two are held against each other at the
+    same speed-up, over all of its interval, which tells differences that lie inside either bill's own interval.
+
+    >>> from helpers import app
+    >>> from helpers.lab.money.bill import serving_change
+    >>> from helpers.lab.money.scenario import Scenario
+    >>> model = app.recorded("1_model_optimization_together")[-1]
+    >>> serving_change(model, Scenario(), Scenario())[0]
+    Range(value=0.0, low=0.0, high=0.0)
+    """
+    ends = [record.speedup / record.speedup_high, record.speedup / record.speedup_low]
+    tried = [1.0, *ends, *(ends[0] * (ends[1] / ends[0]) ** (step / SPEEDUPS_TRIED) for step in range(SPEEDUPS_TRIED))]
+    always = [[_machines(record, one, times) * _usd_per_machine(one) for one in (before, after)] for times in tried]
+    hours = [one.traffic_hours / 24 for one in (before, after)]
+    return (_spread([new - old for old, new in always]),
+            _spread([new * hours[1] - old * hours[0] for old, new in always]))
+
+
+def _spread(tried: list[float]) -> Range:
+    """The first of some figures, between the least and the largest of them."""
+    return Range(tried[0], min(tried), max(tried))
+
+
+def _usd_per_machine(scenario: Scenario) -> float:
+    return HOURS_PER_MONTH * scenario.machine.on_demand_usd_hour
+
+
+def _machines(record: "Measurement", scenario: Scenario, slower: float) -> int:
+    """Whole machines for a model that takes `slower` times the recorded seconds."""
+    places = max(1, (scenario.machine.vcpus or 1) // record.threads)
+    mean_s = mean_service_s(record.p50_ms, record.p95_ms) * slower
+    wait_s = max(scenario.deadline_ms / 1e3 - mean_s, MIN_WAIT_S)
+    return math.ceil(places_needed(scenario.per_second, mean_s, wait_s) / places)
 
 
 def hosted_usd(scenario: Scenario, cached: bool = False) -> float:

@@ -11,6 +11,8 @@ from helpers.lab.errors import InputError
 from helpers.lab.money.costs import DEFAULT_OFFER, HOURS_PER_MONTH, ApiPrice, Offer, api_prices, offer, offers
 
 SUBJECTS = ("classifier", "language model")
+PREFIX = "bill."  # of the scenario's fields in an address, beside the settings of a page's panels
+KEPT_PREFIX = "today."  # of the scenario that a reader keeps beside it
 
 
 def _number(default: float | None, label: str, unit: str, low: float, high: float) -> Any:
@@ -89,6 +91,16 @@ class Scenario:
         """
         return cls(**_known({name: _parsed(name, text.strip()) for name, text in texts.items() if text.strip()}))
 
+    @classmethod
+    def in_address(cls, query: Mapping[str, str], prefix: str = PREFIX) -> "Scenario | None":
+        """The scenario of an address, from its keys that begin with `prefix`; None where there is none.
+
+        >>> Scenario.in_address({"bill.volume": "5e6", "rows": "200"}).volume
+        5000000.0
+        """
+        texts = {name.removeprefix(prefix): text for name, text in query.items() if name.startswith(prefix)}
+        return cls.from_texts(texts) if texts else None
+
     def texts(self) -> dict[str, str]:
         """The fields that differ from their default, for an address; `from_texts` reads them back.
 
@@ -101,6 +113,11 @@ class Scenario:
     def per_second(self) -> float:
         """Requests a second in the hours of traffic, over which they are spread evenly."""
         return self.volume / (HOURS_PER_MONTH * self.traffic_hours / 24 * 3600)
+
+    @property
+    def percent_of_list_price(self) -> float:
+        """What the reader pays for the machine, of its list price."""
+        return 100 * self.machine.on_demand_usd_hour / offer(self.offer).on_demand_usd_hour
 
     @property
     def machine(self) -> Offer:

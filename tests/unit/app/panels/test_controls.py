@@ -4,7 +4,7 @@ import ipywidgets as widgets
 import pytest
 
 from helpers.app import guess
-from helpers.app.panels.controls import MAX_AT_ONCE, ControlBox, as_text, from_text
+from helpers.app.panels.controls import MAX_AT_ONCE, ControlBox, NumberBox, as_text, from_text
 from helpers.lab.errors import InputError
 
 CONTROLS = {
@@ -23,15 +23,15 @@ def box_of(count: int) -> ControlBox:
 
 
 def test_six_controls_need_no_button():
-    shown = box_of(MAX_AT_ONCE).children
-    assert [type(child) for child in shown[:-1]] == [widgets.IntSlider] * 6
+    *shown, _refused, _url = box_of(MAX_AT_ONCE).children
+    assert [type(child) for child in shown] == [NumberBox] * 6
 
 
 def test_the_seventh_stands_under_more_and_counts_all_the_same():
     box = box_of(8)
-    *first, button, more, _url = box.children
+    *first, button, more, _refused, _url = box.children
     assert len(first) == 6
-    assert [control.value for control in more.children] == [6, 7]
+    assert [number.control.value for number in more.children] == [6, 7]
     assert (button.description, more.layout.display) == ("More", "none")
     button.value = True
     assert more.layout.display == "flex"
@@ -90,3 +90,73 @@ def test_a_browser_chooses_only_what_there_is_to_choose():
     with pytest.raises(IndexError):
         choice.set_state({"index": 2})
     assert box.settings() == {"bits": 4}
+
+
+def said_by(number: NumberBox) -> str:
+    return "" if number._said.layout.display == "none" else number._said.value
+
+
+@pytest.mark.parametrize(("control", "typed", "value"), [
+    (lambda: widgets.IntSlider(3, min=1, max=9000), "8,000", 8000),
+    (lambda: widgets.FloatSlider(3, min=1, max=900), " 570.776 ", 570.776),
+    (lambda: widgets.FloatLogSlider(10, base=10, min=0, max=10), "9e8", 9e8)])
+def test_a_typed_number_moves_its_slider_and_back(control, typed, value):
+    number = NumberBox(control())
+    number._text.value = typed
+    assert (number.control.value, said_by(number)) == (value, "")
+    assert float(number._text.value) == value
+    number.control.value = 7
+    assert number._text.value == "7"
+
+
+@pytest.mark.parametrize(("typed", "said"), [("10", "10"), ("0", "0"), ("3.5", "3.5"), ("nan", "nan"),
+                                             ("1e308", "1e+308"), ("", "that"), ("<b onclick=x>", "that")])
+def test_a_typed_number_out_of_reach_is_said_and_nothing_moves(typed, said):
+    slider = widgets.IntSlider(3, min=1, max=9, description="Layers")
+    number = NumberBox(slider)
+    number._text.value = typed
+    number.ask(typed)
+    assert f"Layers takes a whole number from 1 to 9, not {said}: it stays at 3." in said_by(number)
+    assert (slider.value, number._text.value) == (3, typed)
+    slider.value = 4
+    assert (said_by(number), number._text.value) == ("", "4")
+
+
+def started_by(query: dict[str, str]) -> ControlBox:
+    controls = {"rate": widgets.FloatSlider(30, min=1, max=1000, description="Rate"),
+                "tokens": widgets.IntSlider(100, min=10, max=8000, description="Tokens"),
+                "machine": widgets.Dropdown(options=["AWS m6i.large", "AWS m7i.large"], description="Machine")}
+    box = ControlBox(controls, lambda: None, print, "p",
+                     bill={"rate": "per_second", "tokens": "tokens_in", "machine": "offer"})
+    box._url.query = query
+    return box
+
+
+def test_controls_start_from_the_bill_of_the_address():
+    """73 million a month over 10 of 24 hours, 730 hours a month: 66.67 a second."""
+    box = started_by({"bill.volume": "73e6", "bill.traffic_hours": "10", "bill.offer": "AWS m7i.large"})
+    assert box.settings() == {"rate": pytest.approx(200 / 3), "tokens": 400, "machine": "AWS m7i.large"}
+
+
+def test_a_setting_of_its_own_goes_before_the_bill():
+    settings = started_by({"bill.volume": "73e6", "p.rate": "5"}).settings()
+    assert (settings["rate"], settings["tokens"]) == (5, 400)
+    assert started_by({"p.rate": "5", "volume": "1e6"}).settings() == {"rate": 5, "tokens": 100,
+                                                                      "machine": "AWS m6i.large"}
+
+
+def test_a_bill_beyond_a_controls_reach_is_said():
+    box = started_by({"bill.volume": "1e9", "bill.traffic_hours": "1", "bill.tokens_in": "9000",
+                      "bill.offer": "GCP n2-standard-4"})
+    rate, tokens = box._numbers["rate"], box._numbers["tokens"]
+    assert "Rate takes a number from 1 to 1,000, not 9,132.42 as in" in said_by(rate)
+    assert "your bill: it stays at 30." in said_by(rate)
+    assert "Tokens takes a whole number from 10 to 8,000" in said_by(tokens)
+    assert "Machine cannot be chosen as in your bill" in box._refused.value
+    assert box.settings() == {"rate": 30, "tokens": 100, "machine": "AWS m6i.large"}
+
+
+def test_an_address_out_of_reach_is_said():
+    box = started_by({"p.tokens": "5", "p.machine": "<i>"})
+    assert "not 5 as the address asks" in said_by(box._numbers["tokens"])
+    assert "Machine cannot be chosen as the address asks" in box._refused.value

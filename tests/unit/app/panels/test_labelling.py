@@ -49,6 +49,12 @@ def test_each_decision_is_saved_shown_and_taken_back(panel, tmp_path):
     assert len(panel._log_text().splitlines()) == 3, "taking back is a line of its own"
 
 
+def test_another_cost_of_a_look_counts_for_what_was_reviewed(panel):
+    press(panel, "keep")
+    panel.set_cost(2.0)
+    assert "1 of 2 reviewed (1 keep, 0 relabel, 0 drop), $2.00" in panel._status.value
+
+
 def test_a_panel_opened_anew_goes_on_where_it_stopped(panel, tmp_path):
     press(panel, "keep")
     again = ReviewPanel(lambda texts, labels: Review(texts, labels, tmp_path / "log.jsonl"), TEXTS, LABELS, FLAGS,

@@ -10,8 +10,9 @@ from served_pages import ask
 
 from helpers import app
 from helpers.app.export.bill_report import as_json, bill_html
-from helpers.app.server.landing import FILES, GROUPS, PREFIX, fields_of
-from helpers.lab.money.scenario import Scenario
+from helpers.app.export.two_bills_report import two_bills_html, two_bills_json
+from helpers.app.server.landing import FILES, GROUPS, address_of, fields_of, scenarios
+from helpers.lab.money.scenario import PREFIX, Scenario
 
 ASKED = Scenario(volume=9e8, traffic_hours=6, offer="AWS m7i.large", machine_discount=25, max_usd=500)
 
@@ -78,3 +79,37 @@ def test_each_file_is_offered_as_a_file(address, ending):
 def test_settings_of_a_pages_panels_are_left_alone(address):
     assert ask(address, "?rows=200&bill.volume=1e6")[0] == 200
     assert "Unknown field" not in ask(address, "?rows=200")[2]
+
+
+def test_a_bill_is_kept_as_todays_beside_the_next_one(address):
+    _, _, alone = ask(address, query_of({"volume": "9e8"}))
+    keep = "?bill.volume=900000000&today.volume=900000000"
+    assert html.escape(keep) in alone
+    assert "Today and then" not in alone
+    query = keep.replace("bill.volume=900000000", "bill.volume=1e9")
+    _, _, text = ask(address, query)
+    both = app.two_bills(Scenario(volume=9e8), Scenario(volume=1e9))
+    assert two_bills_html(both) in text
+    assert bill_html(both.after) in text
+    assert 'type="hidden" name="today.volume" value="900000000"' in text
+    assert html.escape("page.ipynb?bill.volume=1000000000&today.volume=900000000") in text
+    _, _, written = ask(address, f"bill.json{query}")
+    written, wanted = json.loads(written), json.loads(two_bills_json(both))
+    assert (written["headline"], written["rows"]) == (wanted["headline"], wanted["rows"])
+
+
+@pytest.mark.parametrize("ending", FILES)
+def test_a_file_holds_both_bills(address, ending):
+    _, _, text = ask(address, f"bill.{ending}?bill.volume=9e8&today.volume=5e8")
+    assert app.two_bills(Scenario(), Scenario(volume=9e8)).headline in html.unescape(text)
+
+
+def test_the_default_can_be_kept_and_an_address_gives_both_back():
+    for asked, kept in ((Scenario(), None), (ASKED, Scenario()), (Scenario(), ASKED), (ASKED, ASKED)):
+        assert scenarios(dict(urllib.parse.parse_qsl(address_of(asked, kept)[1:]))) == (asked, kept)
+
+
+def test_a_kept_bill_that_cannot_be_is_said_as_such(address):
+    _, _, text = ask(address, "?today.volume=2e9")
+    assert "The bill that is kept as today&#39;s cannot be: Requests (volume) goes from 1" in text
+    assert "a month today" not in text

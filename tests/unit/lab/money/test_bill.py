@@ -1,5 +1,6 @@
 """A month on whole machines: Erlang's formula summed by hand, prices multiplied by hand, intervals in order."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from helpers.lab import InputError, cost
-from helpers.lab.money.bill import Range, hosted_usd, mean_service_s, places_needed, repaid_in, serving
+from helpers.lab.money.bill import Range, hosted_usd, mean_service_s, places_needed, repaid_in, serving, serving_change
 from helpers.lab.money.scenario import Scenario
 
 
@@ -92,3 +93,54 @@ def test_what_saves_nothing_never_repays():
     assert repaid_in(1000.0, 250.0) == 4.0
     assert repaid_in(1000.0, 0.0) is None
     assert repaid_in(1000.0, -1.0) is None
+
+
+def test_a_difference_of_ranges_that_vary_apart_is_as_wide_as_both():
+    change = Range(50.0, 40.0, 70.0) - Range(45.0, 30.0, 50.0)
+    assert change == Range(5.0, -10.0, 40.0)
+    assert change.holds_zero
+    assert not (Range(50.0, 40.0, 70.0) - Range(10.0, 5.0, 20.0)).holds_zero
+
+
+@pytest.fixture
+def uncertain(new_measurement):
+    """20 ms at a speed-up of 4, which may be 2 to 6: 40 to 13 ms."""
+    return new_measurement(speedup=4.0, speedup_low=2.0, speedup_high=6.0, p50_ms=20.0, p95_ms=20.0, threads=2)
+
+
+BEFORE, AFTER = Scenario(volume=3e8), Scenario(volume=5e8, traffic_hours=6, usd_per_machine_hour=0.08)
+
+
+def at_speedup(record, speedup):
+    """The same model, known to be so fast."""
+    slower = record.speedup / speedup
+    return dataclasses.replace(record, p50_ms=record.p50_ms * slower, p95_ms=record.p95_ms * slower,
+                               speedup_low=record.speedup, speedup_high=record.speedup)
+
+
+def test_a_change_holds_the_change_at_each_speed_up_that_may_be(uncertain):
+    """To a machine of either: between the speed-ups that are tried a fleet may step."""
+    always, in_hours = serving_change(uncertain, BEFORE, AFTER)
+    step = 730 * (BEFORE.machine.on_demand_usd_hour + AFTER.machine.on_demand_usd_hour)
+    for speedup in (2.0, 2.3, 3.0, 4.0, 4.7, 5.5, 6.0):
+        old, new = (serving(at_speedup(uncertain, speedup), one) for one in (BEFORE, AFTER))
+        change = new.always_usd.value - old.always_usd.value
+        assert always.low - step <= change <= always.high + step
+        if speedup in (2.0, 4.0, 6.0):
+            assert always.low - 1e-9 <= change <= always.high + 1e-9
+            assert in_hours.low - 1e-9 <= new.in_hours_usd.value - old.in_hours_usd.value <= in_hours.high + 1e-9
+    assert always.value == pytest.approx(serving(uncertain, AFTER).always_usd.value
+                                         - serving(uncertain, BEFORE).always_usd.value)
+
+
+def test_a_change_is_known_better_than_either_bill(uncertain):
+    """One and a half times the price: half the bill, though that bill is known to a factor of three."""
+    dearer = dataclasses.replace(BEFORE, usd_per_machine_hour=1.5 * BEFORE.machine.on_demand_usd_hour)
+    always, _ = serving_change(uncertain, BEFORE, dearer)
+    bill = serving(uncertain, BEFORE).always_usd
+    assert [always.value, always.low, always.high] == pytest.approx([bill.value / 2, bill.low / 2, bill.high / 2])
+    assert always.low > 0 > (serving(uncertain, dearer).always_usd - bill).low
+
+
+def test_nothing_changes_between_a_scenario_and_itself(uncertain):
+    assert serving_change(uncertain, BEFORE, BEFORE) == (Range(0.0, 0.0, 0.0), Range(0.0, 0.0, 0.0))

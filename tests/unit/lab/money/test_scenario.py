@@ -102,3 +102,18 @@ def test_a_file_is_read_and_a_wrong_one_is_a_sentence(tmp_path):
 def test_the_most_that_can_be_asked_is_a_billion_a_month():
     assert NUMBERS["volume"].metadata["high"] == 1e9
     assert math.isfinite(Scenario(volume=1e9, traffic_hours=1).per_second)
+
+
+def test_an_address_holds_two_scenarios_beside_a_pages_settings():
+    query = {"bill.volume": "5e6", "today.volume": "4e6", "today.offer": "AWS m7i.large", "cloud.rate": "3"}
+    assert Scenario.in_address(query) == Scenario(volume=5e6)
+    assert Scenario.in_address(query, "today.") == Scenario(volume=4e6, offer="AWS m7i.large")
+    assert Scenario.in_address({"cloud.rate": "3"}) is None
+
+
+def test_own_prices_and_discounts_are_one_share_of_the_list_price():
+    listed = Scenario().machine.on_demand_usd_hour
+    assert Scenario().percent_of_list_price == 100
+    assert Scenario(machine_discount=40).percent_of_list_price == pytest.approx(60)
+    own = Scenario(usd_per_machine_hour=2 * listed, machine_discount=25)
+    assert own.percent_of_list_price == pytest.approx(150)

@@ -8,6 +8,7 @@
     const mine = ++latest;
     const query = new URLSearchParams();
     for (const [name, value] of new FormData(form)) {
+      // What is kept as today's has no usual value: it always goes along.
       if (value.trim() !== form.elements[name].dataset.usual) query.set(name, value.trim());
     }
     const address = [location.pathname, query].filter(String).join("?");

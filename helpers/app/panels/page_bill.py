@@ -1,0 +1,118 @@
+"""The reader's bill on a strategy's page: what that strategy leaves of it, from the numbers in the page's address."""
+
+import html
+import urllib.parse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets
+import traitlets
+
+from helpers.app.panels.controls import UrlState
+from helpers.app.text.bills import Answer, monthly_bill, months, usd, usd_range
+from helpers.app.text.figures import count
+from helpers.app.text.problems import sentence
+from helpers.app.text.words import style
+from helpers.lab.errors import InputError
+from helpers.lab.money.bill import Range, repaid_in
+from helpers.lab.money.scenario import KEPT_PREFIX, PREFIX, Scenario
+from helpers.lab.paths import is_page
+
+HOME = "../../"  # from a page, voila/render/NAME.ipynb, to the landing page
+DEFAULT = "The address holds no numbers of yours, so these are the default ones: "
+
+
+class PageBill(ipywidgets.VBox):
+    """The bill in dollars a month, what this page's strategy takes it to, and the way back to the landing page.
+
+    On a page it follows the address, which holds the numbers of the landing page. In a notebook there is no such
+    address: the given scenario's numbers are taken, and that is said.
+
+    Args:
+        strategy: the number of the page.
+        numbers: fields of the Scenario that differ from its defaults, until the address names another.
+
+    >>> from helpers import app
+    >>> app.PageBill("1").scenario.volume
+    500000000.0
+    """
+
+    scenario = traitlets.Instance(Scenario)
+
+    def __init__(self, strategy: str, **numbers: Any):
+        self._strategy, self._text, self._url = strategy, ipywidgets.HTML(layout={"width": "100%"}), UrlState()
+        super().__init__([self._text, self._url], layout={"width": "100%"}, scenario=Scenario(**numbers))
+        self._show(DEFAULT, {})
+        self._url.observe(self._on_query, "query")
+
+    def follow(self, draw: Callable[[Scenario], Any]) -> ipywidgets.HTML:
+        """What `draw` makes of the scenario, such as tiles; made again when the address names another."""
+        place = ipywidgets.HTML(layout={"width": "100%"})
+
+        def show(_change: Any = None) -> None:
+            place.value = draw(self.scenario).data
+
+        show()
+        self.observe(show, "scenario")
+        return place
+
+    def _on_query(self, change: Any) -> None:
+        query = change["new"]
+        try:
+            if (asked := Scenario.in_address(query)) is not None:
+                self.scenario = asked
+            said = "" if asked is not None else DEFAULT
+        except InputError as error:
+            said = f"{sentence(error)} Until then, the default numbers: "
+        self._show(said, query)
+
+    def _show(self, said: str, query: Mapping[str, str]) -> None:
+        answer = monthly_bill(self.scenario)
+        kept = {name: text for name, text in query.items() if name.startswith((PREFIX, KEPT_PREFIX))}
+        back = (f" <a href='{html.escape(HOME + ('?' if kept else '') + urllib.parse.urlencode(kept))}'>"
+                "Your whole bill, and other numbers</a>" if is_page() else "")
+        first, *rest = (html.escape(line) for line in share_of(answer, self._strategy))
+        numbers = f"{said}{_numbers(self.scenario)}"
+        self._text.value = (f"{style()}<div class='app-bill mathjax_ignore' role='status'><b>{first}</b>"
+                            f"<span>{' '.join(rest)} {html.escape(numbers)}{back}</span></div>")
+
+
+def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
+    """What a page's strategy takes a bill to, and how that was counted: two sentences.
+
+    Its steps are counted where they stand among the steps of all pages, so that all pages' savings add up.
+
+    >>> from helpers import app
+    >>> share_of(app.monthly_bill(app.PageBill("5").scenario), "5")[0].startswith("Your bill: $")
+    True
+    """
+    steps, left, found = answer.steps, answer.today, []
+    for step in steps:
+        if step.usd is not None and strategy in step.strategy.split(" and "):
+            found.append((step.name, left - step.usd))
+        left = step.usd or left
+    opening = f"Your bill: {usd(answer.today.value)} a month"
+    if not found:
+        notes = [step.note for step in steps if strategy in step.strategy.split(" and ")]
+        return f"{opening}; this strategy's part of it is not counted.", f"{'; '.join(notes) or 'It has no step'}."
+    saved = sum((one for _, one in found), Range(0.0, 0.0, 0.0))
+    after = answer.today - saved
+    names, work = ", ".join(name for name, _ in found), answer.scenario.hours_of_work * len(found)
+    repaid = months(repaid_in(work * answer.scenario.usd_per_hour_of_work, saved.value))
+    return (f"{opening}; {_takes(saved)} {usd_range(after)}.",
+            f"Counted: {names}, as the steps of all pages follow each other; all of them make it "
+            f"{usd_range(answer.then)}. Repays its {work:g} hours of work: {repaid}.")
+
+
+def _takes(saved: Range) -> str:
+    """The verb that the interval allows."""
+    if saved.low == saved.high == 0:
+        return "this strategy leaves it at"
+    if saved.holds_zero:
+        return "this strategy makes no significant difference to it, taking it to"
+    return "this strategy takes it to" if saved.value > 0 else "this strategy raises it to"
+
+
+def _numbers(scenario: Scenario) -> str:
+    what = scenario.offer if scenario.subject == "classifier" else scenario.api
+    return f"{count(scenario.volume)} requests a month in {scenario.traffic_hours:g} hours a day, {what}."

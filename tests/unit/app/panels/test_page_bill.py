@@ -1,0 +1,107 @@
+"""A page's first lines: the reader's dollars, those of the library, from the address or by default; the way back."""
+
+import dataclasses
+import html
+
+import pytest
+from IPython.display import HTML
+
+from helpers import app
+from helpers.app.panels.page_bill import share_of
+from helpers.app.text.bills import Step, usd, usd_range
+from helpers.lab.money.bill import Range
+from helpers.lab.money.scenario import Scenario
+
+ANSWER = app.monthly_bill(Scenario(volume=9e8))
+
+
+def text_of(bill: app.PageBill) -> str:
+    return html.unescape(bill._text.value)
+
+
+def exact(value: float) -> Range:
+    return Range(value, value, value)
+
+
+def with_steps(*steps: Step):
+    return dataclasses.replace(ANSWER, today=exact(100.0), steps=steps)
+
+
+def test_without_an_address_the_default_numbers_are_taken_and_said():
+    bill = app.PageBill("1", usd_per_label=0.5)
+    assert bill.scenario == Scenario(usd_per_label=0.5)
+    assert f"Your bill: {usd(app.monthly_bill(bill.scenario).today.value)} a month" in text_of(bill)
+    assert "the default ones: 500 million requests a month in 8 hours a day" in text_of(bill)
+    bill._url.query = {"reset": "1"}
+    assert "the default ones" in text_of(bill)
+    assert "<a" not in bill._text.value, "there is no landing page to go to"
+
+
+@pytest.mark.parametrize("strategy", "12345")
+def test_a_page_shows_its_share_of_the_bill_in_its_address(strategy, monkeypatch):
+    monkeypatch.setenv("VOILA_BASE_URL", "/")
+    bill = app.PageBill(strategy)
+    query = {"bill.volume": "9e8", "today.volume": "5e8", "rows": "200", "bill.offer": "AWS m6i.large"}
+    bill._url.query = query
+    assert bill.scenario == Scenario(volume=9e8)
+    assert share_of(ANSWER, strategy)[0] in text_of(bill)
+    assert "the default ones" not in text_of(bill)
+    assert "href='../../?bill.volume=9e8&today.volume=5e8&bill.offer=AWS+m6i.large'" in text_of(bill)
+
+
+def test_what_a_reader_cannot_have_is_said_beside_the_default():
+    bill = app.PageBill("1")
+    bill._url.query = {"bill.volume": "<script>"}
+    assert "&#x27;&lt;script&gt;&#x27;" in bill._text.value
+    assert "<script>" not in bill._text.value
+    assert bill.scenario == Scenario()
+
+
+def test_tiles_follow_the_address():
+    bill = app.PageBill("4")
+    place = bill.follow(lambda scenario: HTML(f"{scenario.usd_per_label:g} a label"))
+    assert place.value == "0.1 a label"
+    bill._url.query = {"bill.usd_per_label": "2"}
+    assert place.value == "2 a label"
+
+
+def test_the_savings_of_all_pages_add_up():
+    """What each page takes off, taken off today's bill together, is the bill with all steps."""
+    left = ANSWER.today.value
+    for strategy in "12345":
+        mine = [number for number, step in enumerate(ANSWER.steps) if step.strategy == strategy and step.usd]
+        bills = [ANSWER.today.value]
+        for step in ANSWER.steps:
+            bills.append(step.usd.value if step.usd else bills[-1])
+        saved = sum(bills[number] - bills[number + 1] for number in mine)
+        left -= saved
+        said = share_of(ANSWER, strategy)[0]
+        assert (f" it to {usd(ANSWER.today.value - saved)}" in said) == bool(mine)
+    assert left == pytest.approx(ANSWER.then.value)
+
+
+@pytest.mark.parametrize(("after", "said"), [
+    (Range(40.0, 30.0, 60.0), "this strategy takes it to $40 ($30 to $60)"),
+    (Range(140.0, 130.0, 160.0), "this strategy raises it to $140 ($130 to $160)"),
+    (Range(90.0, 70.0, 120.0), "this strategy makes no significant difference to it, taking it to $90 ($70 to $120)"),
+    (exact(100.0), "this strategy leaves it at $100"),
+    (None, "this strategy's part of it is not counted.")])
+def test_the_sentence_says_what_the_interval_allows(after, said):
+    first, how = share_of(with_steps(Step("3", "a runtime", after, "why not")), "3")
+    assert first.startswith(f"Your bill: $100 a month; {said}")
+    assert ("why not" in how) == (after is None)
+
+
+def test_steps_of_two_pages_and_of_others_are_told_apart():
+    answer = with_steps(Step("1 and 3", "bits and runtime", exact(60.0), ""), Step("2", "a cascade", exact(50.0), ""))
+    assert "takes it to $60" in share_of(answer, "1")[0]
+    assert "takes it to $60" in share_of(answer, "3")[0]
+    assert "takes it to $90" in share_of(answer, "2")[0]
+    assert "no step" in share_of(answer, "5")[1]
+    assert usd_range(answer.then) in share_of(answer, "2")[1]
+
+
+def test_the_work_is_repaid_by_what_the_page_saves():
+    """Two steps of 16 hours at 80 dollars, 40 dollars saved a month: 64 months."""
+    answer = with_steps(Step("1", "a", exact(80.0), ""), Step("1", "b", exact(60.0), ""))
+    assert "Repays its 32 hours of work: 64 months." in share_of(answer, "1")[1]
