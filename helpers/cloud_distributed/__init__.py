@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
                               "target_tracking"],
     "simulator.runs": ["replicate"],
     "costs.machines": ["bill", "split_load"],
+    "costs.limits": ["platform_limits", "beyond_limits"],
     "costs.serverless_prices": ["serverless_offer"],
     "costs.serverless": ["scale_to_zero"],
     "costs.serverless_break_even": ["break_even", "break_even_on_trace"],
