@@ -27,5 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "training.data_parallel": ["train_distributed", "measure_scaling", "measured_overlap", "predicted_step_s",
                                "Settings"],
     "training.training_cost": ["training_costs", "young_interval", "daly_interval", "simulate_runs"],
+    "inference.parallel": ["parallel_costs"],
+    "inference.sharded": ["run_sharded"],
     "batch_inference": ["predict_file"],
 })
