@@ -16,10 +16,13 @@ import pandas as pd
 from benchmarks.common import Row, arguments, at_least, at_most, distance, finish, shown
 from helpers.app import recorded_table
 from helpers.cloud_distributed import (
+    Link,
     LlmFleet,
     Policy,
     Prefixes,
     ServingEngine,
+    Targets,
+    cheapest_fleet,
     fewest_replicas,
     fit_engine,
     judge_engine,
@@ -135,8 +138,24 @@ def fleet_trace_rows(path: str) -> list[Row]:
             rows += [shown(f"{name}: p{at} of the {what}", 1e3 * figures[f"p{at}_{column}"], "ms")
                      for at in (50, 95, 99)]
         rows += [shown(f"{name}: later than {TTFT_S:g} s", run.slow(TTFT_S), "of requests")]
-        rows += [shown(f"{name}: {key}", value, "$") for key, value in serving_bill(run, machine).items()]
-    return rows
+        rows += [shown(f"{name}: {key}", value, "kg" if key == "kg_month" else "$")
+                 for key, value in serving_bill(run, machine).items()]
+    return [*rows, *cheapest_rows(sent)]
+
+
+def cheapest_rows(sent: tuple[np.ndarray, ...]) -> list[Row]:
+    """The cheapest setting of each kind that holds the target on the trace, engines by their data sheets."""
+    machines = {name: (LlmFleet(paper_engine(dataclasses.replace(SHEET, device=device)), max_replicas=64,
+                                startup_s=60.0), offer(rented))
+                for name, device, rented in (("H100", "NVIDIA H100 SXM", "AWS p5.4xlarge"),
+                                             ("L40S", "NVIDIA L40S", "AWS g6e.xlarge"))}
+    policies = {"tokens": serving_target("tokens", 60_000), "KV use": serving_target("kv use", 0.5)}
+    choice = cheapest_fleet(sent, machines, policies, Targets(TTFT_S, 0.1), kv_bytes=SHEET.model.kv_bytes,
+                            link=Link.given(1e-4, 12.5e9, "100 Gbit/s, assumed"))
+    held = choice.frame[choice.frame["holds"]].groupby("kind", sort=False).first()
+    return [shown("no fleet can cost less than", choice.bound_usd_month, "$ a month"),
+            *(shown(f"cheapest, {kind}: {row['fleet']}", row["usd_month"], "$ a month")
+              for kind, row in held.iterrows())]
 
 
 def fleet_engine_rows(llm: LanguageModel, kv_tokens: int, seconds: float) -> list[Row]:

@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
     "jobs.job": ["progress", "run"],
     "exercises": ["Exercise"],
+    "export.statement": ["statements_markdown"],
     "records": ["recorded", "recorded_table", "as_csv", "rescaled"],
     "charts.accuracy_cost": ["chart", "speedups", "speedup_spec"],
     "charts.plots": ["lines", "bars", "dots", "changes", "lines_spec", "bars_spec", "dots_spec"],

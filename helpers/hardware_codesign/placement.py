@@ -14,7 +14,7 @@ from helpers.hardware_codesign.roofline.time_model import DeviceModel, TimeModel
 from helpers.lab.errors import InputError
 from helpers.lab.facts import device_of, device_peaks, devices
 from helpers.lab.language.sheet import BITS, Decoder, DecoderSheet
-from helpers.lab.money.costs import Offer, api_prices, grid_of, offers
+from helpers.lab.money.costs import Offer, api_prices, energy_of, offers
 
 COLUMNS = ["offer", "device", "batch", "p95_ms", "rows_per_s", "usd", "usd_low", "usd_high", "wh", "gco2e", "limit",
            "as_of", "provenance"]
@@ -136,13 +136,12 @@ def _priced(one: Offer, device: str | None, machine: MeasuredMachine, batch: int
             limit: str) -> dict:
     hours = 1e6 / rate / 3600
     usd = hours * one.on_demand_usd_hour
-    watts, grid = one.watts_full, grid_of(one)
-    wh = hours * watts * float(grid["pue"]) if watts is not None else np.nan
+    wh, grams = energy_of(one, hours)
     error = machine.accelerator.error if device else machine.error
     return {"offer": one.name, "device": device or "", "batch": batch, "p95_ms": 1000 * _P95_BATCHES * seconds,
             "rows_per_s": rate, "usd": usd, "usd_low": usd * (1 - error), "usd_high": usd * (1 + error),
-            "wh": wh, "gco2e": wh / 1000 * float(grid["gco2e_per_kwh"]), "limit": limit, "as_of": one.as_of,
-            "provenance": "simulated"}
+            "wh": np.nan if wh is None else wh, "gco2e": np.nan if grams is None else grams, "limit": limit,
+            "as_of": one.as_of, "provenance": "simulated"}
 
 
 def token_costs(model: Decoder, *, prompt: int = 1000, output: int = 250, bits: Sequence[int] = BITS,

@@ -114,7 +114,7 @@ def test_four_arms_are_compared_whichever_policy_is_best(best):
 def test_a_quicker_model_or_an_autoscaler_may_cost_more(factors, words):
     names = ["fixed, reference", "KEDA, reference", "fixed, quickest model", "KEDA, quickest model"]
     combined = pd.DataFrame({"name": names, "usd_month": 100 / np.array(factors), "times": factors})
-    given = dict.fromkeys(("quick", "quick_plan", "scaler", "both", "arms"))
+    given = dict.fromkeys(("quick", "quick_plan", "scaler", "both", "arms", "priced"))
     assert words in said("5", "c47", combined=combined, **given)
 
 

@@ -1,12 +1,11 @@
 """The bill as it is shown and sent on: on the page, as one HTML file, as Markdown and as JSON."""
 
 import dataclasses
-import datetime
 import html
 import json
 from collections.abc import Iterator
 
-from helpers.app.export.documents import page, pairs_html
+from helpers.app.export.documents import now, page, pairs_html
 from helpers.app.text.bills import Answer, Step, months, usd, usd_range
 from helpers.app.text.figures import signed, two
 from helpers.app.text.words import tiles_html, verdict_html
@@ -122,7 +121,7 @@ def _markdown(answer: Answer) -> Iterator[str]:
     yield from (f"- {name}: {value}" for name, value in settings_of(answer.scenario).items())
     yield from ("", "## Sources", "")
     yield from (f"- {one}" for one in answer.sources)
-    yield from ("", f"Written {_now()}.")
+    yield from ("", f"Written {now()}.")
 
 
 def _after(step: Step) -> str:
@@ -135,8 +134,4 @@ def _row(*cells: str) -> str:
 
 def as_json(answer: Answer) -> str:
     """Every figure and sentence; a figure that is not known is null."""
-    return json.dumps({**dataclasses.asdict(answer), "written": _now()}, ensure_ascii=False, indent=1, allow_nan=False)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    return json.dumps({**dataclasses.asdict(answer), "written": now()}, ensure_ascii=False, indent=1, allow_nan=False)

@@ -22,12 +22,11 @@ dt {color: #555} dd {margin: 0; overflow-wrap: anywhere}
 
 def page(title: str, body: Iterable[str]) -> str:
     """A whole HTML document around `body`."""
-    today = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
     return (f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
             f"<meta http-equiv='Content-Security-Policy' content=\"{_POLICY}\">"
             "<meta name='viewport' content='width=device-width, initial-scale=1'><meta name='color-scheme' "
             f"content='light'><title>{html.escape(title)}</title>{style()}<style>{_STYLE}</style></head>"
-            f"<body><main>{''.join(body)}<p><small>Written {today} by Compute smarter, not harder.</small></p>"
+            f"<body><main>{''.join(body)}<p><small>Written {now()} by Compute smarter, not harder.</small></p>"
             "</main></body></html>\n")
 
 
@@ -41,3 +40,8 @@ def pairs_html(facts: Mapping[str, Any]) -> str:
     rows = "".join(f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(str(value))}</dd>"
                    for name, value in facts.items())
     return f"<dl>{rows}</dl>"
+
+
+def now() -> str:
+    """This minute, as files say when they were written."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")

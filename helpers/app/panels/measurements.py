@@ -9,6 +9,7 @@ import traitlets
 from helpers.app.charts.accuracy_cost import cost_spec, speedup_spec
 from helpers.app.export.html_report import records_page
 from helpers.app.export.scripts import panel_script
+from helpers.app.export.statement import statements_json, statements_markdown
 from helpers.app.jobs.job import BUSY, Job
 from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.exploring import shown_in_place
@@ -64,7 +65,11 @@ class Panel(PanelFrame):
         file = self._name
         return take_away({"report": (f"{file}.html", "text/html", self._report),
                           "CSV": (f"{file}.csv", "text/csv", lambda: as_csv(self.records)),
-                          "JSON": (f"{file}.json", "application/json", lambda: as_json(self.records))},
+                          "JSON": (f"{file}.json", "application/json", lambda: as_json(self.records)),
+                          "statement": (f"{file}_statement.md", "text/markdown",
+                                        lambda: statements_markdown(self.records)),
+                          "statement as JSON": (f"{file}_statement.json", "application/json",
+                                                lambda: statements_json(self.records))},
                          lambda: panel_script(self._compute, self._box.settings()), self._status.fail)
 
     def _report(self) -> str:

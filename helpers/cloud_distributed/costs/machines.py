@@ -9,7 +9,7 @@ import numpy as np
 from helpers.cloud_distributed.simulator.runs import Run
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
-from helpers.lab.money.costs import HOURS_PER_MONTH, Offer, grid_of
+from helpers.lab.money.costs import HOURS_PER_MONTH, Offer, energy_of, grid_of
 
 _TERMS = {"1 year": 12, "3 years": 36}  # of a commitment -> months
 
@@ -28,6 +28,7 @@ class Bill:
         sustained_use: share of the on-demand price that is left by such a discount; 1 where there is none.
         wh_low: the run's energy if idle replicas took their idle power, or none where no figure is sourced; `wh` has
             every paid hour at full power. `wh` and `gco2e` are None where no power figure is sourced.
+        kg_month: kilograms of CO2e of a month that goes as the run did, at full power; None likewise.
         sources: addresses and dates of the prices and power figures.
     """
 
@@ -40,6 +41,7 @@ class Bill:
     wh_low: float | None
     wh: float | None
     gco2e: float | None
+    kg_month: float | None
     sources: tuple[str, ...]
 
 
@@ -96,8 +98,9 @@ def bill(run: Run, offer: Offer, years: int = 1) -> Bill:
     busy_usd_month = run.busy_s / run.concurrency / 3600 * offer.on_demand_usd_hour / months if months else 0.0
     answered = run.counts["answered"]
     wh_low, wh, gco2e, sources = _energy(run, offer)
+    kg_month = gco2e / 1e3 / months if gco2e is not None and months else None
     return Bill(usd, by_kind, usd_month, busy_usd_month, usd_month * months / answered * 1e6 if answered else None,
-                share, wh_low, wh, gco2e, (f"{offer.source_url} ({offer.as_of})", *sources))
+                share, wh_low, wh, gco2e, kg_month, (f"{offer.source_url} ({offer.as_of})", *sources))
 
 
 def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interruptible: float = 0.0,
@@ -157,19 +160,16 @@ def reserved_usd_hour(offer: Offer) -> dict[str, float]:
 
 def _energy(run: Run, offer: Offer) -> tuple[float | None, float | None, float | None, tuple[str, ...]]:
     """(low, high) watt-hours with the building's overhead, grams of the high one, and sources."""
-    if offer.watts_full is None:
+    wh, gco2e = energy_of(offer, sum(run.replica_hours.values()))
+    if wh is None:
         return None, None, None, ()
-    grid = grid_of(offer)
     instance = offer.name.split(maxsplit=1)[1]
     power = next((row for row in read_facts("instance_power") if row["instance"] == instance), None)
-    hours = sum(run.replica_hours.values()) * float(grid["pue"])
-    idle = float(power["watts_idle"]) if power else 0.0
+    idle = float(power["watts_idle"]) / offer.watts_full if power else 0.0  # of full power
     busy = run.utilisation if run.ready_s else 0.0
-    wh = hours * offer.watts_full
-    sources = (f"{grid['carbon_source_url']} ({grid['year']})",)
-    if power:
-        sources += (f"{power['source_url']} ({power['as_of']})",)
-    return hours * (idle + busy * (offer.watts_full - idle)), wh, wh / 1000 * float(grid["gco2e_per_kwh"]), sources
+    grid = grid_of(offer)
+    return (wh * (idle + busy * (1 - idle)), wh, gco2e,
+            (f"{grid['carbon_source_url']} ({grid['year']})", offer.power_source))
 
 
 def _usd_per_hour(load: np.ndarray, committed: float, on_demand: float, spot: float, interruptible: float,

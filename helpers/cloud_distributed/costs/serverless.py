@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import pandas as pd
 
+from helpers.cloud_distributed.costs.limits import platform_limits, require_within
 from helpers.cloud_distributed.costs.serverless_prices import Rate, ServerlessOffer
 from helpers.lab.errors import InputError
 from helpers.lab.money.costs import HOURS_PER_MONTH
@@ -74,7 +75,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
             offer's, where one is sourced.
         keep_warm_s: an instance without work for so long is taken down (math.inf: never). Default likewise.
         concurrency: requests that an instance works on at a time.
-        max_instances: requests beyond wait in line; no limit by default.
+        max_instances: requests beyond wait in line; the platform's limit by default, where one is sourced.
         span_s: the trace's length (default: up to its last arrival). Usage is scaled from it to 730 hours, and the
             free tier, which is monthly, is taken off once.
 
@@ -82,13 +83,17 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
     of them begins with nothing warm. Else the cold starts of a short trace would be paid again and again.
 
     Raises:
-        InputError: a trace or a number that makes no sense, or a default that has no source.
+        InputError: a trace or a number that makes no sense, a default that has no source, or more memory, time,
+            instances or requests at a time than the platform has.
     """
     cold_start_s, keep_warm_s = offer.cold_start(cold_start_s), offer.keep_warm(keep_warm_s)
     arrivals, service = np.asarray(arrivals, float), np.asarray(service, float)
     _require_trace(arrivals, service, span_s)
     span_s = float(arrivals[-1]) if span_s is None else span_s
-    rules = cold_start_s, keep_warm_s, concurrency, max_instances
+    require_within(offer.name, {"memory": memory_gib, "vCPUs": vcpus, "time": float(service.max()),
+                                "instances": max_instances or 1, "requests at a time": concurrency})
+    limit = platform_limits().get(offer.name, {}).get("instances")
+    rules = cold_start_s, keep_warm_s, concurrency, max_instances or (int(limit) if limit else None)
     once = run_pool(arrivals, service, *rules, span_s)
     twice = run_pool(np.append(arrivals, arrivals + span_s), np.append(service, service), *rules, 2 * span_s)
     first = billed_seconds(once, service, offer, cold_start_s, span_s)

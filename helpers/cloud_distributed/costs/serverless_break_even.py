@@ -6,6 +6,7 @@ import math
 import numpy as np
 from scipy.optimize import brentq
 
+from helpers.cloud_distributed.costs.limits import require_within
 from helpers.cloud_distributed.costs.serverless import MONTH_S, round_up, serve
 from helpers.cloud_distributed.costs.serverless_prices import ServerlessOffer
 from helpers.lab.errors import InputError
@@ -55,6 +56,7 @@ def break_even(offer: ServerlessOffer, machine: Offer, service: np.ndarray, *, m
     service = _require_service(service)
     if places < 1 or min(memory_gib, vcpus) <= 0:
         raise InputError("A machine works on one request at a time at least, and memory and vCPUs are above 0.")
+    require_within(offer.name, {"time": float(service.max())})
     target = machine.on_demand_usd_hour * HOURS_PER_MONTH
     if offer.billed == "requests":
         each = float(round_up(service, offer.granularity_s).mean())

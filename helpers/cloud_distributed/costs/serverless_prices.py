@@ -5,6 +5,7 @@ import functools
 import re
 from typing import Literal
 
+from helpers.cloud_distributed.costs.limits import require_within
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
 
@@ -58,16 +59,14 @@ class ServerlessOffer:
     cold_start_s: float | None
     keep_warm_s: float | None
     memory_step_gib: float | None
-    memory_max_gib: float | None
 
     def units_per_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
         """How many units of a time rate one billed second uses up.
 
         Raises:
-            InputError: the offer has no such memory.
+            InputError: the platform has no such memory, or not so many vCPUs.
         """
-        if self.memory_max_gib and memory_gib > self.memory_max_gib:
-            raise InputError(f"{self.name} has {self.memory_max_gib:g} GB at most; {memory_gib:g} GB were asked for.")
+        require_within(self.name, {"memory": memory_gib, "vCPUs": vcpus})
         if self.memory_step_gib:
             memory_gib = -(-memory_gib // self.memory_step_gib) * self.memory_step_gib
         kind, period = rate.unit.rsplit("-", 1)
@@ -151,8 +150,7 @@ def _offer(name: str, billed: Literal["requests", "instances"], time: list[dict[
         _rate(request) if request else None, granularity_s,
         start_is_billed=billed == "instances" or first["provider"] in _START_IS_BILLED,
         cold_start_s=_number(r"([\d.]+) s\b", starting),
-        keep_warm_s=idle_h * 3600 if idle_h else None, memory_step_gib=step_mb / 1024 if step_mb else None,
-        memory_max_gib=_number(r"memory max ([\d.]+) GB", first["note"]))
+        keep_warm_s=idle_h * 3600 if idle_h else None, memory_step_gib=step_mb / 1024 if step_mb else None)
 
 
 def _rate(row: dict[str, str]) -> Rate:

@@ -81,6 +81,7 @@ def _arrive(w, rules, s):
     s.next += 1
     if w.prompt[i] + w.output[i] > rules.kv_tokens:
         w.outcome[i] = DROPPED  # does not fit even alone
+        _ask_again(w, s)
         return
     s.waiting += 1
     s.tokens += w.prompt[i]
@@ -101,13 +102,35 @@ def _arrive(w, rules, s):
 
 
 @part
+def _ask_again(w, s):
+    """In a closed loop, whoever has an answer thinks, and then sends the next request that is left."""
+    if s.issued < len(w.arrivals):
+        k, at = s.issued, s.now_s + w.think_s[s.issued]
+        while k > s.next and w.arrivals[k - 1] > at:
+            w.arrivals[k] = w.arrivals[k - 1]
+            k -= 1
+        w.arrivals[k] = at
+        s.issued += 1
+
+
+@part
 def _queue_at(w, i, at):
+    """Behind all that wait with the same rank or a higher one."""
     row = w.replicas[at]
-    if row.waiting > 0:
+    if row.waiting == 0:
+        row.head = row.tail = i
+    elif w.rank[row.tail] >= w.rank[i]:
         w.following[row.tail] = i
+        row.tail = i
     else:
-        row.head = i
-    row.tail = i
+        before, k = -1, row.head
+        while w.rank[k] >= w.rank[i]:
+            before, k = k, w.following[k]
+        w.following[i] = k
+        if before < 0:
+            row.head = i
+        else:
+            w.following[before] = i
     row.waiting += 1
     row.unread += w.prompt[i]
     w.replica[i] = at
@@ -175,9 +198,10 @@ def _enter(w, rules, s, row, at):
             evict(w, rules, row, at)
         row.held += need
         w.uses[i], w.filled[i] = blocks, min(blocks * rules.block, length - 1)  # the last token has to be read
-        row.unread -= w.filled[i]
         if w.made[i] == 0:
             w.cached[i] = w.filled[i]
+            w.filled[i] = length - 1 if rules.loaded else w.filled[i]  # its keys and values came with it
+        row.unread -= w.filled[i]
         row.head = w.following[i]
         row.waiting -= 1
         row.inside += 1
@@ -250,6 +274,7 @@ def _end_step(w, rules, s, at):
 @part
 def _answered(w, rules, s, row, at, i):
     w.done_s[i], w.outcome[i] = s.now_s, ANSWERED
+    _ask_again(w, s)
     s.tokens -= w.prompt[i] + w.output[i]
     _out(w, rules, s, row, at, i, w.prompt[i] + w.output[i] - 1)
 

@@ -16,11 +16,12 @@ REPLICA = np.dtype([(name, "i8") for name in (
     "status", "busy", "waiting", "head", "tail", "inside", "ring", "filling", "finishing", "decoding", "steps",
     "unread", "context", "held", "cached", "peak")] + [("launched_s", "f8"), ("ready_s", "f8")], align=True)
 RULES = np.dtype([(name, "i8") for name in (
-    "max_batch", "token_budget", "kv_tokens", "block", "router", "smallest", "largest", "wakes")]
+    "max_batch", "token_budget", "kv_tokens", "block", "router", "smallest", "largest", "wakes", "loaded")]
     + [(name, "f8") for name in ("startup_s", "period_s", "sample_s", "closes_s")], align=True)
 STATE = np.dtype([(name, "i8") for name in (
     "next", "front", "head", "tail", "turn", "waiting", "in_service", "tokens", "busy", "ready", "starting", "target",
-    "cold", "launches", "samples", "admitted", "preempted", "firsts", "tick_arrived")]
+    "cold", "launches", "samples", "admitted", "preempted", "firsts", "tick_arrived",
+    "issued")]
     + [(name, "f8") for name in (
         "now_s", "ttft_s", "queue_s", "ongoing_s", "busy_s", "ready_s", "paid_s", "next_timer_s", "next_sample_s",
         "tick_s", "last_tick_s", "tick_ongoing_s", "tick_busy_s", "tick_ready_s")], align=True)
@@ -30,7 +31,9 @@ SAMPLES = ("ready", "starting", "target", "waiting", "in_service", "tokens", "kv
 class World(NamedTuple):
     """All arrays of one run: n requests, r rows for replicas, batches of m, b kinds of blocks."""
 
-    arrivals: np.ndarray     # (n,) float64 seconds, ascending
+    arrivals: np.ndarray     # (n,) float64 seconds, ascending; those of a closed loop infinite until they are known
+    think_s: np.ndarray      # (n,) float64: before a request of a closed loop is sent
+    rank: np.ndarray         # (n,) int64: who waits with a higher one goes first
     prompt: np.ndarray       # (n,) int64 tokens
     output: np.ndarray       # (n,) int64 tokens
     first: np.ndarray        # (n + 1,) int64: where each prompt's blocks begin in ids

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -104,12 +104,13 @@ class LlmRun(Run):
 
 
 def serve_llm(arrivals: ArrayLike, prompt_tokens: ArrayLike, output_tokens: ArrayLike, fleet: LlmFleet,
-              prefixes: Prefixes | None = None) -> LlmRun:
+              prefixes: Prefixes | None = None, *, priority: ArrayLike | None = None) -> LlmRun:
     """Send prompts through a fleet; all of them are waited for.
 
     Args:
         arrivals: (n,) seconds, ascending. prompt_tokens, output_tokens: (n,) whole numbers of 1 or more.
         prefixes: which prompts begin alike; replicas then keep what they have read as long as there is room for it.
+        priority: (n,) whole numbers; at each replica who waits with a higher one enters first. None is interrupted.
 
     Left out: networks, tokenizers, and memory that is lost to blocks which are not full.
 
@@ -123,16 +124,73 @@ def serve_llm(arrivals: ArrayLike, prompt_tokens: ArrayLike, output_tokens: Arra
     >>> run.summary()["answered"]
     2
     """
-    from helpers.cloud_distributed.language_serving.batching import run_fleet
     from helpers.cloud_distributed.simulator.fleet import checked_arrivals
 
     arrivals = checked_arrivals(arrivals)
     prompt, output = (_checked_tokens(tokens, name, len(arrivals)) for tokens, name in
                       ((prompt_tokens, "prompt_tokens"), (output_tokens, "output_tokens")))
-    world, rules, state = _beginning(arrivals, prompt, output, fleet, _fitting(prefixes, prompt))
+    ranks = np.zeros(len(arrivals)) if priority is None else np.asarray(priority, float)
+    if ranks.shape != arrivals.shape or not (ranks == np.round(ranks)).all():
+        raise InputError(f"priority has the shape {ranks.shape} for {len(arrivals)} arrivals: give one whole number "
+                         "for each.")
+    return run_requests(Requests(arrivals, prompt, output, ranks.astype(np.int64)), fleet, prefixes)
+
+
+def serve_users(users: int, think_s: float, prompt_tokens: ArrayLike, output_tokens: ArrayLike, fleet: LlmFleet,
+                prefixes: Prefixes | None = None, *, seed: int = 0) -> LlmRun:
+    """So many users, each of whom reads an answer and thinks before the next request: a closed loop.
+
+    Args:
+        think_s: mean seconds between an answer's last token and its user's next request, drawn from an exponential
+            law. prompt_tokens, output_tokens: (n,) in the order in which requests are sent.
+
+    Slow answers bring fewer requests, so such a load test flatters a slow fleet: it waits instead of queueing (open
+    and closed systems: Schroeder et al., NSDI 2006).
+
+    Raises:
+        InputError: no user, more users than requests, or figures that cannot be.
+
+    >>> from helpers.cloud_distributed import LlmFleet, ServingEngine, serve_users
+    >>> engine = ServingEngine((0.0,) * 4, (1.0, 0.0, 0.0, 0.0), 0.0, 10_000)
+    >>> serve_users(1, 0.0, [5, 5], [3, 3], LlmFleet(engine)).latency_s.tolist()
+    [3.0, 3.0]
+    """
+    count = np.size(prompt_tokens)
+    prompt, output = (_checked_tokens(tokens, name, count) for tokens, name in
+                      ((prompt_tokens, "prompt_tokens"), (output_tokens, "output_tokens")))
+    if not 1 <= users <= count or not 0 <= think_s < math.inf:
+        raise InputError(f"There are 1 to {count} users, at most one a request, who think for 0 s or more; got {users} "
+                         f"and {think_s}.")
+    think = np.random.default_rng([seed, 7]).exponential(think_s, count) if think_s else np.zeros(count)
+    arrivals = np.concatenate([np.sort(think[:users]), np.full(count - users, np.inf)])
+    return run_requests(Requests(arrivals, prompt, output, np.zeros(count, np.int64), think, users), fleet, prefixes)
+
+
+class Requests(NamedTuple):
+    """What is sent, checked: all (n,). Of a closed loop the arrivals after the first `users` are not known yet.
+
+    loaded: keys and values of a prompt come with it from where it was read, but for its last token.
+    """
+
+    arrivals: np.ndarray
+    prompt: np.ndarray
+    output: np.ndarray
+    rank: np.ndarray
+    think_s: np.ndarray | None = None
+    users: int | None = None
+    loaded: bool = False
+
+
+def run_requests(sent: Requests, fleet: LlmFleet, prefixes: Prefixes | None = None) -> LlmRun:
+    """Run checked requests through a fleet."""
+    from helpers.cloud_distributed.language_serving.batching import run_fleet
+
+    prompt, output = sent.prompt, sent.output
+    world, rules, state = _beginning(sent, fleet, _fitting(prefixes, prompt))
     policy = fleet.policy or Policy("fixed", unchanged)
     run_fleet(compile_policy(policy.decide), np.zeros(max(1, policy.memory)), np.array(policy.parameters, float),
               np.zeros(1, SIGNALS)[0], world, rules, state)
+    arrivals = world.arrivals
     with np.errstate(divide="ignore", invalid="ignore"):
         per_token_s = np.where(output > 1, (world.done_s - world.first_s) / (output - 1), np.nan)
     each = (world.first_s - arrivals, world.done_s - arrivals, world.outcome)
@@ -144,12 +202,12 @@ def serve_llm(arrivals: ArrayLike, prompt_tokens: ArrayLike, output_tokens: Arra
         preemptions=int(state.preempted), peak_kv=int(world.replicas["peak"].max()) / fleet.engine.kv_tokens)
 
 
-def _beginning(arrivals: np.ndarray, prompt: np.ndarray, output: np.ndarray, fleet: LlmFleet,
-               prefixes: Prefixes) -> tuple:
+def _beginning(sent: Requests, fleet: LlmFleet, prefixes: Prefixes) -> tuple:
     """World, rules and state of a run before its first event."""
     from helpers.cloud_distributed.language_serving.replicas import REPLICA, RULES, SAMPLES, STATE, World
 
-    last, count = float(arrivals[-1]) if len(arrivals) else 0.0, len(arrivals)
+    count = len(sent.arrivals)
+    last = _last_arrival_s(sent, fleet)
     rows = 2 * fleet.max_replicas + 2 if fleet.policy else fleet.replicas  # those that drain need rows too
     blocks = int(prefixes.ids.max(initial=0)) + 1
     if rows * blocks > _MAX_CACHE_ENTRIES:
@@ -157,22 +215,31 @@ def _beginning(arrivals: np.ndarray, prompt: np.ndarray, output: np.ndarray, fle
                          "larger blocks, fewer requests or a lower max_replicas.")
     rules, state = (np.zeros(1, kind).view(np.recarray) for kind in (RULES, STATE))
     rules.max_batch, rules.token_budget, rules.kv_tokens = fleet.max_batch, fleet.token_budget, fleet.engine.kv_tokens
-    rules.block, rules.router = prefixes.block, ROUTERS.index(fleet.router)
+    rules.block, rules.router, rules.loaded = prefixes.block, ROUTERS.index(fleet.router), sent.loaded
     rules.smallest, rules.largest, rules.startup_s = fleet.min_replicas, fleet.max_replicas, fleet.startup_s
     rules.wakes = bool(fleet.policy and fleet.policy.wakes)
     rules.period_s = fleet.policy.period_s if fleet.policy else np.inf
-    rules.sample_s, rules.closes_s = max(last / _SAMPLES, 1e-3), last + _DRAIN_S
+    rules.sample_s, rules.closes_s = max(last / _SAMPLES, 1e-3), np.inf if sent.users else last + _DRAIN_S
     state.target, state.next_timer_s = fleet.replicas, np.inf
-    state.tick_s = rules.period_s
+    state.tick_s, state.issued = rules.period_s, sent.users or count
     whole = [np.zeros(count, np.int64) for _ in range(6)]
     batches = (rows, fleet.max_batch)
+    think_s = np.zeros(count) if sent.think_s is None else sent.think_s
     world = World(
-        arrivals, prompt, output, prefixes.first, prefixes.ids, fleet.engine.figures, np.full(count, np.nan),
-        np.full(count, np.nan), np.full(count, Outcome.WAITING, np.int8), np.full(count, -1, np.int64), *whole,
-        np.zeros(rows, REPLICA), np.full(rows, np.inf), np.full(batches, np.inf), np.zeros(batches, np.int64),
-        np.zeros(batches, np.int64), *(np.zeros((rows, blocks), np.int32) for _ in range(3)),
-        np.zeros((2 * _SAMPLES + 2, len(SAMPLES))))
+        sent.arrivals.copy(), think_s, sent.rank, sent.prompt, sent.output, prefixes.first, prefixes.ids,
+        fleet.engine.figures, np.full(count, np.nan), np.full(count, np.nan),
+        np.full(count, Outcome.WAITING, np.int8), np.full(count, -1, np.int64), *whole, np.zeros(rows, REPLICA),
+        np.full(rows, np.inf), np.full(batches, np.inf), np.zeros(batches, np.int64), np.zeros(batches, np.int64),
+        *(np.zeros((rows, blocks), np.int32) for _ in range(3)), np.zeros((2 * _SAMPLES + 2, len(SAMPLES))))
     return world, rules[0], state[0]
+
+
+def _last_arrival_s(sent: Requests, fleet: LlmFleet) -> float:
+    """When the last request comes; of a closed loop, where nobody knows, when it would if nobody had to wait."""
+    if not sent.users:
+        return float(sent.arrivals[-1]) if len(sent.arrivals) else 0.0
+    alone_s = fleet.engine.step_s(0, 1, sent.prompt, sent.prompt) * sent.output
+    return float((sent.think_s + alone_s).sum()) / sent.users
 
 
 def _series(world: tuple, rules: np.record, state: np.record) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
-from helpers.lab.money.costs import HOURS_PER_MONTH, Offer, offers
+from helpers.lab.money.costs import HOURS_PER_MONTH, Offer, energy_of, offers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +77,9 @@ def training_costs(work_hours: float, workers: int = 1, *, checkpoint_s: float, 
                    accelerator: str | None = None) -> pd.DataFrame:
     """The same run on every offer of helpers/facts with this accelerator (None: without one), cheapest first.
 
-    Columns offer, kind, hours, usd, interval_min, hours_between_failures, as_of, source_url, note. Where a spot price
-    or an interruption rate is not sourced, hours and usd are NaN and the note says which. The work takes equally long
+    Columns offer, kind, hours, usd, kg (of CO2e, at full power), interval_min, hours_between_failures, as_of,
+    source_url, note. Where a spot price, an interruption rate or a power is not sourced, what needs it is NaN; the note
+    says which price or rate. The work takes equally long
     on each: compare offers of one accelerator.
 
     Raises:
@@ -168,7 +169,9 @@ def simulate_runs(work_s: float, interval_s: float, checkpoint_s: float, restart
 
 
 def _row(run: RunCost, note: str) -> dict:
+    _, grams = energy_of(run.offer, run.hours * run.workers)
     return {"offer": run.offer.name, "kind": run.kind, "hours": run.hours, "usd": run.usd,
+            "kg": math.nan if grams is None else grams / 1e3,
             "interval_min": None if run.interval_s is None else run.interval_s / 60,
             "hours_between_failures": run.hours_between_failures, "as_of": run.offer.as_of,
             "source_url": run.offer.source_url, "note": note}

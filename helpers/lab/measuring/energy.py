@@ -12,6 +12,7 @@ import numpy as np
 from helpers.lab.facts import read_facts
 from helpers.lab.measuring.timing import settle
 from helpers.lab.money.costs import DEFAULT_OFFER
+from helpers.lab.money.power import CPU_ONLY
 
 _POINTS = {"watts_idle": 0.0, "watts_10pct": 0.1, "watts_50pct": 0.5, "watts_100pct": 1.0}
 _METERS = {"intel_rapl", "intel_power_gadget", "apple_powermetrics", "powermetrics", "GPU"}
@@ -59,14 +60,11 @@ def estimated_power(use: float, threads: int) -> Power:
     rented = machines[DEFAULT_OFFER.split()[1]]
     share = threads / float(rented["vcpus"])
     mid = share * float(np.interp(use, list(_POINTS.values()), [float(rented[point]) for point in _POINTS]))
-    hungriest = max((row for row in machines.values() if row["instance"].split(".")[0] in _CPU_ONLY),
+    hungriest = max((row for row in machines.values() if row["instance"].split(".")[0] in CPU_ONLY),
                     key=lambda row: float(row["watts_100pct"]) / float(row["vcpus"]))
     high = threads * float(hungriest["watts_100pct"]) / float(hungriest["vcpus"])
     return Power(mid - share * float(rented["watts_idle"]), mid, high,
                  f"estimate, no meter: {rented['instance']} at this use of its cores (Teads, {rented['as_of'][:4]})")
-
-
-_CPU_ONLY = ("c5", "c5a", "c6g", "m5", "m6g", "m6i", "t3")
 
 
 def energy_scores() -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
+from helpers.lab.money.power import machine_power
 
 if TYPE_CHECKING:
     from helpers.lab.measuring.measurement import Measurement
@@ -19,7 +20,10 @@ DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """A machine for rent, with so many `accelerators` of one kind. None where no source was found."""
+    """A machine for rent, with so many `accelerators` of one kind. None where no source was found.
+
+    `watts_full` is its power at full use, and `power_source` says what that figure is.
+    """
 
     name: str
     region: str
@@ -32,6 +36,7 @@ class Offer:
     source_url: str
     note: str
     accelerators: int = 0
+    power_source: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,17 +91,16 @@ def api_prices() -> dict[str, ApiPrice]:
 @functools.cache
 def offers() -> dict[str, Offer]:
     """Every rentable machine of helpers/facts by 'PROVIDER INSTANCE'."""
-    power = {row["instance"]: row for row in read_facts("instance_power")}
     by_name = {}
     for row in read_facts("instances"):
         if not row["on_demand_usd_hour"]:
             continue
-        watts = power.get(row["instance"], {}).get("watts_100pct") or row["tdp_or_power_watts"]
-        name = f"{row['provider']} {row['instance']}"
-        by_name[name] = Offer(name, row["region"], int(row["vcpus"]) if row["vcpus"] else None,
-                              row["accelerator"] or None, float(row["on_demand_usd_hour"]),
-                              _number(row["spot_usd_hour_typical"]), _number(watts), row["as_of"], row["source_url"],
-                              row["note"], int(row["accelerator_count"] or 0))
+        name, vcpus = f"{row['provider']} {row['instance']}", int(row["vcpus"]) if row["vcpus"] else None
+        accelerator, count = row["accelerator"] or None, int(row["accelerator_count"] or 0)
+        power = machine_power(row["instance"], vcpus, accelerator, count)
+        by_name[name] = Offer(name, row["region"], vcpus, accelerator, float(row["on_demand_usd_hour"]),
+                              _number(row["spot_usd_hour_typical"]), power.watts if power else None, row["as_of"],
+                              row["source_url"], row["note"], count, power.source if power else "")
     return by_name
 
 
@@ -125,13 +129,28 @@ def cost(measurement: "Measurement", offer: Offer) -> Cost:
     """
     share = measurement.threads / offer.vcpus if offer.vcpus and not offer.accelerator else 1.0
     hours = 1e6 / measurement.throughput_per_s / 3600
-    wh, gco2e, sources = None, None, [f"{offer.source_url} ({offer.as_of})"]
-    if offer.watts_full is not None:
+    wh, gco2e = energy_of(offer, hours * share)
+    sources = [f"{offer.source_url} ({offer.as_of})"]
+    if wh is not None:
         grid = grid_of(offer)
-        wh = hours * share * offer.watts_full * float(grid["pue"])
-        gco2e = wh / 1000 * float(grid["gco2e_per_kwh"])
-        sources.append(f"{grid['carbon_source_url']} ({grid['year']})")
+        sources += filter(None, (f"{grid['carbon_source_url']} ({grid['year']})", offer.power_source))
     return Cost(hours * share * offer.on_demand_usd_hour, wh, gco2e, offer, share, tuple(sources))
+
+
+def energy_of(offer: Offer, hours: float) -> tuple[float, float] | tuple[None, None]:
+    """Watt-hours of so many hours at full power, with the building's overhead, and their grams of CO2e.
+
+    (None, None) where no power is sourced.
+
+    >>> from helpers.lab.money.costs import energy_of, offer
+    >>> round(energy_of(offer("AWS m6i.large"), hours=10.0)[0], 1)
+    186.3
+    """
+    if offer.watts_full is None:
+        return None, None
+    grid = grid_of(offer)
+    wh = hours * offer.watts_full * float(grid["pue"])
+    return wh, wh / 1000 * float(grid["gco2e_per_kwh"])
 
 
 def break_even(reference: "Measurement", candidate: "Measurement", offer: Offer,

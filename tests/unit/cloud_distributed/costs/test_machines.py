@@ -72,7 +72,8 @@ def test_a_bill_is_hours_times_prices():
     assert priced.usd_per_million == pytest.approx(priced.usd_month * 2 / 730 / 2 * 1e6)
     assert priced.busy_usd_month == pytest.approx(730 * 2 / 7200 * 0.194236)  # two seconds of work in two hours
     assert bill(run, offer("GCP n2-standard-4"), years=3).usd < priced.usd
-    assert (priced.wh, priced.gco2e) == (None, None)
+    watts = 4 * 7.25  # the median of eight measured machines a vCPU
+    assert priced.wh == pytest.approx(4 * 2 * watts * 1.1)  # four machines for two hours, in Iowa
     with pytest.raises(InputError, match=r"No reserved price of AWS m6i\.large is sourced"):
         bill(run, offer("AWS m6i.large"))
 
@@ -84,6 +85,7 @@ def test_energy_lies_between_idle_and_full_power():
     assert priced.wh == pytest.approx(16.2 * 1.15)
     assert priced.wh_low == pytest.approx((4.6 + 0.5 * 11.6) * 1.15)
     assert priced.gco2e == pytest.approx(priced.wh / 1000 * 396.25)
+    assert priced.kg_month == pytest.approx(730 * priced.gco2e / 1000)
 
 
 def test_a_month_on_demand_at_google_has_its_discount_and_one_at_aws_has_none():

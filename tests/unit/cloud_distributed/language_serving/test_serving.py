@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.cloud_distributed import LlmFleet, Policy, Prefixes, ServingEngine, bill, poisson, serve_llm
+from helpers.cloud_distributed import LlmFleet, Policy, Prefixes, ServingEngine, bill, poisson, serve_llm, serve_users
 from helpers.cloud_distributed.simulator.compiled import Outcome
 from helpers.lab import InputError, offer
 
@@ -221,6 +221,58 @@ def test_replicas_of_one_slot_wait_as_an_m_d_1_queue(load):
     assert np.mean(run.ttft_s) - service == pytest.approx(service * load / (2 * (1 - load)), rel=0.05)
 
 
+def test_priorities_wait_as_cobham_says():
+    """One slot, constant service: W1 = R / (1 - r1), W2 = R / ((1 - r1)(1 - r)), R = r S / 2 (Cobham, 1954)."""
+    service, load, urgent = 0.1, 0.8, 0.25
+    arrivals = poisson(load / service, 100_000.0, seed=5)
+    count = len(arrivals)
+    first = np.random.default_rng(5).random(count) < urgent
+    run = serve_llm(arrivals, np.full(count, 100), np.ones(count), LlmFleet(ONE_SLOT, max_batch=1), priority=first)
+    waits, rest = run.ttft_s - service, load * service / 2
+    assert waits[first].mean() == pytest.approx(rest / (1 - urgent * load), rel=0.05)
+    assert waits[~first].mean() == pytest.approx(rest / (1 - urgent * load) / (1 - load), rel=0.08)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(CASES)
+def test_priorities_lose_and_double_no_request(case):
+    rng = np.random.default_rng(case["seed"])
+    count = 10 * case["count"]
+    arrivals = np.sort(rng.random(count)) * case["span"]
+    prompt, output = rng.integers(1, case["longest"] + 1, count), rng.integers(1, 41, count)
+    fleet = LlmFleet(dataclasses.replace(ENGINE, kv_tokens=case["kv"]), case["replicas"], case["max_batch"],
+                     case["budget"], case["router"])
+    run = serve_llm(arrivals, prompt, output, fleet, priority=rng.integers(0, 4, count))
+    np.testing.assert_array_equal(run.outcome == Outcome.ANSWERED, prompt + output <= case["kv"])
+    assert run.written == output[run.outcome == Outcome.ANSWERED].sum()
+    assert (run.ttft_s[run.outcome == Outcome.ANSWERED] > 0).all()
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(CASES, st.integers(1, 20), st.sampled_from([0.0, 0.05, 1.0]))
+def test_a_closed_loop_has_never_more_requests_than_users(case, users, think_s):
+    rng = np.random.default_rng(case["seed"])
+    count = max(users, 10 * case["count"])
+    prompt, output = rng.integers(1, case["longest"] + 1, count), rng.integers(1, 41, count)
+    fleet = LlmFleet(dataclasses.replace(ENGINE, kv_tokens=case["kv"]), case["replicas"], case["max_batch"],
+                     case["budget"], case["router"])
+    run = serve_users(users, think_s, prompt, output, fleet)
+    answered = prompt + output <= case["kv"]
+    np.testing.assert_array_equal(run.outcome, np.where(answered, Outcome.ANSWERED, Outcome.DROPPED))
+    assert (np.diff(run.arrivals) >= 0).all()
+    come, gone = run.arrivals[answered], np.sort((run.arrivals + run.latency_s)[answered])
+    inside = np.arange(1, len(come) + 1) - np.searchsorted(gone, come, side="right")  # at each arrival, itself as well
+    assert inside.max(initial=0) <= users
+
+
+def test_a_closed_loop_obeys_the_interactive_response_time_law():
+    """Users = requests a second times (response + thinking), whatever the server does (Little, 1961)."""
+    users, think_s, count = 12, 0.5, 4000
+    rng = np.random.default_rng(1)
+    run = serve_users(users, think_s, rng.integers(50, 400, count), rng.integers(5, 60, count), LlmFleet(ENGINE))
+    assert count / run.end_s * (run.latency_s.mean() + think_s) == pytest.approx(users, rel=0.03)
+
+
 def test_nobody_waits_where_hardly_anybody_comes():
     run = serve_llm(np.arange(50) * 10.0, np.full(50, 400), np.full(50, 20), LlmFleet(ENGINE))
     alone = float(ENGINE.step_s(400, 0, 400 * 401 / 2, 400))
@@ -275,6 +327,8 @@ def test_a_replica_is_paid_from_its_launch_on():
     (lambda: serve_llm([0.0], [0], [1], LlmFleet(ENGINE)), "prompt_tokens must be whole numbers of 1 or more"),
     (lambda: serve_llm([0.0, 1.0], [1], [1, 1], LlmFleet(ENGINE)), r"shape \(1,\) for 2 arrivals"),
     (lambda: serve_llm([1.0, 0.0], [1, 1], [1, 1], LlmFleet(ENGINE)), "ascending"),
+    (lambda: serve_llm([0.0], [1], [1], LlmFleet(ENGINE), priority=[0.5]), "one whole number for each"),
+    (lambda: serve_users(3, 1.0, [1, 1], [1, 1], LlmFleet(ENGINE)), "1 to 2 users"),
     (lambda: serve_llm([0.0], [9], [1], LlmFleet(ENGINE), Prefixes.of_hashes([[1], [1]])), "of 2 prompts"),
 ])
 def test_fleets_and_requests_that_cannot_be_are_refused(call, message):

@@ -52,6 +52,7 @@ def test_every_offer_of_an_accelerator_is_priced_or_says_why_not():
     assert len(frame) == 2 * sum(one.accelerator == "NVIDIA T4" for one in offers().values())
     cells = frame.set_index(["offer", "kind"])
     assert cells["usd"]["AWS g4dn.xlarge", "on demand"] == pytest.approx(10 * 4 * 0.526)
+    assert cells["kg"]["AWS g4dn.xlarge", "on demand"] == pytest.approx(10 * 4 * 0.104 * 1.15 * 0.39625)  # 104 W
     assert math.isnan(cells["usd"]["Azure Standard_NC4as_T4_v3", "spot"])
     assert "no sourced spot price" in cells["note"]["Azure Standard_NC4as_T4_v3", "spot"]
     assert frame["source_url"].str.startswith("https://").all()

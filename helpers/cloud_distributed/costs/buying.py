@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from helpers.cloud_distributed.costs.machines import bill
 from helpers.cloud_distributed.language_serving.prefix_cache import Prefixes
 from helpers.cloud_distributed.language_serving.serving import LlmFleet, LlmRun, serve_llm
+from helpers.cloud_distributed.language_serving.split_fleets import SplitRun
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
 from helpers.lab.measuring.intervals import bootstrap_interval
@@ -19,6 +21,7 @@ from helpers.lab.progress import Progress, silent
 # Anthropic's (platform.claude.com/docs/build-with-claude/batch-processing); for other sellers an assumption.
 BATCH_DISCOUNT = 0.5
 
+Served = TypeVar("Served")
 # (requests a second, seed) -> arrivals, prompt tokens, output tokens, and prefixes or None.
 Traffic = Callable[[float, int], tuple[np.ndarray, np.ndarray, np.ndarray, Prefixes | None]]
 
@@ -62,12 +65,20 @@ def token_prices() -> dict[str, TokenPrice]:
 
 def serving_bill(run: LlmRun, machine: Offer) -> dict[str, float]:
     """Dollars of a run on machines that each hold one replica: `usd_month` as of `bill`, and of it for a million
-    written tokens and for an answered request, with all that reading takes; NaN where nothing was answered."""
-    month = bill(run, machine).usd_month
+    written tokens and for an answered request, with all that reading takes; NaN where nothing was answered. And
+    kilograms of CO2e a month, NaN where the machine's power has no source."""
+    return run_bill([(run, machine)], run)
+
+
+def run_bill(parts: Sequence[tuple[LlmRun, Offer]], run: LlmRun | SplitRun) -> dict[str, float]:
+    """The same for a service over several fleets: the run of each and its machine, and the requests of all."""
+    bills = [bill(one, machine) for one, machine in parts]
+    month = sum(one.usd_month for one in bills)
     share = run.end_s / 3600 / HOURS_PER_MONTH
-    answered, written = run.counts["answered"], run.written
+    answered, written = run.summary()["answered"], run.written
     return {"usd_month": month, "usd_per_million_tokens": month * share / written * 1e6 if written else math.nan,
-            "usd_per_request": month * share / answered if answered else math.nan}
+            "usd_per_request": month * share / answered if answered else math.nan,
+            "kg_month": sum(math.nan if one.kg_month is None else one.kg_month for one in bills)}
 
 
 def fewest_replicas(sent: tuple, fleet: LlmFleet, ttft_s: float, slow: float = 0.05) -> LlmRun:
@@ -79,23 +90,27 @@ def fewest_replicas(sent: tuple, fleet: LlmFleet, ttft_s: float, slow: float = 0
     Raises:
         InputError: not even max_replicas do.
     """
-    def run_of(count: int) -> LlmRun:
-        return serve_llm(*sent[:3], dataclasses.replace(fleet, replicas=count, policy=None), sent[3])
+    run = smallest(lambda count: serve_llm(*sent[:3], dataclasses.replace(fleet, replicas=count, policy=None), sent[3]),
+                   fleet.max_replicas, lambda run: run.slow(ttft_s) <= slow)
+    if run.slow(ttft_s) > slow:
+        raise InputError(f"{fleet.max_replicas} replicas do not hold {ttft_s:g} s to the first token: raise "
+                         "max_replicas or the target, or take a faster engine.")
+    return run
 
-    low, high, best = 1, 1, None
-    while best is None:
-        run = run_of(high)
-        if run.slow(ttft_s) <= slow:
-            best = run
-        elif high >= fleet.max_replicas:
-            raise InputError(f"{fleet.max_replicas} replicas do not hold {ttft_s:g} s to the first token: raise "
-                             "max_replicas or the target, or take a faster engine.")
-        else:
-            low, high = high + 1, min(2 * high, fleet.max_replicas)
-    while low < high:
+
+def smallest(run_of: Callable[[int], Served], most: int, holds: Callable[[Served], bool]) -> Served:
+    """The run of the fewest replicas, 1 to `most`, that holds; that of `most` where none does.
+
+    It takes for granted that more replicas hold whatever fewer do.
+    """
+    low, high, best = 1, 1, run_of(1)
+    while not holds(best) and high < most:
+        low, high = high + 1, min(2 * high, most)
+        best = run_of(high)
+    while low < high and holds(best):
         middle = (low + high) // 2
         run = run_of(middle)
-        if run.slow(ttft_s) <= slow:
+        if holds(run):
             best, high = run, middle
         else:
             low = middle + 1

@@ -1,0 +1,1 @@
+"""One language model over several machines: on paper, and cut over real processes here."""
