@@ -21,5 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language_serving.endpoint_load": ["Target", "load_endpoint", "find_rate", "poisson_times"],
     "language_serving.paced_server": ["PacedServer"],
     "language_serving.answer_caches": ["compare_caches"],
+    "language_serving.budgets": ["BUDGETS", "compare_budgets", "cheapest_budget", "budget_verdict"],
     "placement": ["MeasuredMachine", "rank_offers", "break_even_utilization", "token_costs", "hosted_prices"],
 })
