@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "runtimes.candidates": ["CANDIDATES", "option", "make"],
     "runtimes.comparing": ["compare_runtimes", "agreement", "check_shapes", "TOLERANCE", "tune", "settings_grid"],
     "runtimes.switches": ["compare_switches", "graph_levels"],
+    "runtimes.leaving": ["compare_leaving", "leaving_verdict"],
     "batching.padding": ["padding_share", "compare_padding"],
     "batching.layouts": ["compare_layouts"],
     "batching.load_test": ["batch_times", "batch_frame", "knee", "compare_with_load"],
