@@ -5,7 +5,6 @@ import pytest
 from notebook_cells import functions, said
 
 from helpers.app import bars_spec
-from helpers.hardware_codesign import budget_verdict
 from helpers.lab import InputError
 from helpers.lab.facts import Peaks
 
@@ -54,7 +53,7 @@ def test_a_switch_of_the_engine_may_gain_or_lose(gain, words):
     assert words in said("3", "lm31b", elsewhere=elsewhere)
 
 
-def tested(cheaper):
+def beside_the_first(cheaper):
     return pd.DataFrame({"budget": ["8 examples", "1 example"], "split": "test", "usd_per_million": [90.0, cheaper],
                          "right": [0.6, 0.5], "low": 0.45, "high": 0.7, "constant": 0.3, "difference": [0.0, -0.1],
                          "difference_low": [0.0, -0.2], "difference_high": [0.0, 0.02], "prompt_tokens": 9.0,
@@ -63,7 +62,7 @@ def tested(cheaper):
 
 @pytest.mark.parametrize(("cheaper", "share"), [(30.0, "33%"), (135.0, "150%")])
 def test_a_budget_may_save_or_cost(cheaper, share):
-    rows = pd.concat([tested(cheaper).assign(split="validation"), tested(cheaper)])
+    rows = pd.concat([beside_the_first(cheaper).assign(split="validation"), beside_the_first(cheaper)])
     drawn = functions("3", "lm12a", bars_spec=bars_spec)["draw_budgets"](rows)
     assert f"'1 example' has 50% of the fields right for {share} of the dollars" in str(drawn.to_dict())
-    assert share in said("3", "tb4", on_test_rows=tested(cheaper), budget_verdict=budget_verdict)
+    assert share in said("3", "tb4", on_test_rows=beside_the_first(cheaper), two_budgets=None)

@@ -212,7 +212,7 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
         request), requests, rounds, note (why an engine did not run, empty where it did; its figures are missing).
 
     Raises:
-        InputError: fewer than two rounds, no engine, or what `Engine` refuses of the first one.
+        InputError: fewer than two rounds, no engine, or none that runs (what `Engine` says of the first one).
         Cancelled: `progress` was told to end.
 
     >>> from helpers.hardware_codesign import ENGINES, compare_engines, shared_requests
