@@ -1,14 +1,18 @@
-"""A language model served: the simulated fleet against queueing theory, recorded steps, a trace and a real engine.
+"""A language model served: its steps on paper, its engine's switches, the load tester, and the simulated fleet.
 
-python -m benchmarks.language_serving [--quick] [--json FILE] [--only PART ...] [--task TRACE.csv | --task URL]
+python -m benchmarks.language_serving [--quick] [--json FILE] [--only PART ...]
+    [--task TRACE.csv | --task URL | --task MODEL.gguf]
 
-The part `trace` replays the requests of the file that --task names, `engine` loads the OpenAI-compatible server whose
-address it is; without it neither says anything.
+The part `trace` replays the requests of the file that --task names, and without one says nothing. `engine` loads the
+OpenAI-compatible server whose address it is, else llama.cpp's own on this machine. `phases`, `switches` and `engine`
+run SmolLM2, or the model in the file that it names.
 """
 
 import dataclasses
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,15 +39,84 @@ from helpers.cloud_distributed import (
     serving_target,
     step_points,
 )
-from helpers.lab import DECODERS, DecoderSheet, endpoint, offer
-from helpers.lab.language.engines.model import LanguageModel
+from helpers.hardware_codesign import (
+    ENGINES,
+    PacedServer,
+    compare_engines,
+    count_steps,
+    fit_phases,
+    load_endpoint,
+    measure_phases,
+    own_overhead,
+    poisson_times,
+    shared_requests,
+)
+from helpers.lab import DECODERS, DecoderSheet, endpoint, load_language_model, load_task, offer
+from helpers.lab.language.engines.model import LanguageModel, LocalModel
+from helpers.lab.language.loading import SMOLLM2, in_weight_type
 from helpers.lab.measuring.intervals import mean_interval
-from helpers.lab.progress import Progress
+from helpers.lab.progress import Progress, printed
 
-PARTS = ("speed", "conserved", "theory", "steps", "trace", "engine")
+PARTS = ("tester", "phases", "switches", "speed", "conserved", "theory", "steps", "trace", "engine")
+BITS = {"F16": 16, "Q8_0": 8, "Q4_0": 4}  # GGUF's weight types
 SHEET = DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")
 TTFT_S = 1.0
 LOADS = (0.3, 0.5, 0.7)  # of the prompts and answers that the engine could just work off
+MEDIAN_OFF, P90_OFF, BURST_OFF = 0.15, 0.30, 0.25  # of a predicted time
+TIMES_FASTER = 3.0  # prefix caching and batches over one by one
+
+
+def tester_rows(quick: bool) -> list[Row]:
+    """What the load tester adds, and its figures beside a server's own log: none may differ."""
+    added = own_overhead(seconds=2.0 if quick else 20.0)
+    due = poisson_times(20.0, 2.0 if quick else 10.0)
+    with PacedServer(first_s=0.02, token_s=0.005, slots=4) as server:
+        load = load_endpoint(endpoint(server.url, model="paced"), ["How are you?"], due, max_tokens=4)
+        log = server.log[1:]  # one went ahead
+    logged = np.array([one.last - one.came for one in log])
+    lost = abs(len(log) - len(due)) + int((load.answer_tokens != 4).sum()) + sum(map(bool, load.errors))
+    off = load.last_s - load.late_s - logged
+    return [at_most("load tester: p95 of what it adds at 50 requests/s", 1e3 * float(np.quantile(added, 0.95)), 1.0,
+                    "ms"),
+            at_most("load tester: requests or tokens that are not the log's", lost, 0, "requests"),
+            at_most("load tester: p95 of an answer's time off the log's", 1e3 * float(np.quantile(np.abs(off), 0.95)),
+                    1.0, "ms")]
+
+
+def phase_rows(path: Path, quick: bool) -> list[Row]:
+    """Steps predicted and measured, fitted on few points and judged on the others; by bits."""
+    rows = []
+    few = {"prompts": (16, 64, 128), "batches": (1, 2, 4), "rounds": 1} if quick else {"rounds": 2}
+    fitted_on = [("prefill", 1, 16), ("prefill", 1, 128), ("decode", 1, 16), ("decode", 1, 128), ("decode", 4, 16)]
+    for kind, bits in ({"Q8_0": BITS["Q8_0"]} if quick else BITS).items():
+        file = in_weight_type(path, kind)
+        points = measure_phases(file, progress=printed, **few)
+        _, judged = fit_phases(points, count_steps(file), *([fitted_on] if quick else []))
+        off = judged.loc[~judged["fitted"], "error"].abs()
+        name = f"step time in {bits} bits, {len(off)} points not fitted"
+        rows += [at_most(f"{name}: median", float(off.median()), MEDIAN_OFF, "off"),
+                 at_most(f"{name}: 90th percentile", float(off.quantile(0.9)), P90_OFF, "off")]
+    return rows
+
+
+def switch_rows(llm: LocalModel, quick: bool) -> list[Row]:
+    """Each switch of the engine over what it is added to; batches with prefix caching over one by one."""
+    texts = load_task("tickets").train["text"][:200 if quick else 400]
+    ask = shared_requests(llm, texts, common=0.8, **({"count": 4, "prompt_tokens": 64, "answer_tokens": (2, 6)} if quick
+                                                     else {"prompt_tokens": 128, "answer_tokens": (8, 24)}))
+    names = ("one by one", "static batches", "continuous batching", "with prefix caching") if quick else ENGINES
+    found = compare_engines(llm.path, ask, {name: ENGINES[name] for name in names}, rounds=2 if quick else 3,
+                            progress=printed).set_index("engine")
+    best = found.loc["with prefix caching"]
+    rows = [at_least("prefix caching and batches over one by one", best["speedup"], TIMES_FASTER, "x", best["low"],
+                     best["high"]),
+            at_least("the same answers as one by one", best["same_answers"], 1.0, "of requests")]
+    gains = found[found["gain"].notna()]
+    rows += [shown(f"{name}, over {row['off']}", row["gain"], "x", row["gain_low"], row["gain_high"])
+             for name, row in gains.iterrows()]
+    fixed = found.loc[[name for name in ("one by one", "static batches") if name in found.index], "tokens_per_s"].max()
+    return [*rows, at_least("tokens a second of continuous batching over the best fixed batch",
+                            found.loc["continuous batching", "tokens_per_s"] / fixed, 0.9, "x")]
 
 
 def fleet_traffic(rate: float, seconds: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,19 +236,42 @@ def fleet_engine_rows(llm: LanguageModel, kv_tokens: int, seconds: float) -> lis
     steps = measure_steps(llm)
     print(steps.round(5).to_string(index=False), flush=True)
     fleet, rows = LlmFleet(fit_engine(steps, kv_tokens, f"calibrated on {llm.name}")), []
-    rng = np.random.default_rng(0)
+    rng, said, held = np.random.default_rng(0), 0, 0
     words, limits = rng.integers(20, 300, 400), rng.integers(8, 64, 400)
-    full = serve_llm(np.zeros(400), words, limits, fleet)
-    for load in LOADS:
-        arrivals = poisson(load * 400 / full.end_s, seconds, seed=2)[:400]
+    full_s = serve_llm(np.zeros(400), words, limits, fleet).end_s
+    loads = {f"at load {load:g}": (poisson(load * 400 / full_s, seconds, seed=2)[:400], MEDIAN_OFF) for load in LOADS}
+    calm = poisson(LOADS[0] * 400 / full_s, seconds, seed=3)[:360]
+    loads["in a burst"] = np.sort(np.append(calm, np.full(40, calm[len(calm) // 2]))), BURST_OFF
+    for name, (arrivals, target) in loads.items():
         real = fleet_load(llm, arrivals, words[:len(arrivals)], limits[:len(arrivals)])
         run = serve_llm(arrivals, real["prompt"], real["output"], fleet)
-        for name, mine in (("ttft_s", run.ttft_s), ("per_token_s", run.per_token_s)):
-            for at in (0.5, 0.95):
-                off = float(np.nanquantile(mine, at) / np.nanquantile(real[name], at)) - 1
-                rows.append(at_most(f"{name} p{100 * at:.0f} at load {load:g}, simulated against real", abs(off), 0.15,
-                                    "off"))
+        blind = serve_llm(arrivals, words[:len(arrivals)], limits[:len(arrivals)], fleet)
+        rows += _simulated_rows(name, real, run, target)
+        rows += [dataclasses.replace(row, name=f"{row.name}, lengths not known", target="", holds=None)
+                 for row in _simulated_rows(name, real, blind, target)]
+        if np.nanquantile(run.ttft_s, 0.95) <= TTFT_S:
+            said, held = said + 1, held + (real["ttft_s"].quantile(0.95) <= TTFT_S)
+    return [*rows, at_most(f"loads with p95 over {TTFT_S:g} s to the first token, of {said} simulated below it",
+                           said - held, 0, "loads")]
+
+
+def _simulated_rows(load: str, real: pd.DataFrame, times: object, target: float) -> list[Row]:
+    """p50 and p95 of both times: how far those of a simulated run are off the real ones."""
+    rows = []
+    for name in ("ttft_s", "per_token_s"):
+        for at in (0.5, 0.95):
+            off = float(np.nanquantile(getattr(times, name), at) / np.nanquantile(real[name], at)) - 1
+            rows.append(at_most(f"{name} p{100 * at:.0f} {load}, simulated against real", abs(off), target, "off"))
     return rows
+
+
+def server(task: str, name: str) -> LanguageModel:
+    """The one at the address that --task names, else llama.cpp's own on this machine."""
+    if task.startswith("http"):
+        return endpoint(task, model="default", at_once=64)
+    local = load_language_model(name, "llama.cpp")
+    os.environ["LLAMA_CPP_KEY"] = local._key
+    return endpoint(f"{local.address}/v1", model=local.name, key_from="LLAMA_CPP_KEY", at_once=64)
 
 
 def fleet_load(llm: LanguageModel, arrivals: np.ndarray, words: np.ndarray, limits: np.ndarray) -> pd.DataFrame:
@@ -197,16 +293,18 @@ def fleet_load(llm: LanguageModel, arrivals: np.ndarray, words: np.ndarray, limi
 def main() -> None:
     """Run the parts that are asked for."""
     options = arguments(__doc__.splitlines()[0], PARTS)
-    rows: list[Row] = []
-    rows += fleet_speed_rows(options.quick) if "speed" in options.only else []
-    rows += fleet_conservation_rows(options.quick) if "conserved" in options.only else []
-    rows += fleet_theory_rows(options.quick) if "theory" in options.only else []
-    rows += fleet_step_rows() if "steps" in options.only else []
-    rows += fleet_trace_rows(options.task) if "trace" in options.only and options.task.endswith(".csv") else []
-    if "engine" in options.only and options.task.startswith("http"):
-        rows += fleet_engine_rows(endpoint(options.task, model="default", at_once=64), 100_000,
-                                  20.0 if options.quick else 120.0)
-    finish(rows, options.json)
+    name = options.task if options.task.endswith(".gguf") else SMOLLM2
+    parts = {
+        "tester": lambda: tester_rows(options.quick),
+        "phases": lambda: phase_rows(load_language_model(name).path, options.quick),
+        "switches": lambda: switch_rows(load_language_model(name), options.quick),
+        "speed": lambda: fleet_speed_rows(options.quick),
+        "conserved": lambda: fleet_conservation_rows(options.quick),
+        "theory": lambda: fleet_theory_rows(options.quick),
+        "steps": fleet_step_rows,
+        "trace": lambda: fleet_trace_rows(options.task) if options.task.endswith(".csv") else [],
+        "engine": lambda: fleet_engine_rows(server(options.task, name), 100_000, 20.0 if options.quick else 120.0)}
+    finish([row for part in options.only for row in parts[part]()], options.json)
 
 
 if __name__ == "__main__":

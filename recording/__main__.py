@@ -83,9 +83,9 @@ PARTS = (
     Part("batching", _with_base(hardware_codesign.record_batching), tuple(
         f"{THREE}_{part}" for part in ("padding", "batches", "load", "layouts")), 3, times=True),
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
-        f"{THREE}_{part}" for part in ("runtimes", "levels", "switches")), 11, times=True),
+        f"{THREE}_{part}" for part in ("runtimes", "levels", "switches", "leaving")), 12, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
-    Part("language serving", language_serving.record, (f"{THREE}_language",), 15, times=True),
+    Part("language serving", language_serving.record, (f"{THREE}_language",), 20, times=True),
 )
 
 

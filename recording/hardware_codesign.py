@@ -17,6 +17,7 @@ from helpers.hardware_codesign import (
     batch_times,
     best_peaks,
     compare_layouts,
+    compare_leaving,
     compare_padding,
     compare_runtimes,
     compare_switches,
@@ -77,7 +78,7 @@ def record_roofline(base: TorchTextModel, task: Task) -> None:
 
 
 def record_runtimes(base: TorchTextModel, task: Task) -> None:
-    """Every runtime and precision, the graph levels, the libraries' switches."""
+    """Every runtime and precision, the graph levels, the libraries' switches, and which runtime opens what."""
     texts = task.test["text"][:8]
     keep("runtimes", compare_runtimes(base, task, rows=96, rounds=3, processes=PROCESSES, progress=printed), task.name)
     levels = in_processes(functools.partial(_levels, texts=texts), {"base": base}, PROCESSES)
@@ -85,6 +86,7 @@ def record_runtimes(base: TorchTextModel, task: Task) -> None:
                                    "median_ms"), task.name)
     switches = in_processes(_switches, {"base": base}, PROCESSES)
     keep("switches", _over_processes(switches, "gain", lambda frame: frame["off_ms"], "on_ms"))
+    keep("leaving", compare_leaving(base, task, task.test["text"][:64], progress=printed), task.name)
 
 
 def _levels(models: dict[str, Model], texts: list[str]) -> pd.DataFrame:

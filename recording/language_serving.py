@@ -8,8 +8,11 @@ import os
 import pandas as pd
 
 from helpers.hardware_codesign import (
+    BUDGETS,
     ENGINES,
     Target,
+    cheapest_budget,
+    compare_budgets,
     compare_caches,
     compare_engines,
     count_steps,
@@ -34,6 +37,7 @@ PROMPT_TOKENS, ANSWERS = 128, (8, 24)  # tokens of each prompt; of the shortest 
 ON_SHARES = ("continuous batching", "with prefix caching")
 TARGET = Target(first_s=2.0, per_token_s=0.15)
 LOAD_S, ANSWER_TOKENS, MESSAGES = 15.0, 24, 64
+BUDGET_ROWS = 24  # messages: a prompt with eight examples takes two seconds to read
 
 
 def record_phases() -> None:
@@ -80,9 +84,18 @@ def record_caches() -> None:
     keep("language_caches", pd.concat(frames, ignore_index=True), task.name)
 
 
+def record_budgets() -> None:
+    """Token budgets on validation rows, and beside the first one the cheapest that is enough, on test rows."""
+    llm, task = load_language_model("smollm2"), load_task("tickets-fields")
+    tried = compare_budgets(llm, task, rows=BUDGET_ROWS, progress=printed)
+    both = {name: BUDGETS[name] for name in dict.fromkeys([next(iter(BUDGETS)), cheapest_budget(tried)])}
+    tested = compare_budgets(llm, task, both, rows=BUDGET_ROWS, split="test", progress=printed)
+    keep("language_budgets", pd.concat([tried, tested], ignore_index=True), task.name)
+
+
 def record() -> None:
     """All of it."""
-    for part in (record_caches, record_phases, record_engines, record_load):
+    for part in (record_caches, record_phases, record_engines, record_load, record_budgets):
         part()
 
 

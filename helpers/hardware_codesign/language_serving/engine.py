@@ -1,6 +1,7 @@
 """OpenVINO GenAI with one switch after another, on the same requests: what each gives, and whether answers change."""
 
 import dataclasses
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -10,61 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.hardware_codesign.language_serving.drafts import draft_folder
+from helpers.hardware_codesign.language_serving.switches import BLOCK, ENGINES, GUESSES, PROMPT, Switches, without
 from helpers.lab.errors import InputError, reason
 from helpers.lab.language.engines.model import LocalModel
+from helpers.lab.measuring.comparison import in_fresh_processes
 from helpers.lab.measuring.intervals import ratio_over_processes
 from helpers.lab.measuring.timing import settle, timing_turn
 from helpers.lab.progress import Progress, silent
 
-KV_PRECISIONS = ("f32", "u8")
 _NGRAM = 3  # tokens that have to be the same before those that prompt lookup guesses
 _WARM_UP = 2  # requests: what prompts begin with is cached by then
+_ANY_TEXT = r"[\s\S]*"  # a form that changes no answer: what is left is its price
 
 Requests = tuple[list[list[int]], list[int]]  # token ids of each prompt, and how many tokens each answer has
-
-
-@dataclasses.dataclass(frozen=True)
-class Switches:
-    """How an engine serves.
-
-    Args:
-        sequences: answers that are written together, at most; 1: one by one.
-        static: the next ones begin when all of these have ended, not when one has.
-        prefix_caching: keys and values of what prompts begin with alike are computed once.
-        lookup: tokens that are guessed from the prompt (what stood there behind the same three) and checked in one
-            step; 0: none (Saxena, prompt lookup decoding, 2023).
-        kv_precision: of keys and values in memory, one of KV_PRECISIONS.
-        step_tokens: in one step, at most; a longer prompt takes several, between which others write (chunked prefill).
-
-    Raises:
-        InputError: figures or a precision that cannot be.
-    """
-
-    sequences: int = 8
-    static: bool = False
-    prefix_caching: bool = False
-    lookup: int = 0
-    kv_precision: str = "f32"
-    step_tokens: int = 256
-
-    def __post_init__(self) -> None:
-        if self.kv_precision not in KV_PRECISIONS:
-            raise InputError(f"Unknown precision '{self.kv_precision}' of keys and values. Choose one of: "
-                             f"{', '.join(KV_PRECISIONS)}.")
-        if self.sequences < 1 or self.lookup < 0 or self.step_tokens < 1:
-            raise InputError("An engine needs at least one sequence and one token in a step, and no negative lookup.")
-
-
-ENGINES: Mapping[str, Switches] = {
-    "one by one": Switches(sequences=1),
-    "static batches": Switches(static=True),
-    "continuous batching": Switches(),
-    "with whole prompts in a step": Switches(step_tokens=8192),
-    "with prefix caching": Switches(prefix_caching=True),
-    "with prompt lookup": Switches(lookup=4),
-    "with 8-bit keys and values": Switches(kv_precision="u8"),
-    "with prefix caching and 8 bits": Switches(prefix_caching=True, kv_precision="u8"),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,29 +47,50 @@ class Engine:
     """A pipeline of OpenVINO GenAI with such switches. Products are in fp32: what is compared is the serving.
 
     Args:
-        path: a GGUF file, or a folder with openvino_model.xml.
+        path: a GGUF file, or a folder with openvino_model.xml (which has no draft).
 
     Raises:
-        InputError: OpenVINO GenAI cannot read it.
+        InputError: OpenVINO GenAI cannot read it, or no draft can be made of it.
     """
 
-    def __init__(self, path: Path, switches: Switches = Switches()) -> None:
+    def __init__(self, path: Path, switches: Switches = ENGINES["continuous batching"]) -> None:
         import openvino_genai
 
         self.switches, self._requests = switches, 0
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = 1  # GB of keys and values
-        scheduler.enable_prefix_caching = switches.prefix_caching
-        scheduler.max_num_batched_tokens = switches.step_tokens
-        properties = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-                      "KV_CACHE_PRECISION": switches.kv_precision}
-        if switches.lookup:
-            properties["prompt_lookup"] = True
         try:
-            self._pipeline = openvino_genai.ContinuousBatchingPipeline(str(path), scheduler, "CPU", properties)
+            self._pipeline = openvino_genai.ContinuousBatchingPipeline(str(path), self._scheduler(), "CPU",
+                                                                       self._properties(path))
         except RuntimeError as error:
             raise InputError(f"OpenVINO GenAI cannot serve '{path.name}' so ({reason(error)}): leave out a switch, or "
                              "take another file.") from error
+
+    def _scheduler(self) -> Any:
+        import openvino_genai
+
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.cache_size = 1  # GB of keys and values
+        scheduler.enable_prefix_caching = self.switches.prefix_caching
+        scheduler.max_num_batched_tokens = self.switches.step_tokens
+        if self.switches.kept_tokens:
+            scheduler.use_cache_eviction = True
+            scheduler.cache_eviction_config = openvino_genai.CacheEvictionConfig(
+                BLOCK, BLOCK, self.switches.kept_tokens, openvino_genai.AggregationMode.NORM_SUM)
+        return scheduler
+
+    def _properties(self, path: Path) -> dict[str, Any]:
+        import openvino_genai
+
+        switches = self.switches
+        properties = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+                      "KV_CACHE_PRECISION": switches.kv_precision, "NUM_STREAMS": str(switches.streams)}
+        if switches.threads:
+            properties["INFERENCE_NUM_THREADS"] = str(switches.threads)
+        if switches.guesser == PROMPT:
+            return {**properties, "prompt_lookup": True}
+        if switches.guesser:
+            return {**properties, "draft_model": openvino_genai.draft_model(
+                str(draft_folder(path, switches.guesser)), "CPU", **properties)}
+        return properties
 
     def run(self, prompts: Sequence[Sequence[int]], tokens: Sequence[int], progress: Progress = silent) -> Run:
         """Answer all prompts, each with so many tokens, whether or not the model would end before.
@@ -160,8 +141,12 @@ class Engine:
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens, config.ignore_eos = int(tokens), True
         config.do_sample, config.apply_chat_template = False, False
-        if self.switches.lookup:
-            config.num_assistant_tokens, config.max_ngram_size = self.switches.lookup, _NGRAM
+        if self.switches.guesser:
+            config.num_assistant_tokens = GUESSES
+        if self.switches.guesser == PROMPT:
+            config.max_ngram_size = _NGRAM
+        if self.switches.form:
+            config.structured_output_config = openvino_genai.StructuredOutputConfig(regex=_ANY_TEXT)
         self._requests += 1
         return self._pipeline.add_request(self._requests, openvino.Tensor(np.array([ids], np.int64)), config)
 
@@ -211,59 +196,103 @@ def shared_requests(llm: LocalModel, texts: Sequence[str], *, common: float = 0.
 
 def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Mapping[str, Switches] = ENGINES, *,
                     rounds: int = 3, progress: Progress = silent) -> pd.DataFrame:
-    """The same requests in each engine, in turns; the first one is the reference.
+    """The same requests in each engine, in turns, in several fresh processes; the first one is the reference.
 
     Args:
         path: of the model, see `Engine`.
-        requests: number -> requests, such as `shared_requests` gives. Each engine is opened anew in each round, meets
-            two of one number's in its warm-up and is timed on the next number's: what prompts share is cached by then,
-            the rest is not.
+        requests: number -> requests, such as `shared_requests` gives. A round is a fresh process, in which each engine
+            is opened in its turn, meets two of one number's in its warm-up and is timed on the next number's: what
+            prompts share is cached by then, the rest is not.
 
     Returns:
-        A row an engine: engine, seconds, requests_per_s, tokens_per_s (written), speedup, low, high (95 %, over
-        rounds), first_p50_s, first_p95_s (all requests come at once), same_answers (share of the first engine's, token
-        by token), prompt_tokens, answer_tokens (means of a request), requests, rounds, note
-        (why an engine did not run, empty where it did; its figures are missing).
+        A row an engine: engine, seconds, requests_per_s, tokens_per_s (written), speedup, low, high (over the first
+        engine; 95 %, over processes), off (the engine that differs in this switch alone, where it is among them), gain,
+        gain_low, gain_high (over that one), tokens_per_step (written), first_p50_s, first_p95_s (all requests come at
+        once), same_answers (share of the first engine's, token by token), prompt_tokens, answer_tokens (means of a
+        request), requests, rounds, note (why an engine did not run, empty where it did; its figures are missing).
 
     Raises:
-        InputError: fewer than two rounds, no engine, or what `Engine` refuses of the first one.
+        InputError: fewer than two rounds, no engine, or none that runs (what `Engine` says of the first one).
         Cancelled: `progress` was told to end.
+
+    >>> from helpers.hardware_codesign import ENGINES, compare_engines, shared_requests
+    >>> from helpers.lab import load_language_model, load_task
+    >>> llm, task = load_language_model("smollm2"), load_task("tickets")
+    >>> two = {name: ENGINES[name] for name in ("one by one", "continuous batching")}
+    >>> compare_engines(llm.path, shared_requests(llm, task.train["text"][:200]), two)  # doctest: +SKIP
     """
     if rounds < 2 or not engines:
         raise InputError("Engines are compared in at least two rounds, and there is at least one.")
     runs: dict[str, list[Run]] = {name: [] for name in engines}
-    notes = dict.fromkeys(engines, "")
+    notes = _without_drafts(path, engines, progress.part(0.0, 0.1))
+    asked = [(requests(2 * number), requests(2 * number + 1)) for number in range(rounds)]
     with timing_turn(progress):
-        for number in range(rounds):
-            for place, name in enumerate(name for name in engines if not notes[name]):
-                progress((number + place / len(engines)) / rounds, f"round {number + 1} of {rounds}: {name}")
-                try:
-                    engine = Engine(path, engines[name])
-                    engine.run(*(some[:_WARM_UP] for some in requests(2 * number)), progress)
-                    settle()
-                    runs[name].append(engine.run(*requests(2 * number + 1), progress))
-                    del engine  # one at a time in memory
-                except InputError as error:
-                    if not any(runs.values()):
-                        raise
-                    notes[name] = str(error)
+        for number, (warm, timed) in enumerate(asked):
+            ready = {name: switches for name, switches in engines.items() if not notes[name]}
+            part = progress.part(0.1 + 0.9 * number / rounds, 0.1 + 0.9 * (number + 1) / rounds)
+            [told] = in_fresh_processes([functools.partial(_round, path, ready, warm, timed)], part)
+            for name, run in told.items():
+                if isinstance(run, Run):
+                    runs[name].append(run)
+                else:
+                    notes[name] = run
+            if not any(runs.values()):
+                raise InputError(next(filter(None, notes.values())))
     progress(1.0, "done")
-    asked = [requests(2 * number + 1) for number in range(rounds)]
-    reference = next(iter(runs.values()))
+    ran = {name: some for name, some in runs.items() if not notes[name]}
+    timed = [one for _, one in asked]
     return pd.DataFrame([{"engine": name, "note": note} if note else
-                         {**_row(name, runs[name], reference, asked), "note": ""} for name, note in notes.items()])
+                         {**_row(name, ran, engines, timed), "note": ""} for name, note in notes.items()])
 
 
-def _row(name: str, runs: Sequence[Run], reference: Sequence[Run], asked: Sequence[Requests]) -> dict[str, object]:
-    seconds, before = (np.array([run.seconds for run in some]) for some in (runs, reference))
-    ratio = (1.0, 1.0, 1.0) if runs is reference else ratio_over_processes(before, seconds)
+def _without_drafts(path: Path, engines: Mapping[str, Switches], progress: Progress) -> dict[str, str]:
+    """name -> why its draft cannot be made, or ""; those that can are made before anything is timed."""
+    notes = dict.fromkeys(engines, "")
+    for place, (name, switches) in enumerate(engines.items()):
+        progress(place / len(engines), name)
+        if switches.guesser not in ("", PROMPT):
+            try:
+                draft_folder(path, switches.guesser, progress.part(place / len(engines), (place + 1) / len(engines)))
+            except InputError as error:
+                notes[name] = str(error)
+    return notes
+
+
+def _round(path: Path, engines: Mapping[str, Switches], warm: Requests, timed: Requests) -> dict[str, Run | str]:
+    """name -> what came of it, or why it did not run: one process, one engine after another in memory."""
+    told: dict[str, Run | str] = {}
+    for name, switches in engines.items():
+        try:
+            engine = Engine(path, switches)
+            engine.run(*(some[:_WARM_UP] for some in warm))
+            settle()
+            told[name] = engine.run(*timed)
+            del engine
+        except InputError as error:
+            told[name] = str(error)
+    return told
+
+
+def _row(name: str, ran: Mapping[str, Sequence[Run]], engines: Mapping[str, Switches], asked: Sequence[Requests]
+         ) -> dict[str, object]:
+    runs, first, off = ran[name], next(iter(ran.values())), without(name, {one: engines[one] for one in ran})
     count, written = len(asked[0][0]), float(np.mean([sum(tokens) for _, tokens in asked]))
     first_s = np.concatenate([run.first_s for run in runs])
-    same = [one == other for run, first in zip(runs, reference, strict=True)
-            for one, other in zip(run.answers, first.answers, strict=True)]
-    middle = float(np.median(seconds))
+    same = [one == other for run, before in zip(runs, first, strict=True)
+            for one, other in zip(run.answers, before.answers, strict=True)]
+    middle = float(np.median([run.seconds for run in runs]))
+    gain = (np.nan,) * 3 if off is None else _times_faster(ran[off], runs)
     return {"engine": name, "seconds": middle, "requests_per_s": count / middle, "tokens_per_s": written / middle,
-            **dict(zip(("speedup", "low", "high"), ratio, strict=True)), "first_p50_s": float(np.median(first_s)),
-            "first_p95_s": float(np.quantile(first_s, 0.95)), "same_answers": float(np.mean(same)),
+            **dict(zip(("speedup", "low", "high"), _times_faster(first, runs), strict=True)), "off": off or "",
+            **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
+            "tokens_per_step": float(np.mean([run.steps[:, 1].sum() / len(run.steps) for run in runs])),
+            "first_p50_s": float(np.median(first_s)), "first_p95_s": float(np.quantile(first_s, 0.95)),
+            "same_answers": float(np.mean(same)),
             "prompt_tokens": float(np.mean([len(row) for rows, _ in asked for row in rows])),
             "answer_tokens": written / count, "requests": count, "rounds": len(runs)}
+
+
+def _times_faster(reference: Sequence[Run], runs: Sequence[Run]) -> tuple[float, float, float]:
+    if runs is reference:
+        return 1.0, 1.0, 1.0
+    return ratio_over_processes(*(np.array([run.seconds for run in some]) for some in (reference, runs)))

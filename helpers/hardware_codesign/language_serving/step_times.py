@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.hardware_codesign.language_serving.engine import Engine, Switches
+from helpers.hardware_codesign.language_serving.engine import Engine
 from helpers.hardware_codesign.language_serving.phase_model import DECODE, PREFILL, StepCounts
+from helpers.hardware_codesign.language_serving.switches import KV_BYTES, Switches
 from helpers.lab.errors import InputError
 from helpers.lab.language.loading import read_gguf
 from helpers.lab.measuring.timing import settle, timing_turn
@@ -15,7 +16,6 @@ from helpers.lab.progress import Progress, silent
 
 PROMPTS, SEQUENCES = (16, 64, 128, 256, 1024), (1, 2, 4, 8, 16, 32)
 _WRITTEN = 9  # tokens of each answer: the first is prefill's
-_KV_BYTES = 4  # of a number in the cache of keys and values: `Switches.kv_precision` is f32
 _VOCABULARY = 1000  # token ids are drawn below it
 
 
@@ -40,8 +40,9 @@ def count_steps(path: Path) -> StepCounts:
         raise InputError(f"'{path.name}' has no layers or no head: name a GGUF file of a decoder of the Llama form.")
     layers, heads, size = (field(key) for key in ("block_count", "attention.head_count", "embedding_length"))
     kv_width = field("attention.head_count_kv") * size // heads
+    kv_bytes = 2.0 * layers * kv_width * KV_BYTES[Switches().kv_precision]
     return StepCounts(float(sum(int(tensor.n_elements) for tensor in body)), float(head.n_elements),
-                      float(sum(int(tensor.n_bytes) for tensor in [*body, head])), 2.0 * layers * kv_width * _KV_BYTES,
+                      float(sum(int(tensor.n_bytes) for tensor in [*body, head])), kv_bytes,
                       4.0 * layers * size)
 
 

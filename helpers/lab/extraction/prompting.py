@@ -17,7 +17,7 @@ from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from helpers.lab.language.engines.model import LanguageModel
+    from helpers.lab.language.engines.model import Answer, LanguageModel
 
 MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80
 MAX_VALUE = 60  # characters of a value in a form: a small model may not find an end by itself
@@ -43,16 +43,21 @@ class PromptedExtractor(Extractor):
         select: "none"; "fixed", the first ones for all texts; "nearest", those likest the text by TF-IDF, the likest
             one last. A text is never its own example.
         form: whether answers are held to a JSON schema, which the engines OpenVINO and llama.cpp can.
+        meanings: whether the instruction says of each key what it means, or names it alone.
+        max_answer: tokens of an answer, at most; one that is cut is no valid JSON.
 
     Raises:
-        InputError: an unknown selection, no examples to select from, or wishes that leave no room for a text.
+        InputError: an unknown selection, no token to answer with, no examples to select from, or wishes that leave no
+            room for a text.
     """
 
     kind = "prompted"
 
     def __init__(self, llm: "LanguageModel", fields: Sequence[str], wishes: Sequence[str],
                  examples: Sequence[Example] = (), *, shots: int = 8, select: str = "nearest",
-                 form: bool = True) -> None:
+                 form: bool = True, meanings: bool = True, max_answer: int = MAX_ANSWER) -> None:
+        if max_answer < 1:
+            raise InputError(f"An answer of {max_answer} tokens says nothing: allow at least one.")
         if select not in SELECTIONS:
             raise InputError(f"Unknown selection '{select}'. Choose one of: {', '.join(SELECTIONS)}.")
         if select != "none" and not (shots > 0 and examples):
@@ -61,10 +66,10 @@ class PromptedExtractor(Extractor):
         shown = "instruction alone" if select == "none" else f"{shots} {select} examples"
         super().__init__(f"{llm.name}, {shown}{'' if form else ', free form'}", fields, {
             "model": llm.name, "engine": llm.engine, "shots": 0 if select == "none" else shots, "select": select,
-            "form": form})
+            "form": form, "meanings": meanings, "max_answer": max_answer})
         self.llm, self.wishes = llm, tuple(wishes)
         # Half of what the instruction leaves: the other half is for examples.
-        self._room = (llm.context - MAX_ANSWER - self._tokens(self._messages([], ""))) // 2
+        self._room = (llm.context - max_answer - self._tokens(self._messages([], ""))) // 2
         if self._room < LEAST_ROOM:
             raise InputError(f"The names of {len(self.wishes):,} wishes leave no room for a text in the "
                              f"{llm.context:,} tokens that '{llm.name}' reads at once: use fewer or shorter names.")
@@ -83,10 +88,13 @@ class PromptedExtractor(Extractor):
         Raises:
             InputError: what `generate` of the language model raises.
         """
-        prompts = [self.prompt(text) for text in texts]
+        return [parse_answer(answer.text, self.fields) for answer in self.ask(texts, progress=progress)]
+
+    def ask(self, texts: Sequence[str], *, progress: Progress = silent) -> "list[Answer]":
+        """The answer to each text as the model wrote it, with the tokens that were read and written; see `extract`."""
         schema = self._schema() if self.settings["form"] else None
-        answers = self.llm.generate(prompts, max_tokens=MAX_ANSWER, form=schema, progress=progress)
-        return [parse_answer(answer.text, self.fields) for answer in answers]
+        return self.llm.generate([self.prompt(text) for text in texts], max_tokens=self.settings["max_answer"],
+                                 form=schema, progress=progress)
 
     def prompt(self, text: str) -> list[dict[str, str]]:
         """What the model reads, as messages: the instruction, the examples that fit, the text.
@@ -94,7 +102,8 @@ class PromptedExtractor(Extractor):
         A text that takes more than half of the room is cut.
         """
         examples, text = self._examples_for(text), shortened(self.llm, text, self._room)
-        while examples and self._tokens(self._messages(examples, text)) + MAX_ANSWER > self.llm.context:
+        room = self.llm.context - self.settings["max_answer"]
+        while examples and self._tokens(self._messages(examples, text)) > room:
             examples = examples[1:]  # the least like it
         return self._messages(examples, text)
 
@@ -126,6 +135,8 @@ class PromptedExtractor(Extractor):
 
     def _instruction(self) -> str:
         keys = "\n".join(f"{field}: {_MEANINGS.get(field, field)}" for field in self.fields)
+        if not self.settings["meanings"]:
+            return f"Answer with one JSON object. {WISH}: one of {', '.join(self.wishes)}; {'; '.join(self.fields)}"
         return ("Read the customer's message. Answer with one JSON object and nothing else. Its keys:\n"
                 f"{WISH}: one of {', '.join(self.wishes)}\n{keys}\n"
                 'Copy each value from the message as it stands there, but for the wish. Write "" for what the message '
@@ -152,11 +163,12 @@ class PromptedExtractor(Extractor):
                              f"'{settings['model']}' in {settings['engine']}.")
         examples = [(text, found) for text, found in json.loads((path / _EXAMPLES).read_text(encoding="utf-8"))]
         return cls(llm, facts["fields"], facts["wishes"], examples, shots=settings["shots"], select=settings["select"],
-                   form=settings["form"])
+                   form=settings["form"], meanings=settings["meanings"], max_answer=settings["max_answer"])
 
 
 def prompted_extractor(llm: "LanguageModel", task: Task, *, shots: int = 8, select: str = "nearest",
-                       form: bool = True) -> PromptedExtractor:
+                       form: bool = True, meanings: bool = True,
+                       max_answer: int = MAX_ANSWER) -> PromptedExtractor:
     """A PromptedExtractor for the fields and wishes of a task, its examples the training rows.
 
     Raises:
@@ -171,7 +183,7 @@ def prompted_extractor(llm: "LanguageModel", task: Task, *, shots: int = 8, sele
     order = np.random.default_rng(0).permutation(len(task.train)) if select == "fixed" else range(len(task.train))
     texts, found = task.train["text"][:], extractions(task, "train")
     return PromptedExtractor(llm, field_names(task), task.labels, [(texts[row], found[row]) for row in order],
-                             shots=shots, select=select, form=form)
+                             shots=shots, select=select, form=form, meanings=meanings, max_answer=max_answer)
 
 
 def parse_answer(answer: str, fields: Sequence[str]) -> Extraction | None:

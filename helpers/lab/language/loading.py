@@ -126,12 +126,13 @@ def read_gguf(path: Path) -> "GGUFReader":
 
 
 def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = silent, *,
-                 weights: Mapping[str, np.ndarray] | None = None) -> None:
+                 weights: Mapping[str, np.ndarray] | None = None, layers: int | None = None) -> None:
     """Write a GGUF file again with its matrices in another type of `gguf.quants`; vectors in fp32, metadata kept.
 
     Args:
         kind: "F16", "Q8_0", "Q4_0" or "Q4_1".
         weights: tensor -> numbers that take the place of the file's own.
+        layers: only so many, from the first one on; None: all.
 
     Raises:
         InputError: an unknown type, a file that is no GGUF, or one that has other tensors than `weights`.
@@ -148,16 +149,18 @@ def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = sil
     if strange := sorted(name for name, array in weights.items() if stored.get(name) != array.shape):
         raise InputError(f"'{source.name}' is of another model: it has no tensor '{strange[0]}' of the shape "
                          f"{weights[strange[0]].shape}.")
+    changed = {"general.file_type": FILE_TYPES[kind]} | ({} if layers is None else {_layers_key(reader): layers})
+    tensors = [tensor for tensor in reader.tensors if layers is None or _layer_of(tensor.name) < layers]
     with replacing(target) as file:
         writer = GGUFWriter(file, reader.fields["general.architecture"].contents())
         for name, field in reader.fields.items():
             if name.startswith("GGUF.") or name == "general.architecture":
                 continue
-            value = FILE_TYPES[kind] if name == "general.file_type" else field.contents()
+            value = changed.get(name, field.contents())
             inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
             writer.add_key_value(name, value, field.types[0], sub_type=inner)
-        for index, tensor in enumerate(reader.tensors):
-            progress(index / len(reader.tensors), f"writing {target.name}: {tensor.name}")
+        for index, tensor in enumerate(tensors):
+            progress(index / len(tensors), f"writing {target.name}: {tensor.name}")
             array = weights.get(tensor.name)
             if array is None:
                 array = dequantize(tensor.data, tensor.tensor_type)
@@ -169,8 +172,44 @@ def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = sil
         writer.close()
 
 
-def in_weight_type(path: Path, kind: str, progress: Progress = silent) -> Path:
+def layer_count(path: Path) -> int:
+    """The layers of a model in a GGUF file.
+
+    Raises:
+        InputError: no GGUF file, or one that does not say it.
+    """
+    reader = read_gguf(path)
+    if (key := _layers_key(reader)) not in reader.fields:
+        raise InputError(f"'{path.name}' does not say how many layers it has: name a GGUF file of a language model.")
+    return int(reader.fields[key].contents())
+
+
+def _layers_key(reader: "GGUFReader") -> str:
+    return f"{reader.fields['general.architecture'].contents()}.block_count"
+
+
+def _layer_of(tensor: str) -> int:
+    """The number of the layer that a tensor is in; -1 of what is in none."""
+    kind, *rest = tensor.split(".")
+    return int(rest[0]) if kind == "blk" else -1
+
+
+def read_tokenizer(path: Path) -> Any:
+    """The tokenizer in a GGUF file.
+
+    Raises:
+        InputError: no GGUF file, or one whose tokenizer transformers cannot read.
+    """
+    if path.is_file() and (tokenizer := _header(path)[1]) is not None:
+        return tokenizer
+    raise InputError(f"'{path.name}' holds no tokenizer that can be read: name a GGUF file with one.")
+
+
+def in_weight_type(path: Path, kind: str, progress: Progress = silent, *, layers: int | None = None) -> Path:
     """The same model in another weight type, written once and kept in the cache.
+
+    Args:
+        layers: only so many, from the first one on; None: all.
 
     Raises:
         InputError: an unknown type, a file that is no GGUF, or no room for another.
@@ -178,10 +217,11 @@ def in_weight_type(path: Path, kind: str, progress: Progress = silent) -> Path:
     """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    target = cache("language", f"{path.stem.split('.')[0]}-{digest}.{kind}.gguf")
+    cut = "" if layers is None else f"-{layers}-layers"
+    target = cache("language", f"{path.stem.split('.')[0]}-{digest}{cut}.{kind}.gguf")
     if not target.is_file():
         try:
-            rewrite_gguf(path, target, kind, progress)
+            rewrite_gguf(path, target, kind, progress, layers=layers)
         except OSError as error:
             raise InputError(f"'{target.name}' cannot be written ({error.strerror}): free some disk space, or set "
                              "HELPERS_HOME to a folder that you may write to.") from error

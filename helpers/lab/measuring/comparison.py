@@ -190,27 +190,42 @@ def in_processes(work: Callable[[dict[str, Model]], Result], models: Mapping[str
         InputError: a model that cannot be saved, or a process that failed.
         Cancelled: `progress` was told to end; the process is killed.
     """
-    from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor, wait
-
     with tempfile.TemporaryDirectory() as folder:
         folders = {name: Path(folder) / str(number) for number, name in enumerate(models)}
         for name, model in models.items():
             model.save(folders[name])
-        results = []
-        for number in range(processes):
-            progress(number / processes, f"process {number + 1} of {processes}")
-            pool = ProcessPoolExecutor(1)
-            try:
-                future = pool.submit(_with_loaded, work, folders)
-                while not wait([future], timeout=_ASK_S).done:
-                    progress.check()
-                results.append(future.result())
-            except BrokenProcessPool as error:
-                raise InputError(f"Process {number + 1} of {processes} ended before its result; there may be too "
-                                 "little memory for all models at once.") from error
-            finally:
-                pool.shutdown(kill_workers=True)
-        return results
+        return in_fresh_processes([functools.partial(_with_loaded, work, folders)] * processes, progress)
+
+
+def in_fresh_processes(works: Sequence[Callable[[], Result]], progress: Progress = silent) -> list[Result]:
+    """The result of each work, in a fresh process of its own, one after another.
+
+    Raises:
+        InputError: a process that failed.
+        Cancelled: `progress` was told to end; the process is killed.
+
+    >>> import functools, operator
+    >>> from helpers.lab.measuring.comparison import in_fresh_processes
+    >>> in_fresh_processes([functools.partial(operator.add, 1, 2)])
+    [3]
+    """
+    from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor, wait
+
+    results = []
+    for number, work in enumerate(works):
+        progress(number / len(works), f"process {number + 1} of {len(works)}")
+        pool = ProcessPoolExecutor(1)
+        try:
+            future = pool.submit(work)
+            while not wait([future], timeout=_ASK_S).done:
+                progress.check()
+            results.append(future.result())
+        except BrokenProcessPool as error:
+            raise InputError(f"Process {number + 1} of {len(works)} ended before its result; there may be too "
+                             "little memory for all models at once.") from error
+        finally:
+            pool.shutdown(kill_workers=True)
+    return results
 
 
 def _with_loaded(work: Callable[[dict[str, Model]], Result], folders: dict[str, Path]) -> Result:

@@ -7,13 +7,8 @@ import pytest
 import torch
 from tiny_gguf import tiny_gguf
 
-from helpers.hardware_codesign.language_serving.engine import (
-    ENGINES,
-    Engine,
-    Switches,
-    compare_engines,
-    shared_requests,
-)
+from helpers.hardware_codesign.language_serving.engine import Engine, compare_engines, shared_requests
+from helpers.hardware_codesign.language_serving.switches import ENGINES, Switches
 from helpers.lab import InputError
 from helpers.lab.language.loading import in_weight_type, load_language_model
 
@@ -46,7 +41,8 @@ def expected():
     return found
 
 
-@pytest.mark.parametrize("name", [name for name, switches in ENGINES.items() if switches.kv_precision == "f32"])
+@pytest.mark.parametrize("name", [name for name, switches in ENGINES.items()
+                                  if switches.kv_precision in ("f32", "f16") and not switches.kept_tokens])
 def test_answers_are_the_references_whatever_is_switched(name, expected):
     run = Engine(file(), ENGINES[name]).run(PROMPTS, TOKENS)
     assert run.answers == expected
@@ -66,6 +62,16 @@ def test_a_switch_shows_in_the_steps():
     assert len(static.steps) == max(TOKENS[:2]) + max(TOKENS[2:])
     chunked = Engine(file(), Switches(step_tokens=32)).run(PROMPTS[:1], [1])
     assert len(chunked.steps) == -(-len(PROMPTS[0]) // 32)
+    same = Engine(file(), Switches(sequences=1, guesser="4 bits")).run(PROMPTS, TOKENS)
+    assert len(same.steps) < len(alone.steps)
+
+
+def test_dropped_keys_and_values_change_answers_once_they_are_dropped():
+    """Until the cache is full nothing is dropped: 96 tokens are kept."""
+    dropping, keeping = Engine(file(), Switches(kept_tokens=96)), Engine(file(), Switches())
+    short, long = [PROMPTS[0][:40]], [RNG.integers(1, 1000, 200).tolist()]
+    assert dropping.run(short, [8]).answers == keeping.run(short, [8]).answers
+    assert dropping.run(long, [24]).answers != keeping.run(long, [24]).answers
 
 
 def test_an_engine_answers_again_after_a_prompt_that_does_not_fit():
@@ -74,14 +80,6 @@ def test_an_engine_answers_again_after_a_prompt_that_does_not_fit():
         with pytest.raises(InputError, match="prompts of at least one token"):
             engine.run(prompts, tokens)
     assert len(engine.run(PROMPTS[:1], [3]).answers[0]) == 3
-
-
-def test_switches_that_cannot_be_are_refused():
-    with pytest.raises(InputError, match="Unknown precision 'u4'"):
-        Switches(kv_precision="u4")
-    for settings in ({"sequences": 0}, {"lookup": -1}, {"step_tokens": 0}):
-        with pytest.raises(InputError, match="at least one sequence"):
-            Switches(**settings)
 
 
 def test_prompts_share_what_they_should():
@@ -118,9 +116,13 @@ def test_engines_are_compared_on_the_same_requests():
     def requests(number):
         return [[*prompt, number + 1] for prompt in PROMPTS], TOKENS
 
-    chosen = {name: ENGINES[name] for name in ("one by one", "with prefix caching")}
+    chosen = {name: ENGINES[name] for name in ("one by one", "static batches", "with prefix caching")}
     told = compare_engines(file(), requests, chosen, rounds=2).set_index("engine")
-    assert told["same_answers"].tolist() == [1.0, 1.0]
+    assert told["same_answers"].tolist() == [1.0, 1.0, 1.0]
+    assert told["off"].tolist() == ["", "one by one", ""]
+    static = told.loc["static batches"]
+    assert static[["gain", "gain_low", "gain_high"]].tolist() == static[["speedup", "low", "high"]].tolist()
+    assert static["tokens_per_step"] > 1
     assert told.loc["one by one", ["speedup", "low", "high"]].tolist() == [1.0] * 3
     cached = told.loc["with prefix caching"]
     assert cached["low"] <= cached["speedup"] <= cached["high"]

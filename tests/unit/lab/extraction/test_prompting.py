@@ -36,6 +36,17 @@ def test_the_instruction_alone_names_the_keys_the_wishes_and_then_the_message(ll
         assert word in turn["content"]
 
 
+def test_a_trimmed_instruction_and_a_short_answer_keep_to_their_budgets(llm):
+    full, trimmed = (extractor(llm, select="none", meanings=meanings, max_answer=3) for meanings in (True, False))
+    [answer] = trimmed.ask([TEXT])
+    assert answer.answer_tokens <= 3
+    assert 0 < answer.prompt_tokens < full.ask([TEXT])[0].prompt_tokens
+    for word in ("JSON", "wish: one of late, broken", "order", "product"):
+        assert word in trimmed.prompt(TEXT)[0]["content"]
+    with pytest.raises(InputError, match="An answer of 0 tokens"):
+        extractor(llm, max_answer=0)
+
+
 def test_the_nearest_examples_come_with_their_answers_the_likest_last(llm):
     turns = extractor(llm, shots=2).prompt(TEXT)
     assert [turn["role"] for turn in turns] == ["user", "assistant", "user", "assistant", "user"]

@@ -10,7 +10,7 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize
 from small_llama import PROMPTS, smollm2, tiny_llama
-from tiny_gguf import tiny_gguf
+from tiny_gguf import LAYERS, tiny_gguf
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from helpers.lab import Cancelled, InputError
@@ -19,6 +19,7 @@ from helpers.lab.language.loading import (
     ENGINES,
     find_language_model,
     in_weight_type,
+    layer_count,
     load_language_model,
     load_saved,
     read_gguf,
@@ -127,6 +128,19 @@ def test_a_file_written_in_another_type_keeps_its_weights_within_a_step(tmp_path
     with pytest.raises(InputError, match="Unknown weight type 'Q5_K'"):
         rewrite_gguf(source, tmp_path / "other.gguf", "Q5_K")
     assert not (tmp_path / "other.gguf").exists()
+
+
+def test_a_file_with_fewer_layers_keeps_the_first_ones_as_they_are(tmp_path):
+    source = tiny_gguf()
+    rewrite_gguf(source, tmp_path / "cut.gguf", "F16", layers=1)
+    assert (layer_count(source), layer_count(tmp_path / "cut.gguf")) == (LAYERS, 1)
+    before = {tensor.name: tensor for tensor in read_gguf(source).tensors}
+    kept = {tensor.name: tensor for tensor in read_gguf(tmp_path / "cut.gguf").tensors}
+    assert set(before) - set(kept) == {name for name in before if name.startswith("blk.1.")}
+    for name, tensor in kept.items():
+        np.testing.assert_allclose(dequantize(tensor.data, tensor.tensor_type), before[name].data, atol=1e-3)
+    with pytest.raises(InputError, match="does not say how many layers"):
+        layer_count(small_gguf(tmp_path / "small.gguf"))
 
 
 def test_a_file_half_written_when_an_end_is_wanted_leaves_nothing(tmp_path):

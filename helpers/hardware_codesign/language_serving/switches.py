@@ -1,0 +1,190 @@
+"""What an engine can be switched to, one switch after another, and what each should give on paper."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import pandas as pd
+
+from helpers.hardware_codesign.language_serving.phase_model import DECODE, PREFILL, StepCounts
+from helpers.lab.errors import InputError
+from helpers.lab.facts import Peaks
+
+KV_BYTES: Mapping[str, float] = {"f32": 4.0, "f16": 2.0, "u8": 1.0, "u4": 0.5}  # of a number, without its scales
+KV_PRECISIONS = tuple(KV_BYTES)
+PROMPT, FEWER_BITS, FEWER_LAYERS = "the prompt", "4 bits", "half of the layers"
+GUESSERS = (PROMPT, FEWER_BITS, FEWER_LAYERS)
+GUESSES = 4  # tokens that are guessed and then checked in one step
+BLOCK = 32  # tokens: OpenVINO stores and drops keys and values by blocks
+
+
+@dataclasses.dataclass(frozen=True)
+class Switches:
+    """How an engine serves.
+
+    Args:
+        sequences: answers that are written together, at most; 1: one by one.
+        static: the next ones begin when all of these have ended, not when one has.
+        prefix_caching: keys and values of what prompts begin with alike are computed once.
+        guesser: what guesses GUESSES tokens, which are checked in one step; one of GUESSERS, or "": nothing. "the
+            prompt": what stood there behind the same three (Saxena, prompt lookup decoding, 2023). Else a draft, the
+            same model in 4 bits or cut to its first layers (Leviathan et al., speculative decoding, 2023).
+        kv_precision: of keys and values in memory, one of KV_PRECISIONS.
+        kept_tokens: of each answer's keys and values, at most; the least attended in between are dropped. 0: all.
+        form: answers are held to a regular expression (here one that every text fits, so that answers stay).
+        threads: 0: as many as cores. streams: that the threads are divided among.
+        step_tokens: in one step, at most; a longer prompt takes several, between which others write (chunked prefill).
+
+    Raises:
+        InputError: figures, a guesser or a precision that cannot be.
+
+    >>> from helpers.hardware_codesign.language_serving.switches import Switches
+    >>> Switches(sequences=4).sequences
+    4
+    """
+
+    sequences: int = 8
+    static: bool = False
+    prefix_caching: bool = False
+    guesser: str = ""
+    kv_precision: str = "f32"
+    kept_tokens: int = 0
+    form: bool = False
+    threads: int = 0
+    streams: int = 1
+    step_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        for what, value, known in (("precision '{}' of keys and values", self.kv_precision, KV_PRECISIONS),
+                                   ("guesser '{}'", self.guesser, ("", *GUESSERS))):
+            if value not in known:
+                raise InputError(f"Unknown {what.format(value)}. Choose one of: {', '.join(filter(None, known))}.")
+        if min(self.sequences, self.step_tokens, self.streams) < 1 or self.threads < 0:
+            raise InputError("An engine needs at least one sequence, one stream and one token in a step, and no "
+                             "negative number of threads.")
+        if self.kept_tokens % BLOCK or 0 < self.kept_tokens <= 2 * BLOCK or self.kept_tokens < 0:
+            raise InputError(f"Keys and values are dropped by blocks of {BLOCK} tokens, and the first and the last one "
+                             f"stay: keep a multiple of {BLOCK} above {2 * BLOCK} tokens, or 0 for all.")
+
+
+ENGINES: Mapping[str, Switches] = {
+    "one by one": Switches(sequences=1, static=True),
+    "one by one, with prompt lookup": Switches(sequences=1, static=True, guesser=PROMPT),
+    "one by one, with a draft in 4 bits": Switches(sequences=1, static=True, guesser=FEWER_BITS),
+    "one by one, with a draft of half the layers": Switches(sequences=1, static=True, guesser=FEWER_LAYERS),
+    "static batches": Switches(static=True),
+    "continuous batching": Switches(),
+    "with whole prompts in a step": Switches(step_tokens=8192),
+    "with prefix caching": Switches(prefix_caching=True),
+    "with prompt lookup": Switches(guesser=PROMPT),
+    "with 16-bit keys and values": Switches(kv_precision="f16"),
+    "with 8-bit keys and values": Switches(kv_precision="u8"),
+    "with 4-bit keys and values": Switches(kv_precision="u4"),
+    "with cache eviction": Switches(kept_tokens=3 * BLOCK),
+    "with a form to keep to": Switches(form=True),
+    "with one thread": Switches(threads=1),
+    "with two streams": Switches(streams=2),
+    "with prefix caching and 8 bits": Switches(prefix_caching=True, kv_precision="u8"),
+}
+
+
+def without(name: str, engines: Mapping[str, Switches] = ENGINES) -> str | None:
+    """The engine that differs in one switch alone: the first such, earlier ones before later ones; None: there is none.
+
+    >>> from helpers.hardware_codesign.language_serving.switches import without
+    >>> without("with prefix caching"), without("continuous batching"), without("static batches")
+    ('continuous batching', 'static batches', 'one by one')
+    """
+    own, names = dataclasses.asdict(engines[name]), list(engines)
+    for other in names[:names.index(name)]:
+        if sum(own[key] != value for key, value in dataclasses.asdict(engines[other]).items()) == 1:
+            return other
+    return None
+
+
+def request_seconds(switches: Switches, counts: StepCounts, peaks: Peaks, *, prompt: float, answer: float,
+                    common: float, written: float = 1.0, precision: str = "fp32") -> float:
+    """Least seconds of a request on paper, of what a roofline knows: batch, shared prompts, guesses, keys and values.
+
+    Args:
+        prompt, answer: tokens. common: share of the prompt that requests have in common.
+        written: tokens that a step writes of one answer: 1, and with guesses as many more as were right.
+    """
+    kept = min(prompt + answer / 2, switches.kept_tokens or float("inf"))
+    of_each = dataclasses.replace(counts, kv_bytes=counts.kv_bytes * KV_BYTES[switches.kv_precision] / KV_BYTES["f32"])
+    read = prompt * (1 - common if switches.prefix_caching else 1)
+    checked = switches.sequences * (1 + GUESSES * bool(switches.guesser))
+    step_s = peaks.seconds(of_each.flops(checked, checked, checked * kept),
+                           of_each.moved(switches.sequences * kept), precision)
+    if share := _draft_share(switches, counts):
+        flops, moved = of_each.work(DECODE, switches.sequences, kept)
+        step_s += GUESSES * peaks.seconds(share[0] * flops, share[1] * moved, precision)
+    prefill_s = peaks.seconds(*of_each.work(PREFILL, 1, read), precision)
+    return prefill_s + answer * step_s / (switches.sequences * written)
+
+
+def _draft_share(switches: Switches, counts: StepCounts) -> tuple[float, float] | None:
+    """Shares of the operations and of the bytes of a step that one of the draft's takes; None without a draft."""
+    weights = counts.body + counts.head
+    if switches.guesser == FEWER_BITS:
+        return 1.0, 18 / 32 * weights / counts.stored  # Q4_0: 18 bytes for 32 weights
+    if switches.guesser == FEWER_LAYERS:
+        left = (counts.body / 2 + counts.head) / weights
+        return left, left
+    return None
+
+
+def on_other_machines(switched: pd.DataFrame, counts: StepCounts, machines: Mapping[str, tuple[Peaks, str]], *,
+                      common: float) -> pd.DataFrame:
+    """What each switch gave here beside what a roofline says that it gives on each machine.
+
+    Args:
+        switched: what `compare_engines` returned.
+        machines: name -> (peaks, precision), such as this machine's and a GPU's data sheet.
+        common: share of each prompt that requests had in common.
+
+    Returns:
+        The rows that have an engine to be compared with: engine, off (that engine), gain, gain_low, gain_high
+        (measured), and for each machine a column of its name, the gain on paper. A switch that a roofline knows nothing
+        of (a form, threads, streams, chunks) has 1 there.
+    """
+    ran = switched[switched["note"] == ""].set_index("engine")
+    rows = []
+    for name, row in ran[ran["gain"].notna()].iterrows():
+        figures = {"prompt": row["prompt_tokens"], "answer": row["answer_tokens"], "common": common}
+        rows.append({"engine": name, **row[["off", "gain", "gain_low", "gain_high"]]})
+        for machine, (peaks, precision) in machines.items():
+            on, off = (request_seconds(ENGINES[one], counts, peaks, **figures, precision=precision,
+                                       written=_written(ran, one)) for one in (name, row["off"]))
+            rows[-1][machine] = off / on
+    return pd.DataFrame(rows, columns=["engine", "off", "gain", "gain_low", "gain_high", *machines])
+
+
+def _written(ran: pd.DataFrame, name: str) -> float:
+    """Tokens that a step wrote of one answer, measured where it guesses: steps without guesses over its own."""
+    if not ENGINES[name].guesser:
+        return 1.0
+    plain = without(name)
+    return float(ran.loc[name, "tokens_per_step"] / ran.loc[plain, "tokens_per_step"]) if plain in ran.index else 1.0
+
+
+def lessons(told: pd.DataFrame, here: str, there: str) -> str:
+    """A sentence: what is faster here, and what would be on the other machine alone, by paper.
+
+    Args:
+        told: what `on_other_machines` returned. here, there: two of its machines.
+
+    >>> import pandas as pd
+    >>> from helpers.hardware_codesign import lessons
+    >>> told = pd.DataFrame({"engine": ["a", "b"], "gain_low": [1.5, 0.6], "gain_high": [1.9, 0.9], "CPU": [1.6, 0.8],
+    ...                      "GPU": [1.6, 2.0]})
+    >>> lessons(told, "CPU", "GPU")
+    'Faster here: a. Slower here: b. On paper a gain of a tenth or more on GPU alone: b.'
+    """
+    faster, slower = told["gain_low"] > 1, told["gain_high"] < 1
+    only = (told[there] >= _WORTH) & (told[here] < _WORTH) & ~faster
+    named = [", ".join(told.loc[rows, "engine"]) or "none" for rows in (faster, slower, only)]
+    return (f"Faster here: {named[0]}. Slower here: {named[1]}. On paper a gain of a tenth or more on {there} alone: "
+            f"{named[2]}.")
+
+
+_WORTH = 1.1  # times as many requests, on paper: less is not called a gain

@@ -1,0 +1,37 @@
+"""The benchmark of a served language model runs whole on a tiny one, and each row says whether it holds."""
+
+import json
+import math
+import sys
+
+import pandas as pd
+import pytest
+from tiny_gguf import tiny_gguf
+
+from benchmarks import language_serving
+
+
+@pytest.mark.slow
+def test_a_quick_look_at_a_tiny_model_has_each_figure_with_its_target(tmp_path, monkeypatch):
+    parts = ["tester", "phases", "switches", "steps"]
+    monkeypatch.setattr(sys, "argv", ["", "--quick", "--task", str(tiny_gguf()), "--json", str(tmp_path / "rows.json"),
+                                      "--only", *parts])
+    language_serving.main()
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    judged = {row["name"]: row for row in rows if row["target"]}
+    assert len(judged) == len([row for row in rows if row["holds"] is not None]) == 10
+    assert all(math.isfinite(row["value"]) for row in judged.values())
+    # What does not depend on how busy this machine is:
+    assert judged["load tester: requests or tokens that are not the log's"]["holds"]
+    assert judged["the same answers as one by one"]["holds"]
+    named = {row["name"] for row in rows if not row["target"]}
+    assert {"static batches, over one by one", "continuous batching, over static batches",
+            "with prefix caching, over continuous batching"} == named
+
+
+@pytest.mark.parametrize(("factor", "holds"), [(1.1, True), (1.3, False)])
+def test_simulated_times_are_judged_by_how_far_they_are_off(factor, holds):
+    real = pd.DataFrame({"ttft_s": [1.0, 2.0, 4.0], "per_token_s": [0.1, 0.2, 0.3]})
+    rows = language_serving._simulated_rows("at load 1", real, factor * real, 0.15)
+    assert [row.value for row in rows] == pytest.approx([factor - 1] * 4)
+    assert [row.holds for row in rows] == [holds] * 4
