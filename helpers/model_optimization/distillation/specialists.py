@@ -89,7 +89,8 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
     """MiniLM fine-tuned on people's labels, with and without a teacher's labels of further messages.
 
     Args:
-        teacher: labels the messages: a prompted language model, a tuned one, one behind an endpoint, or any other.
+        teacher: labels the messages: a prompted language model, a tuned one, one behind an endpoint, or any other. Its
+            dollars are those of a machine for as long as it takes; of one that is sold by the token they are others.
         messages: how many training messages it labels; people's labels of those stay unseen, but where people have
             labelled all: then a message comes twice, once with either label.
         people: how many training messages people have labelled; None: all.

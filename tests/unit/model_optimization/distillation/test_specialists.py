@@ -9,6 +9,7 @@ from tiny_gguf import tiny_llm
 from helpers.lab import Cancelled, InputError, baseline, load_task, offer, prompted
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.machine import usable_cores
 from helpers.lab.progress import Progress
 from helpers.model_optimization import people_labelled, teach_specialist, teach_tagger
 
@@ -61,12 +62,12 @@ def test_the_teacher_costs_its_seconds_and_is_repaid_by_what_a_request_saves(goo
     """By hand, of the table's own seconds and dollars; the teacher's rate is that at which it labelled."""
     first = good.iloc[0]
     assert first["teacher_usd"] == pytest.approx(first["usd_per_million"] / 1e6 * first["taught"])
-    usd_per_s = offer(first["offer"]).on_demand_usd_hour / 3600
+    place = offer(first["offer"])
+    usd_per_s = place.on_demand_usd_hour / 3600 * usable_cores() / place.vcpus
     for row in good[good["people"] > 0].to_dict("records"):
         saved = (first["usd_per_million"] - row["usd_per_million"]) / 1e6
         if saved > 0:
-            assert row["break_even"] <= row["made_in_s"] * usd_per_s / saved * (1 + 1e-9)
-            assert row["break_even"] > 0
+            assert row["break_even"] == pytest.approx(row["made_in_s"] * usd_per_s / saved)
         else:
             assert np.isnan(row["break_even"])
     spent = good[good["people"] == 9].set_index("taught")["made_in_s"]
