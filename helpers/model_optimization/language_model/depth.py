@@ -50,9 +50,8 @@ def without_blocks(module: nn.Module, blocks: Sequence[int]) -> nn.Module:
                                             if number not in gone)
     for number, layer in enumerate(fewer.base_model.layers):
         layer.self_attn.layer_idx = number  # its place in the cache of keys and values
-    for name, value in fewer.config.to_dict().items():
-        if isinstance(value, list) and len(value) == len(layers):  # the kind of each layer, where a model has several
-            setattr(fewer.config, name, [one for number, one in enumerate(value) if number not in gone])
+    if kinds := getattr(fewer.config, "layer_types", None):
+        fewer.config.layer_types = [kind for number, kind in enumerate(kinds) if number not in gone]
     fewer.config.num_hidden_layers = len(fewer.base_model.layers)
     return fewer
 

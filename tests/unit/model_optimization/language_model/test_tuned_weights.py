@@ -13,7 +13,7 @@ from helpers.lab.extraction.scores import score_extractions
 from helpers.lab.progress import Progress
 from helpers.model_optimization import bits_against_extraction, tuned_for
 
-MESSAGES = 6
+MESSAGES = 3
 pytestmark = pytest.mark.slow
 
 
@@ -26,7 +26,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def tuned(task):
-    return tuned_for(tiny_llm(), task, epochs=150)
+    return tuned_for(tiny_llm(), task, epochs=250)
 
 
 def test_sixteen_bits_keep_what_was_learned_and_two_lose_it(tuned, task):
@@ -34,7 +34,7 @@ def test_sixteen_bits_keep_what_was_learned_and_two_lose_it(tuned, task):
     whole = prompted_extractor(tuned, task, select="none", form=False)  # in transformers, not rounded
     found = whole.extract(task.test["text"][:])
     expected = score_extractions(found, extractions(task, "test"), ("order", "product"))["message"]
-    assert frame["accuracy"]["F16"] == expected > 0.6
+    assert frame["accuracy"]["F16"] == expected > 0.3
     assert frame["gain"]["F16"] == 0
     assert frame["gain"]["2 bits"] == pytest.approx(frame["accuracy"]["2 bits"] - expected)
     assert frame["same"]["2 bits"] < frame["same"]["F16"] == 1
