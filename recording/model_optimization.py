@@ -34,6 +34,7 @@ from helpers.model_optimization import (
     bits_against_speed,
     build,
     cache_in_8_bits,
+    data_aware_rounding,
     depth_against_perplexity,
     distill,
     distill_static,
@@ -155,6 +156,7 @@ def record_tuned_bits() -> None:
     forms, llm = load_task("tickets-fields"), load_language_model("smollm2", "transformers")
     tuned = tuned_for(llm, forms, rows=TUNED, progress=printed)
     _write_language("tuned_bits", bits_against_extraction(tuned, llm.path, forms, progress=printed), forms.name)
+    _write_language("data_aware", data_aware_rounding(tuned, llm.path, forms, progress=printed), forms.name)
 
 
 def record_depth() -> None:

@@ -92,3 +92,15 @@ def test_each_recorded_table_is_drawn_with_what_it_says(ratio):
     bars, sentence = other["draw_taught"](taught(-0.1)).children
     assert sensible(bars.value).startswith("100 labels of people: 40% right; the teacher itself: 8%")
     assert "It loses: 100 labels of people and 200 of the teacher" in sentence.value
+
+
+@pytest.mark.parametrize(("gain", "words"), [(0.2, "more right: AWQ 20 points"), (-0.2, "fewer right: AWQ"),
+                                             (0.0, "No significant difference: AWQ")])
+def test_a_look_at_data_may_help_or_not(gain, words):
+    aware = pd.DataFrame({"name": ["16 bits", "rounded", "AWQ"], "bits": 4.0, "megabytes": 80.0,
+                          "accuracy": [0.5, 0.3, 0.3 + gain], "low": 0.0, "high": 1.0, "same": 0.5,
+                          "over_rounded": [math.nan, math.nan, gain], "over_rounded_low": gain - 0.1,
+                          "over_rounded_high": gain + 0.1})
+    text = said("1", "tw10", aware=aware)
+    assert words in text
+    assert text.startswith("Rounded as they stand, 30% of the messages are right, in 16 bits 50%.")

@@ -34,7 +34,7 @@ def bad(teacher, tiny_task, narrow_encoder):
 
 def test_a_good_teacher_takes_the_place_of_people_and_a_bad_one_harms(good, bad):
     assert good["accuracy"][0] > 0.8 > 0.2 > bad["accuracy"][0]
-    assert good.iloc[2:].query("taught > 0").set_index("people")["gain"][0] > 0.2
+    assert good.iloc[2:].query("taught > 0").set_index("people")["gain"][0] > 0.1
     harmed = bad.iloc[2:].query("taught > 0").set_index("people")
     assert harmed["gain"][9] < -0.2
     assert harmed["gain_high"][9] < 0
