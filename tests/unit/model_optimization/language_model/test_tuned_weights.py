@@ -1,31 +1,15 @@
 """Tuned weights in fewer bits: the tuned model's own answers at 16 bits, and fewer of them at 2."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-from tiny_gguf import tiny_gguf, tiny_llm
-from tiny_messages import things
+from tiny_gguf import tiny_gguf
 
 from helpers.lab import Cancelled, InputError, prompted_extractor
 from helpers.lab.data.extraction import extractions
 from helpers.lab.progress import Progress
-from helpers.model_optimization import bits_against_extraction, tuned_for
+from helpers.model_optimization import bits_against_extraction
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def task():
-    """Its test message is its training message: a tiny model can learn it by heart."""
-    row = next(row for row, found in enumerate(extractions(things(), "train")) if "product" in found)
-    one = things().train.select([row])
-    return dataclasses.replace(things(), train=one, test=one)
-
-
-@pytest.fixture(scope="module")
-def tuned(task):
-    return tuned_for(tiny_llm(), task, epochs=150)
 
 
 def test_sixteen_bits_keep_what_was_learned_and_two_lose_it(tuned, task):
