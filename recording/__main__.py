@@ -70,7 +70,10 @@ PARTS = (
       for name, minutes in (("quantization", 4), ("pruning", 11), ("distillation", 7), ("together", 14))),
     Part("language", model_optimization.record_language, (f"{ONE}_language.json", *(
         f"{ONE}_language_{part}" for part in ("tables", "cache"))), 1),
+    Part("tuned bits", model_optimization.record_tuned_bits, (f"{ONE}_tuned_bits", f"{ONE}_data_aware"), 24),
+    Part("depth", model_optimization.record_depth, (f"{ONE}_depth",), 8),
     Part("language speed", model_optimization.record_language_speed, (f"{ONE}_language_speed",), 6, times=True),
+    Part("teacher", model_optimization.record_teacher, (f"{ONE}_taught",), 18, times=True),
     Part("models", _with_base(model_optimization.measure_all),
          tuple(f"{ONE}{part}.jsonl" for part in ("", "_pruning", "_distillation", "_together")), 33, times=True),
     Part("ladder", _with_ladder, (f"{TWO}.jsonl", *(f"{TWO}_{part}" for part in (

@@ -18,6 +18,8 @@ from helpers.lab import (
     load,
     load_language_model,
     load_task,
+    prompted,
+    prompted_extractor,
     write_recorded,
     write_table,
 )
@@ -27,15 +29,22 @@ from helpers.lab.paths import cache
 from helpers.lab.progress import printed
 from helpers.model_optimization import (
     beside_tables,
+    bits_against_extraction,
     bits_against_perplexity,
     bits_against_speed,
     build,
     cache_in_8_bits,
+    data_aware_rounding,
+    depth_against_perplexity,
     distill,
     distill_static,
     distill_with_control,
+    people_labelled,
     prune,
     quantize,
+    teach_specialist,
+    teach_tagger,
+    tuned_for,
 )
 from helpers.model_optimization.pipelines.steps import Step
 
@@ -57,6 +66,8 @@ ORDERS = STEPS, (PRUNED, STUDENT, *STEPS[2:])
 TOGETHER: list[list[Step]] = [
     *(list(order[:count]) for order in ORDERS for count in range(1, len(order) + 1)), *([step] for step in STEPS[2:]),
     *([*before, step] for before in (*(order[:2] for order in ORDERS), ()) for step in IN_FP32)]
+PEOPLE, TAUGHT = 100, 200  # messages that people label, and a language model: the one half a second each
+TUNED, RECOVERED = 200, 64  # messages and texts that a language model is tuned on: some 15 seconds a step of eight
 LANGUAGE_TEXTS = 30  # each weight type reads them in a minute or so on two cores
 
 
@@ -70,6 +81,9 @@ def record() -> None:
     record_together(base, task)
     measure_all(base, task)
     record_language()
+    record_tuned_bits()
+    record_depth()
+    record_teacher()
     record_language_speed()
 
 
@@ -135,6 +149,33 @@ def record_language() -> None:
     _write_language("language", bits_against_perplexity(llm, unseen, progress=printed), rows.name)
     _write_language("language_tables", beside_tables(llm, unseen, rows.train["text"][:], progress=printed), rows.name)
     _write_language("language_cache", cache_in_8_bits(llm, unseen), rows.name)
+
+
+def record_tuned_bits() -> None:
+    """SmolLM2 tuned for extraction, in fewer bits: what rounding loses of originals. Nothing is timed."""
+    forms, llm = load_task("tickets-fields"), load_language_model("smollm2", "transformers")
+    tuned = tuned_for(llm, forms, rows=TUNED, progress=printed)
+    _write_language("tuned_bits", bits_against_extraction(tuned, llm.path, forms, progress=printed), forms.name)
+    _write_language("data_aware", data_aware_rounding(tuned, llm.path, forms, progress=printed), forms.name)
+
+
+def record_depth() -> None:
+    """SmolLM2 without some of its blocks, and after a short recovery. Nothing is timed."""
+    rows, llm = load_task("docstrings"), load_language_model("smollm2", "transformers")
+    frame = depth_against_perplexity(llm, rows.test["text"][:LANGUAGE_TEXTS], rows.train["text"][:RECOVERED],
+                                     progress=printed)
+    _write_language("depth", frame, rows.name)
+
+
+def record_teacher() -> None:
+    """What SmolLM2's labels and extractions give a specialist, beside people's, and what they cost."""
+    task, forms, llm = load_task("tickets"), load_task("tickets-fields"), load_language_model("smollm2")
+    labels = prompted(llm, people_labelled(task, PEOPLE), select="none", progress=printed)
+    _write_language("taught_labels", teach_specialist(labels, task, messages=TAUGHT, people=(0, PEOPLE, None),
+                                                      progress=printed), task.name)
+    fields = prompted_extractor(llm, people_labelled(forms, PEOPLE), shots=4)
+    _write_language("taught_fields", teach_tagger(fields, forms, messages=TAUGHT, people=(0, PEOPLE, None),
+                                                  progress=printed), forms.name)
 
 
 def record_language_speed() -> None:

@@ -29,7 +29,7 @@ def opened(page: Page, small_pages: str) -> Page:
 def open_part(page: Page, name: str) -> Locator:
     """The panel of a part, once its own chart is there."""
     page.get_by_role("button", name=name, exact=True).click()
-    panel = page.locator(".app-panel", has_text=MEASURE)
+    panel = page.locator(".app-parts .app-panel", has_text=MEASURE)
     expect(panel).to_have_count(1)
     expect(panel.locator(".app-chart svg")).to_be_visible()
     return panel
@@ -44,6 +44,18 @@ def test_the_first_sentence_is_about_everything_together(page):
     figures = page.locator(".app-figures").first
     expect(figures).to_contain_text(re.compile(r"\d+x\s*cheaper \([\d.]+ to [\d.]+\)"))
     expect(figures).to_contain_text(re.compile(r"points of accuracy \(\S+ to \S+\)"))
+
+
+def test_a_part_is_computed_when_it_is_chosen(page):
+    expect(page.locator(".app-panel")).to_have_count(1)
+    expect(page.locator(".app-parts")).to_have_text("")
+
+
+@pytest.mark.parametrize(("part", "file"), [("Taught labels", "taught_labels"), ("Taught fields", "taught_fields")])
+def test_what_a_teacher_gives_is_shown_as_it_was_recorded_or_as_not_yet_recorded(page, part, file):
+    page.get_by_role("button", name=part, exact=True).click()
+    there = (RECORDED / f"1_model_optimization_{file}.json").is_file()
+    expect(page.locator(".app-parts")).to_contain_text("that it labelled" if there else "is not recorded yet")
 
 
 @pytest.mark.parametrize(("part", "shown", "setting"), [
@@ -70,7 +82,7 @@ def test_the_language_model_is_shown_as_it_was_recorded_or_as_not_yet_recorded(p
         expect(chart).to_contain_text(re.compile(r"times their perplexity"))
     else:
         expect(page.get_by_text("is not recorded yet")).to_be_visible()
-    expect(page.locator(".app-panel")).to_have_count(0)
+    expect(page.locator(".app-parts .app-panel")).to_have_count(0)
 
 
 def test_a_control_that_does_not_apply_says_why_and_cannot_be_moved(page):

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import anywidget
@@ -190,6 +190,29 @@ def guess(label: str, low: float, high: float) -> Guess:
     slider = Guess(label, low, high)
     display(HTML(style()), slider.widget)
     return slider
+
+
+def choices(control: ipywidgets.Widget, values: Iterable[Any], usual: Any, why_not: str = "") -> None:
+    """Offer other values in a dropdown; where it does not apply, say why in their place, and hold it still.
+
+    Args:
+        usual: what is chosen where the present value is not on offer, and where the control does not apply.
+        why_not: why it does not apply; empty where it does.
+
+    >>> from ipywidgets import Dropdown
+    >>> from helpers import app
+    >>> bits = Dropdown(description="Bits")
+    >>> app.choices(bits, range(2, 9), 4)
+    >>> bits.value, bits.disabled
+    (4, False)
+    >>> app.choices(bits, range(2, 9), 4, "for weight-only")
+    >>> bits.options, bits.disabled
+    ((('for weight-only', 4),), True)
+    """
+    values = list(values)
+    value = control.value if control.value in values and not why_not else usual
+    control.options = [(why_not, usual)] if why_not else [(str(choice), choice) for choice in values]
+    control.value, control.disabled = value, bool(why_not)
 
 
 def as_text(control: ipywidgets.Widget) -> str | None:

@@ -3,7 +3,7 @@
 import ipywidgets as widgets
 import pytest
 
-from helpers.app import guess
+from helpers.app import choices, guess
 from helpers.app.panels.controls import MAX_AT_ONCE, ControlBox, NumberBox, as_text, from_text
 from helpers.lab.errors import InputError
 
@@ -90,6 +90,16 @@ def test_a_browser_chooses_only_what_there_is_to_choose():
     with pytest.raises(IndexError):
         choice.set_state({"index": 2})
     assert box.settings() == {"bits": 4}
+
+
+def test_a_control_that_does_not_apply_says_why_and_gets_its_usual_value_back():
+    bits = widgets.Dropdown(options=[("8", 8), ("3", 3)], value=3)
+    choices(bits, range(2, 9), 4)
+    assert (bits.value, len(bits.options), bits.disabled) == (3, 7, False)
+    choices(bits, range(2, 9), 4, "for weight-only")
+    assert (bits.value, bits.options, bits.disabled) == (4, (("for weight-only", 4),), True)
+    choices(bits, (5, 6), 6)
+    assert (bits.value, bits.disabled) == (6, False)
 
 
 def said_by(number: NumberBox) -> str:

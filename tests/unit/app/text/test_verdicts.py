@@ -4,9 +4,10 @@ import itertools
 import math
 import re
 
+import pandas as pd
 import pytest
 
-from helpers.app import amount, differences, ratios, share_of_loss, times
+from helpers.app import amount, differences, ratios, share_of_loss, taught, times
 
 MINUS = "\N{MINUS SIGN}"
 ROWS = [("a", 2.0, 1.5, 2.5), ("b", 1.2, 0.9, 1.5), ("c", 4.0, 3.0, 5.0), ("d", 1.0, 1.0, 1.0)]
@@ -110,3 +111,30 @@ def test_of_one_run_alone_no_interval_is_shown(ratio, said):
                                          "not distinguishable from none")])
 def test_no_share_is_taken_of_a_loss_inside_its_own_noise(loss, said):
     assert share_of_loss(0.03, *loss) == said
+
+
+def taught_table(gains, after=600.0):
+    """People's labels alone and with a teacher's, who gains so much; after so many requests it is repaid."""
+    known = [math.nan, math.nan, *gains]
+    names = [f"{people} of people and 400 of the teacher" for people in (0, 100)]
+    return pd.DataFrame({
+        "name": ["a teacher", "the constant answer", *names],
+        "taught": [400, 0, 400, 400], "accuracy": [0.08, 0.12, 0.3, 0.36], "gain": known,
+        "gain_low": [gain - 0.03 for gain in known], "gain_high": [gain + 0.03 for gain in known],
+        "teacher_usd": [0.002, 0.0, 0.002, 0.002], "break_even": [None, None, after, after]})
+
+
+@pytest.mark.parametrize(("gains", "words"), [
+    ((0.1, -0.1), "It gains: 0 of people and 400 of the teacher 10 points (7.0 to 13). It loses: 100 of people"),
+    ((-0.1, 0.1), "It gains: 100 of people and 400 of the teacher 10 points (7.0 to 13). It loses: 0 of people"),
+    ((0.0, 0.01), "It gains: none. It loses: none. No significant difference: 0 of people")])
+def test_a_teacher_may_take_away_what_people_gave(gains, words):
+    said = taught(taught_table(gains))
+    assert words in said
+    assert "right in 8.0 % of the 400 messages that it labelled" in said
+    assert "the training on 100 of people and 400 of the teacher (36 % right), is repaid after 600 requests" in said
+
+
+def test_a_teacher_that_is_cheap_to_ask_is_never_repaid():
+    assert taught(taught_table((0.1, 0.1), after=None)).endswith("is never repaid against asking the teacher itself.")
+    assert taught(taught_table((0.1, 0.1)).iloc[:2]) == "No specialist learned from the teacher."

@@ -1,6 +1,7 @@
-"""What the tests of distillation share: a teacher."""
+"""What the tests of distillation share: a teacher, and a small task of extraction."""
 
 import pytest
+from tiny_messages import things
 from tiny_texts import trained
 
 
@@ -8,3 +9,9 @@ from tiny_texts import trained
 def teacher(tiny_model, tiny_task):
     """The tiny model after it has learned the tiny task."""
     return trained(tiny_model, tiny_task, "teacher", epochs=8)
+
+
+@pytest.fixture(scope="session")
+def things_task():
+    """See things."""
+    return things()

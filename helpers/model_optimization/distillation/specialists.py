@@ -1,0 +1,281 @@
+"""Distillation from a language model: what it says of messages trains a specialist, in the place of people's labels."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+
+from helpers.lab.data.extraction import Extraction, extractions, field_names, places_of
+from helpers.lab.data.task import Task
+from helpers.lab.errors import InputError
+from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.extraction.scores import MESSAGE, score_extractions
+from helpers.lab.extraction.tag_training import train_tagger
+from helpers.lab.machine import usable_cores
+from helpers.lab.measuring.intervals import paired_difference, wilson
+from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.models.model import Model
+from helpers.lab.money.costs import DEFAULT_OFFER, break_even, cost, offer
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.baselines import baseline
+from helpers.lab.training.weights import MINILM
+
+PEOPLE = (0, 100, None)  # how many messages people have labelled; None: all
+FOR_VALIDATION = 4  # every fourth of those serves to choose, not as an example
+TAGGED_ROWS = 3_200  # a tagger's training rows over all epochs: the fewer there are, the more epochs
+TIMED_TEXTS = 64
+ON_TEACHER, ON_TEST = "messages that it labelled", "test messages"
+_CHUNK = 8  # messages that a teacher labels between two looks at Cancel
+
+
+@dataclasses.dataclass(frozen=True)
+class Answering:
+    """How fast something answers, and how long it took to make: what `cost` and `break_even` take."""
+
+    throughput_per_s: float
+    threads: int
+    made_in_s: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """What labels and extractions differ in.
+
+    ask: (texts, progress) -> the teacher's answers; people: of each training row what people say;
+    train: (rows, answers, progress) -> (a specialist, None where there is nothing to learn; seconds that it took);
+    right: answers, split, rows -> (n,) bool, which of them are right; answer: (specialist, texts) -> its answers;
+    constant: what is answered where nothing was learned.
+    """
+
+    ask: Callable[[Sequence[str], Progress], list]
+    people: Sequence[Any]
+    train: Callable[[Sequence[int], Sequence[Any], Progress], tuple[Any, float]]
+    right: Callable[[Sequence[Any], str, Sequence[int]], np.ndarray]
+    answer: Callable[[Any, Sequence[str]], list]
+    constant: Any
+
+
+def people_labelled(task: Task, rows: int, seed: int = 0) -> Task:
+    """The task as it is once people have labelled so many training messages, drawn at random: what a teacher may see.
+
+    A quarter of them are its validation rows, on which settings are chosen. The messages that `teach_specialist` and
+    `teach_tagger` give to the teacher are others, as long as there are enough.
+
+    Raises:
+        InputError: fewer than four rows, or more than there are.
+
+    >>> from helpers.lab import load_task
+    >>> from helpers.model_optimization import people_labelled
+    >>> few = people_labelled(load_task("tickets"), 100)
+    >>> len(few.train), len(few.validation)
+    (75, 25)
+    """
+    if not FOR_VALIDATION <= rows <= len(task.train):
+        raise InputError(f"People label {FOR_VALIDATION} to {len(task.train):,} of the training messages, not {rows}.")
+    chosen = _order(task, seed)[:rows]
+    return dataclasses.replace(task, train=task.train.select(np.delete(chosen, np.s_[::FOR_VALIDATION])),
+                               validation=task.train.select(chosen[::FOR_VALIDATION]))
+
+
+def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people: Sequence[int | None] = PEOPLE,
+                     encoder: str | Path = MINILM, epochs: float | None = None, seed: int = 0,
+                     progress: Progress = silent) -> pd.DataFrame:
+    """MiniLM fine-tuned on people's labels, with and without a teacher's labels of further messages.
+
+    Args:
+        teacher: labels the messages: a prompted language model, a tuned one, one behind an endpoint, or any other. Its
+            dollars are those of a machine for as long as it takes; of one that is sold by the token they are others.
+        messages: how many training messages it labels; people's labels of those stay unseen, but where people have
+            labelled all: then a message comes twice, once with either label.
+        people: how many training messages people have labelled; None: all.
+        epochs: as in `baseline`, which trains each specialist.
+
+    Returns:
+        Its first row is the teacher itself, judged on the messages that it labelled; the second the constant answer.
+        Then a row a specialist: columns name, people, taught (messages with the teacher's label), accuracy, low, high
+        (Wilson, 95 %), rows, on (which messages), gain, gain_low, gain_high (over the same people's labels alone;
+        with none of these over the constant answer; paired, 95 %), made_in_s, teacher_usd (for the labels),
+        usd_per_million (requests), break_even (requests after which labels and training are repaid against asking the
+        teacher itself; None: never), teacher, offer.
+
+    Raises:
+        InputError: a task of images, other labels than the teacher's, or fewer messages than one or than there are.
+        Cancelled: the caller of `progress` wants an end.
+
+    A model learns what it is shown: the labels of a teacher that is often wrong can take away what people's gave
+    (Hinton et al., arXiv 1503.02531, for distillation; Wang et al., arXiv 2108.13487, for labels of language models).
+
+    >>> from helpers.lab import load_language_model, load_task, prompted
+    >>> from helpers.model_optimization import people_labelled, teach_specialist
+    >>> task = load_task("tickets")
+    >>> teacher = prompted(load_language_model("smollm2"), people_labelled(task, 100), select="none")  # doctest: +SKIP
+    >>> teach_specialist(teacher, task)[["name", "accuracy", "gain"]]  # doctest: +SKIP
+    """
+    if task.input != "text":
+        raise InputError(f"A language model labels texts; the task '{task.name}' has images.")
+    if teacher.card.labels and tuple(teacher.card.labels) != task.labels:
+        raise InputError(f"'{teacher.card.name}' gives other labels than those of the task '{task.name}': make the "
+                         "teacher for this task.")
+
+    def ask(texts: Sequence[str], report: Progress) -> list[int]:
+        found = []
+        for start in range(0, len(texts), _CHUNK):
+            report(start / len(texts), f"{teacher.card.name} labels message {start + 1:,} of {len(texts):,}")
+            found += teacher.predict(texts[start:start + _CHUNK]).argmax(1).tolist()
+        return found
+
+    def train(rows: Sequence[int], labels: Sequence[int], report: Progress) -> tuple[Model, float]:
+        model = baseline(_with_labels(task, rows, labels), encoder, epochs=epochs, seed=seed, progress=report)
+        return model, model.card.made_in_s
+
+    return _table(task, teacher.card.name, messages, people, seed, progress, _Kind(
+        ask=ask, people=task.train["label"][:], train=train,
+        right=lambda found, split, rows: np.asarray(found) == np.asarray(getattr(task, split)["label"])[rows],
+        answer=lambda model, texts: model.predict(texts).argmax(1).tolist(),
+        constant=int(np.bincount(task.test["label"][:]).argmax())))
+
+
+def teach_tagger(teacher: Extractor, task: Task, *, messages: int = 400, people: Sequence[int | None] = PEOPLE,
+                 encoder: str | Path = MINILM, epochs: float | None = None, seed: int = 0,
+                 progress: Progress = silent) -> pd.DataFrame:
+    """The same for extraction: a tagger trained on people's extractions, with and without a teacher's.
+
+    Args:
+        teacher: finds the fields of the messages: a prompted language model, a tuned one, or any other extractor.
+        messages, people, encoder: as of `teach_specialist`.
+        epochs: of each tagger; by default 4 to 16, so that few rows get as many steps.
+
+    Returns:
+        As `teach_specialist`; accuracy is the share of messages whose fields are all right, and the constant answer
+        finds nothing. Nor does a tagger whose teacher found nothing that stands in the messages.
+
+    Raises:
+        InputError: a task without fields, or as `teach_specialist`.
+        Cancelled: the caller of `progress` wants an end.
+
+    >>> from helpers.lab import load_task, prompted_extractor
+    >>> from helpers.model_optimization import people_labelled, teach_tagger
+    >>> task = load_task("tickets-fields")
+    >>> teacher = prompted_extractor(llm, people_labelled(task, 100), shots=2)  # doctest: +SKIP
+    >>> teach_tagger(teacher, task)[["name", "accuracy", "gain"]]  # doctest: +SKIP
+    """
+    there, fields = {split: extractions(task, split) for split in ("train", "test")}, field_names(task)
+
+    def train(rows: Sequence[int], found: Sequence[Extraction | None], report: Progress) -> tuple[Any, float]:
+        began = time.perf_counter()
+        part = dataclasses.replace(task, train=task.train.select(rows))
+        if not _teaches(part.train["text"][:], found, fields):
+            return None, 0.0
+        tagger = train_tagger(part, found, encoder=encoder, seed=seed, progress=report,
+                              epochs=min(16.0, max(4.0, TAGGED_ROWS / len(rows))) if epochs is None else epochs)
+        return tagger, time.perf_counter() - began
+
+    return _table(task, teacher.name, messages, people, seed, progress, _Kind(
+        ask=lambda texts, report: teacher.extract(texts, progress=report), people=there["train"], train=train,
+        right=lambda found, split, rows: score_extractions(found, [there[split][row] for row in rows], fields
+                                                           ).right[MESSAGE],
+        answer=lambda tagger, texts: [{}] * len(texts) if tagger is None else tagger.extract(texts), constant={}))
+
+
+def _teaches(texts: Sequence[str], found: Sequence[Extraction | None], fields: Sequence[str]) -> bool:
+    """Whether any value that was found stands in its text: of others a tagger learns nothing."""
+    return any(places_of(text, one[field]) for text, one in zip(texts, found, strict=True) if one
+               for field in fields if one.get(field))
+
+
+def _table(task: Task, name: str, messages: int, people: Sequence[int | None], seed: int, progress: Progress,
+           kind: _Kind) -> pd.DataFrame:
+    order, count = _order(task, seed), len(task.train)
+    if not 1 <= messages <= count or not all(one is None or 0 <= one <= count for one in people):
+        raise InputError(f"Of {count:,} training messages the teacher labels at least one, and people none to all: "
+                         f"not {messages} and {', '.join(map(str, people))}.")
+    texts, tests = task.train["text"][:], task.test["text"][:]
+    shown, test_rows = order[::-1][:messages], range(len(tests))
+    asked, spent_s = _timed(lambda: kind.ask([texts[row] for row in shown], progress.part(0.0, 0.4)), progress)
+    own = _row(name, 0, messages, kind.right(asked, "train", shown), ON_TEACHER)
+    constant = kind.right([kind.constant] * len(tests), "test", test_rows)
+    rows, found, alone, fast = [own, _row("the constant answer", 0, 0, constant, ON_TEST)], {}, {0: constant}, None
+    arms = [(count if size is None else size, bool(more)) for size in people for more in (0, 1) if size != 0 or more]
+    for number, (size, more) in enumerate(arms):
+        part = progress.part(0.4 + 0.6 * number / len(arms), 0.4 + 0.6 * (number + 1) / len(arms))
+        by_people = order[:size]
+        taught = _taught(by_people, shown, count) if more else []
+        used = [int(row) for row in (*by_people, *(shown[place] for place in taught))]
+        answers = [*(kind.people[row] for row in by_people), *(asked[place] for place in taught)]
+        specialist, trained_s = kind.train(used, answers, part)
+        right = kind.right(kind.answer(specialist, tests), "test", test_rows)
+        row = _row(_name(size, count, len(taught)), size, len(taught), right, ON_TEST)
+        if more:
+            row |= dict(zip(("gain", "gain_low", "gain_high"), paired_difference(alone[size], right), strict=True))
+        else:
+            alone[size] = right
+        if specialist is not None:
+            fast = fast or _seconds_a_request(lambda one=specialist: kind.answer(one, tests[:TIMED_TEXTS]),
+                                              min(TIMED_TEXTS, len(tests)), part)
+            found[len(rows)] = Answering(1 / fast, usable_cores(), trained_s + (spent_s if more else 0.0))
+        rows.append(row)
+    progress(1.0, "done")
+    return _priced(rows, found, Answering(messages / spent_s, usable_cores()), spent_s).assign(teacher=name)
+
+
+def _taught(by_people: np.ndarray, shown: np.ndarray, count: int) -> list[int]:
+    """The places, among the messages shown to the teacher, of those that a specialist learns with its answer.
+
+    All of them where people have labelled all `count`; else those that people have not labelled.
+    """
+    labelled = set(by_people.tolist()) if len(by_people) < count else set()
+    return [place for place, row in enumerate(shown.tolist()) if row not in labelled]
+
+
+def _row(name: str, people: int, taught: int, right: np.ndarray, on: str) -> dict[str, Any]:
+    low, high = wilson(int(right.sum()), len(right))
+    return {"name": name, "people": people, "taught": taught, "accuracy": float(right.mean()), "low": low, "high": high,
+            "rows": len(right), "on": on, "gain": math.nan, "gain_low": math.nan, "gain_high": math.nan}
+
+
+def _name(people: int, count: int, taught: int) -> str:
+    by_people = f"all {people:,} labels of people" if people == count else f"{people:,} labels of people"
+    by_teacher = f"{taught:,} of the teacher"
+    return " and ".join([*([by_people] if people else []), *([by_teacher] if taught else [])])
+
+
+def _priced(rows: list[dict[str, Any]], found: dict[int, Answering], teacher: Answering,
+            spent_s: float) -> pd.DataFrame:
+    """The rows with what labels, training and requests cost on DEFAULT_OFFER."""
+    place = offer(DEFAULT_OFFER)
+    usd_per_s = cost(teacher, place).usd * teacher.throughput_per_s / 1e6
+    for number, row in enumerate(rows):
+        made = {0: teacher}.get(number, found.get(number))
+        row |= {"made_in_s": made.made_in_s if made else 0.0,
+                "teacher_usd": usd_per_s * spent_s if row["taught"] else 0.0,
+                "usd_per_million": cost(made, place).usd if made else 0.0,
+                "break_even": break_even(teacher, made, place) if number in found else None}
+    return pd.DataFrame(rows).assign(offer=place.name)
+
+
+def _order(task: Task, seed: int) -> np.ndarray:
+    """(rows,) int64, all training rows at random: people label the first ones, the teacher the last."""
+    return np.random.default_rng(seed).permutation(len(task.train))
+
+
+def _with_labels(task: Task, rows: Sequence[int], labels: Sequence[int]) -> Task:
+    texts = task.train.select(rows)["text"][:]
+    return dataclasses.replace(task, train=Dataset.from_dict({"text": texts, "label": list(labels)}))
+
+
+def _timed(work: Callable[[], list], progress: Progress) -> tuple[list, float]:
+    with timing_turn(progress):
+        began = time.perf_counter()
+        return work(), time.perf_counter() - began
+
+
+def _seconds_a_request(work: Callable[[], list], texts: int, progress: Progress) -> float:
+    """The same for all specialists of a table, which differ in their weights alone."""
+    with timing_turn(progress):
+        return float(np.median(seconds_in_turns({"": work}, 3, progress=progress)[""])) / texts

@@ -1,0 +1,169 @@
+"""Depth pruning of a language model: whole blocks taken out, the least missed ones first, and a short recovery."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+from torch.nn import functional
+
+from helpers.lab.errors import InputError
+from helpers.lab.language.engines.transformers import TransformersModel
+from helpers.lab.language.perplexity import NegativeLogLikelihood, negative_log_likelihood
+from helpers.lab.progress import Progress, silent
+from helpers.lab.training.fine_tuning import fine_tune
+from helpers.model_optimization.language_model.weight_types import module_of, rows_of
+
+DROPS = (2, 4, 8)
+RANKED_ON = 16  # texts
+MAX_TEXT = 256  # tokens of a text that are learned in recovery
+BATCH, LEARNING_RATE = 8, 5e-5
+_NOT_LEARNED = -100
+
+
+def without_blocks(module: nn.Module, blocks: Sequence[int]) -> nn.Module:
+    """A copy of a causal model without some of its blocks; its residual stream passes them by.
+
+    Args:
+        module: one of transformers' causal models whose blocks stand in `base_model.layers`.
+        blocks: their numbers, from 0.
+
+    Raises:
+        InputError: no such blocks in the module, a number that there is not, or no block left.
+
+    >>> from helpers.model_optimization.language_model.depth import without_blocks
+    >>> len(without_blocks(llm.module, [3, 4]).base_model.layers)  # doctest: +SKIP
+    28
+    """
+    layers = getattr(module.base_model, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise InputError(f"A {module.config.model_type} does not keep its blocks in a list 'layers': choose a model of "
+                         "the Llama or Qwen kind.")
+    gone = set(blocks)
+    if not gone <= set(range(len(layers))) or len(gone) == len(layers):
+        raise InputError(f"The model has blocks 0 to {len(layers) - 1}, of which at least one stays: not without "
+                         f"{', '.join(map(str, sorted(gone)))}.")
+    fewer = copy.deepcopy(module)
+    fewer.base_model.layers = nn.ModuleList(layer for number, layer in enumerate(fewer.base_model.layers)
+                                            if number not in gone)
+    for number, layer in enumerate(fewer.base_model.layers):
+        layer.self_attn.layer_idx = number  # its place in the cache of keys and values
+    if kinds := getattr(fewer.config, "layer_types", None):
+        fewer.config.layer_types = [kind for number, kind in enumerate(kinds) if number not in gone]
+    fewer.config.num_hidden_layers = len(fewer.base_model.layers)
+    return fewer
+
+
+def rank_blocks(llm: TransformersModel, texts: Sequence[str], *, progress: Progress = silent) -> pd.DataFrame:
+    """Each block taken out alone: what perplexity does.
+
+    Returns:
+        A row a block, the least missed first: columns block, perplexity, ratio (over that of the whole model).
+
+    Raises:
+        InputError: a model of an engine that shows no weights or of another kind, or no text of two tokens.
+        Cancelled: the caller of `progress` wants an end.
+    """
+    module, rows = module_of(llm), rows_of(llm, texts)
+    whole = negative_log_likelihood(module, rows, progress=progress)
+    count, found = module.config.num_hidden_layers, []
+    for block in range(count):
+        progress(block / count, f"without block {block} of {count}")
+        likelihood = negative_log_likelihood(without_blocks(module, [block]), rows)
+        found.append({"block": block, "perplexity": likelihood.perplexity, "ratio": likelihood.ratio(whole)[0]})
+    progress(1.0, "done")
+    return pd.DataFrame(found).sort_values("perplexity", ignore_index=True)
+
+
+def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train: Sequence[str], *,
+                             drops: Sequence[int] = DROPS, epochs: float = 1.0, seed: int = 0,
+                             progress: Progress = silent) -> pd.DataFrame:
+    """The model without its least missed blocks, as it is then, and after a short tuning of all weights.
+
+    Blocks are ranked on `train`, one at a time, and taken out together (Kim et al., Shortened LLaMA, arXiv
+    2402.02834). The whole model is tuned as long, too: what tuning alone gives is no merit of the pruning.
+
+    Args:
+        texts: unseen ones, on which perplexity is measured.
+        train: those that blocks are ranked on (the first RANKED_ON) and the models are tuned on (all).
+        drops: how many blocks go, each a model of its own.
+        epochs: of the recovery, over `train`.
+
+    Returns:
+        The whole model, the whole model tuned, then two rows for each drop: columns name, blocks, recovered, megabytes
+        (of 16-bit weights), perplexity, low, high, ratio, ratio_low, ratio_high (95 %, over the whole model's, which
+        is tuned where this one is), dropped (the blocks' numbers).
+
+    Raises:
+        InputError: as `rank_blocks`; or a number of blocks that cannot go.
+        Cancelled: the caller of `progress` wants an end.
+
+    >>> from helpers.model_optimization import depth_against_perplexity
+    >>> depth_against_perplexity(llm, unseen, seen)[["name", "ratio"]]  # doctest: +SKIP
+    """
+    module, rows = module_of(llm), rows_of(llm, texts)
+    if not all(1 <= drop < module.config.num_hidden_layers for drop in drops):
+        raise InputError(f"Of {module.config.num_hidden_layers} blocks 1 to {module.config.num_hidden_layers - 1} can "
+                         f"go, not {', '.join(map(str, drops))}.")
+    ranked = rank_blocks(llm, train[:RANKED_ON], progress=progress.part(0.0, 0.3))["block"].tolist()
+    found, references = [], {}
+    for number, drop in enumerate((0, *drops)):
+        part = progress.part(0.3 + 0.7 * number / (len(drops) + 1), 0.3 + 0.7 * (number + 1) / (len(drops) + 1))
+        fewer = copy.copy(llm)
+        fewer.module = without_blocks(module, ranked[:drop]).eval()
+        for recovered in (False, True):
+            one = tuned_on(fewer, train, epochs=epochs, seed=seed, progress=part) if recovered else fewer.module
+            likelihood = negative_log_likelihood(one, rows, progress=part)
+            references.setdefault(recovered, likelihood)
+            found.append(_row(fewer.module, recovered, likelihood, references[recovered], sorted(ranked[:drop])))
+    progress(1.0, "done")
+    return pd.DataFrame(found)
+
+
+def tuned_on(llm: TransformersModel, texts: Sequence[str], *, epochs: float, seed: int = 0,
+             progress: Progress = silent) -> nn.Module:
+    """A copy of the model's module that has learned plain texts: of each the tokens after the first.
+
+    Raises:
+        InputError: no text of two tokens.
+        Cancelled: the caller of `progress` wants an end; it is asked at each step.
+    """
+    rows = [row[:MAX_TEXT] for row in llm.encode(texts) if len(row) > 1]
+    if not rows:
+        raise InputError("Recovery needs at least one text of two tokens: the first is given.")
+    targets = np.full((len(rows), max(map(len, rows))), _NOT_LEARNED, np.int64)
+    for number, row in enumerate(rows):
+        targets[number, :len(row)] = row
+    module = copy.deepcopy(module_of(llm))
+
+    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
+        wanted = wanted[:, 1:logits.shape[1]]
+        return functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, ignore_index=_NOT_LEARNED)
+
+    fine_tune(_Logits(module), rows, targets, epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed,
+              loss=loss, progress=progress, say="recovering")
+    return module.eval()
+
+
+class _Logits(nn.Module):
+    """A causal model as `fine_tune` calls it: (n, length) ids and mask -> (n, length, vocabulary) logits."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.config = module, module.config
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.module(input_ids=ids, attention_mask=mask, use_cache=False).logits
+
+
+def _row(module: nn.Module, recovered: bool, likelihood: NegativeLogLikelihood, reference: NegativeLogLikelihood,
+         dropped: Sequence[int]) -> dict[str, Any]:
+    blocks, (low, high) = module.config.num_hidden_layers, likelihood.interval()
+    after = "" if not recovered else ", recovered" if dropped else ", tuned as long"
+    ratio = dict(zip(("ratio", "ratio_low", "ratio_high"), likelihood.ratio(reference), strict=True))
+    return {"name": f"{blocks} blocks{after}", "blocks": blocks, "recovered": recovered,
+            "megabytes": 2 * sum(weight.numel() for weight in module.parameters()) / 1e6,
+            "perplexity": likelihood.perplexity, "low": low, "high": high, **ratio,
+            "dropped": ", ".join(map(str, dropped))}

@@ -1,0 +1,147 @@
+"""A teacher's labels and extractions train a specialist: what a good one adds, a bad one takes, and what it costs."""
+
+import copy
+
+import numpy as np
+import pytest
+from tiny_gguf import tiny_llm
+
+from helpers.lab import Cancelled, InputError, baseline, load_task, offer, prompted
+from helpers.lab.data.extraction import extractions
+from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.machine import usable_cores
+from helpers.lab.progress import Progress
+from helpers.model_optimization import people_labelled, teach_specialist, teach_tagger
+
+EPOCHS = 40.0
+
+
+@pytest.fixture(scope="module")
+def good(teacher, tiny_task, narrow_encoder):
+    """The table of a teacher that has learned the task, beside 9 labels of people and beside all."""
+    return teach_specialist(teacher, tiny_task, messages=60, people=(0, 9, None), encoder=narrow_encoder, epochs=EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def bad(teacher, tiny_task, narrow_encoder):
+    """That of one whose every answer is the label behind the right one."""
+    wrong = copy.copy(teacher)
+    wrong.module = copy.deepcopy(teacher.module)
+    for part in wrong.module.classifier.parameters():
+        part.data = part.data.roll(1, 0)
+    return teach_specialist(wrong, tiny_task, messages=60, people=(0, 9), encoder=narrow_encoder, epochs=EPOCHS)
+
+
+def test_a_good_teacher_takes_the_place_of_people_and_a_bad_one_harms(good, bad):
+    assert good["accuracy"][0] > 0.8 > 0.2 > bad["accuracy"][0]
+    assert good.iloc[2:].query("taught > 0").set_index("people")["gain"][0] > 0.1
+    harmed = bad.iloc[2:].query("taught > 0").set_index("people")
+    assert harmed["gain"][9] < -0.2
+    assert harmed["gain_high"][9] < 0
+
+
+def test_each_gain_is_that_over_the_same_labels_of_people(good, tiny_task, narrow_encoder):
+    labels = np.array(tiny_task.test["label"][:])
+    whole = baseline(tiny_task, narrow_encoder, epochs=EPOCHS)
+    rows = good.set_index("name")
+    alone = rows.loc[f"all {len(tiny_task.train)} labels of people"]
+    right = whole.predict(tiny_task.test["text"][:]).argmax(1) == labels
+    assert alone["accuracy"] == pytest.approx(right.mean(), abs=0.1)  # trained on the same rows in another order
+    assert np.isnan(alone["gain"])
+    for people in (9, len(tiny_task.train)):
+        without, with_teacher = good[good["people"] == people].sort_values("taught").to_dict("records")
+        assert with_teacher["gain"] == pytest.approx(with_teacher["accuracy"] - without["accuracy"])
+        assert with_teacher["gain_low"] <= with_teacher["gain"] <= with_teacher["gain_high"]
+    constant = np.bincount(labels).max() / len(labels)
+    none = good.iloc[2]
+    assert rows.loc["the constant answer", "accuracy"] == constant
+    assert none["gain"] == pytest.approx(none["accuracy"] - constant)
+
+
+def test_the_teacher_costs_its_seconds_and_is_repaid_by_what_a_request_saves(good):
+    """By hand, of the table's own seconds and dollars; the teacher's rate is that at which it labelled."""
+    first = good.iloc[0]
+    assert first["teacher_usd"] == pytest.approx(first["usd_per_million"] / 1e6 * first["taught"])
+    place = offer(first["offer"])
+    usd_per_s = place.on_demand_usd_hour / 3600 * usable_cores() / place.vcpus
+    for row in good[good["people"] > 0].to_dict("records"):
+        saved = (first["usd_per_million"] - row["usd_per_million"]) / 1e6
+        if saved > 0:
+            assert row["break_even"] == pytest.approx(row["made_in_s"] * usd_per_s / saved)
+        else:
+            assert np.isnan(row["break_even"])
+    spent = good[good["people"] == 9].set_index("taught")["made_in_s"]
+    assert spent[60] > spent[0]
+
+
+def test_the_teacher_is_asked_of_messages_that_people_have_not_labelled(teacher, tiny_task, narrow_encoder):
+    few = people_labelled(tiny_task, 20)
+    assert (len(few.train), len(few.validation)) == (15, 5)
+    asked = []
+
+    class Listening:
+        card = teacher.card
+
+        def predict(self, texts):
+            asked.extend(texts)
+            return teacher.predict(texts)
+
+    teach_specialist(Listening(), tiny_task, messages=len(tiny_task.train) - 20, people=(), encoder=narrow_encoder)
+    whole = sorted([*asked, *few.train["text"][:], *few.validation["text"][:]])
+    assert whole == sorted(tiny_task.train["text"][:])
+
+
+def test_a_prompted_language_model_may_be_the_teacher(tiny_task, narrow_encoder):
+    model = prompted(tiny_llm(), people_labelled(tiny_task, 8), select="none")
+    frame = teach_specialist(model, tiny_task, messages=6, people=(0,), encoder=narrow_encoder, epochs=0.1)
+    assert frame["taught"].tolist() == [6, 0, 6]
+    assert frame["teacher"].unique().tolist() == [model.card.name]
+    labels = np.array(tiny_task.train["label"][:])[np.random.default_rng(0).permutation(len(tiny_task.train))[-6:]]
+    texts = np.array(tiny_task.train["text"][:])[np.random.default_rng(0).permutation(len(tiny_task.train))[-6:]]
+    assert frame["accuracy"][0] == (model.predict(texts.tolist()).argmax(1) == labels).mean()
+
+
+class FirstWords(Extractor):
+    """Finds of each thing its first word only; fails on every tenth message."""
+
+    kind = "first words"
+
+    def __init__(self, task):
+        super().__init__("first words", ["product"], {})
+        self.known = dict(zip(task.train["text"][:], extractions(task, "train"), strict=True))
+
+    def extract(self, texts, *, progress=None):
+        return [None if number % 10 == 9 else {name: value.split()[0] if name == "product" else value
+                                               for name, value in self.known[text].items()}
+                for number, text in enumerate(texts)]
+
+    def _save(self, path):
+        raise NotImplementedError
+
+
+def test_a_tagger_learns_what_its_teacher_finds(things_task, narrow_encoder):
+    """People say 'garden lamp', the teacher 'garden': what learns of it alone misses the things of two words."""
+    frame = teach_tagger(FirstWords(things_task), things_task, messages=100, people=(0,), encoder=narrow_encoder,
+                         epochs=80).set_index("people")
+    teacher, constant, taught = frame.loc[0].to_dict("records")
+    assert 0.3 < teacher["accuracy"] < 0.8
+    assert constant["accuracy"] == np.mean([set(one) == {"wish"} for one in extractions(things_task, "test")])
+    assert taught["gain"] == pytest.approx(taught["accuracy"] - constant["accuracy"])
+    assert taught["gain"] > 0.2
+
+
+def test_what_cannot_be_taught_is_refused(teacher, tiny_task, things_task):
+    with pytest.raises(InputError, match="images"):
+        teach_specialist(teacher, load_task("digits"))
+    with pytest.raises(InputError, match="gives other labels"):
+        teach_specialist(teacher, things_task)
+    for messages, people in ((0, ()), (10_000, ()), (5, (10_000,))):
+        with pytest.raises(InputError, match="the teacher labels at least one"):
+            teach_specialist(teacher, tiny_task, messages=messages, people=people)
+    with pytest.raises(InputError, match="has no fields"):
+        teach_tagger(FirstWords(things_task), tiny_task)
+    with pytest.raises(InputError, match="People label 4 to"):
+        people_labelled(tiny_task, 3)
+    with pytest.raises(Cancelled):
+        teach_specialist(teacher, tiny_task, messages=5, people=(), progress=Progress(cancelled=lambda: True))
+
