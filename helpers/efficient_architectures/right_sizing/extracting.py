@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 
 from helpers.efficient_architectures.options import LANGUAGE_RUNGS, RUNGS, require_rungs
+from helpers.efficient_architectures.right_sizing.token_terms import RequestTokens
 from helpers.lab.data.extraction import extractions, field_names
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.patterns import learn_patterns
-from helpers.lab.extraction.prompting import prompted_extractor, tuned_extractor
+from helpers.lab.extraction.prompting import PromptedExtractor, prompted_extractor, tuned_extractor
 from helpers.lab.extraction.scores import ALL, MESSAGE, WITH_WISH, ExtractionScore, score_extractions
-from helpers.lab.language.loading import load_language_model
+from helpers.lab.extraction.tagger import Tagger
+from helpers.lab.language.loading import load_language_model, parameters_of
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import holm, mcnemar_p, ratio_of_medians, wilson
@@ -69,6 +71,20 @@ def extraction_rungs(task: Task, rungs: Sequence[str] = RUNGS, *, llm: str | Pat
         progress(number / len(rungs), f"making rung {number + 1} of {len(rungs)}: {rung}")
         made.append(makers[rung](progress.part(number / len(rungs), (number + 1) / len(rungs))))
     return made
+
+
+def times_the_work(specialist: Tagger, general: PromptedExtractor, tokens: RequestTokens) -> float:
+    """On paper: how many times a specialist's multiplications a language model's request takes.
+
+    A language model multiplies once for each parameter and each token that it reads or writes; attention is left out.
+    The specialist's are those of a message of mean length.
+
+    Raises:
+        InputError: a language model that is in no GGUF file.
+    """
+    if general.llm.path is None or not general.llm.path.is_file():
+        raise InputError(f"The parameters of '{general.llm.name}' are counted in its GGUF file; it has none.")
+    return parameters_of(general.llm.path) * (tokens.read + tokens.written) / specialist.model.card.macs
 
 
 def score_rungs(extractors: Sequence[Extractor], task: Task, split: str = "test", rows: int | None = None, *,

@@ -3,18 +3,20 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from helpers.lab.data.extraction import extractions, field_names
-from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.extraction.prompting import PromptedExtractor, parse_answer
-from helpers.lab.extraction.scores import WITH_WISH, score_extractions
 from helpers.lab.facts import read_facts
 from helpers.lab.measuring.intervals import wilson
 from helpers.lab.money.costs import ApiPrice, api_prices
+
+if TYPE_CHECKING:
+    from helpers.lab.data.task import Task
+    from helpers.lab.extraction.prompting import PromptedExtractor
 
 LIST_PRICE, CACHED, BATCHES = "list price", "with the beginning cached", "in batches"
 
@@ -37,7 +39,7 @@ class RequestTokens:
                              f"{self.read:g}, {self.written:g} and {self.shared:g}.")
 
 
-def request_tokens(extractor: PromptedExtractor, task: Task, rows: int | None = None) -> RequestTokens:
+def request_tokens(extractor: "PromptedExtractor", task: "Task", rows: int | None = None) -> RequestTokens:
     """The tokens that an extractor's prompts and the right answers have for a task's test messages, by its tokenizer.
 
     Other tokenizers differ by some tenths.
@@ -57,7 +59,7 @@ def request_tokens(extractor: PromptedExtractor, task: Task, rows: int | None = 
                          float(np.mean(extractor.llm.count_tokens(answers))), float(shared))
 
 
-def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, task: Task | None = None,
+def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, task: "Task | None" = None,
                  answers: Sequence[str] | None = None) -> pd.DataFrame:
     """Dollars per million requests of hosted models: at list price, with the shared beginning cached, and in batches.
 
@@ -106,9 +108,12 @@ def _bills(price: ApiPrice, tokens: RequestTokens) -> list[tuple[str, float, dic
     return bills
 
 
-def _quality(task: Task | None, answers: Sequence[str] | None) -> tuple[float, float, float]:
+def _quality(task: "Task | None", answers: Sequence[str] | None) -> tuple[float, float, float]:
     if answers is None:
         return (float("nan"),) * 3
+    from helpers.lab.extraction.prompting import parse_answer  # a page shows prices without what reads answers
+    from helpers.lab.extraction.scores import WITH_WISH, score_extractions
+
     if task is None or not 0 < len(answers) <= len(task.test):
         raise InputError(f"The {len(answers)} answers need the task that they are about, with a test message for each: "
                          "hosted_rungs(tokens, task=task, answers=answers).")

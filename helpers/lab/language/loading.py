@@ -107,6 +107,19 @@ def find_language_model(name: str | Path = SMOLLM2) -> Path:
     return path
 
 
+def parameters_of(path: Path) -> int:
+    """How many numbers the tensors of a GGUF file have.
+
+    Raises:
+        InputError: it is no GGUF file, or it was cut short.
+
+    >>> from helpers.lab.language.loading import find_language_model, parameters_of
+    >>> parameters_of(find_language_model("smollm2"))
+    134515008
+    """
+    return _header(path)[0]["parameters"]
+
+
 def read_gguf(path: Path) -> "GGUFReader":
     """The metadata and tensors of a GGUF file, in mapped memory.
 
