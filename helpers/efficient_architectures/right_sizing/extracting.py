@@ -17,7 +17,7 @@ from helpers.lab.extraction.patterns import learn_patterns
 from helpers.lab.extraction.prompting import PromptedExtractor, prompted_extractor, tuned_extractor
 from helpers.lab.extraction.scores import ALL, MESSAGE, WITH_WISH, ExtractionScore, score_extractions
 from helpers.lab.extraction.tagger import Tagger
-from helpers.lab.language.loading import load_language_model, parameters_of
+from helpers.lab.language.loading import load_language_model
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import holm, mcnemar_p, ratio_of_medians, wilson
@@ -80,11 +80,11 @@ def times_the_work(specialist: Tagger, general: PromptedExtractor, tokens: Reque
     The specialist's are those of a message of mean length.
 
     Raises:
-        InputError: a language model that is in no GGUF file.
+        InputError: a language model whose parameters are not known, as behind a server.
     """
-    if general.llm.path is None or not general.llm.path.is_file():
-        raise InputError(f"The parameters of '{general.llm.name}' are counted in its GGUF file; it has none.")
-    return parameters_of(general.llm.path) * (tokens.read + tokens.written) / specialist.model.card.macs
+    if general.llm.parameters is None:
+        raise InputError(f"How many parameters '{general.llm.name}' has is not known: load it from a GGUF file.")
+    return general.llm.parameters * (tokens.read + tokens.written) / specialist.model.card.macs
 
 
 def score_rungs(extractors: Sequence[Extractor], task: Task, split: str = "test", rows: int | None = None, *,
@@ -121,12 +121,12 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
         texts: messages that are timed, all at once and in turns.
 
     Returns:
-        One row a rung: rung, model; message (all fields exact), field (of all values, those found exactly: recall),
-        resolved (the wish, too), each of the messages with its interval; delta, low and high (of `resolved` against the
-        first, paired) and significant (McNemar's test, Holm over all rungs); request_s; joules_low, joules and
-        joules_high a request (see lab.measuring.energy); energy, energy_low and energy_high (so many times the joules
-        of the first, interval over rounds); joules_per_resolved; usd_per_million, usd_per_million_resolved (NaN where
-        none is resolved); stored_mb; energy_method, rows, rounds.
+        One row a rung: rung, model; message (share with all fields exact) and resolved (with the wish, too), both with
+        their intervals; field (share of single fields that are exact, absent ones too, mean over the fields); delta,
+        low and high (of `resolved` against the first, paired) and significant (McNemar's test, Holm over all rungs);
+        request_s; joules_low, joules and joules_high a request (see lab.measuring.energy); energy, energy_low and
+        energy_high (so many times the joules of the first, interval over rounds); joules_per_resolved;
+        usd_per_million, usd_per_million_resolved (NaN where none is resolved); stored_mb; energy_method, rows, rounds.
 
     Raises:
         InputError: no message to time, or not as many rungs, extractors and scores.
@@ -162,7 +162,8 @@ def _quality(score: ExtractionScore, reference: ExtractionScore) -> dict[str, ob
         found |= {name: score[measure], f"{name}_low": low, f"{name}_high": high}
     delta, low, high = score.difference(reference, RESOLVED)
     p = np.nan if score is reference else mcnemar_p(reference.right[RESOLVED], score.right[RESOLVED])
-    return found | {"field": score.counts[ALL].recall, "delta": delta, "low": low, "high": high, "p": p}
+    fields = [score[name] for name in score.counts if name != ALL]
+    return found | {"field": float(np.mean(fields)), "delta": delta, "low": low, "high": high, "p": p}
 
 
 def _bill(seconds: np.ndarray, power: Power, resolved: float) -> dict[str, object]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from helpers.efficient_architectures import (
-    Routable,
     Router,
     most_lost,
     routable,
@@ -13,6 +12,7 @@ from helpers.efficient_architectures import (
     score_rungs,
     threshold_of,
 )
+from helpers.efficient_architectures.cascades.routing import Routable
 from helpers.lab import InputError
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.extractor import Extractor

@@ -4,16 +4,22 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_gguf import tiny_gguf
+from tiny_gguf import tiny_gguf, tiny_llm
 
-from helpers.efficient_architectures import compare_rungs, extraction_rungs, score_rungs
+from helpers.efficient_architectures import (
+    RequestTokens,
+    compare_rungs,
+    extraction_rungs,
+    score_rungs,
+    times_the_work,
+)
 from helpers.lab import Cancelled, InputError, offer
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.scores import score_extractions
 from helpers.lab.language.loading import in_weight_type
 from helpers.lab.measuring.intervals import paired_difference
-from helpers.lab.progress import Progress
+from helpers.lab.progress import Progress, silent
 
 
 class Scripted(Extractor):
@@ -56,6 +62,9 @@ def test_a_rung_s_row_says_what_its_answers_say(scripted, things_task):
     truth = [np.array([one.answers[text] == found for text, found in zip(things_task.test["text"][:], expected,
                                                                          strict=True)]) for one in scripted]
     np.testing.assert_allclose(rows["resolved"], [one.mean() for one in truth])
+    exact = [[one.get(field) == found.get(field) for one, found in zip(scripted[2].extract(
+        things_task.test["text"][:], progress=silent), expected, strict=True)] for field in ("order", "product")]
+    assert rows["field"][2] == pytest.approx(np.mean(exact))  # only absences
     assert (rows["delta"][1], rows["low"][1], rows["high"][1]) == paired_difference(truth[0], truth[1])
     assert not rows["significant"][0]  # it is compared with itself
     assert rows["significant"][2]
@@ -87,6 +96,16 @@ def test_each_rung_answers(things_task, narrow_encoder):
     plain = score_extractions(made[1].extract(things_task.validation["text"][:4]),
                               extractions(things_task, "validation")[:4], ["order", "product"])
     assert plain["message"] == scores[1]["message"]
+
+
+def test_the_work_on_paper_is_parameters_times_tokens_over_the_specialist_s_products(things_task, narrow_encoder):
+    from helpers.lab.extraction.prompting import prompted_extractor
+
+    tagger = extraction_rungs(things_task, ["tagger"], encoder=narrow_encoder, tagger_epochs=1)[0]
+    general = prompted_extractor(tiny_llm(), things_task, select="none")
+    parameters = sum(parameter.numel() for parameter in tiny_llm().module.parameters())  # tied ones once
+    assert times_the_work(tagger, general, RequestTokens(100, 20)) == pytest.approx(
+        120 * parameters / tagger.model.card.macs)
 
 
 @pytest.mark.slow
