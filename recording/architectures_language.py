@@ -66,7 +66,7 @@ def record_tenants() -> None:
     prompts = [tenant_prompt(tenants[row % TENANTS], text) for row, text in enumerate(task.test["text"][:12])]
     write("language_tenants", tenant_times(bank, prompts, rounds=ROUNDS, progress=printed), task.name)
     each = float(np.mean(list(bank.bytes.values())))
-    write("language_tenant_bytes", tenant_bytes(bank.plain.stored, each, COUNTS).assign(adapter=each))
+    write("language_tenant_bytes", tenant_bytes(bank.base_bytes, each, COUNTS).assign(adapter=each))
 
 
 def record() -> None:

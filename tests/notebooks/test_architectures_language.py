@@ -87,7 +87,7 @@ def test_mixed_tenants_may_be_slower_or_faster(speedup):
 
 
 def test_an_adapter_may_be_larger_than_was_guessed():
-    bank = SimpleNamespace(plain=SimpleNamespace(stored=100_000_000), bytes={"one": 5_000_000, "two": 5_000_000})
+    bank = SimpleNamespace(base_bytes=100_000_000, bytes={"one": 5_000_000, "two": 5_000_000})
     text = said("2", "lt10", speaker_bank=bank, adapter_guess=GUESS, np=np)
     assert "5.0% of the base's bytes; you guessed 40%. 50 tenants: 350 MB with adapters, 5,000 MB as copies" in text
 
