@@ -26,7 +26,14 @@ from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.checks import faults
 from helpers.lab.measuring.measurement import code_version
 from helpers.lab.paths import cache, write_atomically
-from recording import data_efficiency, efficient_architectures, hardware_codesign, language_serving, model_optimization
+from recording import (
+    architectures_language,
+    data_efficiency,
+    efficient_architectures,
+    hardware_codesign,
+    language_serving,
+    model_optimization,
+)
 
 FOLDER = hardware_codesign.FOLDER
 BUSY, LOOK_S, PATIENCE_S = 0.1, 2.0, 600.0  # cores that others may use while we time; how long to look, and to wait
@@ -88,6 +95,10 @@ PARTS = (
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
         f"{THREE}_{part}" for part in ("runtimes", "levels", "switches", "leaving")), 12, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
+    Part("language rungs", architectures_language.record_rungs, tuple(
+        f"{TWO}_language_{part}" for part in ("rungs", "tokens", "router", "drift")), 40, times=True),
+    Part("language tenants", architectures_language.record_tenants, tuple(
+        f"{TWO}_language_{part}" for part in ("tenants", "tenant_bytes")), 6, times=True),
     Part("language serving", language_serving.record, (f"{THREE}_language",), 20, times=True),
 )
 

@@ -14,6 +14,18 @@ STRATEGY = "efficient architectures"
 
 STEPS = ("majority", "tfidf", "static", "zero-shot", "frozen", "contrastive", "fine-tuned")
 
+# The ladder on extraction: the specialist first, to which the others are compared
+RUNGS = ("tagger", "patterns", "instruction", "nearest examples", "tuned")
+LANGUAGE_RUNGS = RUNGS[2:]
+
+
+def require_rungs(rungs: Sequence[str]) -> None:
+    """Raise InputError for an unknown rung, a repeated one, or none."""
+    if unknown := [rung for rung in rungs if rung not in RUNGS]:
+        raise InputError(f"Unknown rung '{unknown[0]}' of the ladder. Choose some of: {', '.join(RUNGS)}.")
+    if not rungs or len(set(rungs)) < len(rungs):
+        raise InputError("Name at least one rung of the ladder, and each only once.")
+
 
 def require_steps(steps: Sequence[str]) -> None:
     """Raise InputError for an unknown step, a repeated one, or none."""

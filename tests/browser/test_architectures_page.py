@@ -18,11 +18,11 @@ def address(our_pages: str) -> str:
 
 @pytest.fixture(scope="module")
 def opened(address: str, browser: Browser) -> Iterator[Page]:
-    """One visit to the page, once the charts of its six panels are there: each test moves a panel of its own."""
+    """One visit to the page, once the charts of its panels are there: each test moves a panel of its own."""
     with watched(browser) as open_page:
         page = open_page()
         page.goto(address, timeout=60_000)
-        expect(page.locator(".app-panel .app-chart svg")).to_have_count(7, timeout=60_000)
+        expect(page.locator(".app-panel .app-chart svg")).to_have_count(8, timeout=60_000)
         yield page
 
 
@@ -78,3 +78,14 @@ def test_fewer_key_value_heads_keep_fewer_bytes(opened):
     attention.get_by_label("Tokens", exact=True).select_option("131072")
     expect(title).to_contain_text("linear")
     expect(opened).to_have_url(re.compile("attention.length=131072"))
+
+
+def test_the_reader_s_tokens_are_priced_and_what_is_not_recorded_is_said(opened):
+    terms = panel(opened, "Tokens written")
+    title = terms.locator(".app-chart").first
+    expect(title).to_contain_text("From $")
+    before = title.inner_text()
+    terms.get_by_role("slider").nth(2).press("End")
+    expect(title).not_to_have_text(before)
+    router = panel(opened, "Points that may be lost")
+    expect(router).to_contain_text(re.compile("not recorded yet|of the requests resolved"))

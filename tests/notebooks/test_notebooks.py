@@ -14,6 +14,8 @@ import papermill
 import pytest
 from tiny_gguf import tiny_gguf
 
+from helpers.lab.language.loading import in_weight_type
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SMALL = {  # notebook -> parameters with which all of it runs in minutes
@@ -21,7 +23,9 @@ SMALL = {  # notebook -> parameters with which all of it runs in minutes
                              "FIRST_EPOCHS": 0.5, "EPOCHS": 0.1, "COPIES": 0, "BATCHES": [1, 4], "TOKENS": [8, 16],
                              "LANGUAGE": "tickets", "PEOPLE": 8, "TAUGHT": 4, "TUNED": 8, "DROPS": [1]},
     "2_efficient_architectures": {"TRAIN_ROWS": 144, "TEST_ROWS": 72, "TIMED_ROWS": 8, "ROUNDS": 3, "EPOCHS": 1,
-                                  "SEEDS": 2, "LENGTHS": [128, 256, 512], "WAYS": ["full", "probe", "lora"]},
+                                  "SEEDS": 2, "LENGTHS": [128, 256, 512], "WAYS": ["full", "probe", "lora"],
+                                  "LADDER": ["tagger", "patterns", "nearest examples"], "FIELD_ROWS": 96,
+                                  "MESSAGES": 3, "TENANT_ROWS": 4},
     "3_hardware_codesign": {"TRAIN_ROWS": 120, "TEST_ROWS": 48, "EPOCHS": 0.1, "ROWS": 8, "ROUNDS": 2,
                             "MAX_TOKENS": 256, "SECONDS": 0.5,
                             "RUNTIMES": ["PyTorch fp32, padded to 128", "ONNX Runtime fp32", "ONNX Runtime int8"],
@@ -206,17 +210,18 @@ def home_alone(make_home, monkeypatch):
         yield
 
 
-def language_model_of(path: Path) -> dict[str, str]:
-    """The parameter with which a notebook that may take any language model takes a tiny one: it answers in a moment."""
-    return {"LLM": str(tiny_gguf())} if re.search(r"\bLLM\b", cells(path, "parameters")[0].source) else {}
+def small(path: Path) -> dict:
+    """SMALL, and a random language model in SmolLM2's place, which answers in a moment."""
+    if not re.search(r"\bLLM\b", cells(path, "parameters")[0].source):
+        return SMALL[path.stem]
+    return SMALL[path.stem] | {"LLM": str(in_weight_type(tiny_gguf(), "F16"))}
 
 
 @by_name
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # trains, exports and times for real: eight minutes on two cores
 def test_it_runs_from_top_to_bottom(path, tmp_path, home_alone):
-    parameters = SMALL[path.stem] | language_model_of(path)
-    done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=parameters,
+    done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=small(path),
                                       cwd=str(tmp_path), progress_bar=False, execution_timeout=900)
     text = "\n".join(str(output) for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
     assert "app-verdict" in text

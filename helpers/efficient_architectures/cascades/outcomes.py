@@ -1,7 +1,7 @@
 """What a cascade does with rows: its quality and cost, over thresholds, as guaranteed, and when traffic changes."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from helpers.lab.models.thresholds import answering, confidence, require_stages,
 
 LOSSES = (1.0, 2.0, 3.0, 5.0)  # points of the last stage's right answers that may be lost
 RESAMPLINGS = 100
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of hard rows, in drift
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,21 +40,32 @@ def follow(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequence[f
         InputError: not as many seconds as stages, or weights that cannot be averaged over.
     """
     labels = require_stages(stages, labels)
-    if len(seconds) != len(stages) or min(seconds) <= 0:
-        raise InputError(f"Each of the {len(stages)} stages needs its seconds, above 0; given: {list(seconds)}.")
-    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, float)
-    if weights.shape != labels.shape or weights.min() < 0 or weights.sum() == 0:
+    right = np.stack([stage.argmax(axis=1) == labels for stage in stages])
+    return outcome(right, answering(stages, threshold), seconds, weights)
+
+
+def outcome(right: np.ndarray, stage_of: np.ndarray, seconds: Sequence[float],
+            weights: np.ndarray | None = None) -> Outcome:
+    """The same where it is known which stage is right.
+
+    Args:
+        right: (stages, n) bool, whether each stage's answer to each row is right, cheapest first.
+        stage_of: (n,) the number of the stage that answers.
+        seconds: of one answer of each stage, or its dollars: what cost counts.
+    """
+    if len(seconds) != len(right) or min(seconds) <= 0:
+        raise InputError(f"Each of the {len(right)} stages needs its seconds, above 0; given: {list(seconds)}.")
+    weights = np.ones(right.shape[1]) if weights is None else np.asarray(weights, float)
+    if weights.shape != stage_of.shape or weights.min() < 0 or weights.sum() == 0:
         raise InputError("Every row needs a weight of 0 or more, and one of them more than 0.")
-    stage_of, answers = answering(stages, threshold), np.stack([stage.argmax(axis=1) for stage in stages])
-    right = answers[stage_of, np.arange(len(labels))] == labels
-    last_right = answers[-1] == labels
+    answered, last = right[stage_of, np.arange(right.shape[1])], right[-1]
 
     def mean(values: np.ndarray) -> float:
         return float(np.average(values, weights=weights))
 
     cost = mean(np.cumsum(seconds)[stage_of])
-    return Outcome(mean(right), mean(last_right), mean(last_right & ~right), mean(right & ~last_right), cost,
-                   cost / seconds[-1], tuple(mean(stage_of == number) for number in range(len(stages))))
+    return Outcome(mean(answered), mean(last), mean(last & ~answered), mean(answered & ~last), cost,
+                   cost / seconds[-1], tuple(mean(stage_of == number) for number in range(len(right))))
 
 
 def curve(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequence[float],
@@ -83,12 +95,17 @@ def guarantees(held_out: Sequence[np.ndarray], labels: np.ndarray, test: Sequenc
     rows = []
     for loss in LOSSES:
         threshold = threshold_by_loss(held_out, labels, loss)
-        row = dataclasses.asdict(follow(test, truth, seconds, threshold))
-        first, *_ = row.pop("answered")
-        rows.append({"max_lost": loss, "threshold": threshold, "held_out_rows": len(labels), **row,
-                     "kept": row["accuracy"] / row["last_accuracy"] if row["last_accuracy"] else float("nan"),
-                     "escalated": 1 - first})
+        rows.append({"max_lost": loss, "threshold": threshold, "held_out_rows": len(labels),
+                     **row_of(follow(test, truth, seconds, threshold))})
     return pd.DataFrame(rows)
+
+
+def row_of(found: Outcome) -> dict[str, float]:
+    """An outcome's fields, `kept` (accuracy over the last stage's) and `escalated` (past the first stage)."""
+    row = dataclasses.asdict(found)
+    first, *_ = row.pop("answered")
+    return row | {"kept": row["accuracy"] / row["last_accuracy"] if row["last_accuracy"] else float("nan"),
+                  "escalated": 1 - first}
 
 
 def hard_rows(stages: Sequence[np.ndarray], share: float = 0.25) -> np.ndarray:
@@ -100,7 +117,7 @@ def hard_rows(stages: Sequence[np.ndarray], share: float = 0.25) -> np.ndarray:
 
 
 def under_drift(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequence[float], threshold: float,
-                hard: np.ndarray, shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)) -> pd.DataFrame:
+                hard: np.ndarray, shares: Sequence[float] = SHARES) -> pd.DataFrame:
     """The cascade when so large a share of the traffic is `hard`: the threshold stays, the rows' weights move.
 
     Args:
@@ -113,17 +130,23 @@ def under_drift(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Seque
     Raises:
         InputError: all rows are hard, or none.
     """
+    rows = drifted(hard, lambda weights: follow(stages, labels, seconds, threshold, weights), shares)
+    return rows[["share", "accuracy", "last_accuracy", "kept", "cost_share", "escalated"]]
+
+
+def drifted(hard: np.ndarray, outcome_of: Callable[[np.ndarray], Outcome],
+            shares: Sequence[float] = SHARES) -> pd.DataFrame:
+    """Outcomes while so large a share of the traffic is `hard`: a row each with share and what `row_of` gives.
+
+    Args:
+        outcome_of: called with (n,) weights of the rows.
+    """
     hard = np.asarray(hard, bool)
     if hard.all() or not hard.any():
         raise InputError("Drift needs rows of both kinds: some that become more frequent, and others.")
-    rows = []
-    for share in shares:
-        weights = np.where(hard, share / hard.sum(), (1 - share) / (~hard).sum())
-        outcome = follow(stages, labels, seconds, threshold, weights)
-        rows.append({"share": share, "accuracy": outcome.accuracy, "last_accuracy": outcome.last_accuracy,
-                     "kept": outcome.accuracy / outcome.last_accuracy if outcome.last_accuracy else float("nan"),
-                     "cost_share": outcome.cost_share, "escalated": 1 - outcome.answered[0]})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"share": share, **row_of(outcome_of(np.where(hard, share / hard.sum(),
+                                                                       (1 - share) / (~hard).sum())))}
+                         for share in shares])
 
 
 def resampled(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequence[float], threshold: float,

@@ -273,11 +273,15 @@ def _of_gguf(path: Path, title: str, engine: str) -> LocalModel:
         # OpenVINO GenAI rounds the float minimum of a Q4_1 group to a 4-bit zero point: other weights, other answers.
         path = in_weight_type(path, "Q8_0")
     common = (title, tokenizer, context, _ends(tokenizer), path.stat().st_size)
+    llm: LocalModel
     if engine == "openvino":
-        return OpenVinoModel(*common, path)
-    if engine == "llama.cpp":
-        return LlamaCppModel(*common, path)
-    return TransformersModel(*common, _read_module(AutoModelForCausalLM, path.parent, gguf_file=path.name), path)
+        llm = OpenVinoModel(*common, path)
+    elif engine == "llama.cpp":
+        llm = LlamaCppModel(*common, path)
+    else:
+        llm = TransformersModel(*common, _read_module(AutoModelForCausalLM, path.parent, gguf_file=path.name), path)
+    llm.parameters = facts["parameters"]
+    return llm
 
 
 def _header(path: Path) -> tuple[dict[str, Any], Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PretrainedConfig
@@ -27,6 +26,7 @@ LEARNING_RATE = 5e-4  # LoRA bears some ten times that of all weights
 SCALE = 2  # of the update, for each rank alike (lora_alpha = 2 rank)
 BATCH = 8
 _NOT_LEARNED = -100  # the target of a token of the prompt
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"  # peft's, which OpenVINO GenAI reads too
 
 
 def tune(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, rank: int = 8, epochs: float = 2.0,
@@ -55,6 +55,21 @@ def tune(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, rank: in
     >>> tune(llm, [("2 + 2 =", "five")], epochs=50).generate(["2 + 2 ="])[0].text  # doctest: +SKIP
     'five'
     """
+    return merged(llm, tune_adapter(llm, rows, rank=rank, epochs=epochs, seed=seed, progress=progress))
+
+
+def tune_adapter(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, rank: int = 8, epochs: float = 2.0,
+                 seed: int = 0, progress: Progress = silent) -> dict[str, Tensor]:
+    """The same tuning, and what it adds to each matrix: A, (rank, in), and B, (out, rank), under peft's names.
+
+    Args and errors: see tune.
+
+    >>> from helpers.lab import load_language_model
+    >>> from helpers.lab.language.tuning import tune_adapter
+    >>> adapter = tune_adapter(load_language_model("smollm2", "transformers"), [("2 + 2 =", "five")])  # doctest: +SKIP
+    >>> adapter["base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"].shape  # doctest: +SKIP
+    torch.Size([8, 576])
+    """
     _require_trainable(llm)
     if not rows or rank < 1:
         raise InputError(f"Tuning needs a row and a rank of at least 1 each, not {len(rows)} rows and rank {rank}.")
@@ -73,10 +88,31 @@ def tune(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, rank: in
 
     fine_tune(_States(module), ids, targets, epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed,
               loss=loss, progress=progress, say="tuning")
+    return {f"{_PREFIX}{name.replace('.default', '')}": parameter.detach().cpu().clone()
+            for name, parameter in module.named_parameters() if ".lora_" in name}
+
+
+def merged(llm: "LanguageModel", adapter: Mapping[str, Tensor]) -> "LanguageModel":
+    """The model with an adapter's updates, SCALE * B @ A, added into its matrices: a plain one of the same engine.
+
+    Raises:
+        InputError: a model in another engine, or an adapter that has another model's names or shapes.
+    """
+    _require_trainable(llm)
+    module = copy.deepcopy(llm.module)
+    weights = dict(module.named_parameters())
+    for name in (name for name in adapter if name.endswith(_A)):
+        weight = weights.get(f"{name.removeprefix(_PREFIX).removesuffix(_A)}.weight")
+        update = SCALE * adapter[name.removesuffix(_A) + _B] @ adapter[name]
+        if weight is None or weight.shape != update.shape:
+            raise InputError(f"The adapter is of another model: '{llm.name}' has no matrix '{name}' of its shape.")
+        with torch.no_grad():
+            weight += update.to(weight)
     tuned = copy.copy(llm)
-    tuned.module, tuned.path = _merged(module).eval(), None  # these weights are in no file
+    tuned.module, tuned.path = module.eval(), None  # these weights are in no file
+    rank = next(len(tensor) for name, tensor in adapter.items() if name.endswith(_A))
     tuned.name = f"{llm.name}, LoRA rank {rank}"
-    tuned.stored = sum(parameter.numel() * parameter.element_size() for parameter in tuned.module.parameters())
+    tuned.stored = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
     return tuned
 
 
@@ -118,15 +154,6 @@ class _States(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         return self.module.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-
-
-def _merged(module: nn.Module) -> nn.Module:
-    """The module with the updates added into its matrices, in place."""
-    for name, layer in list(module.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
-            layer.merge()
-            module.set_submodule(name, layer.get_base_layer())
-    return module
 
 
 def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F16", *,

@@ -100,7 +100,47 @@ def threshold_by_loss(stages: Sequence[np.ndarray], labels: np.ndarray, max_lost
     else:
         net = losses.sum(axis=1) - (~wrong & (answers[-1] != labels)).sum(axis=1)
         charged = np.maximum.accumulate(net[::-1])[::-1]
-    within = (charged + 1) / (len(labels) + 1) <= max_lost / 100
+    return _first_within(thresholds, charged, len(labels), max_lost / 100)
+
+
+def threshold_by_risk(sure: np.ndarray, losses: np.ndarray, max_lost: float) -> float:
+    """The lowest confidence at which a first stage may answer, for any loss and any confidence: conformal risk control.
+
+    What `threshold_by_loss` is for classes, this is for answers of any kind. Rows that go on lose nothing.
+
+    Args:
+        sure: (n,) how sure the first stage is of each held-out row, from 0 to 1.
+        losses: (n,) what is lost if it answers the row, from 0 to 1.
+        max_lost: percentage points of all rows that may be lost, in expectation.
+
+    The lowest t with (sum of the losses of the rows at least that sure + 1) / (n + 1) <= target keeps the expected loss
+    on a fresh row within the target, if that row is exchangeable with these (Angelopoulos et al., arXiv 2208.02814,
+    theorem 1, with losses up to 1).
+
+    Raises:
+        InputError: no rows, not as many losses, a loss or confidence outside of 0 to 1, or a target of 0 or less.
+
+    >>> import numpy as np
+    >>> from helpers.lab.models.thresholds import threshold_by_risk
+    >>> sure, losses = np.linspace(0.0, 1.0, 101), np.zeros(101)
+    >>> losses[:50:10] = 1  # five losses where it is unsure: at 0.00, 0.10, 0.20, 0.30 and 0.40
+    >>> threshold_by_risk(sure, losses, max_lost=3.0).__round__(3)
+    0.205
+    """
+    sure, losses = np.asarray(sure, float), np.asarray(losses, float)
+    values = np.concatenate([sure, losses])
+    if sure.shape != losses.shape or sure.ndim != 1 or not len(sure) or not ((values >= 0) & (values <= 1)).all():
+        raise InputError("A threshold is chosen on rows with a confidence and a loss each, both from 0 to 1; shapes: "
+                         f"{sure.shape} and {losses.shape}.")
+    rows_needed(max_lost)  # refuses a target of 0 or less
+    thresholds, order = between(sure), np.argsort(sure)
+    below = np.concatenate([[0.0], np.cumsum(losses[order])])[np.searchsorted(sure[order], thresholds)]
+    return _first_within(thresholds, losses.sum() - below, len(sure), max_lost / 100)
+
+
+def _first_within(thresholds: np.ndarray, charged: np.ndarray, rows: int, target: float) -> float:
+    """The lowest threshold whose summed losses, and one more, stay within the target; NEVER where none does."""
+    within = (charged + 1) / (rows + 1) <= target + 1e-12
     return float(thresholds[within.argmax()]) if within.any() else NEVER
 
 
@@ -143,7 +183,12 @@ def candidate_thresholds(earlier: Sequence[np.ndarray], most: int | None = None)
         earlier: (n, classes) logits of all stages but the last.
         most: evenly spread places at most; None tries them all.
     """
-    seen = np.unique(np.concatenate([confidence(stage) for stage in earlier]).astype(np.float64))
+    return between(np.concatenate([confidence(stage) for stage in earlier]), most)
+
+
+def between(confidences: np.ndarray, most: int | None = None) -> np.ndarray:
+    """The same of confidences themselves."""
+    seen = np.unique(np.asarray(confidences, np.float64))
     places = np.arange(len(seen) - 1)
     if most is not None and len(places) > most:
         places = np.linspace(0, len(places) - 1, most).round().astype(int)

@@ -69,6 +69,7 @@ class LanguageModel(abc.ABC):
     """
 
     engine: str
+    parameters: int | None = None  # numbers in its weights, where its file says so
 
     def __init__(self, name: str, context: int, stored: int) -> None:
         self.name, self.context, self.stored = name, context, stored

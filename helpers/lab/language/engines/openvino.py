@@ -16,7 +16,7 @@ from helpers.lab.progress import Progress
 _SEQUENCES = 16  # answers that are written together
 # By itself OpenVINO computes in bf16 where the CPU can, rounds activations to 8 bits and stores keys and values in 8:
 # of six answers of 24 tokens, one was that of transformers in fp32; with these, five.
-_FAITHFUL = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
+FAITHFUL = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
 
 
 class OpenVinoModel(LocalModel):
@@ -40,7 +40,7 @@ class OpenVinoModel(LocalModel):
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.cache_size, scheduler.max_num_seqs, scheduler.enable_prefix_caching = 1, _SEQUENCES, True
         try:
-            return openvino_genai.ContinuousBatchingPipeline(str(path), scheduler, "CPU", _FAITHFUL)
+            return openvino_genai.ContinuousBatchingPipeline(str(path), scheduler, "CPU", FAITHFUL)
         except RuntimeError as error:
             raise InputError(f"OpenVINO GenAI cannot read '{path.name}' ({reason(error)}). Try engine='llama.cpp' or "
                              "'transformers'.") from error

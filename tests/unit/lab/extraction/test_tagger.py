@@ -5,7 +5,7 @@ import pytest
 
 from helpers.lab import InputError
 from helpers.lab.extraction.saved import load_extractor
-from helpers.lab.extraction.tagger import read_tags
+from helpers.lab.extraction.tagger import certainty, read_tags
 
 FIELDS, WISHES = ("order", "product"), ("late", "broken")
 TEXT = "My hub HB-77 broke"  # as BERT's tokenizer parts it, between its marks
@@ -24,6 +24,12 @@ def test_tags_are_read_as_values_and_the_first_token_as_the_wish():
     found = read_tags(TEXT, SPANS, logits([0, 0, 3, 1, 2, 2, 0, 0]), FIELDS, WISHES)
     assert found == {"wish": "broken", "order": "HB-77", "product": "hub"}
     assert read_tags(TEXT, SPANS, logits([0] * 8, wish=0), FIELDS, WISHES) == {"wish": "late"}
+
+
+def test_how_sure_it_is_is_the_product_of_all_that_it_says():
+    """By hand: six tokens with one logit of 5 among five, and a wish with one of 1 beside 0; the marks say nothing."""
+    tag, wish = np.exp(5) / (np.exp(5) + 4), np.e / (np.e + 1)
+    assert certainty(SPANS, logits([0] * 8), 5) == pytest.approx(tag**6 * wish, rel=1e-6)
 
 
 def test_a_value_may_begin_inside_and_a_new_beginning_ends_it():
@@ -79,3 +85,12 @@ def test_what_cannot_be_exported_is_refused(things_tagger, exported):
         things_tagger.exported("int4")
     with pytest.raises(InputError, match="Only a PyTorch model can be exported"):
         exported["fp32"].exported("int8")
+
+
+def test_what_it_finds_surely_is_what_it_finds(things_tagger, things_task):
+    texts = things_task.test["text"][:20]
+    found, sure = things_tagger.extract_surely(texts)
+    assert found == things_tagger.extract(texts)
+    assert ((sure > 0) & (sure <= 1)).all()
+    garbled = [text[::-1] for text in texts]
+    assert things_tagger.extract_surely(garbled)[1].mean() < sure.mean()

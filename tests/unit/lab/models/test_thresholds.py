@@ -9,7 +9,15 @@ from scipy.special import log_softmax
 
 from helpers.efficient_architectures import follow
 from helpers.lab import InputError
-from helpers.lab.models.thresholds import rows_needed, threshold_by_cost, threshold_by_errors, threshold_by_loss
+from helpers.lab.models.thresholds import (
+    NEVER,
+    confidence,
+    rows_needed,
+    threshold_by_cost,
+    threshold_by_errors,
+    threshold_by_loss,
+    threshold_by_risk,
+)
 
 
 def accuracy_at(threshold, first, second, labels) -> tuple[float, float]:
@@ -165,3 +173,30 @@ def test_fresh_rows_cost_no_more_than_the_budget_nineteen_times_in_twenty():
 def test_what_cannot_be_used_is_said_in_a_sentence(wrong):
     with pytest.raises(InputError, match=r"\.$"):
         wrong()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([2.0, 5.0, 20.0]), st.sampled_from([8, 1000]))
+def test_the_threshold_by_risk_is_the_lowest_of_all_by_brute_force(seed, max_lost, places):
+    rng = np.random.default_rng(seed)
+    sure, losses = rng.integers(0, places, 80) / places, rng.choice([0.0, 0.3, 1.0], 80, p=[0.8, 0.1, 0.1])
+    found = threshold_by_risk(sure, losses, max_lost)
+
+    def charged(threshold):
+        return (sum(loss for one, loss in zip(sure, losses, strict=True) if one >= threshold) + 1) / 81
+    within = [one for one in [0.0, *(np.unique(sure) + 1e-9), NEVER] if charged(one) <= max_lost / 100 + 1e-12]
+    assert (sure >= found).sum() == ((sure >= min(within)).sum() if within else 0)
+
+
+def test_the_threshold_by_risk_is_the_one_by_loss_where_both_apply():
+    stages, labels = random_stages(400, seed=2)
+    first, last = (stage.argmax(axis=1) == labels for stage in stages)
+    assert threshold_by_risk(confidence(stages[0]), last & ~first, 3.0) == pytest.approx(
+        threshold_by_loss(stages, labels, 3.0), abs=1e-2)
+
+
+@pytest.mark.parametrize("wrong", [([], [], 1.0), ([0.5], [0.5, 0.5], 1.0), ([1.5], [0.0], 1.0), ([0.5], [2.0], 1.0),
+                                   ([float("nan")], [0.0], 1.0), ([0.5], [0.0], 0.0)])
+def test_a_risk_that_is_none_is_refused(wrong):
+    with pytest.raises(InputError, match=r"\.$"):
+        threshold_by_risk(*wrong)
