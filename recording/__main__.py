@@ -26,7 +26,14 @@ from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.checks import faults
 from helpers.lab.measuring.measurement import code_version
 from helpers.lab.paths import cache, write_atomically
-from recording import data_efficiency, efficient_architectures, hardware_codesign, language_serving, model_optimization
+from recording import (
+    data_efficiency,
+    data_language,
+    efficient_architectures,
+    hardware_codesign,
+    language_serving,
+    model_optimization,
+)
 
 FOLDER = hardware_codesign.FOLDER
 BUSY, LOOK_S, PATIENCE_S = 0.1, 2.0, 600.0  # cores that others may use while we time; how long to look, and to wait
@@ -64,7 +71,11 @@ def _with_ladder() -> None:
 ONE, TWO, THREE, FOUR = ("1_model_optimization", "2_efficient_architectures", "3_hardware_codesign",
                          "4_data_efficiency")
 PARTS = (
-    Part("data", data_efficiency.record, (FOUR,), 28),
+    Part("data", data_efficiency.record, tuple(f"{FOUR}_{part}" for part in (
+        "augmentation", "curve_points", "curves", "duplicate_effect", "duplicate_quality", "duplicates", "flag_quality",
+        "flags", "labels", "privacy", "pruning", "reviews", "selection", "synthesis")), 28),
+    Part("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15),
+    Part("written rows", data_language.record_written, (f"{FOUR}_written",), 15),
     Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 30),
     *(Part(name, _with_base(getattr(model_optimization, f"record_{name}")), (), minutes)
       for name, minutes in (("quantization", 4), ("pruning", 11), ("distillation", 7), ("together", 14))),
@@ -85,6 +96,7 @@ PARTS = (
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
         f"{THREE}_{part}" for part in ("runtimes", "levels", "switches")), 11, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
+    Part("retrieval", data_language.record_retrieval, (f"{FOUR}_retrieval",), 25, times=True),
     Part("language serving", language_serving.record, (f"{THREE}_language",), 15, times=True),
 )
 

@@ -84,11 +84,11 @@ def test_an_unknown_part_is_a_sentence(run):
         run("timing")
 
 
-def test_what_trains_comes_before_what_times_and_all_takes_little_over_three_hours():
-    """As recorded on two cores of an EPYC; two hours are aimed at: adapters and models are the largest."""
+def test_what_trains_comes_before_what_times_and_all_takes_less_than_five_hours():
+    """As recorded on two cores of an EPYC; adapters and models are the largest."""
     order = [part.times for part in record.PARTS]
     assert order == sorted(order)
-    assert sum(part.minutes for part in record.PARTS) < 200
+    assert sum(part.minutes for part in record.PARTS) < 300
 
 
 def test_each_shipped_file_belongs_to_one_part():
