@@ -1,0 +1,40 @@
+"""One main line of argument that a class gets through in an hour; what goes beyond stands under 'Go further'."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+from notebook_cells import NOTEBOOKS
+
+HELD = {"4_data_efficiency"}  # notebooks that keep to the limit
+MAX_CELLS = 25
+BESIDE = ("go further", "exercise", "take it home")
+
+
+def main_line(path) -> list[str]:
+    """The ids of its code cells: not those under the headings BESIDE, of parameters, or of imports alone."""
+    found, beside = [], False
+    for cell in nbformat.read(path, as_version=4).cells:
+        heading = re.match(r"(#{2,3}) (.*)", cell.source)
+        if cell.cell_type == "markdown" and heading:
+            inside = heading[1] == "###" and beside == "exercise"  # each exercise has its own heading
+            named = next((word for word in BESIDE if word in heading[2].lower()), False)
+            beside = beside if inside and not named else named
+        elif cell.cell_type == "code" and not beside and "parameters" not in cell.metadata.get("tags", []):
+            lines = ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source)).body
+            found += [] if all(isinstance(line, ast.Import | ast.ImportFrom) for line in lines) else [cell.id]
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem in HELD], ids=lambda path: path.stem)
+def test_the_main_line_is_short_and_whole(path):
+    cells = main_line(path)
+    assert len(cells) <= MAX_CELLS, cells
+    sources = {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
+    assert any("app.verdict(" in sources[cell] for cell in cells)
+    assert any("app.guess(" in sources[cell] for cell in cells)
+
+
+def test_who_keeps_to_the_limit_is_a_notebook():
+    assert {path.stem for path in NOTEBOOKS} >= HELD
