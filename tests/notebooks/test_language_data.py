@@ -70,15 +70,30 @@ def played(accuracy):
 
 @pytest.mark.parametrize(("accuracy", "words"), [(0.8, "people: $"), (0.5, "people: not reached within 40 labels")])
 def test_the_page_says_what_was_reached(accuracy, words):
-    given = {"if_recorded": lambda name: played(accuracy), "cost_curves": cost_curves, "usd_to": usd_to}
-    frame = functions("4", "la03", **given)["who_labels"]("names", 0.95, 0.10, 0.001)
-    draw = functions("4", "la05", lines_spec=lines_spec, NOT_YET="not yet")["draw_annotators"]
-    sentence, chart = draw(frame)
-    assert words in sentence.data
-    assert "To 76.0%" in sentence.data
+    tables = {"annotation_classes": pd.DataFrame({"labelled_by": "names", "label": ["refund", "other"], "low": 0.0,
+                                                  "right": [0.1, 0.9], "high": 1.0})}
+    frame = functions("4", "la03", if_recorded=lambda name: played(accuracy), cost_curves=cost_curves, usd_to=usd_to)[
+        "who_labels"]("names", 0.95, 0.10, 0.001)
+    draw = functions("4", "la05", lines_spec=lines_spec, bars_spec=bars_spec, NOT_YET="not yet", table=tables.get,
+                     agreement_of=lambda who: f"As {who}.")["draw_annotators"]
+    sentence, chart, hardest = draw(frame)
+    assert f"As names. To 76.0%: {words}" in sentence.data
     assert "$ of labels" in str(chart.to_dict())
+    assert "Hardest: refund, 10% equal" in str(hardest.to_dict()["title"])
     assert draw(None) == "not yet"
     assert functions("4", "la03", if_recorded=lambda name: None)["who_labels"]("names", 0.95, 0.1, 0.001) is None
+
+
+@pytest.mark.parametrize(("equal", "saved", "words"), [
+    (32, 10.0, "right in 8% of the rows (6% to 11%), worse than always giving the most frequent label (13%); too"),
+    (380, 10.0, "right often enough to pay"), (380, -10.0, "no annotator pays")])
+def test_the_page_says_whether_such_an_annotator_pays(equal, saved, words):
+    tables = {"annotation_agreement": pd.DataFrame([{"labelled_by": "names", "equal": equal, "rows": 400, "kappa": 0.05,
+                                                     "low": 0.01, "high": 0.09, "majority": 0.13}]),
+              "annotation_accuracies": swept(saved)}
+    said_there = functions("4", "la03b", table=tables.get, paying_accuracy=paying_accuracy)["agreement_of"]("names")
+    assert words in said_there
+    assert said_there.endswith("Kappa 0.05 (0.01 to 0.09).")
 
 
 @pytest.mark.parametrize(("gain", "significant", "words"), [
@@ -90,11 +105,13 @@ def test_written_rows_may_help_harm_or_neither(gain, significant, words):
                          "gain_high": [0.0, gain + 0.01], "significant": [False, significant], "usd": 0.02,
                          "kept": 0.4, "kept_rows": 50.0})
     rows.attrs = {"origin": "made up"}
-    part = functions("4", "ls03", if_recorded=lambda name: rows)["written_rows"]("smollm2", 5)
+    leaks = pd.DataFrame({"copies": [1, 4], "extracted": [0.0, 0.4], "low": [0.0, 0.2], "high": [0.3, 0.7]})
+    part = functions("4", "ls03", if_recorded=lambda name: rows, table=lambda name: leaks)["written_rows"]("smollm2", 5)
     draw = functions("4", "ls05", bars_spec=bars_spec, NOT_YET="not yet")["draw_written"]
     sentence, _ = draw(part)
     assert words in sentence.data
     assert "40% of the rows stay, at $0.00040 each" in sentence.data
+    assert "40% of those planted 4 times (20% to 70%)" in sentence.data
     assert draw(functions("4", "ls03", if_recorded=lambda name: None)["written_rows"]("smollm2", 5)) == "not yet"
 
 

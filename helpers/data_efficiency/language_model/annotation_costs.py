@@ -26,6 +26,14 @@ def usd_to(runs: pd.DataFrame, accuracy: float, usd_per_model_label: float,
 
     Raises:
         InputError: one seed only, or a negative price.
+
+    >>> import pandas as pd
+    >>> from helpers.data_efficiency import usd_to
+    >>> runs = pd.DataFrame([{"annotator": who, "seed": seed, "people": people, "model": model, "labels": 40,
+    ...                       "cpu_s": 0.0, "accuracy": 0.8}
+    ...                      for who, people, model in (("people", 40, 0), ("model", 0, 40)) for seed in (0, 1)])
+    >>> usd_to(runs, 0.8, usd_per_model_label=0.01, usd_per_label=0.1)["usd"].round(2).tolist()
+    [4.0, 0.4]
     """
     require_seeds(runs)
     if usd_per_label < 0 or usd_per_model_label < 0:
@@ -49,7 +57,15 @@ def usd_to(runs: pd.DataFrame, accuracy: float, usd_per_model_label: float,
 
 
 def paying_accuracy(swept: pd.DataFrame, annotator: str = DOUBTFUL) -> float:
-    """The lowest accuracy of an annotator from which on each higher one saves significantly; NaN: none does."""
+    """The lowest accuracy of an annotator from which on each higher one saves significantly; NaN: none does.
+
+    >>> import pandas as pd
+    >>> from helpers.data_efficiency import paying_accuracy
+    >>> swept = pd.DataFrame({"annotator": "model", "right": [0.5, 0.7, 0.9], "saved_usd": [-2.0, 1.0, 3.0],
+    ...                       "significant": True})
+    >>> paying_accuracy(swept, "model")
+    0.7
+    """
     rows = swept[swept["annotator"] == annotator].sort_values("right", ascending=False)
     pays = (rows["significant"] & (rows["saved_usd"] > 0)).to_numpy()
     from_top = int(np.argmin(pays)) if not pays.all() else len(pays)

@@ -16,11 +16,12 @@ from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
 from helpers.lab.progress import Progress, silent
 
+CHECKED = 0.25  # share of a batch that people label where they are asked for what is doubtful
 ACCURACIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of simulated annotators
 
 
-def annotation_study(data: Features, annotation: Annotation, batch: int = 30, doubtful: float = 0.25,
-                     seeds: int = SEEDS, *, progress: Progress = silent) -> pd.DataFrame:
+def annotation_study(data: Features, annotation: Annotation, batch: int = 30, seeds: int = SEEDS, *,
+                     progress: Progress = silent) -> pd.DataFrame:
     """Active learning up to all rows, with labels of people, of a model, and of a model with people for the doubtful.
 
     Rows are chosen by margin, whoever labels: so what differs is who does.
@@ -28,16 +29,17 @@ def annotation_study(data: Features, annotation: Annotation, batch: int = 30, do
     Args:
         annotation: of all training rows.
         batch: rows between two trainings. The first, drawn at random, is labelled by people, but for "model".
-        doubtful: share of each batch that people label, too: where the model is least confident and the specialist,
-            which is trained on the labels so far, gives the model's label the lowest probability (the sum of both
-            ranks). People's label counts.
+
+    Of the batches of "model, people for the doubtful" people label a quarter, too, and their label counts: where the
+    model is least confident and the specialist, which is trained on the labels so far, gives the model's label the
+    lowest probability (the sum of both ranks).
 
     Returns:
         Columns annotator, seed, people and model (labels so far), labels (rows), accuracy (on test rows), validation
         (on validation rows), cpu_s.
 
     Raises:
-        InputError: labels of other rows, or a batch or share that cannot be.
+        InputError: labels of other rows, or a batch that cannot be.
         Cancelled: `progress` was told to end.
 
     >>> from helpers.data_efficiency import annotation_study, features
@@ -51,21 +53,20 @@ def annotation_study(data: Features, annotation: Annotation, batch: int = 30, do
     if len(annotation.labels) != len(data.train_y):
         raise InputError(f"'{annotation.name}' labelled {len(annotation.labels)} rows, and {data.task} has "
                          f"{len(data.train_y)} training rows: let it label just these.")
-    if not 1 <= batch <= len(data.train_y) or not 0 < doubtful < 1:
-        raise InputError(f"A batch of {batch} rows, of which people label {doubtful}, does not fit {data.task}: use 1 "
-                         f"to {len(data.train_y)} rows, and a share between 0 and 1.")
+    if not 1 <= batch <= len(data.train_y):
+        raise InputError(f"A batch of {batch} rows does not fit {data.task}: use 1 to {len(data.train_y)}.")
     parts = []
     for number in range(seeds * len(ANNOTATORS)):
         seed, who = number // len(ANNOTATORS), ANNOTATORS[number % len(ANNOTATORS)]
         progress(number / (seeds * len(ANNOTATORS)), f"{who}, repetition {seed + 1}")
-        parts.append(_run(data, annotation, who, batch, doubtful, seed))
+        parts.append(_run(data, annotation, who, batch, seed))
     return pd.concat(parts, ignore_index=True)
 
 
 def accuracy_that_pays(data: Features, share: float, usd_per_model_label: float,
                        accuracies: Sequence[float] = ACCURACIES, batch: int = 30, seeds: int = SEEDS,
                        usd_per_label: float = USD_PER_LABEL, *, progress: Progress = silent) -> pd.DataFrame:
-    """From which accuracy on an annotator is worth its price: simulated annotators, played through.
+    """From which accuracy on an annotator is worth its price: simulated annotators, whose errors no repetition changes.
 
     Args:
         share: of the accuracy with all labels of people, which is to be reached.
@@ -76,6 +77,12 @@ def accuracy_that_pays(data: Features, share: float, usd_per_model_label: float,
 
     Raises:
         InputError, Cancelled: as `annotation_study`.
+
+    >>> from helpers.data_efficiency import accuracy_that_pays, features
+    >>> from helpers.lab import load_task
+    >>> data = features(load_task("digits").take(train=60), "pixels")
+    >>> accuracy_that_pays(data, 0.8, 0.001, (0.9,), batch=30, seeds=2)["right"].tolist()
+    [0.9, 0.9]
     """
     goal, parts = share * full_accuracy(data), []
     for number, right in enumerate(accuracies):
@@ -104,7 +111,7 @@ def most_doubtful(model: Linear, x: np.ndarray, labels: np.ndarray, confidence: 
     return np.argsort(rankdata(specialist) + rankdata(confidence), kind="stable")[:count]
 
 
-def _run(data: Features, annotation: Annotation, who: str, batch: int, doubtful: float, seed: int) -> pd.DataFrame:
+def _run(data: Features, annotation: Annotation, who: str, batch: int, seed: int) -> pd.DataFrame:
     x, classes, watch = np.asarray(data.train), len(data.labels), Watch()
     y, by_people, rows = annotation.labels.copy(), np.zeros(len(x), bool), []
     labelled, asked_model, rng = np.empty(0, np.int64), 0, np.random.default_rng(seed)
@@ -116,7 +123,7 @@ def _run(data: Features, annotation: Annotation, who: str, batch: int, doubtful:
             pool = Pool(x, labelled, unlabelled, model, rng)
             picked = (random_rows if first else margin)(pool, min(batch, len(unlabelled)))
             asks_model = who == MODEL or (who == DOUBTFUL and not first)
-            count = len(picked) if not asks_model else round(doubtful * len(picked)) if who == DOUBTFUL else 0
+            count = len(picked) if not asks_model else round(CHECKED * len(picked)) if who == DOUBTFUL else 0
             checked = picked[most_doubtful(model, x[picked], y[picked], annotation.confidence[picked], count)]
             asked_model += asks_model * len(picked)
             by_people[checked] = True

@@ -36,6 +36,12 @@ def compare_ways(llm: LocalModel, task: Task, *, shots: Sequence[int] = (0, 2, 8
     Raises:
         InputError: another engine or architecture, or no number of examples.
         Cancelled: `progress` was told to end.
+
+    >>> from helpers.data_efficiency import compare_ways
+    >>> from helpers.lab import load_language_model, load_task
+    >>> llm = load_language_model("smollm2", "transformers")  # doctest: +SKIP
+    >>> task = load_task("tickets").take(train=200, test=100)
+    >>> compare_ways(llm, task)[["way", "accuracy", "tokens_in"]]  # doctest: +SKIP
     """
     if not len(shots) or min(shots) < 0:
         raise InputError(f"Name one or more numbers of examples, 0 or above, not {list(shots)}.")

@@ -19,7 +19,7 @@ def hard():
 
 
 def test_who_labels_is_counted_and_an_annotator_that_never_errs_ends_where_people_do(hard):
-    runs = annotation_study(hard, simulated_annotator(hard, 1.0, 0.01), batch=40, doubtful=0.25, seeds=2)
+    runs = annotation_study(hard, simulated_annotator(hard, 1.0, 0.01), batch=40, seeds=2)
     last = runs[runs["labels"] == 240].set_index(["annotator", "seed"])
     assert (last.loc[PEOPLE, ["people", "model"]] == [240, 0]).all(axis=None)
     assert (last.loc[MODEL, ["people", "model"]] == [0, 240]).all(axis=None)
@@ -56,7 +56,6 @@ def test_each_accuracy_is_played_through(hard):
 @pytest.mark.parametrize("make", [
     lambda data: annotation_study(data, Annotation("other", np.zeros(3, int), np.zeros(3), 0.0)),
     lambda data: annotation_study(data, simulated_annotator(data, 0.9, 0.0), batch=0),
-    lambda data: annotation_study(data, simulated_annotator(data, 0.9, 0.0), doubtful=1.0),
     lambda data: usd_to(annotation_study(data, simulated_annotator(data, 0.9, 0.0), 120, seeds=1), 0.9, 0.0),
     lambda data: usd_to(annotation_study(data, simulated_annotator(data, 0.9, 0.0), 120, seeds=2), 0.9, -1.0),
 ])
