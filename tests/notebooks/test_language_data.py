@@ -115,6 +115,19 @@ def test_written_rows_may_help_harm_or_neither(gain, significant, words):
     assert draw(functions("4", "ls03", if_recorded=lambda name: None)["written_rows"]("smollm2", 5)) == "not yet"
 
 
+def test_no_written_row_may_stay():
+    rows = pd.DataFrame({"mix": ["real only", "synthetic only", "real + 1x"], "generator": "words", "per_class": 5,
+                         "accuracy": [0.5, math.nan, 0.5], "low": 0.4, "high": 0.6, "gain": [0.0, math.nan, 0.0],
+                         "gain_low": 0.0, "gain_high": 0.0, "significant": False, "usd": 0.02, "kept": 0.0,
+                         "kept_rows": 0.0})
+    rows.attrs = {"origin": "made up"}
+    leaks = pd.DataFrame({"method": ["words"], "copies": [1], "extracted": [0.0], "low": [0.0], "high": [0.3]})
+    part = functions("4", "ls03", if_recorded=lambda name: rows, table=lambda name: leaks)["written_rows"]("words", 5)
+    sentence, _ = functions("4", "ls05", bars_spec=bars_spec, NOT_YET="")["draw_written"](part)
+    assert "0% of the rows stay, so nothing was added" in sentence.data
+    assert "nan" not in sentence.data
+
+
 @pytest.mark.parametrize(("passes", "kept"), [([True, True], 1.0), ([False, False], 0.0)])
 def test_all_written_rows_may_stay_or_none(passes, kept):
     text = said("4", "ls15", stays=np.array(passes), made=["a", "b"], kept_guess=SimpleNamespace(value=0.5),

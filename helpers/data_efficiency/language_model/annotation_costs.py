@@ -35,6 +35,13 @@ def usd_to(runs: pd.DataFrame, accuracy: float, usd_per_model_label: float,
     >>> usd_to(runs, 0.8, usd_per_model_label=0.01, usd_per_label=0.1)["usd"].round(2).tolist()
     [4.0, 0.4]
     """
+    frame = compared_with_people(runs, accuracy, usd_per_model_label, usd_per_label)
+    return frame.assign(**judged(frame["p"]))
+
+
+def compared_with_people(runs: pd.DataFrame, accuracy: float, usd_per_model_label: float,
+                         usd_per_label: float) -> pd.DataFrame:
+    """The columns of `usd_to`, but for significant; p is of each comparison by itself."""
     require_seeds(runs)
     if usd_per_label < 0 or usd_per_model_label < 0:
         raise InputError(f"A label costs 0 or more, not {usd_per_label} and {usd_per_model_label}.")
@@ -52,8 +59,7 @@ def usd_to(runs: pd.DataFrame, accuracy: float, usd_per_model_label: float,
                      "break_even_usd": without / model_labels if model_labels > 0 else np.nan,
                      "reached": float((~np.isnan(bills[who])).mean()),
                      "within": int(runs.loc[runs["annotator"] == who, "labels"].max())})
-    frame = pd.DataFrame(rows)
-    return frame.assign(**judged(frame["p"]))
+    return pd.DataFrame(rows)
 
 
 def paying_accuracy(swept: pd.DataFrame, annotator: str = DOUBTFUL) -> float:

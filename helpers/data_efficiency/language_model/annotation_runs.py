@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from helpers.data_efficiency.language_model.annotation_costs import ANNOTATORS, DOUBTFUL, MODEL, PEOPLE, usd_to
+from helpers.data_efficiency.language_model.annotation_costs import (
+    ANNOTATORS,
+    DOUBTFUL,
+    MODEL,
+    PEOPLE,
+    compared_with_people,
+)
 from helpers.data_efficiency.language_model.annotators import Annotation, simulated_annotator
 from helpers.data_efficiency.linear import Linear, fit
 from helpers.data_efficiency.options import SEEDS, USD_PER_LABEL
@@ -55,12 +61,7 @@ def annotation_study(data: Features, annotation: Annotation, batch: int = 30, se
                          f"{len(data.train_y)} training rows: let it label just these.")
     if not 1 <= batch <= len(data.train_y):
         raise InputError(f"A batch of {batch} rows does not fit {data.task}: use 1 to {len(data.train_y)}.")
-    parts = []
-    for number in range(seeds * len(ANNOTATORS)):
-        seed, who = number // len(ANNOTATORS), ANNOTATORS[number % len(ANNOTATORS)]
-        progress(number / (seeds * len(ANNOTATORS)), f"{who}, repetition {seed + 1}")
-        parts.append(_run(data, annotation, who, batch, seed))
-    return pd.concat(parts, ignore_index=True)
+    return _played(data, annotation, ANNOTATORS, batch, seeds, progress)
 
 
 def accuracy_that_pays(data: Features, share: float, usd_per_model_label: float,
@@ -72,8 +73,8 @@ def accuracy_that_pays(data: Features, share: float, usd_per_model_label: float,
         share: of the accuracy with all labels of people, which is to be reached.
 
     Returns:
-        A row for each accuracy of the annotator and each way with it: the columns of `usd_to`, and right (its
-        accuracy). `paying_accuracy` reads the answer.
+        A row for each accuracy of the annotator and each way with it: the columns of `usd_to`, with all rows taken
+        into account (Holm), and right (its accuracy). `paying_accuracy` reads the answer.
 
     Raises:
         InputError, Cancelled: as `annotation_study`.
@@ -84,11 +85,14 @@ def accuracy_that_pays(data: Features, share: float, usd_per_model_label: float,
     >>> accuracy_that_pays(data, 0.8, 0.001, (0.9,), batch=30, seeds=2)["right"].tolist()
     [0.9, 0.9]
     """
-    goal, parts = share * full_accuracy(data), []
+    goal, parts, people = share * full_accuracy(data), [], None
     for number, right in enumerate(accuracies):
-        runs = annotation_study(data, simulated_annotator(data, right, usd_per_model_label), batch, seeds=seeds,
-                                progress=progress.part(number / len(accuracies), (number + 1) / len(accuracies)))
-        found = usd_to(runs, goal, usd_per_model_label, usd_per_label)
+        annotation = simulated_annotator(data, right, usd_per_model_label)
+        part = progress.part(number / len(accuracies), (number + 1) / len(accuracies))
+        if people is None:  # theirs are the same beside each annotator
+            people = _played(data, annotation, (PEOPLE,), batch, seeds, part)
+        runs = pd.concat([people, _played(data, annotation, (MODEL, DOUBTFUL), batch, seeds, part)])
+        found = compared_with_people(runs, goal, usd_per_model_label, usd_per_label)
         parts.append(found[found["annotator"] != PEOPLE].assign(right=right))
     frame = pd.concat(parts, ignore_index=True)
     return frame.assign(**judged(frame["p"]))
@@ -109,6 +113,17 @@ def most_doubtful(model: Linear, x: np.ndarray, labels: np.ndarray, confidence: 
     """
     specialist = model.probabilities(x)[np.arange(len(labels)), labels]
     return np.argsort(rankdata(specialist) + rankdata(confidence), kind="stable")[:count]
+
+
+def _played(data: Features, annotation: Annotation, ways: Sequence[str], batch: int, seeds: int,
+            progress: Progress) -> pd.DataFrame:
+    """The runs of some ways of labelling, with each seed."""
+    parts = []
+    for number in range(seeds * len(ways)):
+        seed, who = number // len(ways), ways[number % len(ways)]
+        progress(number / (seeds * len(ways)), f"{who}, repetition {seed + 1}")
+        parts.append(_run(data, annotation, who, batch, seed))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _run(data: Features, annotation: Annotation, who: str, batch: int, seed: int) -> pd.DataFrame:

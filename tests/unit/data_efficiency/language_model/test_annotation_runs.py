@@ -49,6 +49,11 @@ def test_a_good_annotator_saves_and_a_bad_one_does_not_get_there(hard):
 def test_each_accuracy_is_played_through(hard):
     swept = accuracy_that_pays(hard, 0.9, 0.001, (0.5, 1.0), batch=60, seeds=2)
     assert swept["right"].tolist() == [0.5, 0.5, 1.0, 1.0]
+    perfect = annotation_study(hard, simulated_annotator(hard, 1.0, 0.001), batch=60, seeds=2)
+    alone = usd_to(perfect, 0.9 * full_accuracy(hard), 0.001).set_index("annotator")
+    model_rows = swept[swept["annotator"] == MODEL].set_index("right")
+    assert model_rows.loc[1.0, "people"] == alone.loc[MODEL, "people"]
+    assert model_rows.loc[1.0, "model"] == pytest.approx(alone.loc[MODEL, "model"])
     whole = swept[(swept["right"] == 1.0) & (swept["annotator"] == MODEL)].iloc[0]
     assert whole["saved_usd"] == pytest.approx(whole["model"] * (0.10 - 0.001), rel=1e-3)  # as many labels, cheaper
 

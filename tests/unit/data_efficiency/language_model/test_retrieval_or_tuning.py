@@ -20,7 +20,7 @@ def task():
 
 
 def test_examples_cost_tokens_and_tuning_costs_seconds_once(task):
-    ways = compare_ways(tiny_llm(), task, shots=(0, 2), epochs=20, rounds=2).set_index("way")
+    ways = compare_ways(tiny_llm(), task, shots=(0, 2), epochs=20, rounds=1).set_index("way")
     assert ways.index.tolist() == ["instruction alone", "2 nearest examples", TUNED]
     assert ways.loc["2 nearest examples", "tokens_in"] > ways.loc["instruction alone", "tokens_in"]
     assert ways.loc[TUNED, "tokens_in"] == ways.loc["instruction alone", "tokens_in"]
