@@ -29,6 +29,7 @@ from helpers.lab.paths import cache, write_atomically
 from recording import (
     architectures_language,
     data_efficiency,
+    data_language,
     efficient_architectures,
     hardware_codesign,
     language_serving,
@@ -71,7 +72,11 @@ def _with_ladder() -> None:
 ONE, TWO, THREE, FOUR = ("1_model_optimization", "2_efficient_architectures", "3_hardware_codesign",
                          "4_data_efficiency")
 PARTS = (
-    Part("data", data_efficiency.record, (FOUR,), 28),
+    Part("data", data_efficiency.record, tuple(f"{FOUR}_{part}" for part in (
+        "augmentation", "curve_points", "curves", "duplicate_effect", "duplicate_quality", "duplicates", "flag_quality",
+        "flags", "labels", "privacy", "pruning", "reviews", "selection", "synthesis")), 28),
+    Part("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15),
+    Part("written rows", data_language.record_written, (f"{FOUR}_written",), 15),
     Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 30),
     *(Part(name, _with_base(getattr(model_optimization, f"record_{name}")), (), minutes)
       for name, minutes in (("quantization", 4), ("pruning", 11), ("distillation", 7), ("together", 14))),
@@ -95,6 +100,7 @@ PARTS = (
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
         f"{THREE}_{part}" for part in ("runtimes", "levels", "switches", "leaving")), 12, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
+    Part("retrieval", data_language.record_retrieval, (f"{FOUR}_retrieval",), 25, times=True),
     Part("language rungs", architectures_language.record_rungs, tuple(
         f"{TWO}_language_{part}" for part in ("rungs", "tokens", "router", "drift")), 40, times=True),
     Part("language tenants", architectures_language.record_tenants, tuple(

@@ -3,9 +3,9 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "options": ["REVIEWER_ERRORS"],
+    "options": ["REVIEWER_ERRORS", "TOKEN_PRICES"],
     "linear": ["fit"],
-    "vectors": ["features", "Features"],
+    "vectors": ["features", "Features", "embed"],
     "runs": ["paired_gains"],
     "cleaning.reports": ["data_report"],
     "cleaning.label_errors": ["find_label_errors", "review_curve", "review_worth"],
@@ -18,6 +18,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "selection.active_learning": ["choose_next", "compare_strategies", "labels_to"],
     "selection.row_pruning": ["prune_study"],
     "selection.learning_curves": ["measure_curve", "fit_curve", "check_curve"],
+    "language_model.annotators": ["annotate", "cohens_kappa", "errors_by_class"],
+    "language_model.annotation_costs": ["usd_to", "paying_accuracy", "cost_curves"],
+    "language_model.annotation_runs": ["annotation_study", "accuracy_that_pays"],
+    "language_model.retrieval_or_tuning": ["compare_ways"],
+    "language_model.tuning_costs": ["tuning_repaid"],
     "generation.augmentation": ["augmentation_study"],
-    "generation.synthesis": ["synthesis_study", "recombined", "extraction_test"],
+    "generation.synthesis": ["synthesis_study", "synthesize", "filtered", "recombined",
+                             "extraction_test"],
 })

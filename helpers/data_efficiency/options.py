@@ -23,6 +23,7 @@ NOISES = ("uniform", "confusable")
 THRESHOLDS = {"exact": 1.0, "minhash": 0.7, "semantic": 0.9}
 AUGMENTATIONS = ("none", "edits", "masked", "mixup")
 GENERATORS = ("words", "recombine")
+TOKEN_PRICES = ("OpenAI gpt-4o-mini", "OpenAI gpt-5.4-mini")  # by which requests may be paid
 
 
 def compute_usd(cpu_seconds: float) -> float:

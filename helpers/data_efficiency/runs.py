@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
 from helpers.lab.errors import InputError
@@ -61,6 +62,24 @@ def paired_gains(runs: pd.DataFrame, arm: str = "strategy", at: str = "labels",
                          "validation": group["validation"][name].mean()})
     frame = pd.DataFrame(rows)
     return frame.assign(**judged(frame["p"]))
+
+
+def first_at(run: pd.DataFrame, accuracy: float, on: str, counted: Sequence[str]) -> list[float]:
+    """What was counted when a curve first crosses an accuracy, between two points linearly; NaN where it never does.
+
+    Args:
+        run: of one seed, in the order of its points.
+        on: the column of its accuracy. counted: columns that grow along it.
+    """
+    got, counts = run[on].to_numpy(float), run[list(counted)].to_numpy(float)  # (points,), (points, counted)
+    above = np.flatnonzero(got >= accuracy)
+    if not len(above):
+        return [math.nan] * len(counted)
+    at = int(above[0])
+    if at == 0:
+        return counts[0].tolist()
+    share = (accuracy - got[at - 1]) / (got[at] - got[at - 1])
+    return (counts[at - 1] + share * (counts[at] - counts[at - 1])).tolist()
 
 
 def judged(p_values: pd.Series) -> dict[str, pd.Series]:

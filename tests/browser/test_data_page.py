@@ -18,7 +18,7 @@ def address(our_pages: str) -> str:
 
 def opened(address: str, page: Page) -> Page:
     page.goto(address, timeout=120_000)
-    expect(page.locator(".app-panel .app-chart svg")).to_have_count(1, timeout=60_000)
+    expect(page.locator(".app-panel").first.locator(".app-chart svg")).to_have_count(1, timeout=60_000)
     expect(page.locator(".app-row-text")).to_have_count(1, timeout=60_000)
     return page
 

@@ -7,7 +7,6 @@ import nbformat
 import pytest
 from notebook_cells import NOTEBOOKS
 
-HELD = {"1_model_optimization", "2_efficient_architectures", "3_hardware_codesign", "5_cloud_distributed"}
 MAX_CELLS = 25
 BESIDE = ("go further", "exercise", "take it home")
 
@@ -27,14 +26,10 @@ def main_line(path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem in HELD], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_main_line_is_short_and_whole(path):
     cells = main_line(path)
     assert len(cells) <= MAX_CELLS, cells
     sources = {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
     assert any("app.verdict(" in sources[cell] for cell in cells)
     assert any("app.guess(" in sources[cell] for cell in cells)
-
-
-def test_who_keeps_to_the_limit_is_a_notebook():
-    assert {path.stem for path in NOTEBOOKS} >= HELD

@@ -30,7 +30,7 @@ SMALL = {  # notebook -> parameters with which all of it runs in minutes
                             "MAX_TOKENS": 256, "SECONDS": 0.5,
                             "RUNTIMES": ["PyTorch fp32, padded to 128", "ONNX Runtime fp32", "ONNX Runtime int8"],
                             "SWITCHES": ["one by one", "continuous batching", "with prefix caching"]},
-    "4_data_efficiency": {"TRAIN_ROWS": 360, "TEST_ROWS": 240, "SEEDS": 2},
+    "4_data_efficiency": {"TRAIN_ROWS": 360, "TEST_ROWS": 240, "SEEDS": 2, "ASKED": 8},
     "5_cloud_distributed": {"RATE": 150.0, "HOURS": 3, "SEEDS": 2, "STEPS": 5},
 }
 TRACE_DAY = "".join(f"2026-03-02T{minute // 60:02}:{minute % 60:02}:00Z,{300 + minute % 200}\n"

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.app.text.figures import NONE, count, percent, signed, two
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LISTED = 6  # names of what makes no significant difference; the others are counted
 _MINUS = "\N{MINUS SIGN}"
@@ -70,6 +73,81 @@ def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
     bounds = f"{signed(100 * low)} to {signed(100 * high)}; 95 %" if low <= high else "no interval"
     return (f"{two(100 * back)} points, and no share of the loss: that loss ({two(100 * loss)} points, {bounds}) is "
             "not distinguishable from none")
+
+
+def annotator_bills(found: "pd.DataFrame", reference: str = "people") -> str:
+    """What each way of labelling costs to an accuracy; what was not reached is said, and has no price.
+
+    Args:
+        found: columns annotator, usd, saved_usd, saved_usd_low, saved_usd_high, significant, break_even_usd, reached
+            (share of repetitions) and within (labels that were tried), as `usd_to` of data_efficiency gives them.
+        reference: the way that the others are compared with.
+
+    >>> import pandas as pd
+    >>> from helpers import app
+    >>> app.annotator_bills(pd.DataFrame([
+    ...     {"annotator": "people", "usd": 40.0, "reached": 1.0, "within": 600},
+    ...     {"annotator": "model", "usd": float("nan"), "reached": 0.0, "within": 600}]))
+    'people: $40.00; model: not reached within 600 labels.'
+    """
+    return "; ".join(_bill(row, row["annotator"] == reference) for row in found.to_dict("records")) + "."
+
+
+def annotator_worth(equal: int, rows: int, constant: float, pays_from: float, tried: float) -> str:
+    """Whether an annotator is better than the most frequent label, and right often enough to pay.
+
+    Args:
+        equal: labels that equal people's, of so many rows.
+        constant: share of rows with the most frequent label.
+        pays_from: the accuracy from which on an annotator at this price saves; NaN where none does.
+        tried: the highest accuracy that was tried.
+
+    >>> from helpers import app
+    >>> app.annotator_worth(16, 200, constant=0.13, pays_from=0.8, tried=0.95)
+    'right in 8% of the rows (5% to 13%), worse than always giving the most frequent label (13%); too often wrong to \
+pay: at its price an annotator has to be right in 80%'
+    """
+    from helpers.lab.measuring.intervals import wilson  # SciPy takes a moment, and a page rarely needs it
+
+    right, (low, high) = equal / rows, wilson(equal, rows)
+    beside = ("better than" if low > constant else "worse than" if high < constant
+              else "not significantly different from")
+    if math.isnan(pays_from):
+        worth = f"at its price no annotator pays that was tried, up to one that is right in {tried:.0%}"
+    elif low >= pays_from:
+        worth = f"right often enough to pay: at its price an annotator has to be right in {pays_from:.0%}"
+    elif high < pays_from:
+        worth = f"too often wrong to pay: at its price an annotator has to be right in {pays_from:.0%}"
+    else:
+        worth = (f"whether it pays cannot be said from so few rows: at its price an annotator has to be right in "
+                 f"{pays_from:.0%}")
+    return (f"right in {right:.0%} of the rows ({low:.0%} to {high:.0%}), {beside} always giving the most frequent "
+            f"label ({constant:.0%}); {worth}")
+
+
+def tuning_worth(found: "pd.DataFrame") -> str:
+    """What tuning gives and when it is repaid, beside each way with examples in the prompt.
+
+    Args:
+        found: columns way, gain, gain_low, gain_high (accuracy of the tuned one over it) and requests (after which
+            tuning is repaid; infinity: never), as `tuning_repaid` of data_efficiency gives them.
+
+    >>> import pandas as pd
+    >>> from helpers import app
+    >>> app.tuning_worth(pd.DataFrame([{"way": "8 examples", "gain": 0.1, "gain_low": 0.05, "gain_high": 0.15,
+    ...                                 "requests": 12000.0}]))
+    'Beside 8 examples, tuning gains 10 points (5.0 to 15) and is repaid after 12,000 requests.'
+    """
+    parts = []
+    for row in found.to_dict("records"):
+        points = 100 * row["gain"], 100 * row["gain_low"], 100 * row["gain_high"]
+        gained = (f"gains {two(points[0])} points ({two(points[1])} to {two(points[2])})" if points[1] > 0 else
+                  f"loses {two(-points[0])} points ({two(-points[2])} to {two(-points[1])})" if points[2] < 0 else
+                  "makes no significant difference in accuracy")
+        repaid = ("is never repaid: its requests cost as much or more" if math.isinf(row["requests"])
+                  else f"is repaid after {row['requests']:,.0f} requests")
+        parts.append(f"Beside {row['way']}, tuning {gained} and {repaid}.")
+    return " ".join(parts)
 
 
 def ratios(rows: Iterable[Sequence[Any]], more: str = "Faster", less: str = "Slower") -> str:
@@ -154,3 +232,18 @@ def _ratio(value: float) -> str:
 
 def _sized(form: str, value: float) -> str:
     return f"{_MINUS if value < 0 else ''}{form.format(abs(value))}"
+
+
+def _bill(row: dict[str, Any], is_reference: bool) -> str:
+    who = row["annotator"]
+    if row["reached"] < 1:
+        some = f" in {1 - row['reached']:.0%} of the repetitions" if row["reached"] > 0 else ""
+        return f"{who}: not reached within {row['within']:,.0f} labels{some}"
+    said = f"{who}: ${row['usd']:,.2f}"
+    if is_reference or math.isnan(row["saved_usd"]):
+        return said
+    saved = amount(row["saved_usd"], row["saved_usd_low"], row["saved_usd_high"], "saves {}", "loses {}", "${:,.2f}",
+                   significant=row["significant"])
+    price = row["break_even_usd"]
+    worth = f"up to ${price:.4f} a label of the model it pays" if price > 0 else "even labels for nothing would not pay"
+    return f"{said}, {saved}; {worth}"

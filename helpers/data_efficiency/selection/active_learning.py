@@ -8,7 +8,7 @@ import pandas as pd
 
 from helpers.data_efficiency.linear import Linear, fit
 from helpers.data_efficiency.options import SEEDS, USD_PER_LABEL, compute_usd
-from helpers.data_efficiency.runs import Watch, judged, require_seeds
+from helpers.data_efficiency.runs import Watch, first_at, judged, require_seeds
 from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool, strategy_named
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
@@ -117,7 +117,7 @@ def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PE
         InputError: one seed only.
     """
     require_seeds(runs)
-    need = {(name, seed): _first_at(run.sort_values("labels"), accuracy, on)
+    need = {(name, seed): _first_or_last(run.sort_values("labels"), accuracy, on)
             for (name, seed), run in runs.groupby(["strategy", "seed"])}
     seeds = sorted(runs["seed"].unique())
     rows = []
@@ -139,17 +139,12 @@ def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PE
     return frame.assign(**judged(frame["p"]))
 
 
-def _first_at(run: pd.DataFrame, accuracy: float, on: str) -> tuple[float, float, bool]:
-    """(labels, cpu seconds, reached) where the curve first crosses an accuracy, between two points linearly."""
-    got, labels, cpu = (run[name].to_numpy(float) for name in (on, "labels", "cpu_s"))
-    above = np.flatnonzero(got >= accuracy)
-    if not len(above):
-        return float(labels[-1]), float(cpu[-1]), False
-    at = int(above[0])
-    if at == 0:
-        return float(labels[0]), float(cpu[0]), True
-    share = (accuracy - got[at - 1]) / (got[at] - got[at - 1])
-    return float(labels[at - 1] + share * (labels[at] - labels[at - 1])), float(cpu[at]), True
+def _first_or_last(run: pd.DataFrame, accuracy: float, on: str) -> tuple[float, float, bool]:
+    """(labels, CPU seconds, reached): where a run reaches an accuracy, else of all of it."""
+    labels, cpu_s = first_at(run, accuracy, on, ("labels", "cpu_s"))
+    if np.isnan(labels):
+        return float(run["labels"].iloc[-1]), float(run["cpu_s"].iloc[-1]), False
+    return labels, cpu_s, True
 
 
 def _point(data: Features, model: Linear, strategy: str, seed: int, labels: int, watch: Watch) -> dict:

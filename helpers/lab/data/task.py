@@ -61,7 +61,8 @@ class Task:
         data = getattr(self, split)
         return [data[int(row)]["line"] for row in rows] if "line" in data.column_names else None
 
-    def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Task":
+    def take(self, train: int | None = None, test: int | None = None, seed: int = 0,
+             validation: int | None = None) -> "Task":
         """The same task with fewer rows, drawn at random with each class's share: for a quick look, never for a claim.
 
         A class of which no row is left is named in `notes`.
@@ -79,7 +80,7 @@ class Task:
             return split.select(chosen)
 
         return dataclasses.replace(self, train=some(self.train, train, "training"), test=some(self.test, test, "test"),
-                                   notes=tuple(notes))
+                                   validation=some(self.validation, validation, "validation"), notes=tuple(notes))
 
 
 def _shares(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:

@@ -131,6 +131,18 @@ class PromptedModel:
         text = shortened(self.llm, text, self._room // 2)
         return self._messages(text, self._shown(text))
 
+    def tokens(self, inputs: Sequence[str]) -> list[tuple[int, int]]:
+        """(tokens read, tokens written) of each text, for a price of tokens; the answer is the longest label's.
+
+        What a chat template puts around a turn is estimated.
+        """
+        counted = []
+        for text in inputs:
+            contents = [part["content"] for part in self.prompt(text)]
+            counted.append((sum(self.llm.count_tokens(contents)) + TURN_TOKENS * len(contents),
+                            int(self._lengths.max())))
+        return counted
+
     def content_free(self) -> list[dict[str, str]]:
         """What the language model reads for its `prior`."""
         nearest = self.card.settings["select"] == "nearest"

@@ -5,44 +5,28 @@ import random
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from tiny_features import blobs
+from tiny_gguf import tiny_llm
 
-from helpers.data_efficiency import extraction_test
+from helpers.data_efficiency import extraction_test, fit
+from helpers.data_efficiency.generation import synthesis
 from helpers.data_efficiency.generation.synthesis import (
-    SHORTER,
-    WordModel,
+    INSTRUCTION,
+    drawn,
     filtered,
     nearest_real,
     recombined,
+    synthesis_study,
     synthesize,
 )
 from helpers.data_efficiency.linear import Linear
+from helpers.lab import Task
 from helpers.lab.errors import InputError
 
 TEXTS = ["where is my parcel now", "where is my order now", "i want my money back", "i want the refund back"]
 
 LABELS = [0, 0, 1, 1]
-
-
-def test_probabilities_of_the_word_model_are_those_worked_out_by_hand():
-    model = WordModel(["a b", "a c"], [0, 0])
-    never = SHORTER / (5 + 1)  # of a, b, c and the two marks, and one for words never seen
-
-    def mixed_with(long: float, short: float, alone: float) -> float:
-        return (1 - SHORTER) * long + SHORTER * ((1 - SHORTER) * short + SHORTER * ((1 - SHORTER) * alone + never))
-
-    # The first word is 'a' in both rows, whatever the context; 'b' follows in one of two.
-    first, second, end = mixed_with(1, 1, 2 / 6), mixed_with(1 / 2, 1 / 2, 1 / 6), mixed_with(1, 1, 2 / 6)
-    assert model.log_probability("a b", 0) == pytest.approx(math.log(first) + math.log(second) + math.log(end))
-
-
-def test_the_word_model_writes_rows_of_the_class_that_was_asked_for():
-    model = WordModel(TEXTS, LABELS)
-    rng = random.Random(0)
-    written = {model.write(1, rng) for _ in range(50)}
-    assert set(" ".join(written).split()) <= set(" ".join(TEXTS[2:]).split())
-    assert written - set(TEXTS), "something new among them"
-    with pytest.raises(InputError, match="no row of class 7"):
-        model.write(7, rng)
 
 
 def test_recombined_rows_begin_like_one_and_end_like_the_other():
@@ -59,21 +43,46 @@ def test_as_many_texts_as_asked_for_each_with_a_label_of_the_rows(method):
                for text, label in zip(made, labels, strict=True))
 
 
-def test_a_causal_model_of_a_folder_writes_rows_too(tmp_path):
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    words = {word: i for i, word in enumerate(["<end>", "?", "-", *sorted(set(" ".join(TEXTS).split()))])}
-    plain = Tokenizer(models.WordLevel(words, unk_token="?"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", unk_token="?").save_pretrained(tmp_path)
-    torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(words), n_positions=640, n_embd=16, n_layer=1, n_head=2,
-                               bos_token_id=0, eos_token_id=0)).save_pretrained(tmp_path)
-    made, labels = synthesize(TEXTS, LABELS, 3, str(tmp_path))
+def test_a_language_model_is_shown_rows_of_the_class_and_writes_one_more():
+    llm = tiny_llm()
+    made, labels = synthesize(TEXTS, LABELS, 3, llm)
     assert len(made) == len(labels) == 3
-    assert set(" ".join(made).split()) <= set(words)
+    rng = random.Random(0)  # the same draws, and what the model itself answers to them
+    wanted = rng.choices(LABELS, k=3)
+    for text, label in zip(made, wanted, strict=True):
+        shown = rng.sample(TEXTS[2 * label:2 * label + 2], 2)
+        prompt = INSTRUCTION + "".join(f"- {one}\n" for one in shown) + "-"
+        [answer] = llm.generate([prompt], max_tokens=64, stop=["\n"])
+        assert text == answer.text.strip().removeprefix("-").strip().strip('"')
+    assert labels.tolist() == wanted
+
+
+def test_rows_are_drawn_class_by_class_where_that_is_asked_for():
+    y = np.array([0] * 10 + [1] * 3 + [2] * 6)
+    assert np.bincount(y[drawn(y, 5, per_class=True, seed=0)]).tolist() == [5, 3, 5]
+    assert len(drawn(y, 5, per_class=False, seed=0)) == 5
+    assert drawn(y, 5, True, 0).tolist() == drawn(y, 5, True, 0).tolist() != drawn(y, 5, True, 1).tolist()
+
+
+def test_synthetic_rows_are_trained_on_and_real_ones_tested(monkeypatch):
+    """Rows that say nothing: with them alone the specialist is right by chance, with real ones as before."""
+    data = blobs(2, rows=20)
+    texts = [f"{'parcel' if label == 0 else 'money'} {number}" for number, label in enumerate(data.train_y)]
+    rows = Dataset.from_dict({"text": texts, "label": data.train_y.tolist()})
+    task = Task("mail", rows, rows, rows, data.labels, "a test")
+    centres = {"parcel": np.eye(12)[0], "money": np.eye(12)[1]}
+    monkeypatch.setattr(synthesis, "embed", lambda made, use_cache: np.array(
+        [0.8 * centres[text.split()[0]] + 0.6 * np.eye(12)[2 + number % 10] for number, text in enumerate(made)],
+        np.float32))
+    study = synthesis_study(task, data, 5, "recombine", (1.0,), seeds=2, per_class=True)
+    first = study[study["seed"] == 0].set_index("mix")
+    assert (first.loc["real only", "rows"], first["made"].iloc[0]) == (10, 30)
+    assert first.loc["real + 1x", "rows"] <= 20
+    by_hand = drawn(data.train_y, 5, True, 0)
+    expected = fit(data.train[by_hand], data.train_y[by_hand], 2).accuracy(data.test, data.test_y)
+    assert first.loc["real only", "accuracy"] == expected
+    assert first.loc["synthetic only", "accuracy"] > 0.9  # they are labelled rightly
+    assert (study["kept"] <= study[["confident", "novel"]].min(axis=1)).all()
 
 
 def test_filters_keep_confident_rows_that_are_no_copies():
@@ -82,12 +91,14 @@ def test_filters_keep_confident_rows_that_are_no_copies():
     keep, shares = filtered(vectors, np.array([0, 0, 0]), judge, np.array([[1, 0]], np.float32))
     assert keep.tolist() == [False, False, True]  # a copy, another class, neither
     assert shares["confident"] == pytest.approx(2 / 3)
+    twice, _ = filtered(vectors[[2, 2]], np.array([0, 0]), judge, np.array([[1, 0]], np.float32))
+    assert twice.tolist() == [True, False]  # the second is a copy of the first
     np.testing.assert_allclose(nearest_real(vectors, np.array([[1, 0]], np.float32)), [1, 0, 0.8], rtol=1e-6)
 
 
 @pytest.mark.parametrize("make", [
     lambda: synthesize(TEXTS, LABELS, 0), lambda: synthesize(TEXTS, LABELS, 3, "magic"),
-    lambda: synthesize(TEXTS, LABELS, 3, "nobody/such-a-model"), lambda: WordModel([], []),
+    lambda: synthesize(TEXTS, LABELS, 3, "nobody/such-a-model"),
     lambda: nearest_real(np.eye(2), np.empty((0, 2))),
 ])
 def test_what_cannot_be_generated_is_refused_in_a_sentence(make):
