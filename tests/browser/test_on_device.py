@@ -100,7 +100,7 @@ def test_the_browser_tokenizes_as_the_library(model, rules, open_page: Callable[
     texts = [*HARD, *(f"a{chr(code)}b {chr(code)}" for code in codes)]
     page = open_page()
     page.add_script_tag(type="module", content=source("wordpiece.js") + "\nglobalThis.WordPiece = WordPiece;")
-    page.wait_for_function("globalThis.WordPiece")
+    page.wait_for_function("() => 'WordPiece' in globalThis")
     ids = page.evaluate("""([pieces, rules, texts]) => {
         const tokenizer = new WordPiece(pieces, rules);
         return texts.map(text => tokenizer.encode(text));
