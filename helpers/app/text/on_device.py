@@ -10,7 +10,6 @@ from helpers.app.text.figures import two
 from helpers.app.text.verdicts import times
 from helpers.lab.errors import InputError
 from helpers.lab.machine import brief
-from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval, wilson
 from helpers.lab.money.costs import offer
 from helpers.lab.money.scenario import Scenario
 
@@ -70,6 +69,8 @@ def _is_number(value: Any, most: float) -> bool:
 
 def ratio_to_server(model: Portable, run: DeviceRun) -> tuple[float, float, float]:
     """How many times faster the device answers one text: (ratio of medians, low, high), by bootstrap over the calls."""
+    from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval  # with SciPy: a page opens without
+
     def ratio(server: np.ndarray, device: np.ndarray, axis: int) -> np.ndarray:
         return np.median(server, axis) / np.median(device, axis)
 
@@ -89,6 +90,8 @@ def device_verdict(model: Portable, run: DeviceRun, runtime_bytes: int) -> str:
     Args:
         runtime_bytes: of the program that a device loads beside the model.
     """
+    from helpers.lab.measuring.intervals import wilson
+
     usual = Scenario()
     same, rows = same_answers(model, run)
     low, _ = wilson(same, rows)
