@@ -1,7 +1,8 @@
 """The licence of everything that comes along: `make licences` writes THIRD_PARTY.md.
 
 It lists each package of the lock, as its metadata or licence file says; what another system installs keeps the line
-that was written there, or is named below. Then the weights, and the JavaScript within the charts' script.
+that was written there, or is named below. Then the weights, the JavaScript within the charts' script, and what runs on
+a reader's device.
 """
 
 import importlib.metadata
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from recording import onnx_web
 from recording.vega import built_version
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +36,8 @@ JAVASCRIPT = {
     "robust-predicates": "Unlicense", "clone": "MIT", "fast-deep-equal": "MIT", "fast-json-stable-stringify": "MIT",
     "json-stringify-pretty-compact": "MIT", "lodash.debounce": "MIT",
 }
+# What runs in a reader's browser: as its script says, and what is compiled into it that binds those who pass it on.
+ON_DEVICE = (onnx_web.PACKAGE, onnx_web.VERSION, "MIT, with Eigen (MPL-2.0) inside")
 # What metadata and licence texts say -> SPDX; the first that is found counts.
 SAID = {
     r"apache": "Apache-2.0", r"\bmit\b": "MIT", r"bsd 3-clause|bsd-3-clause|3-clause bsd": "BSD-3-Clause",
@@ -47,6 +51,10 @@ HEAD = """# Third-party software
 
 Written by `make licences`: what this project installs, ships or loads, with the licence that its authors name. The
 full texts come with the packages, in their `.dist-info/licenses`. Nothing of this is changed here.
+"""
+DEVICE = """
+Microsoft's built files, packed and otherwise unchanged. Their licence, and those of what is compiled into them, come
+with the Python package: `.venv/lib/python*/site-packages/onnxruntime/LICENSE` and `ThirdPartyNotices.txt`.
 """
 JUPYTER = """
 The scripts of JupyterLab and Voila bring lists of their own: `.venv/share/jupyter/**/third-party-licenses.json`.
@@ -106,12 +114,13 @@ def text() -> str:
     _require_licences(packages)
     names = {name for name, _ in locked()}
     weights = [(*WEIGHTS[name][:2], name, WEIGHTS[name][2]) for name in WEIGHTS if name in names]
-    careful = [row for row in packages if NOT_ALL_FREE.search(row[2])]
+    careful = sorted(row for row in (*packages, ON_DEVICE) if NOT_ALL_FREE.search(row[2]))
     return "\n".join([
         HEAD, "## Read these before you pass a copy on", "", *_table(("package", "version", "licence"), careful),
         "", f"## Python packages ({len(packages)})", "", *_table(("package", "version", "licence"), packages),
         "", "## Weights", "", *_table(("weights", "by", "in the package", "licence"), weights),
-        "", "## JavaScript in the charts", "", *_table(("package", "version", "licence"), javascript()), JUPYTER])
+        "", "## JavaScript in the charts", "", *_table(("package", "version", "licence"), javascript()), JUPYTER,
+        "## WebAssembly on a reader's device", "", *_table(("package", "version", "licence"), [ON_DEVICE]), DEVICE])
 
 
 def _own_words(package: importlib.metadata.Distribution) -> str:

@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "panels.controls": ["choices", "guess"],
     "panels.measurements": ["Panel"],
     "panels.exploring": ["Explore"],
+    "panels.on_device": ["OnDevice"],
     "panels.page_bill": ["PageBill"],
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
     "jobs.job": ["progress", "run"],

@@ -3,13 +3,14 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "options": ["BATCHES", "PADDINGS", "PRECISIONS"],
+    "options": ["BATCHES", "INT8_MACS", "PADDINGS", "PRECISIONS"],
     "roofline.peaks": ["measure_peaks", "peaks_by_threads", "best_peaks", "recorded_peaks"],
     "roofline.counting": ["operators"],
     "roofline.layers": ["layer_roofline", "group_layers", "roofline_points", "intensities", "why_slow"],
     "roofline.time_model": ["fit_and_validate", "fit_device", "encoder_work", "time_grid", "tokenize_seconds"],
     "runtimes.candidates": ["CANDIDATES", "option", "make"],
     "runtimes.comparing": ["compare_runtimes", "agreement", "check_shapes", "TOLERANCE", "tune", "settings_grid"],
+    "runtimes.on_device": ["for_the_browser"],
     "runtimes.switches": ["compare_switches", "graph_levels"],
     "runtimes.leaving": ["compare_leaving", "leaving_verdict"],
     "batching.padding": ["padding_share", "compare_padding"],

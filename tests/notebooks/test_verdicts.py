@@ -209,3 +209,29 @@ def test_no_kind_of_attention_may_keep_less(window, words):
     rows = [{"kind": "full", "mb": 64.0}, {"kind": "sliding window", "mb": window}]
     names = functions("2", "e59", bars_spec=lambda *_, title, **__: title, attention_lines=None)
     assert words in sensible(names["draw_attention"](rows)[0])
+
+
+@pytest.mark.parametrize(("ran", "told"), [(None, False), (object(), True)])
+def test_the_device_is_set_beside_paper_and_guess_once_it_has_run(ran, told):
+    text = said("3", "device-verdict", on_device=SimpleNamespace(verdict="It says this.", run=ran), device_paper=3.0,
+                device_guess=SimpleNamespace(value=5.0))
+    assert text.startswith("It says this.")
+    assert ("On paper 3.0x the latency; your guess was 5.0x." in text) == told
+
+
+@pytest.mark.parametrize(("rate", "browser", "phone"), [(480e9, "10.0x", "5.0x"), (24e9, "0.5x", "0.2x")])
+def test_a_device_may_be_slower_or_faster_on_paper(rate, browser, phone):
+    """At 3 GHz WebAssembly does 48 billion operations a second, SDOT twice as many."""
+    text = said("3", "device-paper", peaks=SimpleNamespace(rate=lambda precision: rate))
+    assert f"at most 48: {browser} the latency" in text
+    assert f"on one core: {phone}." in text
+
+
+@pytest.mark.parametrize(("gigabytes", "fits", "too_large"), [
+    (16.0, "this model, Llama 3.1 8B, Qwen2.5 1.5B, Mistral 7B v0.3", "Llama 3.1 70B"), (99.0, "this model", "none"),
+    (0.001, "none", "this model, Llama 3.1 8B, Llama 3.1 70B, Qwen2.5 1.5B, Mistral 7B v0.3")])
+def test_all_models_or_none_may_fit_into_a_phone(gigabytes, fits, too_large):
+    text = said("3", "device-phone", base=SimpleNamespace(card=SimpleNamespace(parameters=22.7e6)), pd=pd,
+                room_gb=gigabytes)
+    assert f"In int8: {fits}" in text
+    assert f"Not even in 4 bits: {too_large}." in text

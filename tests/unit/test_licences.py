@@ -4,11 +4,14 @@ import gzip
 import re
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from packaging.requirements import Requirement
 
 from deploy import licences
 from helpers.app.charts import VEGA_BUNDLE
+from helpers.app.panels.on_device import RUNTIME_SCRIPT
+from recording import onnx_web
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +61,17 @@ def test_the_weights_and_the_charts_script_are_listed():
     rows = table("JavaScript")
     assert [version for name, version, _ in rows if name == "vega-lite"] == [built]
     assert {"vega", "vega-embed", "d3-array", "topojson-client"} <= {name for name, _, _ in rows}
+
+
+def test_what_runs_on_a_readers_device_is_listed():
+    [row] = table("WebAssembly on a reader's device")
+    assert row == [onnx_web.PACKAGE, onnx_web.VERSION, "MIT, with Eigen (MPL-2.0) inside"]
+    assert row in table("Read these")
+    script = gzip.decompress(RUNTIME_SCRIPT.read_bytes())[:300].decode()  # its own words
+    assert f"v{row[1]}" in script
+    assert "MIT License" in script
+    notices = (Path(onnxruntime.__file__).parent / "ThirdPartyNotices.txt").read_text(encoding="utf-8")
+    assert re.search(r"\nEigen\s+MPL v2\.0\s", notices)
 
 
 def test_a_package_of_which_nobody_knows_the_licence_stops_it(tmp_path, monkeypatch):

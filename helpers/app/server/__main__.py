@@ -19,7 +19,7 @@ SOCKET_NAME = 49  # bytes, as in /kernel-01234567-89ab-cdef-0123-456789abcdef-ip
 LONGEST_SOCKET = 103  # bytes of a path, macOS's limit; Linux takes 107
 LOCAL_NAMES = ("localhost",)  # and all addresses of this machine's own: see --host
 # Nothing but what this server serves is loaded or asked. The template, Voila and Vega have scripts within the page and
-# compile expressions; widgets come as modules from memory (blob:).
+# compile expressions, which allows WebAssembly, too; widgets and their workers come as modules from memory (blob:).
 POLICY = "; ".join((
     "default-src 'self'", "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:", "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:", "font-src 'self' data:", "connect-src 'self' blob: data:", "worker-src 'self' blob:",

@@ -51,7 +51,7 @@ class TextEncoder:
         tokenizer.enable_truncation(max_tokens)
         # A megabyte of text would be tokenized whole and then cut; 64 characters a token are more
         # than any real text needs.
-        self._max_characters = 64 * max_tokens
+        self.max_characters = 64 * max_tokens
         frame = tokenizer.encode("").ids  # [CLS], [SEP]
         self._frame = len(frame)
         self._words = _WordTable(tokenizer, *frame) if len(frame) == 2 and _is_lower_case_bert(tokenizer) else None
@@ -118,7 +118,7 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, at most `max_tokens` each, and at least one."""
-        cut = [text[:self._max_characters] for text in texts]
+        cut = [text[:self.max_characters] for text in texts]
         if self._words is None:
             return [encoding.ids or [self.pad_id] for encoding in self._tokenizer.encode_batch(cut)]
         rows = [self._words.encode(text, self.max_tokens) if _is_plain(text) else None for text in cut]
@@ -130,7 +130,7 @@ class TextEncoder:
     def encode_with_spans(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """`encode`, and where in the text each token stands: (start, end) in characters, (0, 0) of marks such as [CLS].
         """
-        encodings = self._tokenizer.encode_batch([text[:self._max_characters] for text in texts])
+        encodings = self._tokenizer.encode_batch([text[:self.max_characters] for text in texts])
         return [(encoding.ids or [self.pad_id], encoding.offsets or [(0, 0)]) for encoding in encodings]
 
     def coverage(self, texts: Sequence[str]) -> Coverage:
@@ -150,7 +150,7 @@ class TextEncoder:
             part = texts[start:start + _TEXTS_AT_ONCE]
             for text, (length, strange) in zip(part, self._lengths(part), strict=True):
                 # Beyond so many characters a text is cut before it is tokenized, whatever its number of tokens.
-                kept = (length if len(text) <= self._max_characters
+                kept = (length if len(text) <= self.max_characters
                         else min(length, len(self.encode([text])[0]) - self._frame))
                 kept = max(0, min(kept, self.max_tokens - self._frame))
                 tokens, unknown = tokens + length, unknown + strange
