@@ -12,7 +12,8 @@ import pytest
 
 # What a process prepares for half a minute -> how a file of tests says that it needs it.
 HEAVY = {"language models": re.compile("from (small_llama|tiny_gguf) import"),
-         "docstrings": re.compile(r"load_task\(.docstrings.\)|import harvest")}
+         "docstrings": re.compile(r"load_task\(.docstrings.\)|import harvest"),
+         "a tagger": re.compile("things_tagger"), "adapters": re.compile(r"def test_\w+\((\w+, )*tuned\b")}
 APART = {"test_notebooks.py"}  # files whose tests take minutes each and share nothing
 
 

@@ -32,6 +32,7 @@ def helpers_home(make_home):
         patch.setenv("HELPERS_HOME", str(make_home()))
         patch.setenv("TMPDIR", short)
         patch.setattr(tempfile, "tempdir", None)  # it is found again when next asked for
+        os.chmod(short, 0o1777)  # as /tmp has it: some tests become another user
         yield
 
 

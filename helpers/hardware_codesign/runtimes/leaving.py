@@ -97,7 +97,7 @@ def _opened(base: TorchTextModel, name: str, form: Form, path: Path, ids: np.nda
             logits[runtime] = run(ids, mask)
             row["integer"] = _integer_share(operators)
         except Exception as error:  # each runtime refuses what it cannot read in a way of its own
-            row |= {"opens": False, "note": f"{type(error).__name__}: {reason(error)}"}
+            row |= {"opens": False, "note": reason(error)}
         rows.append(row)
     for row in rows:
         if row["opens"]:
@@ -199,8 +199,10 @@ def _open_in_pytorch(base: TorchTextModel, path: Path) -> tuple[Run, list[str]]:
         for parameter in module.parameters():
             parameter.data.zero_()  # what is not in the file shows
         load_model(module, str(path))
-    else:
+    elif path.suffix == ".pt2":
         module = torch.export.load(path).module()
+    else:  # PyTorch's own format, of which only weights are read: code in it could do anything
+        module = torch.load(path, weights_only=True)
 
     def run(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
