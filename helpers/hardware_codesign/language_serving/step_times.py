@@ -9,7 +9,7 @@ import pandas as pd
 from helpers.hardware_codesign.language_serving.engine import Engine, Switches
 from helpers.hardware_codesign.language_serving.phase_model import DECODE, PREFILL, StepCounts
 from helpers.lab.errors import InputError
-from helpers.lab.language.loading import read_gguf
+from helpers.lab.language.gguf import read_gguf
 from helpers.lab.measuring.timing import settle, timing_turn
 from helpers.lab.progress import Progress, silent
 

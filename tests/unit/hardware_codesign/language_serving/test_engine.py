@@ -15,7 +15,8 @@ from helpers.hardware_codesign.language_serving.engine import (
     shared_requests,
 )
 from helpers.lab import InputError
-from helpers.lab.language.loading import in_weight_type, load_language_model
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import load_language_model
 
 RNG = np.random.default_rng(1)
 SHARED = RNG.integers(1, 1000, 64).tolist()
