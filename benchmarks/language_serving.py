@@ -53,7 +53,8 @@ from helpers.hardware_codesign import (
 )
 from helpers.lab import DECODERS, DecoderSheet, endpoint, load_language_model, load_task, offer
 from helpers.lab.language.engines.model import LanguageModel, LocalModel
-from helpers.lab.language.loading import SMOLLM2, in_weight_type
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import SMOLLM2
 from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.progress import Progress, printed
 

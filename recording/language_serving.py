@@ -27,7 +27,8 @@ from helpers.hardware_codesign import (
     shared_requests,
 )
 from helpers.lab import endpoint, load_language_model, load_task
-from helpers.lab.language.loading import find_language_model, in_weight_type
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import find_language_model
 from helpers.lab.progress import printed
 from recording.hardware_codesign import keep
 

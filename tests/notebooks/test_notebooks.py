@@ -14,7 +14,7 @@ import papermill
 import pytest
 from tiny_gguf import tiny_gguf
 
-from helpers.lab.language.loading import in_weight_type
+from helpers.lab.language.gguf import in_weight_type
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -9,7 +9,7 @@ import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerFast
 
-from helpers.lab.models.torch import OwnHeadClassifier
+from helpers.lab.models.modules.classifiers import OwnHeadClassifier
 
 SPECIALS = ["<unk>", "<s>", "</s>", "<x>", "<y>"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

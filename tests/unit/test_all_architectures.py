@@ -15,7 +15,8 @@ from helpers.efficient_architectures import merge, tune
 from helpers.hardware_codesign import make, option
 from helpers.lab import InputError, export, load, load_pretrained
 from helpers.lab.data.tokenizer import TextEncoder
-from helpers.lab.models.torch import MeanPoolClassifier, OwnHeadClassifier, TorchTextModel, linear_layers
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier, OwnHeadClassifier
+from helpers.lab.models.torch import TorchTextModel, linear_layers
 from helpers.lab.training.architectures import CUTTABLE, body_of
 from helpers.lab.training.baselines import card_of
 from helpers.lab.training.heads import pretrained

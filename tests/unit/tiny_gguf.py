@@ -1,4 +1,4 @@
-"""A GGUF file that all engines read in a moment: SmolLM2's first tokens and chat template on a random Llama."""
+"""GGUF files that are read in a moment: one with SmolLM2's first tokens on a random Llama, one with a single matrix."""
 
 import functools
 import tempfile
@@ -8,7 +8,8 @@ import numpy as np
 from gguf import GGUFValueType, GGUFWriter
 
 from helpers.lab.language.engines.model import LanguageModel
-from helpers.lab.language.loading import find_language_model, load_language_model, read_gguf
+from helpers.lab.language.gguf import read_gguf
+from helpers.lab.language.loading import find_language_model, load_language_model
 
 WIDTH, LAYERS, HEADS = 64, 2, 2
 VOCABULARY = 4096  # SmolLM2 has 49,152 tokens, over which gguf and transformers take ten seconds
@@ -54,6 +55,19 @@ def tiny_gguf() -> Path:
         tensors |= {f"blk.{layer}.{name}.weight": np.ones(WIDTH, np.float32) for name in ("attn_norm", "ffn_norm")}
     for name, array in tensors.items():
         writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def small_gguf(path: Path, architecture: str = "llama", shape: tuple[int, int] = (4, 64)) -> Path:
+    """A GGUF file with one matrix, and without a tokenizer."""
+    writer = GGUFWriter(path, architecture)
+    writer.add_context_length(64)
+    writer.add_tensor("token_embd.weight", np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    writer.add_tensor("output_norm.weight", np.ones(5, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

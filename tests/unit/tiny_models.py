@@ -7,7 +7,8 @@ def make_tiny_model(task, seed: int = 0, places: int = 128):
 
     from helpers.lab.data.tokenizer import TextEncoder
     from helpers.lab.models.model import Card
-    from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel, count_macs, count_parameters
+    from helpers.lab.models.modules.classifiers import MeanPoolClassifier
+    from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
     from helpers.lab.training.weights import find_weights
 
     torch.manual_seed(seed)

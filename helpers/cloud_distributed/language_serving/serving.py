@@ -124,7 +124,7 @@ def serve_llm(arrivals: ArrayLike, prompt_tokens: ArrayLike, output_tokens: Arra
     >>> run.summary()["answered"]
     2
     """
-    from helpers.cloud_distributed.simulator.fleet import checked_arrivals
+    from helpers.cloud_distributed.simulator.simulating import checked_arrivals
 
     arrivals = checked_arrivals(arrivals)
     prompt, output = (_checked_tokens(tokens, name, len(arrivals)) for tokens, name in

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 _SOURCES = sorted(path for folder in ("simulator", "language_serving")
-                  for path in (Path(__file__).parents[1] / folder).glob("*.py"))
+                  for path in (Path(__file__).parents[1] / folder).rglob("*.py"))
 _STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:8]
 
 # What is compiled into those that call it. It allocates nothing, so it needs no reference counts: with them,

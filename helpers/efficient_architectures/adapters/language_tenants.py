@@ -16,7 +16,8 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.model import Prompt
 from helpers.lab.language.engines.openvino import FAITHFUL, OpenVinoModel
-from helpers.lab.language.loading import in_weight_type, load_language_model
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import load_language_model
 from helpers.lab.language.tuning import SCALE, tune_adapter
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn

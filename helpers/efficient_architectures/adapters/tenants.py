@@ -21,8 +21,8 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import load
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
 from helpers.lab.models.packing import save_weights
-from helpers.lab.models.torch import MeanPoolClassifier
 from helpers.lab.training.heads import pretrained
 from helpers.lab.training.weights import MINILM
 

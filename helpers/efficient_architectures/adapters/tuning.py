@@ -25,13 +25,8 @@ from helpers.lab.data.task import Task
 from helpers.lab.data.tokenizer import TextEncoder, pad_for
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model
-from helpers.lab.models.torch import (
-    MeanPoolClassifier,
-    OwnHeadClassifier,
-    TorchTextModel,
-    build_module,
-    fit_shapes,
-)
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier, OwnHeadClassifier, build_module, fit_shapes
+from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.architectures import (

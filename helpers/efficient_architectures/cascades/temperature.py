@@ -11,9 +11,10 @@ from scipy.special import log_softmax
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
 from helpers.lab.models.sklearn import SklearnModel
 from helpers.lab.models.static import StaticModel
-from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.models.torch import TorchTextModel
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 

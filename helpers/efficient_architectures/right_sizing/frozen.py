@@ -10,8 +10,9 @@ from helpers.efficient_architectures.options import STRATEGY
 from helpers.lab.data.task import Task
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.models.model import Card
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
 from helpers.lab.models.static import StaticModel
-from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import card_of
 from helpers.lab.training.heads import embed_rows, fit_head, fit_linear_head, pretrained, set_head

@@ -14,7 +14,8 @@ from helpers.lab.errors import InputError
 from helpers.lab.facts import Peaks
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
-from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
+from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 
 

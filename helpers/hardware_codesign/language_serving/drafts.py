@@ -6,7 +6,8 @@ from pathlib import Path
 
 from helpers.hardware_codesign.language_serving.switches import FEWER_BITS, FEWER_LAYERS
 from helpers.lab.errors import InputError, reason
-from helpers.lab.language.loading import in_weight_type, layer_count, read_tokenizer
+from helpers.lab.language.gguf import in_weight_type, layer_count
+from helpers.lab.language.loading import read_tokenizer
 from helpers.lab.paths import cache, replacing
 from helpers.lab.progress import Progress, silent
 

@@ -10,7 +10,7 @@ from helpers.hardware_codesign.language_serving.engine import Engine
 from helpers.hardware_codesign.language_serving.phase_model import DECODE, PREFILL, StepCounts
 from helpers.hardware_codesign.language_serving.switches import KV_BYTES, Switches
 from helpers.lab.errors import InputError
-from helpers.lab.language.loading import read_gguf
+from helpers.lab.language.gguf import read_gguf
 from helpers.lab.measuring.timing import settle, timing_turn
 from helpers.lab.progress import Progress, silent
 

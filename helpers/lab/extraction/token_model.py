@@ -10,8 +10,9 @@ from transformers import AutoConfig, AutoModel
 
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.models.model import Card
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
 from helpers.lab.models.packing import require_sizes
-from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.models.torch import TorchTextModel
 
 
 class TokenClassifier(MeanPoolClassifier):

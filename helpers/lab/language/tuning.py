@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import PretrainedConfig
 
 from helpers.lab.errors import InputError
-from helpers.lab.language.loading import rewrite_gguf
+from helpers.lab.language.gguf import rewrite_gguf
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.architectures import stacked_linear
 from helpers.lab.training.fine_tuning import fine_tune

@@ -5,7 +5,7 @@ import dataclasses
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from helpers.lab.models.torch import MeanPoolClassifier, OwnHeadClassifier
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier, OwnHeadClassifier
 
 
 @dataclasses.dataclass(frozen=True)

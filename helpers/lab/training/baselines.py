@@ -21,7 +21,8 @@ from helpers.lab.data.task import Task
 from helpers.lab.data.tokenizer import Coverage, TextEncoder
 from helpers.lab.errors import InputError, reason
 from helpers.lab.models.model import Card, cached_model
-from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
+from helpers.lab.models.modules.classifiers import OwnHeadClassifier
+from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.checkpoints import content_digest, read_checkpoint, read_config, read_tokenizer

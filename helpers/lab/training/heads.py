@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel
 
 from helpers.lab.data.tokenizer import TextEncoder, pad_for
-from helpers.lab.models.torch import MeanPoolClassifier, device
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
+from helpers.lab.models.torch import device
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.checkpoints import read_checkpoint, read_tokenizer
 from helpers.lab.training.weights import MINILM, find_weights

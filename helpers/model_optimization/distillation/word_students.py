@@ -13,9 +13,10 @@ from helpers.lab.data.task import Task
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.models.model import Card, Model
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
 from helpers.lab.models.sklearn import SklearnModel, word_vectorizer
 from helpers.lab.models.static import StaticModel
-from helpers.lab.models.torch import MeanPoolClassifier, TorchTextModel
+from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.distillation.training import make_transfer_set, teacher_logits, train_student
 from helpers.model_optimization.encoder.parts import require_torch

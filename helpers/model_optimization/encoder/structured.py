@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
 from helpers.lab.errors import InputError
-from helpers.lab.models.torch import MeanPoolClassifier, select_heads
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier, select_heads
 from helpers.lab.training.architectures import architecture_of
 from helpers.model_optimization.encoder.importance import Importance
 from helpers.model_optimization.encoder.parts import Anatomy, anatomy, configs_of

@@ -13,7 +13,8 @@ from torchao.quantization import quantize_
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.generation import measure_generation
-from helpers.lab.language.loading import FILE_TYPES, find_language_model, in_weight_type, load_language_model
+from helpers.lab.language.gguf import FILE_TYPES, in_weight_type
+from helpers.lab.language.loading import find_language_model, load_language_model
 from helpers.lab.language.perplexity import (
     NegativeLogLikelihood,
     bigram_likelihood,

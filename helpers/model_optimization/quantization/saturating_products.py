@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
 from helpers.lab.measuring.intervals import paired_difference
-from helpers.lab.models.torch import TorchTextModel, linear_only
+from helpers.lab.models.modules.classifiers import linear_only
+from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 
 KERNELS = {  # name -> (largest weight code, clips at 16 bits)

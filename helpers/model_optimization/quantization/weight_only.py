@@ -15,8 +15,9 @@ from transformers.pytorch_utils import Conv1D
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.models.modules.classifiers import linear_only
 from helpers.lab.models.packing import PackedWeight
-from helpers.lab.models.torch import TorchTextModel, linear_layers, linear_only
+from helpers.lab.models.torch import TorchTextModel, linear_layers
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import fine_tune
 from helpers.model_optimization.encoder.parts import layer_weights

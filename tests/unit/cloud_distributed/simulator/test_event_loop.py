@@ -22,7 +22,8 @@ from helpers.cloud_distributed import (
 )
 from helpers.cloud_distributed.simulator.compiled import Outcome
 from helpers.cloud_distributed.simulator.event_loop import run_events
-from helpers.cloud_distributed.simulator.fleet import BALANCERS, _beginning
+from helpers.cloud_distributed.simulator.fleet import BALANCERS
+from helpers.cloud_distributed.simulator.simulating import _beginning
 
 
 def queue_per_slot(signals, memory, parameters):

@@ -6,7 +6,8 @@ from tiny_gguf import tiny_gguf, tiny_llm
 
 from helpers.efficient_architectures import LanguageTenants, tenant_adapters, tenant_prompt, tenant_tasks, tenant_times
 from helpers.lab import InputError
-from helpers.lab.language.loading import in_weight_type, load_language_model
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import load_language_model
 from helpers.lab.language.tuning import merged, tune_adapter
 
 FEW = 3  # tokens: of a random model's many near ties, rounding decides some later ones

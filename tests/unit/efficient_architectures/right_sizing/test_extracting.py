@@ -17,7 +17,7 @@ from helpers.lab import Cancelled, InputError, offer
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.scores import score_extractions
-from helpers.lab.language.loading import in_weight_type
+from helpers.lab.language.gguf import in_weight_type
 from helpers.lab.measuring.intervals import paired_difference
 from helpers.lab.progress import Progress, silent
 

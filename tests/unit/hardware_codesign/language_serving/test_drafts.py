@@ -6,7 +6,7 @@ from tiny_gguf import tiny_gguf
 from helpers.hardware_codesign.language_serving.drafts import draft_folder
 from helpers.hardware_codesign.language_serving.engine import Engine
 from helpers.lab import InputError
-from helpers.lab.language.loading import in_weight_type
+from helpers.lab.language.gguf import in_weight_type
 
 ASKED = [[5, 77, 301, 12], [901, 44]], [6, 6]
 

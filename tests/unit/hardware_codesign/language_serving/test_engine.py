@@ -10,7 +10,8 @@ from tiny_gguf import tiny_gguf
 from helpers.hardware_codesign.language_serving.engine import Engine, compare_engines, shared_requests
 from helpers.hardware_codesign.language_serving.switches import ENGINES, Switches
 from helpers.lab import InputError
-from helpers.lab.language.loading import in_weight_type, load_language_model
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import load_language_model
 
 RNG = np.random.default_rng(1)
 SHARED = RNG.integers(1, 1000, 64).tolist()

@@ -6,7 +6,7 @@ from tiny_gguf import HEADS, LAYERS, VOCABULARY, WIDTH, tiny_gguf
 from helpers.hardware_codesign.language_serving.phase_model import DECODE, PREFILL
 from helpers.hardware_codesign.language_serving.step_times import count_steps, measure_phases
 from helpers.lab import InputError
-from helpers.lab.language.loading import in_weight_type
+from helpers.lab.language.gguf import in_weight_type
 
 
 def test_a_file_counts_as_its_shape_says():

@@ -7,38 +7,15 @@ import sys
 
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
-from gguf.quants import dequantize
+from gguf import GGMLQuantizationType, GGUFWriter
 from small_llama import PROMPTS, smollm2, tiny_llama
-from tiny_gguf import LAYERS, tiny_gguf
+from tiny_gguf import small_gguf, tiny_gguf
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from helpers.lab import Cancelled, InputError
+from helpers.lab import InputError
 from helpers.lab.language.engines.transformers import TransformersModel
-from helpers.lab.language.loading import (
-    ENGINES,
-    find_language_model,
-    in_weight_type,
-    layer_count,
-    load_language_model,
-    load_saved,
-    read_gguf,
-    rewrite_gguf,
-)
-from helpers.lab.progress import Progress
-
-
-def small_gguf(path, architecture="llama", shape=(4, 64)):
-    """A GGUF file with one matrix, and without a tokenizer."""
-    writer = GGUFWriter(path, architecture)
-    writer.add_context_length(64)
-    writer.add_tensor("token_embd.weight", np.random.default_rng(0).normal(size=shape).astype(np.float32))
-    writer.add_tensor("output_norm.weight", np.ones(5, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import ENGINES, find_language_model, load_language_model, load_saved
 
 
 def test_the_packaged_file_is_found_without_importing_its_package():
@@ -112,43 +89,6 @@ def test_folders_that_an_engine_cannot_read_are_refused(tmp_path):
         load_language_model("smollm2", "vllm")
     with pytest.raises(InputError, match="There is no language model 'nothing'"):
         load_language_model("nothing")
-
-
-def test_a_file_written_in_another_type_keeps_its_weights_within_a_step(tmp_path):
-    source = small_gguf(tmp_path / "source.gguf")
-    before = {tensor.name: tensor.data for tensor in read_gguf(source).tensors}
-    for kind, steps in (("F16", 2000), ("Q8_0", 127), ("Q4_0", 8)):
-        rewrite_gguf(source, tmp_path / f"{kind}.gguf", kind)
-        reader = GGUFReader(tmp_path / f"{kind}.gguf")
-        assert reader.fields["llama.context_length"].contents() == 64
-        for tensor in reader.tensors:
-            after = dequantize(tensor.data, tensor.tensor_type)
-            assert tensor.tensor_type.name == (kind if after.ndim == 2 else "F32")
-            assert np.abs(after - before[tensor.name]).max() <= np.abs(before[tensor.name]).max() / steps
-    with pytest.raises(InputError, match="Unknown weight type 'Q5_K'"):
-        rewrite_gguf(source, tmp_path / "other.gguf", "Q5_K")
-    assert not (tmp_path / "other.gguf").exists()
-
-
-def test_a_file_with_fewer_layers_keeps_the_first_ones_as_they_are(tmp_path):
-    source = tiny_gguf()
-    rewrite_gguf(source, tmp_path / "cut.gguf", "F16", layers=1)
-    assert (layer_count(source), layer_count(tmp_path / "cut.gguf")) == (LAYERS, 1)
-    before = {tensor.name: tensor for tensor in read_gguf(source).tensors}
-    kept = {tensor.name: tensor for tensor in read_gguf(tmp_path / "cut.gguf").tensors}
-    assert set(before) - set(kept) == {name for name in before if name.startswith("blk.1.")}
-    for name, tensor in kept.items():
-        np.testing.assert_allclose(dequantize(tensor.data, tensor.tensor_type), before[name].data, atol=1e-3)
-    with pytest.raises(InputError, match="does not say how many layers"):
-        layer_count(small_gguf(tmp_path / "small.gguf"))
-
-
-def test_a_file_half_written_when_an_end_is_wanted_leaves_nothing(tmp_path):
-    source, steps = small_gguf(tmp_path / "source.gguf"), []
-    progress = Progress(lambda _fraction, message: steps.append(message), lambda: bool(steps))
-    with pytest.raises(Cancelled):
-        rewrite_gguf(source, tmp_path / "other.gguf", "Q8_0", progress)
-    assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
 
 
 def test_a_kept_tokenizer_reads_and_writes_as_the_files_own():

@@ -15,7 +15,8 @@ from tiny_gguf import tiny_gguf
 from helpers.lab import Cancelled, InputError, Model, Task, compare, load, load_task
 from helpers.lab.language.engines.endpoints import endpoint
 from helpers.lab.language.engines.model import LanguageModel
-from helpers.lab.language.loading import in_weight_type, load_language_model
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import load_language_model
 from helpers.lab.language.prompting import CALIBRATED, MEAN, PromptedModel, label_words, prompted
 from helpers.lab.models.cascade import CascadeModel
 from helpers.lab.models.model import Card

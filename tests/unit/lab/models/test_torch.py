@@ -17,13 +17,8 @@ from helpers.hardware_codesign import make, option
 from helpers.lab import InputError, baseline, load_pretrained
 from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.models.model import Card
-from helpers.lab.models.torch import (
-    MeanPoolClassifier,
-    TorchTextModel,
-    count_macs,
-    count_parameters,
-    model_digest,
-)
+from helpers.lab.models.modules.classifiers import MeanPoolClassifier
+from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters, model_digest
 from helpers.model_optimization import distill, prune, quantize
 
 

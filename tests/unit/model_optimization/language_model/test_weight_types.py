@@ -8,7 +8,8 @@ from hypothesis import strategies as some
 from small_llama import smollm2, tiny_llama
 
 from helpers.lab import Cancelled, InputError
-from helpers.lab.language.loading import find_language_model, in_weight_type, load_language_model
+from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.loading import find_language_model, load_language_model
 from helpers.lab.progress import Progress
 from helpers.model_optimization import beside_tables, bits_against_perplexity, round_group
 from helpers.model_optimization.language_model.weight_types import weights_in

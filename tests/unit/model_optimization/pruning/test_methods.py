@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from helpers.lab import Cancelled, InputError, compare, export, load, tfidf_baseline
 from helpers.lab.data.tokenizer import pad
-from helpers.lab.models.torch import OwnHeadClassifier, TorchTextModel, count_macs, count_parameters
+from helpers.lab.models.modules.classifiers import OwnHeadClassifier
+from helpers.lab.models.torch import TorchTextModel, count_macs, count_parameters
 from helpers.lab.progress import Progress
 from helpers.model_optimization import METHODS, anatomy, prune, quantize
 from helpers.model_optimization.encoder.parts import layer_weights

@@ -18,7 +18,7 @@ from helpers.cloud_distributed import (
     simulate,
     target_utilisation,
 )
-from helpers.cloud_distributed.simulator import fleet as fleet_module
+from helpers.cloud_distributed.simulator import simulating
 from helpers.cloud_distributed.simulator.fleet import BALANCERS
 
 NO_LIMIT = 10**9  # of the queue: never reached, and the event loop runs
@@ -79,7 +79,7 @@ def test_a_run_that_is_only_counted_has_the_figures_of_the_one_that_is_stored(po
     fleet = Fleet(8, policy=policy, startup_s=20, timeout_s=25, max_replicas=12)
     service = ServiceTimes({1: np.random.default_rng(0).gamma(2.0, 0.04, 500)})
     stored = simulate(arrivals, service, fleet, seed=4)
-    monkeypatch.setattr(fleet_module, "_MAX_EACH", 1000)
+    monkeypatch.setattr(simulating, "_MAX_EACH", 1000)
     counted = simulate(arrivals, service, fleet, seed=4)
     assert stored.counts["timed_out"] > 0
     assert counted.counts == stored.counts
@@ -96,7 +96,7 @@ def test_a_run_that_is_only_counted_has_the_figures_of_the_one_that_is_stored(po
 
 def test_counted_latencies_are_those_of_an_m_m_1_queue(monkeypatch):
     """Exponential with rate 1 - load: quantiles and the late share to a bin of 0.1 % and the scatter of 2 million."""
-    monkeypatch.setattr(fleet_module, "_MAX_EACH", 0)
+    monkeypatch.setattr(simulating, "_MAX_EACH", 0)
     arrivals = poisson(0.7, 3_000_000, 1)
     run = simulate(arrivals, exponential_service(1.0, len(arrivals), 2), Fleet(1))
     assert run.tally is not None
@@ -108,7 +108,7 @@ def test_counted_latencies_are_those_of_an_m_m_1_queue(monkeypatch):
 
 def test_counted_waits_are_those_of_m_d_1_and_of_erlang(monkeypatch):
     """One replica with eight slots is an M/M/8 queue."""
-    monkeypatch.setattr(fleet_module, "_MAX_EACH", 0)
+    monkeypatch.setattr(simulating, "_MAX_EACH", 0)
     arrivals = poisson(0.8, 2_500_000, 3)
     assert simulate(arrivals, np.ones(len(arrivals)), Fleet(1)).mean_wait_s == pytest.approx(2.0, rel=0.02)
     arrivals = poisson(6.4, 300_000, 4)

@@ -1,0 +1,1 @@
+"""PyTorch modules, without tokenizer or card."""
