@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from helpers import app
 from helpers.app.panels.page_bill import share_of
-from helpers.app.text.bills import Answer, usd, usd_range
+from helpers.app.text.billing.bills import Answer, usd, usd_range
 from helpers.lab.money.scenario import Scenario
 
 WIDTHS = (390, 1024, 1600)

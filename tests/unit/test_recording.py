@@ -85,10 +85,10 @@ def test_an_unknown_part_is_a_sentence(run):
 
 
 def test_what_trains_comes_before_what_times_and_all_takes_some_hours():
-    """On two cores of an EPYC; adapters, models and the rungs of a language model are the largest."""
+    """On two cores; two are aimed at. Adapters, models and the rungs of a language model are the largest."""
     order = [part.times for part in record.PARTS]
     assert order == sorted(order)
-    assert sum(part.minutes for part in record.PARTS) < 300
+    assert sum(part.minutes for part in record.PARTS) < 360
 
 
 def test_each_shipped_file_belongs_to_one_part():

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from helpers.app.export.documents import now, page, pairs_html
-from helpers.app.text.bills import Answer, Step, months, usd, usd_range
+from helpers.app.text.billing.bills import Answer, Step, months, usd, usd_range
 from helpers.app.text.figures import signed, two
 from helpers.app.text.words import tiles_html, verdict_html
 from helpers.lab.money.bill import Range, repaid_in

@@ -9,7 +9,7 @@ import ipywidgets
 import traitlets
 
 from helpers.app.panels.controls import UrlState
-from helpers.app.text.bills import Answer, monthly_bill, months, usd, usd_range
+from helpers.app.text.billing.bills import Answer, monthly_bill, months, usd, usd_range
 from helpers.app.text.figures import count
 from helpers.app.text.problems import sentence
 from helpers.app.text.words import style

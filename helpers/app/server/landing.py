@@ -12,8 +12,8 @@ from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
 from helpers.app.export.bill_report import as_json, as_markdown, bill_html, report
 from helpers.app.export.two_bills_report import two_bills_html, two_bills_json, two_bills_markdown, two_bills_page
-from helpers.app.text.bills import Answer, monthly_bill
-from helpers.app.text.side_by_side import TwoBills, two_bills
+from helpers.app.text.billing.bills import Answer, monthly_bill
+from helpers.app.text.billing.side_by_side import TwoBills, two_bills
 from helpers.app.text.words import style
 from helpers.lab.errors import InputError
 from helpers.lab.money.scenario import KEPT_PREFIX, PREFIX, Scenario, choices_of

@@ -8,7 +8,7 @@ from IPython.display import HTML
 
 from helpers import app
 from helpers.app.panels.page_bill import share_of
-from helpers.app.text.bills import Step, usd, usd_range
+from helpers.app.text.billing.bills import Step, usd, usd_range
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario
 

@@ -6,7 +6,7 @@ import math
 import pytest
 from app_helpers import record
 
-from helpers.app.text.stages import label_savings, stages
+from helpers.app.text.billing.stages import label_savings, stages
 from helpers.lab.measuring.measurement import write_recorded
 
 PRUNE = {"step": "prune", "sparsity": 0.5, "name": "pruned"}

@@ -10,8 +10,8 @@ from app_helpers import record
 
 from helpers import app
 from helpers.app.export.bill_report import tiles_of
-from helpers.app.text.bills import usd, usd_range
-from helpers.app.text.stages import stages
+from helpers.app.text.billing.bills import usd, usd_range
+from helpers.app.text.billing.stages import stages
 from helpers.lab import InputError
 from helpers.lab.measuring.measurement import write_recorded
 from helpers.lab.money.bill import Range, serving

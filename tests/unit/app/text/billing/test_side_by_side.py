@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import app
-from helpers.app.text.side_by_side import difference
+from helpers.app.text.billing.side_by_side import difference
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario
 

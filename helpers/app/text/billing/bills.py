@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers.app.text.billing.stages import FOLDER, STRATEGY_OF, Stage, label_savings, stages
 from helpers.app.text.figures import change, count, full_name, keeps_quality, origins, two
-from helpers.app.text.stages import FOLDER, STRATEGY_OF, Stage, label_savings, stages
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.bill import Range, hosted_usd, repaid_in, serving
 from helpers.lab.money.costs import cost

@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from helpers.app.text.bills import FOLDER, Answer, labels_of, monthly_bill, usd, usd_range
-from helpers.app.text.stages import stages
+from helpers.app.text.billing.bills import FOLDER, Answer, labels_of, monthly_bill, usd, usd_range
+from helpers.app.text.billing.stages import stages
 from helpers.lab.money.bill import Range, serving_change
 from helpers.lab.money.scenario import SUBJECTS, Scenario
 
