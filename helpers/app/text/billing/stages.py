@@ -12,7 +12,7 @@ from helpers.app.records import recorded
 from helpers.app.text.figures import full_name
 from helpers.lab.measuring.measurement import Measurement, ratio_of_speedups
 
-FOLDER = Path(__file__).parents[2] / "facts" / "recorded"
+FOLDER = Path(__file__).parents[3] / "facts" / "recorded"
 STRATEGY_OF = {"distill": "1", "prune": "1", "quantize": "1", "cascade": "2", "export": "3"}  # kind of step -> number
 
 
