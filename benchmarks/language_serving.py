@@ -54,7 +54,7 @@ from helpers.hardware_codesign import (
 from helpers.lab import DECODERS, DecoderSheet, endpoint, load_language_model, load_task, offer
 from helpers.lab.language.engines.model import LanguageModel, LocalModel
 from helpers.lab.language.gguf import in_weight_type
-from helpers.lab.language.loading import SMOLLM2
+from helpers.lab.language.loading import SMOLLM2, find_language_model
 from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.progress import Progress, printed
 
@@ -297,7 +297,7 @@ def main() -> None:
     name = options.task if options.task.endswith(".gguf") else SMOLLM2
     parts = {
         "tester": lambda: tester_rows(options.quick),
-        "phases": lambda: phase_rows(load_language_model(name).path, options.quick),
+        "phases": lambda: phase_rows(find_language_model(name), options.quick),
         "switches": lambda: switch_rows(load_language_model(name), options.quick),
         "speed": lambda: fleet_speed_rows(options.quick),
         "conserved": lambda: fleet_conservation_rows(options.quick),
