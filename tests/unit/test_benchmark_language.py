@@ -9,7 +9,7 @@ import pytest
 from tiny_gguf import tiny_gguf
 
 from benchmarks import language_serving
-from helpers.lab.language.loading import in_weight_type
+from helpers.lab.language.gguf import in_weight_type
 
 
 @pytest.mark.slow
