@@ -1,4 +1,4 @@
-"""What a reader moves: the controls of a panel, which the page's address holds too, and the slider of a guess."""
+"""What a reader moves: the controls of a panel, which the page's address holds too."""
 
 import html
 import math
@@ -8,12 +8,9 @@ from typing import Any
 import anywidget
 import ipywidgets
 import traitlets
-from IPython.display import HTML, display
 
-from helpers.app.panels.frame import Names, source
-from helpers.app.text.figures import two
+from helpers.app.panels.frame import source
 from helpers.app.text.problems import guarded
-from helpers.app.text.words import style
 from helpers.lab.errors import InputError
 from helpers.lab.money.scenario import Scenario
 
@@ -151,45 +148,6 @@ class ControlBox(ipywidgets.VBox):
             return f"{control.description or name} cannot be chosen{source}: it stays as it is."
         control.value = value
         return ""
-
-
-class Guess(traitlets.HasTraits):
-    """A participant's guess; `value` follows the slider."""
-
-    value = traitlets.Float()
-
-    def __init__(self, label: str, low: float, high: float):
-        super().__init__(value=(low + high) / 2)
-        self.label = label
-        step = (high - low) / 100
-        decimals = max(0, -math.floor(math.log10(step)))  # '20.5', never '2e+1'
-        self.slider = ipywidgets.FloatSlider(value=self.value, min=low, max=high, step=step,
-                                             readout_format=f".{decimals}f", layout={"width": "min(100%, 480px)"})
-        self.slider.description_allow_html = False
-        self.slider.tooltip = label
-        traitlets.link((self.slider, "value"), (self, "value"))
-        text = ipywidgets.HTML(f"<div class='app-status'>Your guess: {html.escape(label)}</div>")
-        self.widget = ipywidgets.VBox([text, self.slider, Names()])
-
-    def __repr__(self) -> str:
-        return f"Your guess of {self.label}: {two(self.value)}"
-
-
-def guess(label: str, low: float, high: float) -> Guess:
-    """Ask the participant before the result is shown; the slider appears at once.
-
-    Args:
-        label: what is to be guessed, as in 'speed-up after zeroing half of the weights'.
-        low, high: the ends of the slider, which stands in the middle at first.
-
-    Returns:
-        An object whose `value` is the guess. Hand it to a chart.
-    """
-    if not low < high:
-        raise InputError(f"A guess needs low < high, not {low} and {high}.")
-    slider = Guess(label, low, high)
-    display(HTML(style()), slider.widget)
-    return slider
 
 
 def choices(control: ipywidgets.Widget, values: Iterable[Any], usual: Any, why_not: str = "") -> None:

@@ -15,7 +15,8 @@ def test_only_records_costs_errors_and_machine_are_taken_from_lab():
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     allowed = ["helpers.lab.errors", "helpers.lab.facts", "helpers.lab.machine", "helpers.lab.measuring",
                "helpers.lab.measuring.measurement", "helpers.lab.money", "helpers.lab.money.bill",
-               "helpers.lab.money.costs", "helpers.lab.money.scenario", "helpers.lab.paths", "helpers.lab.progress"]
+               "helpers.lab.money.costs", "helpers.lab.money.power", "helpers.lab.money.scenario",
+               "helpers.lab.paths", "helpers.lab.progress"]
     assert run.stdout.strip() == f"{allowed} False", run.stdout + run.stderr
 
 
