@@ -174,7 +174,7 @@ def test_nothing_that_was_measured_is_clamped(name):
 @by_name
 def test_on_top_stands_what_one_learns_and_needs_and_whom_it_is_for(path):
     top = nbformat.read(path, as_version=4).cells[1]
-    assert [bold in top.source for bold in ("**You will be able to**", "**You need**", "**When?**")] == [True] * 3
+    assert [bold in top.source for bold in ("**You will be able to**", "**You need**", "**For whom.**")] == [True] * 3
     assert "../docs/glossary.md" in top.source
     assert "lesson" in top.metadata.tags  # the page answers at once
 
