@@ -20,6 +20,7 @@ from helpers.lab import (
     load_task,
     prompted,
     prompted_extractor,
+    tuned_for,
     write_recorded,
     write_table,
 )
@@ -44,7 +45,6 @@ from helpers.model_optimization import (
     quantize,
     teach_specialist,
     teach_tagger,
-    tuned_for,
 )
 from helpers.model_optimization.pipelines.steps import Step
 

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language.loading": ["load_language_model"],
     "language.engines.endpoints": ["endpoint"],
     "language.prompting": ["prompted"],
+    "extraction.tuned": ["tuned_for"],
     "extraction.prompting": ["prompted_extractor"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.costs": ["cost", "offer", "offers", "break_even"],

@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language_model.kv_cache": ["cache_in_8_bits"],
     "language_model.depth": ["depth_against_perplexity"],
     "language_model.data_aware": ["data_aware_rounding"],
-    "language_model.tuned_weights": ["bits_against_extraction", "tuned_for"],
+    "language_model.tuned_weights": ["bits_against_extraction"],
     "pipelines.steps": ["build"],
     "pipelines.cumulative": ["cumulative_gains"],
     "pipelines.searching": ["search"],

@@ -14,9 +14,10 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.patterns import learn_patterns
-from helpers.lab.extraction.prompting import PromptedExtractor, prompted_extractor, tuned_extractor
+from helpers.lab.extraction.prompting import PromptedExtractor, prompted_extractor
 from helpers.lab.extraction.scores import ALL, MESSAGE, WITH_WISH, ExtractionScore, score_extractions
 from helpers.lab.extraction.tagger import Tagger
+from helpers.lab.extraction.tuned import tuned_extractor
 from helpers.lab.language.loading import load_language_model
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.energy import Power, measure_power

@@ -1,6 +1,5 @@
 """A language model as an extractor: from an instruction alone, or with examples, held to a JSON schema or free."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,21 +7,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from helpers.lab.cache import cached
 from helpers.lab.data.extraction import Extraction, extractions, field_names
 from helpers.lab.data.labels import WISH
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.language.examples import LEAST_ROOM, SELECTIONS, SYSTEM_TOKENS, TURN_TOKENS, Nearest, shortened
-from helpers.lab.paths import cache, write_atomically
+from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
 if TYPE_CHECKING:
     from helpers.lab.language.engines.model import Answer, LanguageModel
 
 MAX_ANSWER = 96  # tokens; the longest right answer of tickets-fields has some 80
-TUNING_RECIPE = 1  # of tuned_extractor: raised when what it makes of the same settings changes
 MAX_VALUE = 60  # characters of a value in a form: a small model may not find an end by itself
 _EXAMPLES = "examples.json"
 _MEANINGS = {
@@ -187,48 +184,6 @@ def prompted_extractor(llm: "LanguageModel", task: Task, *, shots: int = 8, sele
     texts, found = task.train["text"][:], extractions(task, "train")
     return PromptedExtractor(llm, field_names(task), task.labels, [(texts[row], found[row]) for row in order],
                              shots=shots, select=select, form=form, meanings=meanings, max_answer=max_answer)
-
-
-def tuned_extractor(name: str | Path, task: Task, *, rows: int = 400, epochs: float = 1.0, seed: int = 0,
-                    progress: Progress = silent) -> PromptedExtractor:
-    """A language model tuned with LoRA on training rows and merged, asked by the instruction alone, in OpenVINO.
-
-    Its weights are cached in 8 bits: minutes of training are spent once.
-
-    Args:
-        name: of the language model, see load_language_model; a GGUF file.
-        rows: training rows at most, drawn at random.
-        epochs: over these rows.
-
-    Raises:
-        InputError: a task without fields, no row, or a model that cannot be tuned or written, see `tune`.
-        Cancelled: the caller of `progress` wants an end.
-
-    >>> from helpers.lab import load_task
-    >>> from helpers.lab.extraction.prompting import tuned_extractor
-    >>> tuned_extractor("smollm2", load_task("tickets-fields")).name  # doctest: +SKIP
-    'SmolLM2-135M-Instruct, tuned with LoRA, instruction alone'
-    """
-    from helpers.lab.language.loading import find_language_model, load_language_model
-    from helpers.lab.language.tuning import tune, write_gguf
-
-    source = find_language_model(name)
-    parts = [task.digest, hashlib.sha256(source.read_bytes()).hexdigest(), rows, epochs, seed, TUNING_RECIPE]
-    file = cache("language", f"tuned-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.gguf")
-
-    def make() -> "LanguageModel":
-        llm = load_language_model(name, "transformers")
-        chosen = np.random.default_rng(seed).permutation(len(task.train))[:rows]
-        texts, found = task.train["text"][:], extractions(task, "train")
-        asked = prompted_extractor(llm, task, select="none").tuning_rows([(texts[row], found[row]) for row in chosen])
-        return tune(llm, asked, epochs=epochs, seed=seed, progress=progress)
-
-    llm = cached(file, make, read=load_language_model,
-                 write=lambda tuned, path: write_gguf(tuned, source, path, "Q8_0"))
-    if llm.engine != "openvino":  # just made: it answers from its file, as it will the next time
-        llm = load_language_model(file)
-    llm.name = f"{source.stem.split('.')[0]}, tuned with LoRA"
-    return prompted_extractor(llm, task, select="none")
 
 
 def parse_answer(answer: str, fields: Sequence[str]) -> Extraction | None:

@@ -17,36 +17,10 @@ from helpers.lab.extraction.prompting import PromptedExtractor, prompted_extract
 from helpers.lab.extraction.scores import MESSAGE, VALID, ExtractionScore, score_extractions
 from helpers.lab.language.engines.openvino import OpenVinoModel
 from helpers.lab.language.engines.transformers import TransformersModel
-from helpers.lab.language.tuning import tune, write_gguf
+from helpers.lab.language.tuning import write_gguf
 from helpers.lab.measuring.intervals import wilson
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.language_model.weight_types import WEIGHTS, module_of, weights_in
-
-
-def tuned_for(llm: TransformersModel, task: Task, *, rows: int = 200, epochs: float = 1.0, seed: int = 0,
-              progress: Progress = silent) -> TransformersModel:
-    """The model tuned with LoRA to extract the fields of a task from the instruction alone, and merged.
-
-    Its merged weights are originals in floating point: what a rounding of them loses, it loses itself.
-
-    Args:
-        llm: in the engine "transformers", from a GGUF file.
-        rows: training rows at most, drawn at random.
-
-    Raises:
-        InputError: a task without fields, no row, or a model that cannot be tuned.
-        Cancelled: the caller of `progress` wants an end; it is asked at each step.
-
-    >>> from helpers.lab import load_language_model, load_task
-    >>> from helpers.model_optimization import tuned_for
-    >>> tuned = tuned_for(load_language_model("smollm2", "transformers"), load_task("tickets-fields"))  # doctest: +SKIP
-    >>> tuned.name  # doctest: +SKIP
-    'SmolLM2-135M-Instruct, LoRA rank 8'
-    """
-    chosen = np.random.default_rng(seed).permutation(len(task.train))[:rows]
-    texts, found = task.train["text"][:], extractions(task, "train")
-    asked = asking(llm, task).tuning_rows([(texts[row], found[row]) for row in chosen])
-    return tune(llm, asked, epochs=epochs, seed=seed, progress=progress)
 
 
 def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, *, messages: int = 200,

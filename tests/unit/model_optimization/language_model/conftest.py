@@ -6,8 +6,8 @@ import pytest
 from tiny_gguf import tiny_llm
 from tiny_messages import things
 
+from helpers.lab import tuned_for
 from helpers.lab.data.extraction import extractions
-from helpers.model_optimization import tuned_for
 
 
 @pytest.fixture(scope="session")
