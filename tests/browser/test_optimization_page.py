@@ -86,7 +86,7 @@ def test_the_language_model_is_shown_as_it_was_recorded_or_as_not_yet_recorded(p
 
 
 def test_a_control_that_does_not_apply_says_why_and_cannot_be_moved(page):
-    quantization = open_part(page, "Quantization")
+    quantization = page.locator(".app-panel", has_text=MEASURE).first
     for name in ("Bits", "Group size", "Calibration rows"):
         expect(control(quantization, name)).to_be_disabled()
         expect(control(quantization, name).locator("option")).to_have_text([re.compile(r"^for\s")])
