@@ -11,7 +11,8 @@ from watching import watched
 PAGES = {"landing": "", "fixture": "voila/render/fixture.ipynb",
          "cell error": "voila/render/broken.ipynb", "error": "voila/render/foreign.ipynb", "unknown": "nothing/here",
          "doctor": "doctor"}
-CONTROL = ".app-controls :is(.noUi-handle, select, input, button)"
+# What arrow keys change: of a number with a slider, the slider.
+CONTROL = ".app-controls :is(.noUi-handle, select, input:not(.app-number-row input), button)"
 FOCUSED = """() => {
     const all = [...document.querySelectorAll(".app-panel :is(.noUi-handle, select, input, button, summary)")];
     return all.filter(element => element.offsetParent && !element.disabled).indexOf(document.activeElement);

@@ -44,7 +44,7 @@ def test_it_opens_on_a_computed_sentence_and_figures(opened):
 def test_a_higher_floor_names_a_dearer_step_and_one_that_none_reaches_is_said(opened):
     ladder = panel(opened, "At least right, in percent")
     told = ladder.locator(".app-verdict")
-    slider = ladder.get_by_role("slider")
+    slider = ladder.get_by_role("slider", name="At least right, in percent")
     slider.press("Home")
     expect(told).to_contain_text("is the cheapest that is good enough")
     slider.press("End")

@@ -69,7 +69,7 @@ class NumberBox(ipywidgets.VBox):
         self._text.value = _plain(self.control.value)
 
     def _say(self, sentence: str) -> None:
-        self._said.value = f"<div class='app-status error' role='alert'>{html.escape(sentence)}</div>"
+        self._said.value = f"<div class='app-refused' role='alert'>{html.escape(sentence)}</div>"
         self._said.layout.display = None if sentence else "none"
 
 
@@ -135,7 +135,7 @@ class ControlBox(ipywidgets.VBox):
             asked = {name: (_plain(getattr(scenario, field)), " as in your bill") for name, field in self._bill.items()
                      } | asked
         refused = [said for name, (text, source) in asked.items() if (said := self._ask(name, text, source))]
-        self._refused.value = f"<div class='app-status error' role='alert'>{html.escape(' '.join(refused))}</div>"
+        self._refused.value = f"<div class='app-refused' role='alert'>{html.escape(' '.join(refused))}</div>"
         self._refused.layout.display = None if refused else "none"
 
     def _ask(self, name: str, text: str, source: str) -> str:
