@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from recording.vega import built_version
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "THIRD_PARTY.md"
+# Where packages are installed: others, such as Ray, put folders with copies of packages on the path.
+SITE = list({sysconfig.get_path(kind) for kind in ("purelib", "platlib")})
 LOCKS = ("requirements.lock", "weights.txt")  # the second is there where weights come in packages of their own
 NVIDIA = "NVIDIA's own terms (proprietary)"
 # Packages that only macOS, Windows or a GPU gets, from memory: not yet compared with their metadata.
@@ -70,10 +73,7 @@ def locked() -> list[tuple[str, str]]:
 
 def licence(name: str, version: str) -> str:
     """What an installed package says of itself; for others, what is known; empty where nothing is."""
-    try:
-        package = importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        package = None
+    package = next(iter(importlib.metadata.distributions(name=name, path=SITE)), None)
     if package and package.version.split("+")[0] == version:
         return _own_words(package)
     return (written_before().get((name, version)) or ELSEWHERE.get(name)

@@ -24,10 +24,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], log: Path, port: int, home: Path) -> Iterator[None]:
-    """A server process with a home and a queue of measurements of its own, from when it listens to the block's end."""
+def serving(command: list[str], log: Path, port: int, home: Path, temporary: Path | None = None) -> Iterator[None]:
+    """A server process with a home and a queue of measurements of its own, from when it listens to the block's end.
+
+    `temporary` is its folder for temporary files, where a test looks into it.
+    """
     short = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # for sockets, of 107 letters at most
-    own = {"HELPERS_HOME": home, "TMPDIR": short.name, "JUPYTER_CONFIG_DIR": home / "config",
+    own = {"HELPERS_HOME": home, "TMPDIR": temporary or short.name, "JUPYTER_CONFIG_DIR": home / "config",
            "JUPYTER_RUNTIME_DIR": home / "run", "JUPYTERLAB_SETTINGS_DIR": home / "settings",
            "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
     environment = {**os.environ, **{name: str(path) for name, path in own.items()},

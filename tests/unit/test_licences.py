@@ -87,3 +87,11 @@ def test_what_this_machine_lacks_keeps_its_line_while_its_version_stays(tmp_path
     monkeypatch.setattr(licences, "TARGET", written)
     assert licences.licence("no-such-package", "1.0") == "Zlib"
     assert licences.licence("no-such-package", "1.1") == ""
+
+
+def test_a_copy_that_another_package_brings_along_is_not_what_was_installed(tmp_path, monkeypatch):
+    """As Ray's: once it is imported, its copy of colorama stands on the path."""
+    (tmp_path / "colorama-0.4.6.dist-info").mkdir()
+    (tmp_path / "colorama-0.4.6.dist-info" / "METADATA").write_text("Name: colorama\nVersion: 0.4.6\nLicense: MIT\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert licences.licence("colorama", "0.4.6") == "BSD-3-Clause"

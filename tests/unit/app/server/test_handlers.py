@@ -88,18 +88,18 @@ def small_page(folder: Path) -> None:
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
+def start(tmp_path):
     """start(*options) -> the address of a server of one small page, with a short name for temporary files."""
     with contextlib.ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        monkeypatch.setenv("TMPDIR", str(temporary))
         small_page(tmp_path)
 
         def started(*options: str) -> tuple[str, Path]:
             port = free_port()
             (temporary / "home").mkdir()
             command = ["-m", "helpers.app.server", "--port", str(port), "--no-browser", "--notebooks", str(tmp_path)]
-            stack.enter_context(serving([*command, *options], tmp_path / "log", port, temporary / "home"))
+            stack.enter_context(serving([*command, *options], tmp_path / "log", port, temporary / "home",
+                                        temporary))
             return f"http://127.0.0.1:{port}/", temporary
 
         yield started

@@ -1,11 +1,13 @@
 """Each switch of the engine leaves the answers as they are, and does what it is there for: on a tiny random Llama."""
 
+import codecs
 import functools
 
 import numpy as np
 import pytest
 import torch
 from tiny_gguf import tiny_gguf
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from helpers.hardware_codesign.language_serving.engine import Engine, compare_engines, shared_requests
 from helpers.hardware_codesign.language_serving.switches import ENGINES, Switches
@@ -43,7 +45,8 @@ def expected():
 
 
 @pytest.mark.parametrize("name", [name for name, switches in ENGINES.items()
-                                  if switches.kv_precision in ("f32", "f16") and not switches.kept_tokens])
+                                  if switches.kv_precision in ("f32", "f16") and not switches.kept_tokens
+                                  and not switches.form])
 def test_answers_are_the_references_whatever_is_switched(name, expected):
     run = Engine(file(), ENGINES[name]).run(PROMPTS, TOKENS)
     assert run.answers == expected
@@ -51,6 +54,28 @@ def test_answers_are_the_references_whatever_is_switched(name, expected):
     assert (np.diff(run.steps[:, 0]) > 0).all()
     assert run.seconds == run.steps[-1, 0]
     assert (run.first_s > 0).all()
+
+
+def letters(answer: list[int]) -> int:
+    """How many of the tokens, from the first on, are the bytes of whole letters or may still become some."""
+    byte_of = {letter: byte for byte, letter in bytes_to_unicode().items()}
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    for count, token in enumerate(reference().tokenizer.convert_ids_to_tokens(answer)):
+        try:
+            decoder.decode(bytes(byte_of[letter] for letter in token))
+        except UnicodeDecodeError:
+            return count
+    return len(answer)
+
+
+def test_a_form_that_any_text_keeps_changes_no_answer_that_is_text(expected):
+    """The random model writes bytes that are no letters, too: those a form refuses."""
+    run = Engine(file(), Switches(form=True)).run(PROMPTS, TOKENS)
+    whole = [letters(answer) for answer in expected]
+    assert [answer[:count] for answer, count in zip(run.answers, whole, strict=True)] == [
+        answer[:count] for answer, count in zip(expected, whole, strict=True)]
+    assert sum(whole) > sum(TOKENS) / 2
+    assert [letters(answer) for answer in run.answers] == TOKENS
 
 
 def test_a_switch_shows_in_the_steps():
