@@ -12,7 +12,10 @@ BESIDE = ("go further", "exercise", "take it home")
 
 
 def main_line(path) -> list[str]:
-    """The ids of its code cells: not those under the headings BESIDE, of parameters, or of imports alone."""
+    """The ids of its code cells: not those under the headings BESIDE, of parameters, or of imports alone.
+
+    Nor the reader's bill on top, the same line in each notebook.
+    """
     found, beside = [], False
     for cell in nbformat.read(path, as_version=4).cells:
         heading = re.match(r"(#{2,3}) (.*)", cell.source)
@@ -22,7 +25,8 @@ def main_line(path) -> list[str]:
             beside = beside if inside and not named else named
         elif cell.cell_type == "code" and not beside and "parameters" not in cell.metadata.get("tags", []):
             lines = ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source)).body
-            found += [] if all(isinstance(line, ast.Import | ast.ImportFrom) for line in lines) else [cell.id]
+            only_imports = all(isinstance(line, ast.Import | ast.ImportFrom) for line in lines)
+            found += [] if only_imports or "app.PageBill(" in cell.source else [cell.id]
     return found
 
 

@@ -3,6 +3,8 @@
 import ast
 import math
 import re
+import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,7 @@ def test_the_tiles_of_page_4_take_the_readers_cost_of_a_label():
     """What is saved are the labels at that price, less the computing; the budget pays for fewer looks."""
     names = {"app": app, "math": math, "BUDGET_USD": 20, "USD_PER_LABEL": 0.1, "REVIEWER_ERROR": 0.05,
              "your_bill": app.PageBill("4")}
-    for cell in ("d03", "d05", "d05b", "d07", "d09"):
+    for cell in ("d03", "d05", "d05b", "d07", "d09a", "d09"):
         exec(SOURCES["4", cell], names)
     dear, best = plain(names["tiles_of"](Scenario(usd_per_label=2.0))), names["best"]
     needed = names["table"]("labels_tickets").query("share == @best['share']").set_index("strategy")["compute_usd"]
@@ -64,12 +66,25 @@ def test_messages_and_the_own_price_reach_the_ladders_dollars():
 
 
 def test_the_own_price_scales_each_dollar_of_a_simulated_month():
-    def scenario(rate):
-        frame = pd.DataFrame({"replicas": [1]})
-        frame.attrs = {"usd": (100.0, 90.0, 110.0), "each": [95.0, 105.0], "busy_usd": 10.0, "p95_s": 0.2}
-        return frame
+    """Whole machines, their interval and each repetition, and the busy seconds; nothing else."""
+    class Ran:
+        arrivals, counts = [0.0, 1.0], {"answered": 2}
 
-    figures = functions("5", "c61", scenario=scenario, np=np)["at_your_price"](60, rate=30).attrs
-    assert figures["usd"] == pytest.approx([60, 54, 66])
-    assert figures["each"] == pytest.approx([57, 63])
-    assert (figures["busy_usd"], figures["p95_s"]) == (pytest.approx(6), 0.2)
+        def frame(self):
+            return pd.DataFrame({"replicas": [1]})
+
+        def latency_quantiles_s(self, _shares):
+            return [0.2]
+
+        def late(self, _target_s):
+            return 0.0
+
+    paid = types.SimpleNamespace(usd_month=100.0, busy_usd_month=10.0, kg_month=3.0)
+    scenario = functions("5", "c17b", one_run=lambda *_: (Ran(), 2), bill=lambda *_: paid, offer=str, np=np,
+                         ThreadPoolExecutor=ThreadPoolExecutor, interval=lambda each: (each[0], min(each), max(each)),
+                         LENGTHS={}, TRACE=None, DEADLINE_S=0.25)["scenario"]
+    full, own = (scenario("steady", 30.0, "fixed", "m", (1.0, 2.0), 60.0, price=price).attrs for price in (100.0, 60.0))
+    assert full["usd"] == (100, 100, 100)
+    assert own["usd"] == pytest.approx((60, 60, 60))
+    assert own["each"] == pytest.approx([60] * len(full["each"]))
+    assert (own["busy_usd"], own["kg_month"], own["p95_s"]) == (pytest.approx(6), 3, 0.2)
