@@ -46,6 +46,7 @@ def spare_for(s, t, at):
 
 @part
 def held_in_list(w, s, t, at, now):
+    """How many wait at a replica where all of the last few still do: as many as those, or as its list says."""
     if t.recent[at, 0] < np.inf:
         return LAST_RECENT + 1
     forget_left(s, t, at, w.replicas[at], now)
