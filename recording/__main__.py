@@ -4,8 +4,9 @@ python -m recording [PART ...] [--again] [--list]
 
 What trains comes before what times, so that all timings come together. A part that is done on this machine is skipped
 (`--again` records it anew), so that a run that was cut off goes on where it was. After each part its figures are held
-against what can be and against those recorded before it on this machine; a fault stops the run with a sentence. Parts
-of two machines are not mixed: a single part is recorded only where the others are this machine's.
+against what can be and against those recorded before it on this machine; a fault stops the run with a sentence. Two
+stories are told, of the classifier and of the language model, each on one machine: a single part is recorded only where
+the others of its story are this machine's.
 """
 
 import argparse
@@ -45,7 +46,9 @@ class Part:
     """One step of a recording.
 
     files: the beginnings of the names of what it writes; minutes: on 2 cores, until one run has shown it; times:
-    whether it times anything, which wants a quiet machine.
+    whether it times anything, which wants a quiet machine; of_language: whether it belongs to the language model's
+    story. No table of the one story is compared with a table of the other: what a language model is held against (a
+    specialist, people's labels) is measured again in its own part.
     """
 
     name: str
@@ -53,6 +56,10 @@ class Part:
     files: tuple[str, ...]
     minutes: float
     times: bool = False
+    of_language: bool = False
+
+
+LanguagePart = functools.partial(Part, of_language=True)
 
 
 def _with_base(work: Callable) -> Callable[[], object]:
@@ -75,17 +82,17 @@ PARTS = (
     Part("data", data_efficiency.record, tuple(f"{FOUR}_{part}" for part in (
         "augmentation", "curve_points", "curves", "duplicate_effect", "duplicate_quality", "duplicates", "flag_quality",
         "flags", "labels", "privacy", "pruning", "reviews", "selection", "synthesis")), 28),
-    Part("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15),
-    Part("written rows", data_language.record_written, (f"{FOUR}_written",), 15),
+    LanguagePart("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15),
+    LanguagePart("written rows", data_language.record_written, (f"{FOUR}_written",), 15),
     Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 30),
     *(Part(name, _with_base(getattr(model_optimization, f"record_{name}")), (), minutes)
       for name, minutes in (("quantization", 4), ("pruning", 11), ("distillation", 7), ("together", 14))),
-    Part("language", model_optimization.record_language, (f"{ONE}_language.json", *(
+    LanguagePart("language", model_optimization.record_language, (f"{ONE}_language.json", *(
         f"{ONE}_language_{part}" for part in ("tables", "cache"))), 1),
-    Part("tuned bits", model_optimization.record_tuned_bits, (f"{ONE}_tuned_bits", f"{ONE}_data_aware"), 24),
-    Part("depth", model_optimization.record_depth, (f"{ONE}_depth",), 8),
-    Part("language speed", model_optimization.record_language_speed, (f"{ONE}_language_speed",), 6, times=True),
-    Part("teacher", model_optimization.record_teacher, (f"{ONE}_taught",), 18, times=True),
+    LanguagePart("tuned bits", model_optimization.record_tuned_bits, (f"{ONE}_tuned_bits", f"{ONE}_data_aware"), 24),
+    LanguagePart("depth", model_optimization.record_depth, (f"{ONE}_depth",), 8),
+    LanguagePart("language speed", model_optimization.record_language_speed, (f"{ONE}_language_speed",), 6, times=True),
+    LanguagePart("teacher", model_optimization.record_teacher, (f"{ONE}_taught",), 18, times=True),
     Part("models", _with_base(model_optimization.measure_all),
          tuple(f"{ONE}{part}.jsonl" for part in ("", "_pruning", "_distillation", "_together")), 33, times=True),
     Part("ladder", _with_ladder, (f"{TWO}.jsonl", *(f"{TWO}_{part}" for part in (
@@ -100,12 +107,12 @@ PARTS = (
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
         f"{THREE}_{part}" for part in ("runtimes", "levels", "switches", "leaving")), 12, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
-    Part("retrieval", data_language.record_retrieval, (f"{FOUR}_retrieval",), 25, times=True),
-    Part("language rungs", architectures_language.record_rungs, tuple(
+    LanguagePart("retrieval", data_language.record_retrieval, (f"{FOUR}_retrieval",), 25, times=True),
+    LanguagePart("language rungs", architectures_language.record_rungs, tuple(
         f"{TWO}_language_{part}" for part in ("rungs", "tokens", "router", "drift")), 40, times=True),
-    Part("language tenants", architectures_language.record_tenants, tuple(
+    LanguagePart("language tenants", architectures_language.record_tenants, tuple(
         f"{TWO}_language_{part}" for part in ("tenants", "tenant_bytes")), 6, times=True),
-    Part("language serving", language_serving.record, (f"{THREE}_language",), 20, times=True),
+    LanguagePart("language serving", language_serving.record, (f"{THREE}_language",), 20, times=True),
 )
 
 
@@ -126,7 +133,8 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
         raise InputError(f"Unknown part '{min(unknown)}'. Choose some of: {', '.join(names)}.")
     wanted = [part for part in parts if not asked.parts or part.name in asked.parts]
     left = [part for part in wanted if asked.again or not is_done(part, folder)]
-    require_one_machine([part for part in parts if part not in wanted], folder)
+    stories = {part.of_language for part in wanted}
+    require_one_machine([part for part in parts if part not in wanted and part.of_language in stories], folder)
     print(_outlook(left), flush=True)
     if asked.list:
         return
@@ -170,7 +178,7 @@ def is_done(part: Part, folder: Path) -> bool:
 
 
 def require_one_machine(others: Sequence[Part], folder: Path) -> None:
-    """Refuse to record beside files that another machine wrote, and that stay."""
+    """Refuse to record beside files of the same story that another machine wrote, and that stay."""
     foreign = [path.name for part in others for path in files_of(part, folder)
                if machine_of(path)["id"] != fingerprint()["id"]]
     if foreign:

@@ -62,6 +62,22 @@ def test_a_part_of_another_machine_is_recorded_anew_and_not_mixed_with(run, tmp_
     assert run() == ["trains"]
 
 
+def test_the_other_story_may_be_another_machine_s(run, tmp_path):
+    run()
+    from_another_machine(tmp_path / "1_trains.json")
+    parts = [record.Part("trains", list, ("1_trains",), 3),
+             record.LanguagePart("speaks", lambda: write_table(tmp_path / "1_speaks.json", pd.DataFrame({"a": [1]})),
+                                 ("1_speaks",), 3)]
+    record.main(["speaks"], parts, tmp_path)
+    assert (tmp_path / "1_speaks.json").is_file()
+
+
+@pytest.mark.parametrize("of_language", [False, True])
+def test_each_shipped_story_comes_from_one_machine(of_language):
+    told = [path for part in record.PARTS if part.of_language == of_language for path in record.files_of(part, SHIPPED)]
+    assert len({record.machine_of(path)["id"] for path in told}) == 1
+
+
 def test_an_accelerator_s_tables_are_nobody_s_part(run, tmp_path):
     run()
     content = json.loads((tmp_path / "1_times.json").read_text())
