@@ -1,6 +1,6 @@
 """Write the results that the pages open on, from a real run on this machine: make record.
 
-python -m recording [PART ...] [--again] [--list]
+python -m recording [PART ...] [--language] [--again] [--list]
 
 What trains comes before what times, so that all timings come together. A part that is done on this machine is skipped
 (`--again` records it anew), so that a run that was cut off goes on where it was. After each part its figures are held
@@ -125,13 +125,15 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
     """
     parser = argparse.ArgumentParser("python -m recording")
     parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--language", action="store_true", help="of these, the parts of the language model's story")
     parser.add_argument("--again", action="store_true", help="record parts that are done, too")
     parser.add_argument("--list", action="store_true", help="say what is left, and how long it takes; record nothing")
     asked = parser.parse_args(arguments)
     names = [part.name for part in parts]
     if unknown := set(asked.parts) - set(names):
         raise InputError(f"Unknown part '{min(unknown)}'. Choose some of: {', '.join(names)}.")
-    wanted = [part for part in parts if not asked.parts or part.name in asked.parts]
+    wanted = [part for part in parts
+              if (not asked.parts or part.name in asked.parts) and (part.of_language or not asked.language)]
     left = [part for part in wanted if asked.again or not is_done(part, folder)]
     stories = {part.of_language for part in wanted}
     require_one_machine([part for part in parts if part not in wanted and part.of_language in stories], folder)

@@ -68,7 +68,7 @@ def test_the_other_story_may_be_another_machine_s(run, tmp_path):
     parts = [record.Part("trains", list, ("1_trains",), 3),
              record.LanguagePart("speaks", lambda: write_table(tmp_path / "1_speaks.json", pd.DataFrame({"a": [1]})),
                                  ("1_speaks",), 3)]
-    record.main(["speaks"], parts, tmp_path)
+    record.main(["--language"], parts, tmp_path)
     assert (tmp_path / "1_speaks.json").is_file()
 
 
