@@ -1,14 +1,16 @@
-"""The benchmark of a served language model runs whole on a tiny one, and each row says whether it holds."""
+"""The benchmarks of language models run on a tiny one, and each row says whether it holds."""
 
 import json
 import math
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from tiny_gguf import tiny_gguf
 
-from benchmarks import language_serving
+from benchmarks import language_model, language_serving
+from helpers.lab.extraction.scores import MESSAGE, ExtractionScore
 from helpers.lab.language.gguf import in_weight_type
 
 
@@ -37,3 +39,62 @@ def test_simulated_times_are_judged_by_how_far_they_are_off(factor, holds):
     rows = language_serving._simulated_rows("at load 1", real, factor * real, 0.15)
     assert [row.value for row in rows] == pytest.approx([factor - 1] * 4)
     assert [row.holds for row in rows] == [holds] * 4
+
+
+@pytest.mark.slow
+def test_a_quick_race_of_engines_asks_each_for_the_same_and_judges_it(tmp_path, monkeypatch):
+    file = in_weight_type(tiny_gguf(), "F16")
+    monkeypatch.setattr(sys, "argv", ["", "--quick", "--task", str(file), "--json", str(tmp_path / "rows.json"),
+                                      "--only", "tokens"])
+    language_model.main()
+    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())["rows"]}
+    assert [row["target"] for row in rows.values() if row["target"]] == [">= 8", ">= 0.95", ">= 0.95"]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows.values() if row["target"])
+    assert all(0 <= row["value"] <= 1 for row in rows.values() if not row["target"])
+    assert rows["greedy answers of ours that are transformers'"]["value"] == 1
+
+
+def scored(right: int) -> ExtractionScore:
+    """The first `right` of a hundred messages."""
+    return ExtractionScore({MESSAGE: np.arange(100) < right}, {})
+
+
+@pytest.mark.parametrize(("tagger", "asked", "tuned", "usd", "holds"), [
+    (90, 40, 85, 100.0, [True, True, False]),    # at the interval's worse end the cost is below a hundred times
+    (80, 70, 90, 200.0, [False, False, True])])
+def test_the_ladder_is_judged_at_the_worse_end_of_paired_intervals(tagger, asked, tuned, usd, holds):
+    ladder = pd.DataFrame({"rung": ["tagger", "tuned"], "usd_per_million": [1.0, usd], "energy": [1.0, 50.0],
+                           "energy_low": [1.0, 45.0], "energy_high": [1.0, 60.0]})
+    rows = language_model.ladder_rows(ladder, {"tagger": scored(tagger), "instruction": scored(asked),
+                                               "tuned": scored(tuned)})
+    assert [row.holds for row in rows if row.target] == holds
+    assert [row.value for row in rows] == pytest.approx([tuned - asked, tagger - tuned, usd, 50.0])
+    assert (rows[2].low, rows[2].high) == pytest.approx((0.9 * usd, 1.2 * usd))
+
+
+@pytest.mark.parametrize(("delta", "low", "share", "holds"), [
+    (0.05, 0.01, 0.15, [True, True]), (0.05, -0.01, 0.25, [False, False])])
+def test_a_router_must_not_be_worse_and_cost_a_fifth(delta, low, share, holds):
+    rows = language_model.router_rows({"best": "specialist", "delta": delta, "low": low, "high": 0.1,
+                                       "best_cost_share": share}, "tuned")
+    assert [row.holds for row in rows] == holds
+
+
+def test_on_paper_a_further_token_takes_as_long_as_the_weights_are_large():
+    speed = pd.DataFrame({"name": ["F16", "Q8_0", "Q4_0"], "megabytes": [400.0, 200.0, 100.0],
+                          "per_token_s": [0.04, 0.02, 0.02]})
+    order, *told = language_model.paper_rows(speed)
+    assert not order.holds  # four bits are no quicker than eight here
+    assert [row.value for row in told] == pytest.approx([2.0, 0.0, 2.0, -0.5])
+
+
+@pytest.mark.parametrize(("faster", "holds"), [(250.0, True), (90.0, False)])
+def test_a_specialist_is_judged_by_its_joules_and_its_paired_accuracy(new_measurement, faster, holds):
+    general = new_measurement(model="general", joules_low=5.0, joules=10.0, joules_high=15.0)
+    special = new_measurement(model="special", speedup=faster, speedup_low=0.9 * faster,
+                              speedup_high=1.1 * faster, joules_low=0.02, joules=10 / faster, joules_high=1.0,
+                              accuracy_delta=0.3, accuracy_delta_low=0.2, accuracy_delta_high=0.4, majority=0.1)
+    quality, joules = language_model.specialist_rows(general, special)
+    assert quality.holds
+    assert joules.holds is holds
+    assert joules.value == pytest.approx(faster)
