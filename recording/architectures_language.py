@@ -52,7 +52,9 @@ def record_rungs() -> None:
     write("language_router", route_guarantees(held_out, test, costs, LOSSES).assign(**general), task.name)
     threshold = threshold_of(held_out, DRIFT_LOSS)
     wish = most_lost(held_out, threshold)
-    hard = {f"more of {wish}": test.wishes == wish, "more unsure messages": test.sure <= np.quantile(test.sure, 0.25)}
+    hard = {"more unsure messages": test.sure <= np.quantile(test.sure, 0.25)}
+    if wish is not None:
+        hard = {f"more of {wish}": test.wishes == wish} | hard
     drifts = [route_drift(test, costs, threshold, rows).assign(drift=name, max_lost=DRIFT_LOSS, **general)
               for name, rows in hard.items() if 0 < rows.mean() < 1]
     write("language_drift", pd.concat(drifts, ignore_index=True), task.name)

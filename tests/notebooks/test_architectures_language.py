@@ -57,6 +57,14 @@ def test_the_threshold_from_inside_may_promise_nothing(rows, lost, words):
     assert words in text
 
 
+def test_what_is_out_of_scope_is_never_the_tagger_s_to_answer():
+    """By hand: five of 200 may be lost and two are; of 20 messages the tagger is not sure at all."""
+    checked = messages(200, 2)
+    checked.sure[-20:] = 0
+    text = said("2", "lm16", checked=checked, LOSE_AT_MOST=3.0, np=np)
+    assert "may answer 180 of 200: those of which it is at least 0.10 sure" in text
+
+
 @pytest.mark.parametrize(("delta", "words"), [(0.02, "resolves 2.0 points more"), (-0.08, "resolves 8.0 points fewer")])
 def test_the_router_may_be_better_or_worse_than_the_better_of_the_two(delta, words):
     row = {"max_lost": 3.0, "threshold": 0.5, "escalated": 0.3, "lost": 0.02, "accuracy": 0.7, "delta": delta,
@@ -67,8 +75,10 @@ def test_the_router_may_be_better_or_worse_than_the_better_of_the_two(delta, wor
 
 
 @pytest.mark.parametrize(("threshold", "rows", "words"), [
-    (0.05, messages(100, 20), "With 'late' alone, 100.0% are lost and 0% go on: the promise of 3 points is broken."),
-    (0.5, messages(100, 20), "With 'broken' alone, 0.0% are lost and 38% go on: the promise of 3 points is kept."),
+    (0.05, messages(100, 20),
+     "With 'late' alone (20 of 100 test messages), 100.0% are lost and 0% go on: the promise of 3 points is broken."),
+    (0.495, messages(100, 50), "2.0% are lost and 98% go on: the promise of 3 points is kept."),  # one of 50
+    (0.5, messages(100, 20), "The router loses no validation message: there is no wish that it is known to lose."),
     (0.5, messages(100, 100), "Of 100 test messages 100 wish 'late': nothing can drift.")])
 def test_a_promise_may_be_kept_or_broken_or_untested(threshold, rows, words):
     text = said("2", "lm20", checked=rows, read=rows, at={"threshold": threshold, "max_lost": 3.0}, dollars=[1.0, 50.0],
