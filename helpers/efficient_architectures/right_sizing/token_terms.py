@@ -12,7 +12,7 @@ from helpers.lab.data.extraction import extractions, field_names
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
 from helpers.lab.measuring.intervals import wilson
-from helpers.lab.money.costs import ApiPrice, api_prices
+from helpers.lab.money.costs import ApiPrice, api_price, api_prices
 
 if TYPE_CHECKING:
     from helpers.lab.data.task import Task
@@ -42,14 +42,18 @@ class RequestTokens:
 def request_tokens(extractor: "PromptedExtractor", task: "Task", rows: int | None = None) -> RequestTokens:
     """The tokens that an extractor's prompts and the right answers have for a task's test messages, by its tokenizer.
 
-    Other tokenizers differ by some tenths.
+    Other tokenizers differ by some tenths. `shared` are the tokens that all of these prompts begin with.
+
+    Args:
+        rows: the first so many test messages; None: all.
 
     Raises:
-        InputError: no message.
+        InputError: fewer than two messages: one prompt alone is shared as a whole.
     """
     texts, found = task.test["text"][:rows], extractions(task, "test")[:rows]
-    if not texts:
-        raise InputError("Tokens are counted in at least one test message; there is none.")
+    if len(texts) < 2:
+        raise InputError("What requests share is counted in at least two test messages; give more rows than "
+                         f"{len(texts)}.")
     prompts = [extractor.llm.read(extractor.prompt(text)) for text in texts]
     answers = [answer for _, answer in extractor.tuning_rows(list(zip(texts, found, strict=True)))]
     # Where the first and the last of the sorted prompts part, all of them have parted.
@@ -81,14 +85,12 @@ def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, t
     >>> rows[["terms", "usd_per_million"]].round(1).values.tolist()
     [['list price', 1395.0], ['with the beginning cached', 585.0], ['in batches', 697.5]]
     """
-    prices = api_prices()
-    if unknown := [name for name in names or () if name not in prices]:
-        raise InputError(f"Unknown hosted model '{unknown[0]}'. Choose one of: {', '.join(prices)}.")
+    prices = [api_price(name) for name in names or api_prices()]
     resolved, low, high = _quality(task, answers)
     rows = []
-    for name in names or prices:
-        for terms, usd, source in _bills(prices[name], tokens):
-            rows.append({"model": name, "terms": terms, "usd_per_million": usd, "resolved": resolved,
+    for price in prices:
+        for terms, usd, source in _bills(price, tokens):
+            rows.append({"model": price.name, "terms": terms, "usd_per_million": usd, "resolved": resolved,
                          "resolved_low": low, "resolved_high": high,
                          "usd_per_million_resolved": usd / resolved if resolved else np.nan,
                          "as_of": source["as_of"], "source_url": source["source_url"]})

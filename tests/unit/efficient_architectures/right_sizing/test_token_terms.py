@@ -65,7 +65,7 @@ def test_quality_comes_from_answers_alone(things_task):
     lambda task: hosted_rungs(TOKENS, ["nobody's model"]), lambda task: hosted_rungs(TOKENS, answers=["{}"]),
     lambda task: hosted_rungs(TOKENS, task=task, answers=["{}"] * 10_000), lambda task: RequestTokens(10, 1, shared=11),
     lambda task: RequestTokens(0, 1),
-    lambda task: request_tokens(prompted_extractor(tiny_llm(), task, select="none"), task, 0)])
+    lambda task: request_tokens(prompted_extractor(tiny_llm(), task, select="none"), task, 1)])
 def test_what_cannot_be_used_is_said_in_a_sentence(wrong, things_task):
     with pytest.raises(InputError, match=r"\.$"):
         wrong(things_task)
