@@ -1,6 +1,7 @@
 """The ladder on extraction: each rung answers; quality, joules and dollars are what its answers and times say."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -108,6 +109,18 @@ def test_the_work_on_paper_is_parameters_times_tokens_over_the_specialist_s_prod
         120 * parameters / tagger.model.card.macs)
 
 
+def test_no_message_is_timed_twice(scripted, things_task):
+    """A cache of prefixes would know it: what is paid for in traffic would be free in the timing."""
+    asked, slow = [], scripted[1]
+    extract = slow.extract
+    slow.extract = lambda texts, *, progress=None: asked.append(texts) or time.sleep(0.25) or extract(
+        texts, progress=progress)
+    measured([slow], things_task, rounds=4)
+    timed = asked[1:][:4 + 2]  # first come the scores, last is the energy
+    assert [len(texts) for texts in timed] == [20 // 6] * 6
+    assert len({text for texts in timed for text in texts}) == 6 * (20 // 6)
+
+
 @pytest.mark.slow
 def test_a_tuned_rung_is_trained_once_and_answers_the_same_from_its_file(things_task, fresh_home):
     few = dataclasses.replace(things_task, test=things_task.test.select(range(3)))
@@ -140,5 +153,5 @@ def test_cancelling_ends_the_timing(scripted, things_task):
         asked.append(1)
         return len(asked) > 12
     with pytest.raises(Cancelled):
-        compare_rungs(["a", "b", "c"], scripted, scores, things_task.test["text"][:4],
+        compare_rungs(["a", "b", "c"], scripted, scores, things_task.test["text"][:7],
                       progress=Progress(cancelled=wants_an_end))
