@@ -63,6 +63,29 @@ def request_tokens(extractor: "PromptedExtractor", task: "Task", rows: int | Non
                          float(np.mean(extractor.llm.count_tokens(answers))), float(shared))
 
 
+def hosted_prompts(task: "Task", rows: int) -> pd.DataFrame:
+    """What to ask a hosted model, so that `hosted_rungs` can score its answers.
+
+    Returns:
+        One row for each of the first `rows` test messages: message (from 1 on), and prompt, the instruction with it.
+
+    Raises:
+        InputError: no row, more than there are test messages, or a task without fields.
+
+    >>> from helpers.efficient_architectures import hosted_prompts
+    >>> from helpers.lab import load_task
+    >>> hosted_prompts(load_task("tickets-fields"), 2)["message"].tolist()
+    [1, 2]
+    """
+    from helpers.lab.extraction.prompting import instruction
+
+    if not 0 < rows <= len(task.test):
+        raise InputError(f"Ask about 1 to {len(task.test):,} test messages, not {rows:,}.")
+    asked = instruction(field_names(task), task.labels)
+    return pd.DataFrame({"message": range(1, rows + 1),
+                         "prompt": [f"{asked}\n\n{text}" for text in task.test["text"][:rows]]})
+
+
 def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, task: "Task | None" = None,
                  answers: Sequence[str] | None = None) -> pd.DataFrame:
     """Dollars per million requests of hosted models: at list price, with the shared beginning cached, and in batches.
@@ -70,7 +93,8 @@ def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, t
     Args:
         tokens: counted by request_tokens, or the reader's own.
         names: 'VENDOR MODEL' as in `api_prices`; by default all of them.
-        answers: what such a model wrote for the first test messages of `task`, in their order, if there are any.
+        answers: what such a model wrote for the first test messages of `task`, in their order, if there are any: see
+            hosted_prompts. An answer without a JSON object resolves nothing.
 
     Returns:
         One row a model and its terms: model, terms, usd_per_million; resolved with resolved_low and resolved_high, and
