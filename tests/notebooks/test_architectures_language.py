@@ -156,7 +156,7 @@ def test_the_reader_s_tokens_are_priced_on_the_page():
         made["by_terms"](100, 4000, 60, "")  # said, not cut to what is possible in silence
 
 
-@pytest.mark.parametrize(("good", "words"), [(3, "Your 4 answers resolve 75.0% (30.1% to 95.4%): $"),
+@pytest.mark.parametrize(("good", "words"), [(3, "Answers: 4; resolved: 75.0% (30.1% to 95.4%): $"),
                                              (0, "no price of a resolved one")])
 def test_the_reader_s_answers_are_scored_on_the_page(good, words):
     """Wilson's interval of 3 in 4, and the price list over three quarters."""
