@@ -38,7 +38,7 @@ def hosted_llm(task: Task, names: Sequence[str] | None = None, *, answers: Seque
     >>> hosted_llm(load_task("tickets"), ["OpenAI gpt-4o-mini"])[["model", "accuracy"]].values.tolist()
     [['OpenAI gpt-4o-mini', nan]]
     """
-    prices = [api_price(name) for name in names or api_prices()]
+    prices = {name: api_price(name) for name in names or api_prices()}
     if "{text}" not in prompt:
         raise InputError("The prompt has no place {text} for the message; put one in.")
     tokenizer = TextEncoder.load(find_weights() / "tokenizer.json", max_tokens=100_000)
@@ -48,9 +48,10 @@ def hosted_llm(task: Task, names: Sequence[str] | None = None, *, answers: Seque
     tokens_out = _mean_tokens(tokenizer, [_shown(task.labels[label]) for label in task.test["label"][:]])
     accuracy, low, high = _quality(task, answers)
     return pd.DataFrame([{
-        "model": price.name, "input_tokens": tokens_in, "output_tokens": tokens_out,
+        "model": name, "input_tokens": tokens_in, "output_tokens": tokens_out,
         "usd_per_million": 1e6 * price.usd(tokens_in, tokens_out), "accuracy": accuracy, "accuracy_low": low,
-        "accuracy_high": high, "as_of": price.as_of, "source_url": price.source_url} for price in prices])
+        "accuracy_high": high, "as_of": price.as_of, "source_url": price.source_url}
+        for name, price in prices.items()])
 
 
 def _shown(label: str) -> str:

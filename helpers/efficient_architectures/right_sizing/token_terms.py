@@ -109,12 +109,12 @@ def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, t
     >>> rows[["terms", "usd_per_million"]].round(1).values.tolist()
     [['list price', 1395.0], ['with the beginning cached', 585.0], ['in batches', 697.5]]
     """
-    prices = [api_price(name) for name in names or api_prices()]
+    prices = {name: api_price(name) for name in names or api_prices()}
     resolved, low, high = _quality(task, answers)
     rows = []
-    for price in prices:
+    for name, price in prices.items():
         for terms, usd, source in _bills(price, tokens):
-            rows.append({"model": price.name, "terms": terms, "usd_per_million": usd, "resolved": resolved,
+            rows.append({"model": name, "terms": terms, "usd_per_million": usd, "resolved": resolved,
                          "resolved_low": low, "resolved_high": high,
                          "usd_per_million_resolved": usd / resolved if resolved else np.nan,
                          "as_of": source["as_of"], "source_url": source["source_url"]})
@@ -127,8 +127,7 @@ def _bills(price: ApiPrice, tokens: RequestTokens) -> list[tuple[str, float, dic
     plain = 1e6 * price.usd(tokens.read, tokens.written)
     terms = next((row for row in read_facts("api_terms") if row["vendor"] == price.vendor), None)
     bills = [(LIST_PRICE, plain, listed)]
-    priced = price.cached_usd_per_million_tokens is not None
-    if priced and terms and terms["cache_min_tokens"] and tokens.shared >= int(terms["cache_min_tokens"]):
+    if terms and terms["cache_min_tokens"] and tokens.shared >= int(terms["cache_min_tokens"]):
         bills.append((CACHED, 1e6 * price.usd(tokens.read, tokens.written, tokens.shared), terms))
     if terms and terms["batch_discount"]:
         bills.append((BATCHES, plain * (1 - float(terms["batch_discount"])), terms))

@@ -63,16 +63,11 @@ class ApiPrice:
     source_url: str
     cached_usd_per_million_tokens: float | None = None  # of tokens read before that the provider has in its cache
 
-    @property
-    def name(self) -> str:
-        """'VENDOR MODEL'."""
-        return f"{self.vendor} {self.model}"
-
     def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
         """Dollars for so many tokens read and written, `cached_tokens` of those read from the provider's cache."""
         cached_usd = self.cached_usd_per_million_tokens if cached_tokens else 0.0
         if cached_usd is None:
-            raise InputError(f"{self.name} has no sourced price of cached tokens: count none as cached, "
+            raise InputError(f"{self.vendor} {self.model} has no sourced price of cached tokens: count none as cached, "
                              "or choose another model.")
         return ((input_tokens - cached_tokens) * self.input_usd_per_million_tokens + cached_tokens * cached_usd
                 + output_tokens * self.output_usd_per_million_tokens) / 1e6
@@ -91,17 +86,6 @@ def api_prices() -> dict[str, ApiPrice]:
         float(row["output_usd_per_million_tokens"]), row["as_of"], row["source_url"],
         _number(row["cached_input_usd_per_million_tokens"]))
         for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
-
-
-def api_price(name: str) -> ApiPrice:
-    """The hosted model of this name, 'VENDOR MODEL'.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    if name not in api_prices():
-        raise InputError(f"Unknown hosted model '{name}'. Choose one of: {', '.join(api_prices())}.")
-    return api_prices()[name]
 
 
 @functools.cache
@@ -134,6 +118,17 @@ def offer(name: str) -> Offer:
         return offers()[name]
     except KeyError:
         raise InputError(f"Unknown offer '{name}'. Choose one of: {', '.join(offers())}.") from None
+
+
+def api_price(name: str) -> ApiPrice:
+    """The hosted model of this name, 'VENDOR MODEL'.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name not in api_prices():
+        raise InputError(f"Unknown hosted model '{name}'. Choose one of: {', '.join(api_prices())}.")
+    return api_prices()[name]
 
 
 def cost(measurement: "Measurement", offer: Offer) -> Cost:

@@ -1,6 +1,5 @@
 """A hosted language model by the token: its terms, the reader's counts, and quality from given answers alone."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from tiny_gguf import tiny_llm
 
 from helpers.efficient_architectures import RequestTokens, hosted_prompts, hosted_rungs, request_tokens
-from helpers.efficient_architectures.right_sizing.token_terms import _bills
 from helpers.lab import InputError
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.prompting import prompted_extractor
@@ -36,11 +34,6 @@ def test_terms_without_a_sourced_price_have_no_row():
     assert {name for name, terms in found if terms == "list price"} == set(api_prices())
     assert not any(name.startswith("Mistral") and terms != "list price" for name, terms in found)
     assert not any(name.startswith("Anthropic") and "cached" in terms for name, terms in found)
-
-
-def test_a_model_whose_cached_tokens_have_no_price_has_no_row_for_them():
-    unpriced = dataclasses.replace(api_prices()[MINI], cached_usd_per_million_tokens=None)
-    assert [terms for terms, _, _ in _bills(unpriced, TOKENS)] == ["list price", "in batches"]
 
 
 def test_a_short_beginning_is_cached_by_nobody():
