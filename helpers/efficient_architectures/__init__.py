@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "right_sizing.rungs": ["ladder", "few_labels", "quality_by_labels"],
     "right_sizing.extracting": ["extraction_rungs", "score_rungs", "compare_rungs", "times_the_work"],
     "right_sizing.hosted": ["hosted_llm"],
-    "right_sizing.token_terms": ["RequestTokens", "hosted_rungs", "request_tokens"],
+    "right_sizing.token_terms": ["RequestTokens", "hosted_prompts", "hosted_rungs", "request_tokens"],
     "cascades.temperature": ["calibrate", "fit_temperature"],
     "cascades.outcomes": ["follow", "curve", "guarantees", "hard_rows", "under_drift", "resampled"],
     "cascades.routing": ["Router", "most_lost", "routable", "route_drift", "route_guarantees", "threshold_of"],

@@ -22,7 +22,7 @@ def opened(address: str, browser: Browser) -> Iterator[Page]:
     with watched(browser) as open_page:
         page = open_page()
         page.goto(address, timeout=60_000)
-        expect(page.locator(".app-panel .app-chart svg")).to_have_count(8, timeout=60_000)
+        expect(page.locator(".app-panel .app-chart svg").nth(7)).to_be_visible(timeout=60_000)  # or more, once recorded
         yield page
 
 
@@ -87,5 +87,8 @@ def test_the_reader_s_tokens_are_priced_and_what_is_not_recorded_is_said(opened)
     before = title.inner_text()
     terms.get_by_role("slider").nth(2).press("End")
     expect(title).not_to_have_text(before)
+    terms.get_by_label("Your model's answers").fill("I cannot help with that.")
+    terms.get_by_role("slider").first.press("Home")
+    expect(terms).to_contain_text("Answers: 1; resolved: 0.0%")
     router = panel(opened, "Points that may be lost")
     expect(router).to_contain_text(re.compile("not recorded yet|of the requests resolved"))

@@ -1,5 +1,6 @@
 """Notebook 2 on a language model: sentences on results that fall either way, and the page without records."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -8,9 +9,11 @@ import pandas as pd
 import pytest
 from notebook_cells import functions, said
 
-from helpers.app import bars_spec
+from helpers.app import bars_spec, lines_spec
 from helpers.efficient_architectures import most_lost, route_drift
 from helpers.efficient_architectures.cascades.routing import Routable
+from helpers.lab import InputError, load_task
+from helpers.lab.data.extraction import extractions
 
 GUESS = SimpleNamespace(value=40.0)
 LADDER = ("tagger", "patterns", "nearest examples")
@@ -57,6 +60,14 @@ def test_the_threshold_from_inside_may_promise_nothing(rows, lost, words):
     assert words in text
 
 
+def test_what_is_out_of_scope_is_never_the_tagger_s_to_answer():
+    """By hand: five of 200 may be lost and two are; of 20 messages the tagger is not sure at all."""
+    checked = messages(200, 2)
+    checked.sure[-20:] = 0
+    text = said("2", "lm16", checked=checked, LOSE_AT_MOST=3.0, np=np)
+    assert "may answer 180 of 200: those of which it is at least 0.10 sure" in text
+
+
 @pytest.mark.parametrize(("delta", "words"), [(0.02, "resolves 2.0 points more"), (-0.08, "resolves 8.0 points fewer")])
 def test_the_router_may_be_better_or_worse_than_the_better_of_the_two(delta, words):
     row = {"max_lost": 3.0, "threshold": 0.5, "escalated": 0.3, "lost": 0.02, "accuracy": 0.7, "delta": delta,
@@ -67,8 +78,10 @@ def test_the_router_may_be_better_or_worse_than_the_better_of_the_two(delta, wor
 
 
 @pytest.mark.parametrize(("threshold", "rows", "words"), [
-    (0.05, messages(100, 20), "With 'late' alone, 100.0% are lost and 0% go on: the promise of 3 points is broken."),
-    (0.5, messages(100, 20), "With 'broken' alone, 0.0% are lost and 38% go on: the promise of 3 points is kept."),
+    (0.05, messages(100, 20),
+     "With 'late' alone (20 of 100 test messages), 100.0% are lost and 0% go on: the promise of 3 points is broken."),
+    (0.495, messages(100, 50), "2.0% are lost and 98% go on: the promise of 3 points is kept."),  # one of 50
+    (0.5, messages(100, 20), "The router loses no validation message: there is no wish that it is known to lose."),
     (0.5, messages(100, 100), "Of 100 test messages 100 wish 'late': nothing can drift.")])
 def test_a_promise_may_be_kept_or_broken_or_untested(threshold, rows, words):
     text = said("2", "lm20", checked=rows, read=rows, at={"threshold": threshold, "max_lost": 3.0}, dollars=[1.0, 50.0],
@@ -96,6 +109,7 @@ def test_the_page_says_what_is_not_recorded():
     for cell, name in (("lm33", "draw_rungs"), ("lm28", "draw_router")):
         assert functions("2", cell, NOT_YET="not yet")[name](None) == "not yet"
     none = {"recorded_language": lambda part: None, "FIGURES": {"a": ("rungs", "rung", "resolved")}}
+    assert functions("2", "lm37", **none)["drawn_drift"]() == []
     assert functions("2", "lm25", **none)["rungs_by"]("a") is None
     assert functions("2", "lm28", **none)["router_at"](3.0) is None
 
@@ -105,15 +119,59 @@ def test_recorded_figures_are_drawn():
     rows.attrs = {"columns": ("rung", "energy", "energy_low", "energy_high"), "figure": "Energy"}
     drawn = functions("2", "lm33", bars_spec=bars_spec)["draw_rungs"](rows)
     assert "nearest examples has the most: 300" in str(drawn.to_dict())
+    shares = pd.DataFrame({"resolved": [0.5], "rung": ["tagger"]})
+    percent = functions("2", "lm25", recorded_language=lambda part: shares,
+                        FIGURES={"Resolved, in percent": ("rungs", "rung", "resolved")})
+    assert percent["rungs_by"]("Resolved, in percent")["resolved"][0] == 50
+
+
+@pytest.mark.parametrize(("delta", "words"), [(0.02, "2.0 points more"), (-0.08, "8.0 points fewer")])
+def test_a_recorded_router_is_compared_with_the_better_of_its_two(delta, words):
     router = pd.DataFrame({"max_lost": [1.0, 3.0], "accuracy": 0.7, "lost": [0.001, 0.02], "escalated": 0.3,
+                           "delta": delta, "low": delta - 0.01, "high": delta + 0.01,
                            "general": "tuned", "best_cost_share": 0.31, "best": "language model"})
-    made = functions("2", "lm28", recorded_language=lambda part: router)
-    assert "2.0%" in made["draw_router"](made["router_at"](2.6)).data
+    made = functions("2", "lm28", recorded_language=lambda part: router, drawn_drift=list)
+    tiles, sentence = made["draw_router"](made["router_at"](2.6))
+    assert "2.0%" in tiles.data
+    assert f"resolves {words}" in sentence
+
+
+@pytest.mark.parametrize(("lost", "words"), [(0.05, "up to 5.0% are lost, and the promise is broken"),
+                                             (0.02, "up to 2.0% are lost, and the promise is kept")])
+def test_a_recorded_promise_may_be_kept_or_broken(lost, words):
+    drift = pd.DataFrame({"share": [0.0, 1.0], "lost": [0.001, lost], "drift": "more of late", "max_lost": 3.0})
+    [chart] = functions("2", "lm37", recorded_language=lambda part: drift, lines_spec=lines_spec)["drawn_drift"]()
+    assert f"more of late: {words}" in str(chart.to_dict())
 
 
 def test_the_reader_s_tokens_are_priced_on_the_page():
     """By hand: 0.75 dollars a million read, 0.075 from the cache, 4.5 written."""
-    made = functions("2", "lm30", bars_spec=bars_spec)
-    rows = made["by_terms"](1500, 1200, 60).set_index("offer")["usd_per_million"]
-    assert rows["OpenAI gpt-5.4-mini, with the beginning cached"] == pytest.approx(300 * 0.75 + 1200 * 0.075 + 60 * 4.5)
-    assert "From $" in str(made["draw_terms"](made["by_terms"](100, 4000, 60)).to_dict())
+    made = functions("2", "lm30") | functions("2", "lm41", bars_spec=bars_spec)
+    rows = made["by_terms"](1500, 1200, 60, "")
+    usd = rows.set_index("offer")["usd_per_million"]
+    assert usd["OpenAI gpt-5.4-mini, with the beginning cached"] == pytest.approx(300 * 0.75 + 1200 * 0.075 + 60 * 4.5)
+    [chart] = made["draw_terms"](rows)
+    assert "From $" in str(chart.to_dict())
+    with pytest.raises(InputError, match="shares 0 to all of those read; not 100, 60 and 4000"):
+        made["by_terms"](100, 4000, 60, "")  # said, not cut to what is possible in silence
+
+
+@pytest.mark.parametrize(("good", "words"), [(3, "Answers: 4; resolved: 75.0% (30.1% to 95.4%): $"),
+                                             (0, "no price of a resolved one")])
+def test_the_reader_s_answers_are_scored_on_the_page(good, words):
+    """Wilson's interval of 3 in 4, and the price list over three quarters."""
+    task = load_task("tickets-fields")
+    right = [json.dumps(one) for one in extractions(task, "test")[:good]]
+    made = functions("2", "lm30", FIELDS="tickets-fields") | functions("2", "lm41", bars_spec=bars_spec)
+    rows = made["by_terms"](1500, 0, 60, "\n".join([*right, *["I cannot help."] * (4 - good)]))
+    _, sentence = made["draw_terms"](rows)
+    assert words in sentence
+    mini = rows.set_index("offer").loc["OpenAI gpt-5.4-mini, list price", "usd_per_million_resolved"]
+    assert mini == pytest.approx((1500 * 0.75 + 60 * 4.5) / 0.75 if good else math.nan, nan_ok=True)
+
+
+def test_what_to_ask_a_hosted_model_is_the_instruction_and_a_message():
+    made = functions("2", "lm43", FIELDS="tickets-fields")
+    first, _ = made["to_ask"](2)
+    assert first["prompt"].endswith(load_task("tickets-fields").test["text"][0])
+    assert made["draw_ask"](made["to_ask"](0)) == "Choose how many messages."

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.efficient_architectures.adapters.tuning import Tuned, train_as, with_fitted_head
-from helpers.efficient_architectures.options import RANKED
+from helpers.efficient_architectures.options import RANKED, require_adapter
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import CONFIDENCE, holm, mean_interval, paired_mean_p
@@ -33,11 +33,19 @@ def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequ
         optimizer, activations.
 
     Raises:
-        InputError: an unknown kind, or no way.
+        InputError: an unknown kind, no way or seed, or one that is named twice: nothing is trained then.
         Cancelled: the caller of `progress` wants an end.
+
+    >>> from helpers.efficient_architectures import compare_adapters
+    >>> from helpers.lab import load_task
+    >>> few = load_task("tickets").take(train=240, test=300, validation=100)
+    >>> compare_adapters(few, [("full", 8), ("lora", 8)], seeds=[0])["way"].tolist()  # doctest: +SKIP
+    ['full', 'lora 8']
     """
-    if not ways or not seeds:
-        raise InputError("Name at least one way to adapt the encoder and one seed.")
+    names = [_name(kind, rank) for kind, rank in ways]
+    if not names or not seeds or len(set(names)) < len(names) or len(set(seeds)) < len(seeds):
+        raise InputError("Name at least one way to adapt the encoder and one seed, and each only once; got "
+                         f"{', '.join(names) or 'no way'} and the seeds {list(seeds)}.")
     rows: list[dict] = []
     start, tokenizer = with_fitted_head(task, encoder, progress.part(0.0, 0.0))
     jobs = [(kind, rank, seed) for seed in seeds for kind, rank in ways]
@@ -50,13 +58,19 @@ def compare_adapters(task: Task, ways: Sequence[tuple[str, int]], *, seeds: Sequ
             for part in (task.test, task.validation))
         published = count_parameters(tuned.model.module) - _added(tuned)
         rows.append({"kind": kind, "rank": rank if kind in RANKED else 0,
-                     "way": f"{kind} {rank}" if kind in RANKED else kind, "seed": seed,
+                     "way": _name(kind, rank), "seed": seed,
                      "accuracy": accuracy, "validation": validation, "trained": tuned.trainable,
                      "share": tuned.trainable / (published - tuned.head), "head": tuned.head,
                      "delta_bytes": tuned.delta_bytes, "model_bytes": 4 * published, "train_s": tuned.train_s,
                      **tuned.memory})
     progress(1.0, "done")
     return pd.DataFrame(rows)
+
+
+def _name(kind: str, rank: int) -> str:
+    """The way as tables name it; refuses an unknown kind."""
+    require_adapter(kind, rank)
+    return f"{kind} {rank}" if kind in RANKED else kind
 
 
 def _added(tuned: Tuned) -> int:

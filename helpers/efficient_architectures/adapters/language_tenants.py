@@ -109,8 +109,8 @@ class LanguageTenants:
         return self.plain.tokenizer.batch_decode(written, skip_special_tokens=True)
 
 
-def tenant_adapters(tasks: Sequence[Task], name: str | Path = "smollm2", *, rank: int = 8, epochs: float = 1.0,
-                    seed: int = 0, progress: Progress = silent) -> dict[str, dict[str, Tensor]]:
+def tenant_adapters(tasks: Sequence[Task], name: str | Path = "smollm2", *, epochs: float = 1.0,
+                    progress: Progress = silent) -> dict[str, dict[str, Tensor]]:
     """An adapter for each tenant, tuned on the tenant's own training rows to answer with the tenant's own labels.
 
     Args:
@@ -120,6 +120,9 @@ def tenant_adapters(tasks: Sequence[Task], name: str | Path = "smollm2", *, rank
     Raises:
         InputError: no task, or what tune_adapter raises.
         Cancelled: the caller of `progress` wants an end.
+
+    >>> shops = tenant_tasks(load_task("tickets"), 2, labels_each=4, train_rows=32)  # doctest: +SKIP
+    >>> bank = LanguageTenants(load_language_model("smollm2"), tenant_adapters(shops))  # doctest: +SKIP
     """
     if not tasks:
         raise InputError("Adapters are tuned for at least one tenant; there is none.")
@@ -128,7 +131,7 @@ def tenant_adapters(tasks: Sequence[Task], name: str | Path = "smollm2", *, rank
         rows = [(tenant_prompt(task, text), task.labels[label])
                 for text, label in zip(task.train["text"][:], task.train["label"][:], strict=True)]
         part = progress.part(number / len(tasks), (number + 1) / len(tasks))
-        adapters[task.name] = tune_adapter(llm, rows, rank=rank, epochs=epochs, seed=seed, progress=part)
+        adapters[task.name] = tune_adapter(llm, rows, epochs=epochs, progress=part)
     return adapters
 
 
@@ -140,6 +143,8 @@ def tenant_prompt(task: Task, text: str) -> str:
 def tenant_times(bank: LanguageTenants, prompts: Sequence[Prompt], *, max_tokens: int = 8, rounds: int = 3,
                  progress: Progress = silent) -> pd.DataFrame:
     """Seconds of a request with tenants mixed, with one tenant alone, and in the plain model in its own bits, in turns.
+
+    No way has a cache of prefixes: the same prompts are read in each round.
 
     Returns:
         One row a way: way, seconds (median, of a request; of "load a whole model", of loading), speedup with low and
@@ -155,6 +160,8 @@ def tenant_times(bank: LanguageTenants, prompts: Sequence[Prompt], *, max_tokens
     mixed, one = [names[row % len(names)] for row in range(len(prompts))], names[:1] * len(prompts)
     options: dict[str, Any] = {"max_tokens": max_tokens, "progress": Progress(cancelled=lambda: bool(progress.check()))}
 
+    plain = bank.plain.uncached()
+
     def one_by_one() -> None:
         for prompt in prompts:
             bank.generate([prompt], names[:1], **options)
@@ -164,8 +171,8 @@ def tenant_times(bank: LanguageTenants, prompts: Sequence[Prompt], *, max_tokens
              "one tenant, one by one": one_by_one,
              "tenants mixed, as they come": lambda: bank.generate(prompts, mixed, together=False, **options),
              "base alone, all at once": lambda: bank.generate(prompts, [None] * len(prompts), **options),
-             "plain model, all at once": lambda: bank.plain.generate(prompts, **options),
-             "load a whole model": lambda: bank.plain._open(bank.plain.path)}
+             "plain model, all at once": lambda: plain.generate(prompts, **options),
+             "load a whole model": bank.plain.uncached}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, progress=progress)
     first = next(iter(seconds.values()))

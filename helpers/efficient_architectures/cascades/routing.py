@@ -44,7 +44,7 @@ class Router:
     def extract(self, texts: Sequence[str], *, progress: Progress = silent) -> list[Extraction | None]:
         """See Extractor."""
         found, sure = confident(self.specialist, texts, progress.part(0.0, 0.1))
-        onward = np.flatnonzero(sure < self.threshold)
+        onward = np.flatnonzero(goes_on(sure, self.threshold))
         if len(onward):
             answers = self.general.extract([texts[row] for row in onward], progress=progress.part(0.1, 1.0))
             for row, answer in zip(onward, answers, strict=True):
@@ -57,6 +57,11 @@ def confident(specialist: Tagger, texts: Sequence[str],
     """A specialist's extractions, and (n,) how sure it is of each; 0 where it reads that a message is out of scope."""
     found, sure = specialist.extract_surely(texts, progress=progress)
     return found, np.where([one[WISH] == OUT_OF_SCOPE for one in found], 0.0, sure)
+
+
+def goes_on(sure: np.ndarray, threshold: float) -> np.ndarray:
+    """(n,) bool: the specialist is less sure than the threshold, or not at all: whatever the threshold."""
+    return (sure < threshold) | (sure == 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Routable:
 
     def stage_of(self, threshold: float) -> np.ndarray:
         """(n,) 0 where the specialist answers, 1 where the language model does."""
-        return (self.sure < threshold).astype(int)
+        return goes_on(self.sure, threshold).astype(int)
 
     def routed(self, threshold: float) -> np.ndarray:
         """(n,) bool: whether the router resolves the message."""
@@ -139,10 +144,10 @@ def route_guarantees(held_out: Routable, test: Routable, costs: Sequence[float],
     return pd.DataFrame(rows)
 
 
-def most_lost(held_out: Routable, threshold: float) -> str:
-    """The wish of which the router loses the largest share of held-out messages."""
+def most_lost(held_out: Routable, threshold: float) -> str | None:
+    """The wish of which the router loses the largest share of held-out messages; None where it loses none."""
     lost = pd.Series(held_out.lost & (held_out.stage_of(threshold) == 0)).groupby(held_out.wishes).mean()
-    return str(lost.idxmax())
+    return str(lost.idxmax()) if lost.any() else None
 
 
 def route_drift(test: Routable, costs: Sequence[float], threshold: float, hard: np.ndarray,

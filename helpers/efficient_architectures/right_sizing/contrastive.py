@@ -62,6 +62,9 @@ def draw_pairs(labels: Sequence[int], pairs_per_row: int, seed: int = 0) -> list
     """(row, row, 1.0 of one label or 0.0 of two), shuffled: `pairs_per_row` of each kind for every row.
 
     A row that is alone with its label has pairs of two labels only.
+
+    Raises:
+        InputError: all rows have one label.
     """
     if len(set(labels)) < 2:
         raise InputError("Pairs of different labels are needed; all rows have one label.")

@@ -1,6 +1,7 @@
 """The ladder on extraction: regular expressions, a tagger, and a language model asked, shown examples, or tuned."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from helpers.lab.training.weights import MINILM
 
 RESOLVED = WITH_WISH  # a request is resolved where its wish and all of its fields are right
 SIGNIFICANT = 0.05
+WARM_UPS = 2  # calls before the first timed one of a work that takes long, see seconds_in_turns
 
 
 def extraction_rungs(task: Task, rungs: Sequence[str] = RUNGS, *, llm: str | Path = "smollm2",
@@ -119,7 +121,9 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
 
     Args:
         scores: what score_rungs gave for the extractors.
-        texts: messages that are timed, all at once and in turns.
+        texts: messages that are timed, which no extractor has read yet. Each of the `rounds`, and each call to warm up,
+            reads other ones, as many at once: of messages that it has read, a language model's cache of prefixes would
+            spare nearly all the work, and of traffic it spares the shared beginning alone.
 
     Returns:
         One row a rung: rung, model; message (share with all fields exact) and resolved (with the wish, too), both with
@@ -130,22 +134,23 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
         usd_per_million, usd_per_million_resolved (NaN where none is resolved); stored_mb; energy_method, rows, rounds.
 
     Raises:
-        InputError: no message to time, or not as many rungs, extractors and scores.
+        InputError: fewer messages than calls, or not as many rungs, extractors and scores.
         Cancelled: the caller of `progress` wants an end.
     """
-    if not texts or not len(rungs) == len(extractors) == len(scores) > 0:
-        raise InputError(f"Rungs are compared on at least one message, with an extractor and a score each; there are "
-                         f"{len(texts)} messages, {len(rungs)} rungs, {len(extractors)} extractors and {len(scores)} "
-                         "scores.")
+    at_once = len(texts) // (rounds + WARM_UPS)
+    if not at_once or not len(rungs) == len(extractors) == len(scores) > 0:
+        raise InputError(f"Rungs are compared on at least {rounds + WARM_UPS} messages in {rounds} rounds, with an "
+                         f"extractor and a score each; there are {len(texts)} messages, {len(rungs)} rungs, "
+                         f"{len(extractors)} extractors and {len(scores)} scores.")
     listening = Progress(cancelled=lambda: bool(progress.check()))  # what is timed reports nothing, and can be ended
-    works = {number: (lambda one=one: one.extract(texts, progress=listening)) for number, one in enumerate(extractors)}
+    works = {number: _reading_on(one, texts, at_once, listening) for number, one in enumerate(extractors)}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, progress=progress.part(0.0, 0.8))
         powers = []
         for number, one in enumerate(extractors):
             progress(0.8 + 0.2 * number / len(extractors), f"energy of {one.name}")
             powers.append(measure_power(works[number], usable_cores()))
-    each = {number: taken / len(texts) for number, taken in seconds.items()}
+    each = {number: taken / at_once for number, taken in seconds.items()}
     frame = pd.DataFrame([{"rung": rung, "model": one.name, **_quality(score, scores[0]),
                            **_bill(each[number], powers[number], score[RESOLVED]),
                            **_energy_ratio(each[number], powers[number], each[0], powers[0]),
@@ -153,6 +158,12 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
                           for number, (rung, one, score) in enumerate(zip(rungs, extractors, scores, strict=True))])
     frame["significant"] = holm(frame.pop("p")) < SIGNIFICANT
     return frame
+
+
+def _reading_on(extractor: Extractor, texts: Sequence[str], at_once: int, progress: Progress) -> Callable[[], object]:
+    """A work that reads the next so many messages at each call, and after the last ones the first again."""
+    parts = itertools.cycle([texts[start:start + at_once] for start in range(0, len(texts) - at_once + 1, at_once)])
+    return lambda: extractor.extract(next(parts), progress=progress)
 
 
 def _quality(score: ExtractionScore, reference: ExtractionScore) -> dict[str, object]:

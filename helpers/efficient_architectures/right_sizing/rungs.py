@@ -101,6 +101,10 @@ def quality_by_labels(task: Task, per_class: Sequence[int | None] = (5, 10, 50, 
     Returns:
         One row a step, number of labels and seed: step, labels_per_class (of all: their mean), rows,
         seed, accuracy, low, high (Wilson's interval), made_in_s.
+
+    Raises:
+        InputError: an unknown step, fewer than one label per class, or weights that cannot be found.
+        Cancelled: the caller of `progress` wants an end.
     """
     require_steps(steps)
     truth = np.asarray(task.test["label"][:])

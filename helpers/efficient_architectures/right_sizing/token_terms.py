@@ -12,7 +12,7 @@ from helpers.lab.data.extraction import extractions, field_names
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
 from helpers.lab.measuring.intervals import wilson
-from helpers.lab.money.costs import ApiPrice, api_prices
+from helpers.lab.money.costs import ApiPrice, api_price, api_prices
 
 if TYPE_CHECKING:
     from helpers.lab.data.task import Task
@@ -42,14 +42,18 @@ class RequestTokens:
 def request_tokens(extractor: "PromptedExtractor", task: "Task", rows: int | None = None) -> RequestTokens:
     """The tokens that an extractor's prompts and the right answers have for a task's test messages, by its tokenizer.
 
-    Other tokenizers differ by some tenths.
+    Other tokenizers differ by some tenths. `shared` are the tokens that all of these prompts begin with.
+
+    Args:
+        rows: the first so many test messages; None: all.
 
     Raises:
-        InputError: no message.
+        InputError: fewer than two messages: one prompt alone is shared as a whole.
     """
     texts, found = task.test["text"][:rows], extractions(task, "test")[:rows]
-    if not texts:
-        raise InputError("Tokens are counted in at least one test message; there is none.")
+    if len(texts) < 2:
+        raise InputError("What requests share is counted in at least two test messages; give more rows than "
+                         f"{len(texts)}.")
     prompts = [extractor.llm.read(extractor.prompt(text)) for text in texts]
     answers = [answer for _, answer in extractor.tuning_rows(list(zip(texts, found, strict=True)))]
     # Where the first and the last of the sorted prompts part, all of them have parted.
@@ -59,6 +63,29 @@ def request_tokens(extractor: "PromptedExtractor", task: "Task", rows: int | Non
                          float(np.mean(extractor.llm.count_tokens(answers))), float(shared))
 
 
+def hosted_prompts(task: "Task", rows: int) -> pd.DataFrame:
+    """What to ask a hosted model, so that `hosted_rungs` can score its answers.
+
+    Returns:
+        One row for each of the first `rows` test messages: message (from 1 on), and prompt, the instruction with it.
+
+    Raises:
+        InputError: no row, more than there are test messages, or a task without fields.
+
+    >>> from helpers.efficient_architectures import hosted_prompts
+    >>> from helpers.lab import load_task
+    >>> hosted_prompts(load_task("tickets-fields"), 2)["message"].tolist()
+    [1, 2]
+    """
+    from helpers.lab.extraction.prompting import instruction
+
+    if not 0 < rows <= len(task.test):
+        raise InputError(f"Ask about 1 to {len(task.test):,} test messages, not {rows:,}.")
+    asked = instruction(field_names(task), task.labels)
+    return pd.DataFrame({"message": range(1, rows + 1),
+                         "prompt": [f"{asked}\n\n{text}" for text in task.test["text"][:rows]]})
+
+
 def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, task: "Task | None" = None,
                  answers: Sequence[str] | None = None) -> pd.DataFrame:
     """Dollars per million requests of hosted models: at list price, with the shared beginning cached, and in batches.
@@ -66,7 +93,8 @@ def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, t
     Args:
         tokens: counted by request_tokens, or the reader's own.
         names: 'VENDOR MODEL' as in `api_prices`; by default all of them.
-        answers: what such a model wrote for the first test messages of `task`, in their order, if there are any.
+        answers: what such a model wrote for the first test messages of `task`, in their order, if there are any: see
+            hosted_prompts. An answer without a JSON object resolves nothing.
 
     Returns:
         One row a model and its terms: model, terms, usd_per_million; resolved with resolved_low and resolved_high, and
@@ -81,13 +109,11 @@ def hosted_rungs(tokens: RequestTokens, names: Sequence[str] | None = None, *, t
     >>> rows[["terms", "usd_per_million"]].round(1).values.tolist()
     [['list price', 1395.0], ['with the beginning cached', 585.0], ['in batches', 697.5]]
     """
-    prices = api_prices()
-    if unknown := [name for name in names or () if name not in prices]:
-        raise InputError(f"Unknown hosted model '{unknown[0]}'. Choose one of: {', '.join(prices)}.")
+    prices = {name: api_price(name) for name in names or api_prices()}
     resolved, low, high = _quality(task, answers)
     rows = []
-    for name in names or prices:
-        for terms, usd, source in _bills(prices[name], tokens):
+    for name, price in prices.items():
+        for terms, usd, source in _bills(price, tokens):
             rows.append({"model": name, "terms": terms, "usd_per_million": usd, "resolved": resolved,
                          "resolved_low": low, "resolved_high": high,
                          "usd_per_million_resolved": usd / resolved if resolved else np.nan,

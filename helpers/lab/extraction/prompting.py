@@ -130,17 +130,9 @@ class PromptedExtractor(Extractor):
         for shown, found in examples:
             turns += [("user", shown), ("assistant", self._answer(found))]
         turns.append(("user", text))
-        turns[0] = ("user", f"{self._instruction()}\n\n{turns[0][1]}")
+        asked = instruction(self.fields, self.wishes, self.settings["meanings"])
+        turns[0] = ("user", f"{asked}\n\n{turns[0][1]}")
         return [{"role": role, "content": content} for role, content in turns]
-
-    def _instruction(self) -> str:
-        keys = "\n".join(f"{field}: {_MEANINGS.get(field, field)}" for field in self.fields)
-        if not self.settings["meanings"]:
-            return f"Answer with one JSON object. {WISH}: one of {', '.join(self.wishes)}; {'; '.join(self.fields)}"
-        return ("Read the customer's message. Answer with one JSON object and nothing else. Its keys:\n"
-                f"{WISH}: one of {', '.join(self.wishes)}\n{keys}\n"
-                'Copy each value from the message as it stands there, but for the wish. Write "" for what the message '
-                "does not have.")
 
     def _answer(self, found: Extraction) -> str:
         return json.dumps({name: found.get(name, "") for name in (WISH, *self.fields)}, ensure_ascii=False)
@@ -184,6 +176,22 @@ def prompted_extractor(llm: "LanguageModel", task: Task, *, shots: int = 8, sele
     texts, found = task.train["text"][:], extractions(task, "train")
     return PromptedExtractor(llm, field_names(task), task.labels, [(texts[row], found[row]) for row in order],
                              shots=shots, select=select, form=form, meanings=meanings, max_answer=max_answer)
+
+
+def instruction(fields: Sequence[str], wishes: Sequence[str], meanings: bool = True) -> str:
+    """What a language model is asked before the message: the keys, and what each means or its name alone.
+
+    >>> from helpers.lab.extraction.prompting import instruction
+    >>> instruction(["order"], ["refund", "late"], meanings=False)
+    'Answer with one JSON object. wish: one of refund, late; order'
+    """
+    keys = "\n".join(f"{field}: {_MEANINGS.get(field, field)}" for field in fields)
+    if not meanings:
+        return f"Answer with one JSON object. {WISH}: one of {', '.join(wishes)}; {'; '.join(fields)}"
+    return ("Read the customer's message. Answer with one JSON object and nothing else. Its keys:\n"
+            f"{WISH}: one of {', '.join(wishes)}\n{keys}\n"
+            'Copy each value from the message as it stands there, but for the wish. Write "" for what the message '
+            "does not have.")
 
 
 def parse_answer(answer: str, fields: Sequence[str]) -> Extraction | None:

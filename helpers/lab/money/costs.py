@@ -120,6 +120,17 @@ def offer(name: str) -> Offer:
         raise InputError(f"Unknown offer '{name}'. Choose one of: {', '.join(offers())}.") from None
 
 
+def api_price(name: str) -> ApiPrice:
+    """The hosted model of this name, 'VENDOR MODEL'.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name not in api_prices():
+        raise InputError(f"Unknown hosted model '{name}'. Choose one of: {', '.join(api_prices())}.")
+    return api_prices()[name]
+
+
 def cost(measurement: "Measurement", offer: Offer) -> Cost:
     """What a million of these predictions cost on a rented machine.
 

@@ -1,10 +1,11 @@
 """OpenVINO GenAI: continuous batching and a cache of shared prefixes, on a CPU."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -33,12 +34,18 @@ class OpenVinoModel(LocalModel):
         self._scorer: Any = None
         self._known: dict[bytes, float] = {}
 
+    def uncached(self) -> Self:
+        """The same model, loaded a second time and without a cache of prefixes: each prompt is read as if new."""
+        other = copy.copy(self)
+        other._pipeline, other._scorer, other._known = self._open(self.path, prefix_caching=False), None, {}
+        return other
+
     @staticmethod
-    def _open(path: Path) -> Any:
+    def _open(path: Path, prefix_caching: bool = True) -> Any:
         import openvino_genai
 
         scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size, scheduler.max_num_seqs, scheduler.enable_prefix_caching = 1, _SEQUENCES, True
+        scheduler.cache_size, scheduler.max_num_seqs, scheduler.enable_prefix_caching = 1, _SEQUENCES, prefix_caching
         try:
             return openvino_genai.ContinuousBatchingPipeline(str(path), scheduler, "CPU", FAITHFUL)
         except RuntimeError as error:

@@ -7,6 +7,7 @@ from scipy import stats
 
 from helpers.efficient_architectures import compare_adapters, paired_over_seeds
 from helpers.lab import InputError
+from helpers.lab.progress import Progress
 
 
 def test_each_way_and_seed_is_a_row_with_the_encoders_own_size(tiny_task, narrow_encoder):
@@ -48,8 +49,18 @@ def test_significance_takes_all_ways_into_account():
     assert raw["ia3"] < 0.05 <= table.loc["ia3", "p"], "its own interval leaves zero out, the family's test does not"
 
 
+def test_an_unknown_way_is_refused_before_the_first_is_trained(tiny_task, narrow_encoder):
+    said = []
+    with pytest.raises(InputError, match="Unknown adapter 'prefix'"):
+        compare_adapters(tiny_task, [("full", 8), ("prefix", 8)], encoder=narrow_encoder,
+                         progress=Progress(lambda fraction, message: said.append(message)))
+    assert not said
+
+
 @pytest.mark.parametrize("wrong", [
     lambda task: compare_adapters(task, []),
+    lambda task: compare_adapters(task, [("full", 8), ("full", 4)]),
+    lambda task: compare_adapters(task, [("full", 8)], seeds=(1, 1)),
     lambda task: paired_over_seeds(pd.DataFrame({"way": ["lora"], "seed": [0], "accuracy": [0.5]})),
 ])
 def test_what_cannot_be_used_is_said_in_a_sentence(wrong, tiny_task):

@@ -1,5 +1,6 @@
 """Many tenants on one language model: each adapter's answers are those of the model that it is merged into."""
 
+import openvino_genai
 import pytest
 import torch
 from tiny_gguf import tiny_gguf, tiny_llm
@@ -75,6 +76,24 @@ def test_adapters_are_tuned_on_each_tenants_own_rows(tiny_task):
         labels = [task.labels[label] for label in task.train["label"][:]]
         right = [sum(one == label for one, label in zip(some, labels, strict=True)) for some in (before, answers)]
         assert right[0] < right[1]
+
+
+def read_anew(llm, prompt):
+    """How many tokens of a prompt the engine computes: of those in its cache it has no log-probability to echo."""
+    config = openvino_genai.GenerationConfig()
+    config.max_new_tokens, config.echo, config.logprobs, config.apply_chat_template = 1, True, 1, False
+    handle = llm._ask(llm._pipeline, llm.read(prompt), config)
+    while llm._pipeline.has_non_finished_requests():
+        llm._pipeline.step()
+    return len([one for output in handle.read_all() for one in output.generated_log_probs])
+
+
+def test_the_plain_model_is_timed_without_a_cache_of_prefixes_as_the_tenants_are(bank):
+    prompt, both = "Where is my camera? " * 20, (bank.plain, bank.plain.uncached())
+    cached, uncached = ([read_anew(llm, prompt) for _ in range(2)] for llm in both)
+    assert cached[1] < cached[0] == uncached[0] == uncached[1]
+    answers = [[one.text for one in llm.generate(PROMPTS, max_tokens=FEW)] for llm in both]
+    assert answers[0] == answers[1]
 
 
 def test_the_ways_are_timed_and_named(bank):

@@ -74,6 +74,17 @@ def test_costs_quality_and_the_better_extractor_are_those_counted_by_hand():
     assert route_guarantees(held_out, test, [1.0, 10.0], [0.1])["threshold"][0] == NEVER  # of 200 rows, no such promise
 
 
+def test_a_threshold_of_zero_counts_what_is_out_of_scope_as_the_language_model_s():
+    """By hand: of three losses in 200 messages 3 points allow all; the messages of confidence 0 still go on."""
+    sure, right = np.linspace(0, 1, 200), np.ones((2, 200), bool)
+    sure[:20], right[0, :3] = 0.0, False
+    held_out = Routable(sure, right, np.array(["out_of_scope"] * 20 + ["late"] * 180))
+    row = route_guarantees(held_out, held_out, [1.0, 10.0], [3.0]).iloc[0]
+    assert row["threshold"] == 0
+    assert (row["escalated"], row["lost"], row["cost"]) == pytest.approx((0.1, 0.0, 1 + 0.1 * 10))
+    assert most_lost(held_out, 0.0) is None
+
+
 class Oracle(Extractor):
     """Right on every message of a task; it counts what it is asked."""
 
@@ -116,6 +127,8 @@ def test_the_router_does_what_its_figures_say(tagger, things_task):
 class Reader:
     """Reads each message as it is told to, and is always sure."""
 
+    name = "a reader"
+
     def __init__(self, wishes):
         self.wishes = wishes
 
@@ -123,12 +136,14 @@ class Reader:
         return [{"wish": self.wishes[text]} for text in texts], np.ones(len(texts))
 
 
-def test_what_is_out_of_scope_goes_on_however_sure_the_specialist_is():
+@pytest.mark.parametrize("threshold", [0.5, 0.0])
+def test_what_is_out_of_scope_goes_on_however_sure_the_specialist_is(threshold):
     class Person:
+        name = "a person"
+
         def extract(self, texts, *, progress=None):
             return [{"wish": f"a person has read {text}"} for text in texts]
-    router = Router.__new__(Router)
-    router.specialist, router.general, router.threshold = Reader({"a": "late", "b": "out_of_scope"}), Person(), 0.5
+    router = Router(Reader({"a": "late", "b": "out_of_scope"}), Person(), threshold)
     assert router.extract(["a", "b"]) == [{"wish": "late"}, {"wish": "a person has read b"}]
 
 

@@ -1,6 +1,7 @@
 """The ladder on extraction: each rung answers; quality, joules and dollars are what its answers and times say."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -42,12 +43,30 @@ class Scripted(Extractor):
         return {}
 
 
-@pytest.fixture
-def scripted(things_task):
-    answers = list(zip(things_task.test["text"][:], extractions(things_task, "test"), strict=True))
+def made_up(task):
+    answers = list(zip(task.test["text"][:], extractions(task, "test"), strict=True))
     place = np.arange(len(answers))
     return [Scripted("specialist", answers, place % 4 > 0, 1), Scripted("general", answers, place % 2 > 0, 40),
             Scripted("mute", answers, np.zeros(len(answers), bool), 1)]
+
+
+@pytest.fixture
+def scripted(things_task):
+    return made_up(things_task)
+
+
+@pytest.fixture(scope="module")
+def compared(things_task):
+    """Three extractors, and the table of them."""
+    extractors = made_up(things_task)
+    return extractors, measured(extractors, things_task)
+
+
+@pytest.fixture(scope="module")
+def rungs(things_task, narrow_encoder):
+    """The language model has random weights: it keeps to the form, and its examples change what it says."""
+    return extraction_rungs(things_task, ["tagger", "patterns", "instruction", "nearest examples"],
+                            llm=in_weight_type(tiny_gguf(), "F16"), encoder=narrow_encoder, tagger_epochs=1)
 
 
 def measured(extractors, task, **options):
@@ -56,8 +75,8 @@ def measured(extractors, task, **options):
                          **{"rounds": 3} | options)
 
 
-def test_a_rung_s_row_says_what_its_answers_say(scripted, things_task):
-    rows = measured(scripted, things_task)
+def test_a_rung_s_row_says_what_its_answers_say(compared, things_task):
+    scripted, rows = compared
     expected = extractions(things_task, "test")
     truth = [np.array([one.answers[text] == found for text, found in zip(things_task.test["text"][:], expected,
                                                                          strict=True)]) for one in scripted]
@@ -73,8 +92,8 @@ def test_a_rung_s_row_says_what_its_answers_say(scripted, things_task):
     np.testing.assert_allclose(rows["usd_per_million_resolved"][:2], (rows["usd_per_million"] / rows["resolved"])[:2])
 
 
-def test_work_is_what_costs_energy_and_who_resolves_nothing_has_no_price_of_it(scripted, things_task):
-    rows = measured(scripted, things_task)
+def test_work_is_what_costs_energy_and_who_resolves_nothing_has_no_price_of_it(compared):
+    _, rows = compared
     assert rows["energy"][0] == 1.0
     assert rows["energy_low"][1] <= rows["energy"][1] <= rows["energy_high"][1]
     assert rows["energy"][1] > 5  # forty times the work
@@ -83,29 +102,34 @@ def test_work_is_what_costs_energy_and_who_resolves_nothing_has_no_price_of_it(s
     assert np.isnan(rows["joules_per_resolved"][2])
 
 
-def test_each_rung_answers(things_task, narrow_encoder):
-    """The language model has random weights: it keeps to the form, and its examples change what it says."""
-    rungs = ["tagger", "patterns", "instruction", "nearest examples"]
-    made = extraction_rungs(things_task, rungs, llm=in_weight_type(tiny_gguf(), "F16"), encoder=narrow_encoder,
-                            tagger_epochs=1)
-    assert [one.kind for one in made] == ["tagger", "patterns", "prompted", "prompted"]
-    assert [one.settings.get("select") for one in made[2:]] == ["none", "nearest"]
-    scores = score_rungs(made, things_task, "validation", 4)
+def test_each_rung_answers(rungs, things_task):
+    assert [one.kind for one in rungs] == ["tagger", "patterns", "prompted", "prompted"]
+    assert [one.settings.get("select") for one in rungs[2:]] == ["none", "nearest"]
+    scores = score_rungs(rungs, things_task, "validation", 4)
     assert scores[2]["valid JSON"] in np.arange(5) / 4
     assert scores[1]["order"] == 1.0  # HB-0123 is what the pattern looks for
-    plain = score_extractions(made[1].extract(things_task.validation["text"][:4]),
+    plain = score_extractions(rungs[1].extract(things_task.validation["text"][:4]),
                               extractions(things_task, "validation")[:4], ["order", "product"])
     assert plain["message"] == scores[1]["message"]
 
 
-def test_the_work_on_paper_is_parameters_times_tokens_over_the_specialist_s_products(things_task, narrow_encoder):
-    from helpers.lab.extraction.prompting import prompted_extractor
-
-    tagger = extraction_rungs(things_task, ["tagger"], encoder=narrow_encoder, tagger_epochs=1)[0]
-    general = prompted_extractor(tiny_llm(), things_task, select="none")
+def test_the_work_on_paper_is_parameters_times_tokens_over_the_specialist_s_products(rungs):
+    tagger, _, general, _ = rungs
     parameters = sum(parameter.numel() for parameter in tiny_llm().module.parameters())  # tied ones once
     assert times_the_work(tagger, general, RequestTokens(100, 20)) == pytest.approx(
         120 * parameters / tagger.model.card.macs)
+
+
+def test_no_message_is_timed_twice(scripted, things_task):
+    """A cache of prefixes would know it: what is paid for in traffic would be free in the timing."""
+    asked, slow = [], scripted[1]
+    extract = slow.extract
+    slow.extract = lambda texts, *, progress=None: asked.append(texts) or time.sleep(0.25) or extract(
+        texts, progress=progress)
+    measured([slow], things_task, rounds=4)
+    timed = asked[1:][:4 + 2]  # first come the scores, last is the energy
+    assert [len(texts) for texts in timed] == [20 // 6] * 6
+    assert len({text for texts in timed for text in texts}) == 6 * (20 // 6)
 
 
 @pytest.mark.slow
@@ -140,5 +164,5 @@ def test_cancelling_ends_the_timing(scripted, things_task):
         asked.append(1)
         return len(asked) > 12
     with pytest.raises(Cancelled):
-        compare_rungs(["a", "b", "c"], scripted, scores, things_task.test["text"][:4],
+        compare_rungs(["a", "b", "c"], scripted, scores, things_task.test["text"][:7],
                       progress=Progress(cancelled=wants_an_end))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.efficient_architectures import hosted_llm
-from helpers.lab import InputError
+from helpers.lab import InputError, load_task
 from helpers.lab.training.weights import find_weights
 
 
@@ -29,6 +29,16 @@ def test_answers_that_the_user_brings_are_scored(tiny_task):
     answers = ["animals", *truth[1:]] if truth[0] != "animals" else ["tools", *truth[1:]]
     found = hosted_llm(tiny_task, ["OpenAI gpt-4o-mini"], answers=answers).iloc[0]
     assert found["accuracy"] == pytest.approx(1 - 1 / len(truth))
+
+
+def test_a_label_spelled_as_the_prompt_spells_it_is_right(tmp_path):
+    """The prompt asks for 'delivery late', and models like capitals and full stops."""
+    (tmp_path / "two.csv").write_text("text,label\n" + "".join(
+        f"word {n},{'delivery_late' if n % 2 else 'refund'}\n" for n in range(60)))
+    task = load_task(tmp_path / "two.csv")
+    answers = [{"delivery_late": "Delivery late.", "refund": " refund\n"}[task.labels[label]]
+               for label in task.test["label"][:]]
+    assert hosted_llm(task, ["OpenAI gpt-4o-mini"], answers=answers)["accuracy"][0] == 1
 
 
 @pytest.mark.parametrize("wrong", [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_gguf import tiny_llm
 
-from helpers.efficient_architectures import RequestTokens, hosted_rungs, request_tokens
+from helpers.efficient_architectures import RequestTokens, hosted_prompts, hosted_rungs, request_tokens
 from helpers.lab import InputError
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.prompting import prompted_extractor
@@ -61,11 +61,19 @@ def test_quality_comes_from_answers_alone(things_task):
     np.testing.assert_allclose(rows["usd_per_million_resolved"], rows["usd_per_million"] / 0.75)
 
 
+def test_what_is_asked_is_what_the_language_model_here_is_asked(things_task):
+    """So that qualities can be compared: the same words, up to the template of the chat."""
+    asked = prompted_extractor(tiny_llm(), things_task, select="none")
+    prompts = hosted_prompts(things_task, 3)["prompt"].tolist()
+    assert prompts == [asked.prompt(text)[0]["content"] for text in things_task.test["text"][:3]]
+
+
 @pytest.mark.parametrize("wrong", [
     lambda task: hosted_rungs(TOKENS, ["nobody's model"]), lambda task: hosted_rungs(TOKENS, answers=["{}"]),
     lambda task: hosted_rungs(TOKENS, task=task, answers=["{}"] * 10_000), lambda task: RequestTokens(10, 1, shared=11),
     lambda task: RequestTokens(0, 1),
-    lambda task: request_tokens(prompted_extractor(tiny_llm(), task, select="none"), task, 0)])
+    lambda task: hosted_prompts(task, 0), lambda task: hosted_prompts(task, 10_000),
+    lambda task: request_tokens(prompted_extractor(tiny_llm(), task, select="none"), task, 1)])
 def test_what_cannot_be_used_is_said_in_a_sentence(wrong, things_task):
     with pytest.raises(InputError, match=r"\.$"):
         wrong(things_task)
