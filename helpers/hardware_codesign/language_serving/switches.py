@@ -166,11 +166,15 @@ def on_other_machines(switched: pd.DataFrame, counts: StepCounts, machines: Mapp
 
 
 def _written(ran: pd.DataFrame, name: str) -> float:
-    """Tokens that a step wrote of one answer, measured where it guesses: steps without guesses over its own."""
-    if not ENGINES[name].guesser:
-        return 1.0
+    """Tokens that a step wrote of one answer after its first, measured where it guesses: steps without, over with."""
     plain = without(name)
-    return float(ran.loc[name, "tokens_per_step"] / ran.loc[plain, "tokens_per_step"]) if plain in ran.index else 1.0
+    if not ENGINES[name].guesser or plain not in ran.index:
+        return 1.0
+    # An answer's first token comes with its prompt, guesses or not: those steps are left out.
+    reading = ran.loc[name, "requests"] / ENGINES[name].sequences
+    before, steps = (one["requests"] * one["answer_tokens"] / one["tokens_per_step"] - reading
+                     for one in (ran.loc[plain], ran.loc[name]))
+    return float(before / steps) if steps > 0 else 1.0
 
 
 def lessons(told: pd.DataFrame, here: str, there: str) -> str:

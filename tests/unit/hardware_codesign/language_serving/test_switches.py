@@ -85,12 +85,14 @@ def test_guesses_cost_nothing_where_memory_limits_and_all_of_them_where_arithmet
 
 
 def switched(gain):
-    """Two tokens a step and answer where a draft guesses, beside one without."""
+    """Two tokens a step and answer where a draft guesses, beside one; the first of 200 comes with its prompt."""
+    guessing = 16 + 16 * 199 / 2  # steps of 16 requests, one by one
     names = ["one by one", "one by one, with a draft in 4 bits", "static batches", "with one thread"]
     return pd.DataFrame({
         "engine": names, "off": ["", names[0], names[0], ""], "gain": [None, gain, 2.0, None],
         "gain_low": [None, 0.9 * gain, 1.9, None], "gain_high": [None, 1.1 * gain, 2.1, None],
-        "tokens_per_step": [0.9, 1.8, 4.0, 4.0], "prompt_tokens": 10.0, "answer_tokens": 200.0, "note": ""})
+        "tokens_per_step": [1.0, 16 * 200 / guessing, 4.0, 4.0], "requests": 16, "prompt_tokens": 10.0,
+        "answer_tokens": 200.0, "note": ""})
 
 
 def test_what_a_switch_gives_on_other_machines_takes_the_guesses_that_were_right_here():
