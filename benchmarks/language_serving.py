@@ -11,7 +11,6 @@ run SmolLM2, or the model in the file that it names.
 import dataclasses
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +48,16 @@ from helpers.hardware_codesign import (
     measure_phases,
     own_overhead,
     poisson_times,
+    prompts_of_lengths,
     shared_requests,
 )
-from helpers.lab import DECODERS, DecoderSheet, endpoint, load_language_model, load_task, offer
-from helpers.lab.language.engines.model import LanguageModel, LocalModel
+from helpers.lab import DECODERS, DecoderSheet, InputError, endpoint, load_language_model, load_task, offer
+from helpers.lab.language.engines.endpoints import EndpointModel
+from helpers.lab.language.engines.model import LocalModel
 from helpers.lab.language.gguf import in_weight_type
 from helpers.lab.language.loading import SMOLLM2, find_language_model
 from helpers.lab.measuring.intervals import mean_interval
-from helpers.lab.progress import Progress, printed
+from helpers.lab.progress import printed
 
 PARTS = ("tester", "phases", "switches", "speed", "conserved", "theory", "steps", "trace", "engine")
 BITS = {"F16": 16, "Q8_0": 8, "Q4_0": 4}  # GGUF's weight types
@@ -132,11 +133,11 @@ def fleet_speed_rows(quick: bool) -> list[Row]:
     sent = fleet_traffic(60.0, 60.0 if quick else 600.0, seed=1)
     for name, prefixes, router in (("no cache", None, "least loaded"),
                                    ("half of each prompt shared", Prefixes.shared(sent[1], 0.5, 8), "prefix-aware")):
-        serve_llm(*(part[:9] for part in sent), fleet)  # compiled
-        speeds, real = [], []
+        routed, speeds, real = dataclasses.replace(fleet, router=router), [], []
+        serve_llm(*sent, routed, prefixes)  # compiled
         for _ in range(5):
             began = time.perf_counter()
-            run = serve_llm(*sent, dataclasses.replace(fleet, router=router), prefixes)
+            run = serve_llm(*sent, routed, prefixes)
             took = time.perf_counter() - began
             speeds.append(run.written / took)
             real.append(run.end_s / took)
@@ -232,7 +233,7 @@ def cheapest_rows(sent: tuple[np.ndarray, ...]) -> list[Row]:
               for kind, row in held.iterrows())]
 
 
-def fleet_engine_rows(llm: LanguageModel, kv_tokens: int, seconds: float) -> list[Row]:
+def fleet_engine_rows(llm: EndpointModel, kv_tokens: int, seconds: float) -> list[Row]:
     """Simulated against real: calibrated on steps measured alone, judged at loads that it has not seen."""
     steps = measure_steps(llm)
     print(steps.round(5).to_string(index=False), flush=True)
@@ -266,7 +267,7 @@ def _simulated_rows(load: str, real: pd.DataFrame, times: object, target: float)
     return rows
 
 
-def server(task: str, name: str) -> LanguageModel:
+def server(task: str, name: str) -> EndpointModel:
     """The one at the address that --task names, else llama.cpp's own on this machine."""
     if task.startswith("http"):
         return endpoint(task, model="default", at_once=64)
@@ -275,20 +276,17 @@ def server(task: str, name: str) -> LanguageModel:
     return endpoint(f"{local.address}/v1", model=local.name, key_from="LLAMA_CPP_KEY", at_once=64)
 
 
-def fleet_load(llm: LanguageModel, arrivals: np.ndarray, words: np.ndarray, limits: np.ndarray) -> pd.DataFrame:
-    """Send prompts at their times, whether or not earlier ones are answered: prompt, output, ttft_s, per_token_s."""
-    def one(i: int) -> tuple[int, int, float, float]:
-        time.sleep(max(0.0, began + arrivals[i] - time.perf_counter()))
-        came: list[float] = []
-        [answer] = llm.generate([f"{i} " + "one " * words[i]], max_tokens=int(limits[i]),
-                                progress=Progress(lambda *_: came.append(time.perf_counter())))
-        first, last, more = came[0], time.perf_counter(), answer.answer_tokens - 1
-        return (answer.prompt_tokens, max(1, answer.answer_tokens), first - began - arrivals[i],
-                (last - first) / more if more > 0 else np.nan)
+def fleet_load(llm: EndpointModel, arrivals: np.ndarray, words: np.ndarray, limits: np.ndarray) -> pd.DataFrame:
+    """Send prompts at their times, whether or not earlier ones are answered: prompt, output, ttft_s, per_token_s.
 
-    with ThreadPoolExecutor(len(arrivals)) as pool:
-        began = time.perf_counter() + 0.5
-        return pd.DataFrame(pool.map(one, range(len(arrivals))), columns=["prompt", "output", "ttft_s", "per_token_s"])
+    Raises:
+        InputError: a request without an answer; its times would be missing in what is compared.
+    """
+    load = load_endpoint(llm, prompts_of_lengths(words), arrivals, max_tokens=limits)
+    if why := next(filter(None, load.errors), ""):
+        raise InputError(f"The server did not answer each request ({why}): let it take more, or ask for less.")
+    return pd.DataFrame({"prompt": load.prompt_tokens, "output": load.answer_tokens, "ttft_s": load.first_s,
+                         "per_token_s": np.where(load.answer_tokens > 1, load.per_token_s, np.nan)})
 
 
 def main() -> None:

@@ -20,9 +20,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language_serving.step_times": ["count_steps", "measure_phases"],
     "language_serving.switches": ["ENGINES", "on_other_machines", "lessons"],
     "language_serving.engine": ["compare_engines", "shared_requests"],
-    "language_serving.endpoint_load": ["Target", "load_endpoint", "find_rate", "own_overhead", "poisson_times"],
+    "language_serving.endpoint_load": ["Target", "load_endpoint", "find_rate", "own_overhead", "poisson_times",
+                                       "prompts_of_lengths"],
     "language_serving.paced_server": ["PacedServer"],
-    "language_serving.answer_caches": ["compare_caches"],
-    "language_serving.budgets": ["BUDGETS", "compare_budgets", "cheapest_budget", "budget_verdict"],
+    "language_serving.answer_caches": ["cache_verdict", "compare_caches"],
+    "language_serving.budgets": ["BUDGETS", "compare_budgets", "at_prices", "cheapest_budget", "budget_verdict"],
     "placement": ["MeasuredMachine", "rank_offers", "break_even_utilization", "token_costs", "hosted_prices"],
 })

@@ -74,6 +74,16 @@ def test_fewer_bits_show_for_a_language_model(page):
     expect(chart).to_contain_text(re.compile("a ?million"))  # a line of the title may end here
 
 
+def test_the_readers_price_of_tokens_stands_beside_the_lists(page):
+    """A thousand dollars a million for the 1,000 tokens read, 4.50 for the 250 written: 800.90 on average."""
+    tokens = page.locator(".app-panel").filter(has=page.get_by_label("Tokens written", exact=True))
+    for name, price in (("read", "1000"), ("written", "4.5")):
+        box = tokens.get_by_label(f"Your price of tokens {name}, $ a million, as a number", exact=True)
+        box.fill(price)
+        box.press("Tab")
+    expect(tokens.locator(".app-chart")).to_contain_text(re.compile(r"\$800\.90"))
+
+
 def test_the_plan_is_copied_as_a_script_that_stands_alone(page):
     plan = panel(page, 0)
     plan.get_by_role("button", name="Copy this setting as code").click()

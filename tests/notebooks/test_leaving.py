@@ -5,6 +5,7 @@ import pytest
 from notebook_cells import functions, said
 
 from helpers.app import bars_spec
+from helpers.hardware_codesign import at_prices, budget_verdict, cheapest_budget
 from helpers.lab import InputError
 from helpers.lab.facts import Peaks
 
@@ -18,11 +19,11 @@ def matrix(opens):
     return rows
 
 
-@pytest.mark.parametrize(("opens", "title"), [(True, "1 of 1 files"), (False, "0 of 1 files")])
+@pytest.mark.parametrize(("opens", "title"), [(True, "1 of 1 attempts"), (False, "0 of 1 attempts")])
 def test_the_page_draws_what_opens_and_says_what_does_not(opens, title):
     frame = functions("3", "lv7", table=lambda name: matrix(opens), InputError=InputError)["leave"]("ONNX Runtime")
     chart, *notes = functions("3", "lv9", bars_spec=bars_spec)["draw_leaving"](frame)
-    assert f"{title} of ONNX Runtime open elsewhere" in str(chart.to_dict())
+    assert f"ONNX Runtime: {title} to open a file elsewhere succeed" in str(chart.to_dict())
     assert notes == ([] if opens else ["ONNX in PyTorch: it cannot"])
 
 
@@ -53,16 +54,34 @@ def test_a_switch_of_the_engine_may_gain_or_lose(gain, words):
     assert words in said("3", "lm31b", elsewhere=elsewhere)
 
 
-def beside_the_first(cheaper):
-    return pd.DataFrame({"budget": ["8 examples", "1 example"], "split": "test", "usd_per_million": [90.0, cheaper],
+def beside_the_first(tokens):
+    return pd.DataFrame({"budget": ["8 examples", "1 example"], "split": "test", "prompt_tokens": [90.0, tokens],
                          "right": [0.6, 0.5], "low": 0.45, "high": 0.7, "constant": 0.3, "difference": [0.0, -0.1],
-                         "difference_low": [0.0, -0.2], "difference_high": [0.0, 0.02], "prompt_tokens": 9.0,
-                         "answer_tokens": 9.0, "valid": 1.0})
+                         "difference_low": [0.0, -0.2], "difference_high": [0.0, 0.02], "answer_tokens": 0.0,
+                         "valid": 1.0})
 
 
-@pytest.mark.parametrize(("cheaper", "share"), [(30.0, "33%"), (135.0, "150%")])
-def test_a_budget_may_save_or_cost(cheaper, share):
-    rows = pd.concat([beside_the_first(cheaper).assign(split="validation"), beside_the_first(cheaper)])
-    drawn = functions("3", "lm12a", bars_spec=bars_spec)["draw_budgets"](rows)
-    assert f"'1 example' has 50% of the fields right for {share} of the dollars" in str(drawn.to_dict())
-    assert share in said("3", "tb4", on_test_rows=beside_the_first(cheaper), two_budgets=None)
+@pytest.mark.parametrize(("tokens", "share"), [(30.0, "33%"), (135.0, "150%")])
+def test_a_budget_may_save_or_cost(tokens, share):
+    """With one price for both kinds of token, dollars are as their number."""
+    tested = beside_the_first(tokens)
+    given = {"asked_again": tested, "token_usd": [0.5, 0.5], "at_prices": at_prices, "two_budgets": None}
+    assert share in said("3", "tb4", **given)
+
+
+@pytest.mark.parametrize(("usd_out", "more"), [(0.0, []), (100.0, ["At your prices '8 examples' would be chosen"])])
+def test_the_page_takes_the_readers_prices_of_tokens(usd_out, more):
+    """One example has fewer tokens of prompt and writes more: it is cheaper unless written ones are dear."""
+    both = pd.concat([beside_the_first(30.0).assign(split="validation", difference_low=0.0), beside_the_first(30.0)],
+                     ignore_index=True)
+    both["answer_tokens"] = [10.0, 20.0] * 2
+    served = functions("3", "lm10", pd=pd, recorded_language=lambda name: both, at_prices=at_prices,
+                       SERVED={"Token budgets": "budgets"})["served"]
+    rows = served("Token budgets", 0.8, 1.0, 0.5, 1.0, usd_out)
+    assert rows["usd_per_million"].tolist() == [90 + 10 * usd_out, 30 + 20 * usd_out] * 2
+    draw = functions("3", "lm12a", bars_spec=bars_spec, budget_verdict=budget_verdict, cheapest_budget=cheapest_budget)
+    verdict, *others, chart = draw["draw_budgets"](rows)
+    assert f"'1 example' costs ${30 + 20 * usd_out:.2f} a million requests" in verdict
+    assert len(others) == len(more)
+    assert all(one.startswith(start) for one, start in zip(others, more, strict=True))
+    assert "With 30 to 90 tokens of prompt, 50% to 60% of the fields" in str(chart.to_dict())

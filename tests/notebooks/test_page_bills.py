@@ -2,6 +2,7 @@
 
 import ast
 import math
+import operator
 import re
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,8 @@ def started() -> list[tuple[str, str, str]]:
     """(notebook, setting, what of the Scenario it starts from) of each control that takes the reader's number."""
     found = []
     for (number, _), source in SOURCES.items():
-        for text in re.findall(r"(?:bill=|of_bill = |else )({[^{}]*:[^{}]*})", source):
-            if "Explore" in source:
+        for text in re.findall(r"(?:bill=|of_bill = |else |TOKEN_PRICES (?:=|\|) )({[^{}]*:[^{}]*})", source):
+            if "Explore" in source or "TOKEN_PRICES = " in source:
                 found += [(number, setting, field) for setting, field in ast.literal_eval(text).items()]
     return found
 
@@ -29,7 +30,7 @@ def started() -> list[tuple[str, str, str]]:
 def test_controls_start_from_what_a_scenario_has():
     assert {number for number, _, _ in started()} == {"2", "3", "4", "5"}
     for _, _, field in started():
-        assert isinstance(getattr(Scenario(), field), int | float | str), field
+        assert isinstance(operator.attrgetter(field)(Scenario()), int | float | str), field
 
 
 @pytest.mark.parametrize("number", "12345")

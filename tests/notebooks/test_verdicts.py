@@ -223,7 +223,7 @@ def test_the_device_is_set_beside_paper_and_guess_once_it_has_run(ran, told):
 def test_a_device_may_be_slower_or_faster_on_paper(rate, browser, phone):
     """At 3 GHz WebAssembly does 48 billion operations a second, SDOT twice as many."""
     text = said("3", "device-paper", peaks=SimpleNamespace(rate=lambda precision: rate))
-    assert f"at most 48: {browser} the latency" in text
+    assert f"a browser 48 with one instruction a cycle: {browser} the latency" in text
     assert f"on one core: {phone}." in text
 
 

@@ -7,9 +7,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from faulty_server import paris, refusal
 from tiny_gguf import tiny_gguf
 
 from benchmarks import language_model, language_serving
+from helpers.hardware_codesign import PacedServer
+from helpers.lab import InputError, endpoint
 from helpers.lab.extraction.scores import MESSAGE, ExtractionScore
 from helpers.lab.language.gguf import in_weight_type
 
@@ -98,3 +101,20 @@ def test_a_specialist_is_judged_by_its_joules_and_its_paired_accuracy(new_measur
     assert quality.holds
     assert joules.holds is holds
     assert joules.value == pytest.approx(faster)
+
+
+def test_a_load_on_a_real_server_has_its_lengths_and_times():
+    words, limits = np.array([20, 3, 7]), np.array([4, 1, 6])
+    with PacedServer(first_s=0.3, token_s=0.1, slots=3) as paced:
+        real = language_serving.fleet_load(endpoint(paced.url, model="paced"), np.array([0.0, 0.0, 0.1]), words, limits)
+    assert real["prompt"].tolist() == words.tolist()
+    assert real["output"].tolist() == limits.tolist()
+    assert real["ttft_s"].tolist() == pytest.approx([0.3] * 3, abs=0.2)
+    assert real["per_token_s"].tolist() == pytest.approx([0.1, math.nan, 0.1], abs=0.08, nan_ok=True)
+
+
+def test_a_load_with_a_request_that_fails_is_not_compared(faulty):
+    faulty.script = [paris(), paris(), refusal(500, "no disk")]
+    with pytest.raises(InputError, match=r"did not answer each request .*no disk"):
+        language_serving.fleet_load(endpoint(faulty.url, model="small"), np.array([0.0, 0.4]), np.array([2, 2]),
+                                    np.array([4, 4]))

@@ -2,6 +2,7 @@
 
 import html
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -81,7 +82,8 @@ class ControlBox(ipywidgets.VBox):
         changed: called after any change.
         tell: is given a sentence when `changed` fails.
         name: goes before the keys in the address, where two panels share a setting's name.
-        bill: setting name -> what of the reader's Scenario it starts from, where the address holds one.
+        bill: setting name -> what of the reader's Scenario it starts from, where the address holds one; "offer", or
+            "hosted.input_usd_per_million_tokens".
     """
 
     def __init__(self, controls: Controls, changed: Callable[[], None], tell: Callable[[str], None], name: str = "",
@@ -132,8 +134,8 @@ class ControlBox(ipywidgets.VBox):
         asked = {name: (query[self._prefix + name], " as the address asks") for name in self._controls
                  if self._prefix + name in query}
         if self._bill and (scenario := Scenario.in_address(query)) is not None:
-            asked = {name: (_plain(getattr(scenario, field)), " as in your bill") for name, field in self._bill.items()
-                     } | asked
+            asked = {name: (_plain(operator.attrgetter(field)(scenario)), " as in your bill")
+                     for name, field in self._bill.items()} | asked
         refused = [said for name, (text, source) in asked.items() if (said := self._ask(name, text, source))]
         self._refused.value = f"<div class='app-refused' role='alert'>{html.escape(' '.join(refused))}</div>"
         self._refused.layout.display = None if refused else "none"

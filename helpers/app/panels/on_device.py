@@ -14,6 +14,7 @@ from helpers.app.text.on_device import DeviceRun, Portable, device_figures, devi
 from helpers.app.text.problems import guarded
 from helpers.app.text.words import notes_html, tiles_html, verdict_html
 from helpers.lab.errors import InputError
+from helpers.lab.money.scenario import Scenario
 
 _STATIC = Path(__file__).parents[1] / "static"
 # ONNX Runtime for browsers, gzip: `python -m recording.onnx_web` writes both.
@@ -75,12 +76,13 @@ class OnDevice(PanelFrame):
 
     Args:
         prepare: `prepare(report)` gives the model as `for_the_browser` does; it runs in another process (see Job).
+        scenario: gives the reader's numbers, by which the server's dollars are counted; by default the default ones.
 
     `run` is the latest run, None before the first; `verdict` is its sentence.
     """
 
-    def __init__(self, prepare: Callable[..., Portable]) -> None:
-        self.job = Job(prepare)
+    def __init__(self, prepare: Callable[..., Portable], scenario: Callable[[], Scenario] = Scenario) -> None:
+        self.job, self._scenario = Job(prepare), scenario
         self.run: DeviceRun | None = None
         self._model: Portable | None = None  # that the browser has, or loads
         self._status = Status()
@@ -96,7 +98,7 @@ class OnDevice(PanelFrame):
         """What the latest run says."""
         if self._model is None or self.run is None:
             return NOT_YET
-        return device_verdict(self._model, self.run, _runtime_bytes())
+        return device_verdict(self._model, self.run, _runtime_bytes(), self._scenario())
 
     def _follow(self, _change: Any) -> None:
         if self.job.state == "done":

@@ -10,7 +10,6 @@ from helpers.app.text.figures import two
 from helpers.app.text.verdicts import times
 from helpers.lab.errors import InputError
 from helpers.lab.machine import brief
-from helpers.lab.money.costs import offer
 from helpers.lab.money.scenario import Scenario
 
 MAX_MS = 600_000  # of one answer; what takes longer has been asleep
@@ -84,15 +83,15 @@ def same_answers(model: Portable, run: DeviceRun) -> tuple[int, int]:
     return int((model.logits.argmax(axis=1) == run.logits.argmax(axis=1)).sum()), len(run.logits)
 
 
-def device_verdict(model: Portable, run: DeviceRun, runtime_bytes: int) -> str:
+def device_verdict(model: Portable, run: DeviceRun, runtime_bytes: int, scenario: Scenario) -> str:
     """The finding in three sentences, whichever way it fell.
 
     Args:
         runtime_bytes: of the program that a device loads beside the model.
+        scenario: whose volume and machine the server's dollars are.
     """
     from helpers.lab.measuring.intervals import wilson
 
-    usual = Scenario()
     same, rows = same_answers(model, run)
     low, _ = wilson(same, rows)
     p50, p95 = np.percentile(run.ms, [50, 95])
@@ -102,10 +101,10 @@ def device_verdict(model: Portable, run: DeviceRun, runtime_bytes: int) -> str:
     speed = (f"It takes {two(p50)} ms a message (p95 {two(p95)} ms), the server {two(server_p50)} ms "
              f"(p95 {two(server_p95)} ms) without the way there: your device is "
              f"{times(*ratio_to_server(model, run))}.")
-    saved = usual.volume / model.texts_per_s / 3600 * offer(usual.offer).on_demand_usd_hour
+    saved = scenario.volume / model.texts_per_s / 3600 * scenario.machine.on_demand_usd_hour
     loaded = loaded_bytes(model, runtime_bytes) / 1e6
-    money = (f"Its answers cost nothing to serve: {usual.volume / 1e6:,.12g} million a month are ${saved:,.0f} of "
-             f"busy seconds on {usual.offer}. But each device loads {loaded:.0f} MB first.")
+    money = (f"Its answers cost nothing to serve: {scenario.volume / 1e6:,.12g} million a month are ${saved:,.0f} "
+             f"of busy seconds on {scenario.offer}. But each device loads {loaded:.0f} MB first.")
     return f"{answers} {speed} {money}"
 
 

@@ -153,6 +153,26 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
     return pd.DataFrame([_row(*one) for one in caches])
 
 
+def cache_verdict(compared: pd.DataFrame) -> str:
+    """What the two caches find, and what they get wrong; where no threshold was safe enough, that is said.
+
+    Args:
+        compared: what `compare_caches` returned.
+
+    >>> import pandas as pd
+    >>> from helpers.hardware_codesign import cache_verdict
+    >>> compared = pd.DataFrame({"threshold": [float("nan"), 0.9], "hit_rate": [0.2, 0.5], "wrong_rate": [0.0, 0.01],
+    ...                          "wrong_rate_high": [0.01, 0.03]})
+    >>> cache_verdict(compared).partition(";")[0]
+    'By text 20% of the requests are found, by meaning 50%'
+    """
+    by_text, by_meaning = compared.iloc[-2], compared.iloc[-1]
+    found = (f"by meaning {by_meaning['hit_rate']:.0%}" if by_meaning["threshold"] < NEVER else
+             "by meaning no more: on validation rows no threshold kept wrong answers rare enough")
+    return (f"By text {by_text['hit_rate']:.0%} of the requests are found, {found}; {by_meaning['wrong_rate']:.1%} of "
+            f"all get an answer with another label (at most {by_meaning['wrong_rate_high']:.1%}, 95 %).")
+
+
 def _row(cache: str, threshold: float, outcome: pd.DataFrame, embed_s: float) -> dict[str, object]:
     hits, wrong, count = int((outcome["hit"] != "").sum()), int(outcome["wrong"].sum()), len(outcome)
     hit_rate_low, hit_rate_high = wilson(hits, count)

@@ -17,6 +17,7 @@ from helpers.lab.measuring.intervals import mean_interval, paired_mean_interval
 from helpers.lab.money.costs import api_prices
 from helpers.lab.progress import Progress, silent
 
+PRICE = "Mistral ministral-8b"  # of a hosted model, which tokens are paid at
 TOLERATED = 0.05  # share of fields that a cheaper budget may find fewer
 
 
@@ -41,8 +42,7 @@ BUDGETS: Mapping[str, Budget] = {
 
 
 def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget] = BUDGETS, *, rows: int = 48,
-                    split: Literal["validation", "test"] = "validation", price: str = "Mistral ministral-8b",
-                    progress: Progress = silent) -> pd.DataFrame:
+                    split: Literal["validation", "test"] = "validation", progress: Progress = silent) -> pd.DataFrame:
     """The same messages by each budget: tokens, dollars, and the share of fields that are found; the first refers.
 
     Budgets are chosen on validation rows and reported on test rows (`cheapest_budget` names the one to report).
@@ -51,16 +51,15 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
         llm: asked for the fields; see `prompted_extractor`. Its answers are held to a form where its engine can.
         task: with fields, as `load_task("tickets-fields")`.
         rows: messages, the first of the split.
-        price: of a hosted model, as `api_prices` names it; its tokens are counted by this model's tokenizer.
 
     Returns:
         A row a budget: budget, prompt_tokens, answer_tokens (means), right (mean over messages of the share of fields
         with the right value, absent ones too), low, high (95 %), difference, difference_low, difference_high (paired
         with the first), valid (share of answers that are JSON), constant (right of an empty answer to each message),
-        usd_per_million (requests), rows, split.
+        usd_per_million (requests, at PRICE; see `at_prices`), rows, split.
 
     Raises:
-        InputError: no budget, no row, a task without fields, an unknown price, or what the model refuses.
+        InputError: no budget, no row, a task without fields, or what the model refuses.
         Cancelled: `progress` was told to end.
 
     >>> from helpers.hardware_codesign import compare_budgets
@@ -69,12 +68,10 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
     >>> compare_budgets(llm, fields, rows=8)["right"].between(0, 1).all()  # doctest: +SKIP
     True
     """
-    if price not in api_prices():
-        raise InputError(f"Unknown price '{price}'. Choose one of: {', '.join(api_prices())}.")
     if not budgets or rows < 1:
         raise InputError("Budgets are compared on at least one message, and there is at least one budget.")
     expected = extractions(task, split)[:rows]
-    texts, names, paid = getattr(task, split)["text"][:rows], field_names(task), api_prices()[price]
+    texts, names = getattr(task, split)["text"][:rows], field_names(task)
     constant = _shares([{} for _ in texts], expected, names)[0].mean()
     found, reference = [], None
     for place, (name, budget) in enumerate(budgets.items()):
@@ -88,10 +85,27 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
         apart = dict(zip(("difference", "difference_low", "difference_high"), paired_mean_interval(reference, share),
                          strict=True))
         found.append({"budget": name, "prompt_tokens": read, "answer_tokens": written, **right, **apart,
-                      "valid": valid, "constant": float(constant), "usd_per_million": 1e6 * paid.usd(read, written),
-                      "rows": len(texts), "split": split})
+                      "valid": valid, "constant": float(constant)})
     progress(1.0, "done")
-    return pd.DataFrame(found)
+    listed = api_prices()[PRICE]
+    return at_prices(pd.DataFrame(found), listed.input_usd_per_million_tokens,
+                     listed.output_usd_per_million_tokens).assign(rows=len(texts), split=split)
+
+
+def at_prices(tried: pd.DataFrame, usd_in: float, usd_out: float) -> pd.DataFrame:
+    """The same budgets at other prices of tokens, in usd_per_million; tokens are those of this model's tokenizer.
+
+    Args:
+        tried: what `compare_budgets` returned.
+        usd_in, usd_out: dollars for a million tokens read, and written.
+
+    >>> import pandas as pd
+    >>> from helpers.hardware_codesign import at_prices
+    >>> tried = pd.DataFrame({"budget": ["8 examples"], "prompt_tokens": [900.0], "answer_tokens": [50.0]})
+    >>> at_prices(tried, usd_in=0.5, usd_out=2.0)["usd_per_million"].tolist()
+    [550.0]
+    """
+    return tried.assign(usd_per_million=usd_in * tried["prompt_tokens"] + usd_out * tried["answer_tokens"])
 
 
 def _asker(llm: LanguageModel, task: Task, budget: Budget) -> PromptedExtractor:
@@ -126,9 +140,10 @@ def budget_verdict(tested: pd.DataFrame) -> str:
     "No cheaper budget finds as much as '8 examples': 60% of the fields at $90.00 a million requests."
     """
     first, chosen = tested.iloc[0], tested.iloc[-1]
-    if chosen["low"] <= chosen["constant"]:
-        return (f"'{chosen['budget']}' finds {chosen['right']:.0%} of the fields, no significant difference from an "
-                f"empty answer to each message ({chosen['constant']:.0%}): no budget pays with this model.")
+    if not chosen["low"] > chosen["constant"]:
+        beside = "fewer than" if chosen["high"] < chosen["constant"] else "no significant difference from"
+        return (f"'{chosen['budget']}' finds {chosen['right']:.0%} of the fields, {beside} an empty answer to each "
+                f"message ({chosen['constant']:.0%}): no budget pays with this model.")
     if len(tested) == 1:
         return (f"No cheaper budget finds as much as '{first['budget']}': {first['right']:.0%} of the fields at "
                 f"${first['usd_per_million']:.2f} a million requests.")

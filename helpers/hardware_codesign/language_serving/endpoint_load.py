@@ -73,7 +73,7 @@ class LoadTest:
         """
         answered = np.isfinite(self.last_s)
         ends = np.where(answered, self.due_s + self.last_s, self.due_s)
-        seconds = float(ends.max() - self.due_s[0]) if len(self.due_s) > 1 else float(ends.max())
+        seconds = float(ends.max() - self.due_s[0])
         good = self.meets(target)
         row = {"requests": len(self.due_s), "errors": int((~answered).sum()), "good": float(good.mean()),
                "goodput_per_s": float(good.sum()) / seconds, "tokens_per_s": float(self.answer_tokens.sum()) / seconds,
@@ -100,7 +100,7 @@ def poisson_times(rate: float, seconds: float, seed: int = 0) -> np.ndarray:
 def prompts_of_lengths(tokens: Sequence[int], seed: int = 0) -> list[str]:
     """A prompt of some so many tokens for each number, as a trace has them; no two begin alike for long.
 
-    >>> from helpers.hardware_codesign.language_serving.endpoint_load import prompts_of_lengths
+    >>> from helpers.hardware_codesign import prompts_of_lengths
     >>> [len(prompt.split()) for prompt in prompts_of_lengths([3, 40])]
     [3, 40]
     """

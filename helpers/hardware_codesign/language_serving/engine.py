@@ -131,7 +131,7 @@ class Engine:
             for handle in inside.values():
                 handle.cancel()
             if self._pipeline.has_non_finished_requests():
-                self._pipeline.step()  # cancelled requests leave with the next step
+                self._step()  # cancelled requests leave with the next step
         return Run(answers, steps[-1][0], first_s, np.array(steps))
 
     def _ask(self, ids: Sequence[int], tokens: int) -> Any:
@@ -177,8 +177,12 @@ def shared_requests(llm: LocalModel, texts: Sequence[str], *, common: float = 0.
         answer_tokens: the shortest and the longest answer; between them all lengths are as frequent.
 
     Raises:
-        InputError: a share outside of 0 to 1 (without 1), or texts that are too short for prompts that differ.
+        InputError: a share outside of 0 to 1 (without 1), texts that are too short for prompts that differ, no request,
+            or lengths of answers that are not two ascending numbers from 1 on.
     """
+    if count < 1 or not 1 <= answer_tokens[0] <= answer_tokens[1]:
+        raise InputError(f"There is at least one request, and its answer has from 1 token on, the shortest length "
+                         f"first: not {count} requests with {answer_tokens[0]} to {answer_tokens[1]} tokens.")
     ids = [token for row in llm.encode(list(texts)) for token in row]
     shared = round(common * prompt_tokens)
     own = prompt_tokens - shared

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from helpers.hardware_codesign.language_serving.phase_model import DECODE, PREFILL, StepCounts
+from helpers.hardware_codesign.language_serving.phase_model import StepCounts
 from helpers.lab.errors import InputError
 from helpers.lab.facts import Peaks
 
@@ -15,6 +15,8 @@ PROMPT, FEWER_BITS, FEWER_LAYERS = "the prompt", "4 bits", "half of the layers"
 GUESSERS = (PROMPT, FEWER_BITS, FEWER_LAYERS)
 GUESSES = 4  # tokens that are guessed and then checked in one step
 BLOCK = 32  # tokens: OpenVINO stores and drops keys and values by blocks
+_WORTH = 1.1  # times as many requests, on paper: less is not called a gain
+_Q4_0_BYTES, _Q8_0_BYTES = 18 / 32, 34 / 32  # of a weight: 32 codes and a 16-bit scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,30 +108,34 @@ def request_seconds(switches: Switches, counts: StepCounts, peaks: Peaks, *, pro
     """Least seconds of a request on paper, of what a roofline knows: batch, shared prompts, guesses, keys and values.
 
     Args:
-        prompt, answer: tokens. common: share of the prompt that requests have in common.
+        prompt, answer: tokens; the answer's first one comes with the prompt. common: share of the prompt that requests
+            have in common.
         written: tokens that a step writes of one answer: 1, and with guesses as many more as were right.
     """
     kept = min(prompt + answer / 2, switches.kept_tokens or float("inf"))
-    of_each = dataclasses.replace(counts, kv_bytes=counts.kv_bytes * KV_BYTES[switches.kv_precision] / KV_BYTES["f32"])
-    read = prompt * (1 - common if switches.prefix_caching else 1)
-    checked = switches.sequences * (1 + GUESSES * bool(switches.guesser))
-    step_s = peaks.seconds(of_each.flops(checked, checked, checked * kept),
-                           of_each.moved(switches.sequences * kept), precision)
-    if share := _draft_share(switches, counts):
-        flops, moved = of_each.work(DECODE, switches.sequences, kept)
-        step_s += GUESSES * peaks.seconds(share[0] * flops, share[1] * moved, precision)
-    prefill_s = peaks.seconds(*of_each.work(PREFILL, 1, read), precision)
-    return prefill_s + answer * step_s / (switches.sequences * written)
+    known = common * prompt if switches.prefix_caching else 0.0
+    sequences, guesses = switches.sequences, GUESSES * bool(switches.guesser)
+    draft = _draft(switches, counts)
+    prefill_s = step_s = 0.0
+    for model, tokens, steps in ((counts, 1 + guesses, 1), *([(draft, 1, GUESSES)] if draft else [])):
+        of_each = dataclasses.replace(model, kv_bytes=(model.kv_bytes * KV_BYTES[switches.kv_precision]
+                                                       / KV_BYTES["f32"]))
+        # What is known is not computed again, but each new token attends to it.
+        attended = (prompt * (prompt + 1) - known * (known + 1)) / 2
+        prefill_s += peaks.seconds(of_each.flops(prompt - known, 1, attended), of_each.moved(prompt), precision)
+        checked = sequences * tokens
+        step_s += steps * peaks.seconds(of_each.flops(checked, checked, checked * kept),
+                                        of_each.moved(sequences * kept), precision)
+    return prefill_s + (answer - 1) * step_s / (sequences * written)
 
 
-def _draft_share(switches: Switches, counts: StepCounts) -> tuple[float, float] | None:
-    """Shares of the operations and of the bytes of a step that one of the draft's takes; None without a draft."""
-    weights = counts.body + counts.head
+def _draft(switches: Switches, counts: StepCounts) -> StepCounts | None:
+    """What a draft has to do, as `draft_folder` makes it; None without one."""
     if switches.guesser == FEWER_BITS:
-        return 1.0, 18 / 32 * weights / counts.stored  # Q4_0: 18 bytes for 32 weights
+        return dataclasses.replace(counts, stored=_Q4_0_BYTES * (counts.body + counts.head))
     if switches.guesser == FEWER_LAYERS:
-        left = (counts.body / 2 + counts.head) / weights
-        return left, left
+        return StepCounts(counts.body / 2, counts.head, _Q8_0_BYTES * (counts.body / 2 + counts.head),
+                          counts.kv_bytes / 2, counts.attention / 2)
     return None
 
 
@@ -138,7 +144,7 @@ def on_other_machines(switched: pd.DataFrame, counts: StepCounts, machines: Mapp
     """What each switch gave here beside what a roofline says that it gives on each machine.
 
     Args:
-        switched: what `compare_engines` returned.
+        switched: what `compare_engines` returned of some of ENGINES.
         machines: name -> (peaks, precision), such as this machine's and a GPU's data sheet.
         common: share of each prompt that requests had in common.
 
@@ -160,11 +166,15 @@ def on_other_machines(switched: pd.DataFrame, counts: StepCounts, machines: Mapp
 
 
 def _written(ran: pd.DataFrame, name: str) -> float:
-    """Tokens that a step wrote of one answer, measured where it guesses: steps without guesses over its own."""
-    if not ENGINES[name].guesser:
-        return 1.0
+    """Tokens that a step wrote of one answer after its first, measured where it guesses: steps without, over with."""
     plain = without(name)
-    return float(ran.loc[name, "tokens_per_step"] / ran.loc[plain, "tokens_per_step"]) if plain in ran.index else 1.0
+    if not ENGINES[name].guesser or plain not in ran.index:
+        return 1.0
+    # An answer's first token comes with its prompt, guesses or not: those steps are left out.
+    reading = ran.loc[name, "requests"] / ENGINES[name].sequences
+    before, steps = (one["requests"] * one["answer_tokens"] / one["tokens_per_step"] - reading
+                     for one in (ran.loc[plain], ran.loc[name]))
+    return float(before / steps) if steps > 0 else 1.0
 
 
 def lessons(told: pd.DataFrame, here: str, there: str) -> str:
@@ -185,6 +195,3 @@ def lessons(told: pd.DataFrame, here: str, there: str) -> str:
     named = [", ".join(told.loc[rows, "engine"]) or "none" for rows in (faster, slower, only)]
     return (f"Faster here: {named[0]}. Slower here: {named[1]}. On paper a gain of a tenth or more on {there} alone: "
             f"{named[2]}.")
-
-
-_WORTH = 1.1  # times as many requests, on paper: less is not called a gain

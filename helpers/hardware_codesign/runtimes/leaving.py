@@ -16,7 +16,7 @@ import torch
 
 from helpers.hardware_codesign.runtimes.comparing import TOLERANCE, agreement
 from helpers.lab.data.task import Task
-from helpers.lab.errors import reason
+from helpers.lab.errors import InputError, reason
 from helpers.lab.exporting.graph import export_seconds, onnx_graph, openvino_graph, trial_rows
 from helpers.lab.exporting.int8 import calibration_inputs, onnx_int8, openvino_int8
 from helpers.lab.machine import usable_cores
@@ -58,7 +58,7 @@ def compare_leaving(base: TorchTextModel, task: Task, texts: list[str], *, progr
         runtime's own in this precision: what leaving takes; missing where it has none).
 
     Raises:
-        InputError: a model that cannot be exported.
+        InputError: a model that cannot be exported, or no text.
         Cancelled: `progress` was told to end; asked at each file.
 
     >>> from helpers.hardware_codesign import compare_leaving
@@ -67,6 +67,8 @@ def compare_leaving(base: TorchTextModel, task: Task, texts: list[str], *, progr
     >>> compare_leaving(baseline(task), task, ["Where is my parcel?"])["opens"].any()  # doctest: +SKIP
     True
     """
+    if not texts:
+        raise InputError("Answers are compared on at least one text: give some.")
     ids, mask = base.encoder.pad(base.encoder.encode(texts))
     rows, made_s = [], {}
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +120,7 @@ def leaving_verdict(frame: pd.DataFrame) -> str:
     at_home = frame[frame["home"] == frame["runtime"]].set_index("form")["integer"]
     slower = opened[(opened["form"].map(at_home) > 0) & (opened["integer"] == 0)]
     stuck = [form for form, rows in away.groupby("form", sort=False) if not rows["opens"].any()]
-    said = [f"{len(opened)} of {len(away)} files open in another runtime"
+    said = [f"{len(opened)} of {len(away)} attempts to open a file in another runtime succeed"
             f"{': ' * bool(len(opened))}{_pairs(opened)}.",
             f"Of these, other answers than at home (largest difference above {TOLERANCE['fp32']:g} of the range): "
             f"{_pairs(other) or 'none'}.",

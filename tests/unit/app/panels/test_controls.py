@@ -148,6 +148,14 @@ def test_controls_start_from_the_bill_of_the_address():
     assert box.settings() == {"rate": pytest.approx(200 / 3), "tokens": 400, "machine": "AWS m7i.large"}
 
 
+def test_a_control_may_start_from_a_part_of_the_bill():
+    """An own price of 3 dollars less a tenth."""
+    paid = widgets.FloatSlider(1, min=0, max=1000, step=0.01, description="Price")
+    box = ControlBox({"usd_in": paid}, lambda: None, print, bill={"usd_in": "hosted.input_usd_per_million_tokens"})
+    box._url.query = {"bill.usd_per_million_in": "3", "bill.token_discount": "10"}
+    assert box.settings() == {"usd_in": pytest.approx(2.7)}
+
+
 def test_a_setting_of_its_own_goes_before_the_bill():
     settings = started_by({"bill.volume": "73e6", "p.rate": "5"}).settings()
     assert (settings["rate"], settings["tokens"]) == (5, 400)

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.app.panels.on_device import NOT_YET, PART_BYTES, ROUNDS, RUNTIME_SCRIPT, RUNTIME_WASM, OnDevice
 from helpers.hardware_codesign.runtimes.on_device import BrowserModel
+from helpers.lab.money.scenario import Scenario
 from recording import onnx_web
 
 LOGITS = np.eye(2, dtype=np.float32)
@@ -18,7 +19,7 @@ MODEL = BrowserModel(bytes(range(256)) * (PART_BYTES // 200), ("[CLS]", "é"), {
 @pytest.fixture
 def panel(monkeypatch):
     """A panel whose model was made, and `sent`: what went to the browser."""
-    made = OnDevice(lambda report: MODEL)
+    made = OnDevice(lambda report: MODEL, lambda: Scenario(volume=7e6))
     made.sent = []
     monkeypatch.setattr(made._device, "send", lambda message, buffers=(): made.sent.append((message, list(buffers))))
     made.job.start()
@@ -82,6 +83,7 @@ def test_a_run_becomes_the_verdict_and_the_figures(panel):
     tell(panel, *results(ms=20.0))
     assert "all 2 messages" in panel._top.value
     assert "2.0 times slower" in panel.verdict
+    assert "7 million a month" in panel.verdict
     assert panel._figures.value.count("app-figure'") == 6
     tell(panel, *results(ms=5.0))
     assert "2.0 times faster" in panel.verdict

@@ -41,7 +41,7 @@ def message(of: DeviceRun) -> tuple[dict, list[bytes]]:
 def test_the_device_may_be_slower_or_faster(server_ms, device_ms, said):
     """Of constant times the ratio of medians is their ratio, without an interval."""
     assert ratio_to_server(model(server_ms), run(device_ms)) == pytest.approx((server_ms / device_ms,) * 3)
-    assert f"your device is {said}." in device_verdict(model(server_ms), run(device_ms), 10**7)
+    assert f"your device is {said}." in device_verdict(model(server_ms), run(device_ms), 10**7, Scenario())
 
 
 def test_the_interval_of_the_ratio_holds_the_true_one():
@@ -57,14 +57,15 @@ def test_the_interval_of_the_ratio_holds_the_true_one():
                                                (40, "to 0 of 40 messages")])
 def test_answers_may_differ(flipped, said):
     assert same_answers(model(), run(flipped=flipped)) == (ROWS - flipped, ROWS)
-    assert said in device_verdict(model(), run(flipped=flipped), 10**7)
+    assert said in device_verdict(model(), run(flipped=flipped), 10**7, Scenario())
     assert dict(device_figures(model(), run(flipped=flipped), 10**7))[f"{ROWS - flipped} of 40"]
 
 
 def test_the_dollars_are_those_of_the_servers_busy_seconds():
-    usual = Scenario()
-    wanted = usual.volume / 200.0 * offer(usual.offer).on_demand_usd_hour / 3600
-    assert f"${wanted:,.0f} of busy seconds" in device_verdict(model(), run(), 10**7)
+    mine = Scenario(volume=3e6, offer="AWS m7i.large", machine_discount=25)
+    wanted = 3e6 / 200.0 * 0.75 * offer("AWS m7i.large").on_demand_usd_hour / 3600
+    assert f"3 million a month are ${wanted:,.0f} of busy seconds on AWS m7i.large" in device_verdict(
+        model(), run(), 10**7, mine)
 
 
 def test_what_a_device_loads_is_program_graph_and_vocabulary():

@@ -127,6 +127,12 @@ def test_goodput_counts_what_meets_both_targets():
     assert (row["requests"], row["errors"], row["good"]) == (4, 1, 0.25)
 
 
+def test_the_time_before_a_single_request_is_no_part_of_its_rate():
+    """Due after ten seconds and answered in half a one: two a second."""
+    row = in_a_queue([10.0], 0.5).row(Target())
+    assert (row["goodput_per_s"], row["tokens_per_s"]) == (pytest.approx(2.0), pytest.approx(2.0))
+
+
 def test_the_rate_of_a_regular_queue_is_one_over_its_service_time():
     found = find_rate(lambda rate: in_a_queue(np.arange(400) / rate, 0.05), Target(first_s=0.06), start=1.0,
                       precision=0.02)

@@ -122,28 +122,24 @@ def test_prompts_share_what_they_should():
     for settings in ({"common": 1.0}, {"common": -0.1}, {"prompt_tokens": 10_000}):
         with pytest.raises(InputError, match="need a share from 0 to below 1"):
             shared_requests(reference(), texts, **settings)
+    for settings in ({"count": 0}, {"answer_tokens": (0, 4)}, {"answer_tokens": (8, 4)}):
+        with pytest.raises(InputError, match="There is at least one request"):
+            shared_requests(reference(), texts, **settings)
 
 
-def test_an_engine_that_cannot_run_has_a_note():
-    """OpenVINO itself refuses a precision that it does not know; the first engine stands."""
-    unknown = Switches()
-    object.__setattr__(unknown, "kv_precision", "nonsense")  # past the check of what a user gives
-
-    def requests(number):
-        return [prompt[:8] for prompt in PROMPTS], [2] * 4
-
-    told = compare_engines(file(), requests, {"as usual": Switches(), "unknown": unknown}, rounds=2)
-    assert told["note"].tolist()[0] == ""
-    assert "cannot serve" in told["note"].tolist()[1]
-    assert told["speedup"].isna().tolist() == [False, True]
-
-
-def test_engines_are_compared_on_the_same_requests():
+def test_engines_are_compared_on_the_same_requests_and_one_that_cannot_run_has_a_note():
+    """OpenVINO itself refuses a precision that it does not know; the other engines stand."""
     def requests(number):
         return [[*prompt, number + 1] for prompt in PROMPTS], TOKENS
 
+    unknown = Switches()
+    object.__setattr__(unknown, "kv_precision", "nonsense")  # past the check of what a user gives
     chosen = {name: ENGINES[name] for name in ("one by one", "static batches", "with prefix caching")}
-    told = compare_engines(file(), requests, chosen, rounds=2).set_index("engine")
+    told = compare_engines(file(), requests, {**chosen, "unknown": unknown}, rounds=2).set_index("engine")
+    assert "cannot serve" in told.loc["unknown", "note"]
+    assert np.isnan(told.loc["unknown", "speedup"])
+    told = told.drop(index="unknown")
+    assert (told["note"] == "").all()
     assert told["same_answers"].tolist() == [1.0, 1.0, 1.0]
     assert told["off"].tolist() == ["", "one by one", ""]
     static = told.loc["static batches"]

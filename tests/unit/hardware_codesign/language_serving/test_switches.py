@@ -46,20 +46,31 @@ def test_each_engine_but_the_first_is_one_switch_away_from_an_earlier_one():
 
 def test_where_memory_limits_a_step_takes_as_long_as_its_bytes():
     alone = request_seconds(Switches(sequences=1), COUNTS, SLOW_MEMORY, **ASKED)
-    assert alone == pytest.approx((1e8 + 4e4 * 100) / 1e10 + 20 * (1e8 + 4e4 * 110) / 1e10, rel=1e-6)
+    assert alone == pytest.approx((1e8 + 4e4 * 100) / 1e10 + 19 * (1e8 + 4e4 * 110) / 1e10, rel=1e-6)
     eight = request_seconds(Switches(sequences=8), COUNTS, SLOW_MEMORY, **ASKED)
-    assert eight == pytest.approx((1e8 + 4e4 * 100) / 1e10 + 20 / 8 * (1e8 + 8 * 4e4 * 110) / 1e10, rel=1e-6)
+    assert eight == pytest.approx((1e8 + 4e4 * 100) / 1e10 + 19 / 8 * (1e8 + 8 * 4e4 * 110) / 1e10, rel=1e-6)
     halved = request_seconds(Switches(sequences=1, kv_precision="f16"), COUNTS, SLOW_MEMORY, **ASKED)
-    assert halved == pytest.approx((1e8 + 2e4 * 100) / 1e10 + 20 * (1e8 + 2e4 * 110) / 1e10, rel=1e-6)
+    assert halved == pytest.approx((1e8 + 2e4 * 100) / 1e10 + 19 * (1e8 + 2e4 * 110) / 1e10, rel=1e-6)
     dropped = request_seconds(Switches(sequences=1, kept_tokens=96), COUNTS, SLOW_MEMORY, **ASKED)
-    assert dropped == pytest.approx((1e8 + 4e4 * 100) / 1e10 + 20 * (1e8 + 4e4 * 96) / 1e10, rel=1e-6)
+    assert dropped == pytest.approx((1e8 + 4e4 * 100) / 1e10 + 19 * (1e8 + 4e4 * 96) / 1e10, rel=1e-6)
 
 
-def test_a_common_prompt_is_read_once():
-    plain, cached = (request_seconds(Switches(prefix_caching=on), COUNTS, SLOW_ARITHMETIC, prompt=100, answer=0,
-                                     common=0.5) for on in (False, True))
-    assert plain == pytest.approx((2 * 9e7 * 100 + 2e7 + 1e4 * 5050) / 1e10)
-    assert cached == pytest.approx((2 * 9e7 * 50 + 2e7 + 1e4 * 1275) / 1e10)
+@pytest.mark.parametrize(("on", "first"), [(False, 1), (True, 51)])
+def test_a_common_prompt_is_read_once_and_still_attended_to(on, first):
+    """An answer of one token, which comes with the prompt: each token that is read attends to all up to itself."""
+    seconds = request_seconds(Switches(prefix_caching=on), COUNTS, SLOW_ARITHMETIC, prompt=100, answer=1, common=0.5)
+    places = range(first, 101)
+    assert seconds == pytest.approx((2 * 9e7 * len(places) + 2e7 + 1e4 * sum(places)) / 1e10)
+
+
+@pytest.mark.parametrize(("guesser", "stored", "kv_bytes"), [
+    ("4 bits", 18 / 32 * 1e8, 4e4), ("half of the layers", 34 / 32 * (4.5e7 + 1e7), 2e4)])
+def test_a_draft_reads_the_prompt_too_and_takes_a_step_for_each_guess(guesser, stored, kv_bytes):
+    """By bytes: Q4_0 has 18 for 32 weights, Q8_0 has 34; half of the layers have half of the keys and values."""
+    seconds = request_seconds(Switches(sequences=1, guesser=guesser), COUNTS, SLOW_MEMORY, **ASKED, written=2.0)
+    reading = 1e8 + 4e4 * 100 + stored + kv_bytes * 100
+    writing = 1e8 + 4e4 * 110 + 4 * (stored + kv_bytes * 110)
+    assert seconds == pytest.approx((reading + 19 / 2 * writing) / 1e10)
 
 
 @pytest.mark.parametrize(("peaks", "least", "most"), [(SLOW_MEMORY, 2.9, 3.1), (SLOW_ARITHMETIC, 0.5, 0.7)])
@@ -74,12 +85,14 @@ def test_guesses_cost_nothing_where_memory_limits_and_all_of_them_where_arithmet
 
 
 def switched(gain):
-    """Two tokens a step and answer where a draft guesses, beside one without."""
+    """Two tokens a step and answer where a draft guesses, beside one; the first of 200 comes with its prompt."""
+    guessing = 16 + 16 * 199 / 2  # steps of 16 requests, one by one
     names = ["one by one", "one by one, with a draft in 4 bits", "static batches", "with one thread"]
     return pd.DataFrame({
         "engine": names, "off": ["", names[0], names[0], ""], "gain": [None, gain, 2.0, None],
         "gain_low": [None, 0.9 * gain, 1.9, None], "gain_high": [None, 1.1 * gain, 2.1, None],
-        "tokens_per_step": [0.9, 1.8, 4.0, 4.0], "prompt_tokens": 10.0, "answer_tokens": 200.0, "note": ""})
+        "tokens_per_step": [1.0, 16 * 200 / guessing, 4.0, 4.0], "requests": 16, "prompt_tokens": 10.0,
+        "answer_tokens": 200.0, "note": ""})
 
 
 def test_what_a_switch_gives_on_other_machines_takes_the_guesses_that_were_right_here():

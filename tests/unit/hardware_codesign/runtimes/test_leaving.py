@@ -5,6 +5,7 @@ import pytest
 
 from helpers.hardware_codesign import compare_leaving, leaving_verdict
 from helpers.hardware_codesign.runtimes import leaving
+from helpers.lab import InputError
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,11 @@ def test_eight_bits_are_seen_in_what_runs(told):
         assert told.loc[(form, runtime), "integer"] == 0
 
 
+def test_answers_to_no_text_cannot_be_compared(tiny_model, tiny_task):
+    with pytest.raises(InputError, match="at least one text"):
+        compare_leaving(tiny_model, tiny_task, [])
+
+
 def matrix(**changes):
     """An int8 file at home, and in one other runtime."""
     row = {"form": "file", "home": "A", "precision": "int8", "opens": True, "agrees": True, "integer": 1.0,
@@ -51,14 +57,19 @@ def matrix(**changes):
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({}, "1 of 1 files open in another runtime: file in B. Of these, other answers than at home (largest difference "
-         "above 0.0001 of the range): none. Open, but no longer in 8 bits: none. Opened by no other runtime: none. "
-         "With PyTorch's weights at hand, each file is made again in 12 s at most."),
+    ({}, "1 of 1 attempts to open a file in another runtime succeed: file in B. Of these, other answers than at home "
+         "(largest difference above 0.0001 of the range): none. Open, but no longer in 8 bits: none. Opened by no "
+         "other runtime: none. With PyTorch's weights at hand, each file is made again in 12 s at most."),
     ({"agrees": False}, "of the range): file in B."), ({"integer": 0.0}, "no longer in 8 bits: file in B."),
-    ({"opens": False, "agrees": False}, "0 of 1 files open in another runtime. Of these"),
+    ({"opens": False, "agrees": False}, "0 of 1 attempts to open a file in another runtime succeed. Of these"),
     ({"opens": False, "agrees": False}, "Opened by no other runtime: file.")])
 def test_the_verdict_falls_as_the_matrix_does(changes, words):
     assert words in leaving_verdict(matrix(**changes))
+
+
+def test_a_file_that_two_others_try_to_open_is_two_attempts():
+    three = pd.concat([matrix(), matrix(opens=False, agrees=False).tail(1).assign(runtime="C")])
+    assert "1 of 2 attempts to open a file in another runtime succeed: file in B." in leaving_verdict(three)
 
 
 def test_products_are_told_by_their_names():
