@@ -16,15 +16,19 @@ import pandas as pd
 
 from benchmarks.common import Row, arguments, at_least, compared, finish, raced, shown
 from helpers.efficient_architectures import (
+    LANGUAGE_RUNGS,
     RUNGS,
+    WARM_UPS,
+    Routable,
     compare_rungs,
     extraction_rungs,
     routable,
     route_guarantees,
     score_rungs,
 )
-from helpers.lab import Measurement, baseline, load_language_model, load_task, prompted, tuned_for
-from helpers.lab.extraction.scores import ExtractionScore
+from helpers.lab import Measurement, Task, baseline, load_language_model, load_task, prompted, tuned_for
+from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.extraction.scores import WITH_WISH, ExtractionScore
 from helpers.lab.language.engines.model import Answer, LocalModel
 from helpers.lab.language.loading import SMOLLM2, find_language_model
 from helpers.lab.progress import printed
@@ -103,21 +107,49 @@ class Asked:
         return self.tokens / self.calls
 
 
+@dataclasses.dataclass(frozen=True)
+class Ladder:
+    """All rungs of extraction on the same messages.
+
+    frame: see `compare_rungs`; made: the extractors; scores: of the test messages, by rung; general: the rung of the
+    language model that is best on validation messages; held_out, test: what the tagger and that rung make of either
+    split; costs: dollars a million requests to either of the two.
+    """
+
+    frame: pd.DataFrame
+    made: Mapping[str, Extractor]
+    scores: Mapping[str, ExtractionScore]
+    general: str
+    held_out: Routable
+    test: Routable
+    costs: tuple[float, float]
+
+
+def climb(path: str | Path, task: Task, *, rows: int = ROWS, timed_rows: int = TIMED_ROWS, rounds: int = 5,
+          **settings: Any) -> Ladder:
+    """Make all rungs, score them on the first `rows` messages of either split, and time them on others.
+
+    Args:
+        path: of the language model. settings: see `extraction_rungs`.
+    """
+    made = dict(zip(RUNGS, extraction_rungs(task, RUNGS, llm=path, progress=printed, **settings), strict=True))
+    held_out, test = (dict(zip(RUNGS, score_rungs(list(made.values()), task, split, rows, progress=printed),
+                               strict=True)) for split in ("validation", "test"))
+    unread = task.test["text"][rows:][:timed_rows * (rounds + WARM_UPS)]
+    frame = compare_rungs(RUNGS, list(made.values()), list(test.values()), unread, rounds=rounds, progress=printed)
+    print(frame.round(4).to_string(index=False), flush=True)
+    general = max(LANGUAGE_RUNGS, key=lambda rung: held_out[rung][WITH_WISH])
+    usd = frame.set_index("rung")["usd_per_million"]
+    return Ladder(frame, made, test, general, routable(made["tagger"], held_out[general], task, "validation", rows),
+                  routable(made["tagger"], test[general], task, "test", rows), (usd["tagger"], usd[general]))
+
+
 def extraction_rows(path: str | Path, quick: bool) -> list[Row]:
     """Regular expressions, tagger, and the language model asked, shown and tuned; and a router between the two."""
-    task = load_task("tickets-fields")
-    rows, settings = (20, {"tagger_epochs": 1.0, "tuned_rows": 8}) if quick else (ROWS, {})
-    made = extraction_rungs(task, RUNGS, llm=path, progress=printed, **settings)
-    scores = {split: score_rungs(made, task, split, rows, progress=printed) for split in ("validation", "test")}
-    ladder = compare_rungs(RUNGS, made, scores["test"], task.test["text"][:4 if quick else TIMED_ROWS],
-                           rounds=2 if quick else 5, progress=printed)
-    print(ladder.round(4).to_string(index=False), flush=True)
-    asked = [number for number, one in enumerate(made) if one.kind == "prompted"]
-    best = max(asked, key=lambda number: scores["validation"][number]["message and wish"])
-    held_out, test = (routable(made[0], scores[split][best], task, split, rows) for split in ("validation", "test"))
-    costs = ladder["usd_per_million"].iloc[[0, best]].tolist()
-    router = route_guarantees(held_out, test, costs, (MAX_LOST,)).iloc[0]
-    return [*ladder_rows(ladder, dict(zip(RUNGS, scores["test"], strict=True))), *router_rows(router, RUNGS[best])]
+    small = {"rows": 20, "timed_rows": 2, "rounds": 2, "tagger_epochs": 1.0, "tuned_rows": 8} if quick else {}
+    found = climb(path, load_task("tickets-fields"), **small)
+    router = route_guarantees(found.held_out, found.test, found.costs, (MAX_LOST,)).iloc[0]
+    return [*ladder_rows(found.frame, found.scores), *router_rows(router, found.general)]
 
 
 def ladder_rows(ladder: pd.DataFrame, scores: Mapping[str, ExtractionScore]) -> list[Row]:

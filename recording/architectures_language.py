@@ -6,17 +6,14 @@ python -m recording.architectures_language
 import numpy as np
 import pandas as pd
 
+from benchmarks.language_model import MAX_LOST, ROWS, climb
 from helpers.efficient_architectures import (
-    RUNGS,
+    LANGUAGE_RUNGS,
     LanguageTenants,
-    compare_rungs,
-    extraction_rungs,
     most_lost,
     request_tokens,
-    routable,
     route_drift,
     route_guarantees,
-    score_rungs,
     tenant_adapters,
     tenant_bytes,
     tenant_prompt,
@@ -25,38 +22,30 @@ from helpers.efficient_architectures import (
     threshold_of,
 )
 from helpers.lab import load_language_model, load_task
+from helpers.lab.language.loading import SMOLLM2
 from helpers.lab.progress import printed
 from recording.efficient_architectures import write
 
-ROWS = {"validation": 200, "test": 200}  # messages that all rungs read: the language model takes seconds for each
-TIMED_ROWS, ROUNDS, WARM_UPS = 16, 5, 2  # messages a call; calls
-LOSSES, DRIFT_LOSS = (1.0, 2.0, 3.0, 5.0), 3.0  # points
+LOSSES, ROUNDS = (1.0, 2.0, 3.0, 5.0), 5  # points; of timing
 TENANTS, TENANT_ROWS, COUNTS = 3, 64, (1, 10, 50, 100)
 
 
 def record_rungs() -> None:
     """The ladder on extraction, the tokens of a request, and a router from the tagger to the best language rung."""
     task = load_task("tickets-fields")
-    made = extraction_rungs(task, RUNGS, progress=printed)
-    scores = {split: score_rungs(made, task, split, rows, progress=printed) for split, rows in ROWS.items()}
-    unread = task.test["text"][ROWS["test"]:][:TIMED_ROWS * (ROUNDS + WARM_UPS)]
-    rungs = compare_rungs(RUNGS, made, scores["test"], unread, rounds=ROUNDS, progress=printed)
-    write("language_rungs", rungs, task.name)
-    tokens = [{"rung": rung, **vars(request_tokens(one, task, ROWS["test"]))}
-              for rung, one in zip(RUNGS, made, strict=True) if one.kind == "prompted"]
+    found = climb(SMOLLM2, task)
+    write("language_rungs", found.frame, task.name)
+    tokens = [{"rung": rung, **vars(request_tokens(found.made[rung], task, ROWS))} for rung in LANGUAGE_RUNGS]
     write("language_tokens", pd.DataFrame(tokens), task.name)
-    asked = [number for number, one in enumerate(made) if one.kind == "prompted"]
-    best = max(asked, key=lambda number: scores["validation"][number]["message and wish"])  # on validation messages
-    costs = rungs["usd_per_million"].iloc[[0, best]].tolist()
-    held_out, test = (routable(made[0], scores[split][best], task, split, rows) for split, rows in ROWS.items())
-    general = {"general": RUNGS[best]}
-    write("language_router", route_guarantees(held_out, test, costs, LOSSES).assign(**general), task.name)
-    threshold = threshold_of(held_out, DRIFT_LOSS)
-    wish = most_lost(held_out, threshold)
-    hard = {"more unsure messages": test.sure <= np.quantile(test.sure, 0.25)}
+    general = {"general": found.general}
+    guarantees = route_guarantees(found.held_out, found.test, found.costs, LOSSES)
+    write("language_router", guarantees.assign(**general), task.name)
+    threshold = threshold_of(found.held_out, MAX_LOST)
+    wish = most_lost(found.held_out, threshold)
+    hard = {"more unsure messages": found.test.sure <= np.quantile(found.test.sure, 0.25)}
     if wish is not None:
-        hard = {f"more of {wish}": test.wishes == wish} | hard
-    drifts = [route_drift(test, costs, threshold, rows).assign(drift=name, max_lost=DRIFT_LOSS, **general)
+        hard = {f"more of {wish}": found.test.wishes == wish} | hard
+    drifts = [route_drift(found.test, found.costs, threshold, rows).assign(drift=name, max_lost=MAX_LOST, **general)
               for name, rows in hard.items() if 0 < rows.mean() < 1]
     write("language_drift", pd.concat(drifts, ignore_index=True), task.name)
 

@@ -6,15 +6,16 @@ Names are imported when they are first used, so that a page of recorded results 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "options": ["STEPS", "RUNGS", "ATTENTIONS", "Shape", "cache_bytes", "cheapest_within", "explain_separable",
-                "separable_ratio", "tenant_bytes", "working_bytes"],
+    "options": ["STEPS", "RUNGS", "LANGUAGE_RUNGS", "ATTENTIONS", "Shape", "cache_bytes", "cheapest_within",
+                "explain_separable", "separable_ratio", "tenant_bytes", "working_bytes"],
     "right_sizing.rungs": ["ladder", "few_labels", "quality_by_labels"],
-    "right_sizing.extracting": ["extraction_rungs", "score_rungs", "compare_rungs", "times_the_work"],
+    "right_sizing.extracting": ["WARM_UPS", "extraction_rungs", "score_rungs", "compare_rungs", "times_the_work"],
     "right_sizing.hosted": ["hosted_llm"],
     "right_sizing.token_terms": ["RequestTokens", "hosted_prompts", "hosted_rungs", "request_tokens"],
     "cascades.temperature": ["calibrate", "fit_temperature"],
     "cascades.outcomes": ["follow", "curve", "guarantees", "hard_rows", "under_drift", "resampled"],
-    "cascades.routing": ["Router", "most_lost", "routable", "route_drift", "route_guarantees", "threshold_of"],
+    "cascades.routing": ["Routable", "Router", "most_lost", "routable", "route_drift", "route_guarantees",
+                         "threshold_of"],
     "adapters.tuning": ["tune", "merge"],
     "adapters.comparison": ["compare_adapters", "paired_over_seeds"],
     "adapters.tenants": ["TenantBank", "tenant_tasks", "switch_times", "mixed_overhead", "resident_growth"],
