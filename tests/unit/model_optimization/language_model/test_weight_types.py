@@ -6,8 +6,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from small_llama import smollm2, tiny_llama
+from tiny_gguf import tiny_llm
 
-from helpers.lab import Cancelled, InputError
+from helpers.lab import Cancelled, InputError, endpoint
 from helpers.lab.language.gguf import in_weight_type
 from helpers.lab.language.loading import find_language_model, load_language_model
 from helpers.lab.progress import Progress
@@ -24,10 +25,15 @@ def test_a_weight_moves_by_half_a_step_at_most_and_keeps_to_its_codes(weights, b
     left, scale, zero = round_group(np.array(weights), bits, zero_point)
     codes = np.round(left / scale) + zero
     assert np.abs(left - weights).max() <= scale / 2 * (1 + 1e-9)
-    # The zero point is rounded to a code: the ends of the range may lie half a step outside and take one code more.
     lowest, highest = (0, 2**bits - 1) if zero_point else (-(2 ** (bits - 1) - 1), 2 ** (bits - 1) - 1)
-    assert codes.min() >= lowest - zero_point
-    assert codes.max() <= highest + zero_point
+    assert lowest <= codes.min()
+    assert codes.max() <= highest
+
+
+def test_a_range_that_lies_between_two_zero_points_takes_no_code_too_many():
+    """-1.5 to 13.5 in 4 bits: 15 steps of 1; the zero point 1.5 is rounded to 2, so 13.5 would be code 16."""
+    left, scale, zero = round_group(np.array([-1.5, 13.5]), 4, zero_point=True)
+    assert (left.tolist(), scale, zero) == ([-2, 13], 1, 2)
 
 
 def test_an_outlier_costs_all_others_their_resolution():
@@ -81,6 +87,6 @@ def test_what_cannot_be_rounded_is_refused():
     with pytest.raises(InputError, match="not 9"):
         round_group(np.ones(3), 9)
     with pytest.raises(InputError, match="engine='transformers'"):
-        bits_against_perplexity(smollm2("openvino"), TEXTS)
+        bits_against_perplexity(endpoint("http://127.0.0.1:1/v1", model="far"), TEXTS)
     with pytest.raises(Cancelled):
-        bits_against_perplexity(smollm2("transformers"), TEXTS, progress=Progress(cancelled=lambda: True))
+        bits_against_perplexity(tiny_llm(), TEXTS, progress=Progress(cancelled=lambda: True))
