@@ -190,3 +190,22 @@ def test_a_teacher_whose_every_find_is_ambiguous_teaches_nothing(things_task, na
     frame = teach_tagger(FirstWords(task), task, messages=2, people=(0,), encoder=narrow_encoder)
     assert frame["accuracy"][2] == frame["accuracy"][1]
     assert frame["break_even"].isna().all()
+
+
+class WithoutOrders(FirstWords):
+    """Never finds an order number."""
+
+    kind = "without orders"
+
+    def extract(self, texts, *, progress=None):
+        return [{name: value for name, value in self.known[text].items() if name != "order"} for text in texts]
+
+
+def test_a_bad_teacher_takes_away_what_people_gave(things_task, narrow_encoder):
+    frame = teach_tagger(WithoutOrders(things_task), things_task, messages=80, people=(60,), encoder=narrow_encoder,
+                         epochs=100)
+    alone, beside = frame.iloc[2:].to_dict("records")
+    assert frame["accuracy"][0] < 0.2
+    assert beside["gain"] < -0.2
+    assert beside["gain_high"] < 0
+    assert beside["gain"] == pytest.approx(beside["accuracy"] - alone["accuracy"])
