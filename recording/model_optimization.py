@@ -148,7 +148,7 @@ def record_language() -> None:
     unseen = rows.test["text"][:LANGUAGE_TEXTS]
     _write_language("language", bits_against_perplexity(llm, unseen, progress=printed), rows.name)
     _write_language("language_tables", beside_tables(llm, unseen, rows.train["text"][:], progress=printed), rows.name)
-    _write_language("language_cache", cache_in_8_bits(llm, unseen), rows.name)
+    _write_language("language_cache", cache_in_8_bits(llm, unseen, progress=printed), rows.name)
 
 
 def record_tuned_bits() -> None:

@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from ipywidgets import HTML, VBox
@@ -61,6 +62,21 @@ def test_a_shorter_model_may_be_surer(ratio, words):
     text = said("1", "dp10", depths=depths, depth_guess=SimpleNamespace(value=1.5))
     assert words in text
     assert "28 blocks, recovered have 94% of the bytes" in text
+    assert {2.0: ") higher than that of the whole", 0.9: ") lower than that of the whole",
+            1.0: "about as high as ("}[ratio] in text
+    assert "difference) that of the whole model" in text or ratio != 1
+
+
+@pytest.mark.parametrize(("correction", "words"), [("calibrated", "'late'"), ("per-token mean", "'broken'")])
+def test_what_the_teacher_says_is_what_its_rule_says(correction, words):
+    """By the means it is 'broken'; another rule may say otherwise."""
+    teacher = SimpleNamespace(
+        words=("broken", "late"), card=SimpleNamespace(settings={"correction": correction}), prompt=lambda text: text,
+        llm=SimpleNamespace(score=lambda _prompt, _words: np.array([-2.0, -4.0]), count_tokens=lambda words: [1, 1]),
+        predict=lambda texts: np.array([[-1.0, 0.0 if correction == "calibrated" else -2.0]]))
+    task = SimpleNamespace(train={"text": ["It is late."], "label": [1]}, labels=("broken", "late"))
+    assert said("1", "ts04", teacher=teacher, task=task) == (
+        f"By these means it is 'broken', by the teacher, whose rule is '{correction}', {words}; by people 'late'.")
 
 
 def test_the_page_says_what_is_not_recorded():

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,12 +20,15 @@ from helpers.lab.models.model import Card
 from helpers.lab.models.torch import count_macs, count_parameters
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import mean_tokens
-from helpers.lab.training.fine_tuning import fine_tune
+from helpers.lab.training.fine_tuning import NOT_LEARNED, fine_tune, padded_targets
 from helpers.lab.training.heads import pretrained
 from helpers.lab.training.weights import MINILM, short_name
 
-IGNORED = -100  # a token, or a wish, of which nothing is learned
 NOT_THERE, AMBIGUOUS, CUT_OFF = "not in the text", "ambiguous", "beyond the token limit"
+
+
+class NothingToLearn(InputError):
+    """No extraction has a value that can be tagged in its text."""
 
 
 def train_tagger(task: Task, found: Sequence[Extraction | None] | None = None, *, encoder: str | Path = MINILM,
@@ -44,7 +46,8 @@ def train_tagger(task: Task, found: Sequence[Extraction | None] | None = None, *
         those beyond the encoder's token limit.
 
     Raises:
-        InputError: a task without fields, not as many extractions as training rows, or none with a value.
+        NothingToLearn: no extraction has a value that can be tagged.
+        InputError: a task without fields, or not as many extractions as training rows.
         Cancelled: the caller of `progress` wants an end; it is asked at each step.
 
     >>> from helpers.lab import load_task
@@ -67,9 +70,9 @@ def train_tagger(task: Task, found: Sequence[Extraction | None] | None = None, *
         rows.append(ids)
         tags.append(tag_tokens(texts[row], spans, found[row], fields, task.labels, dropped))
     if not any(tag > OUTSIDE for row in tags for tag in row[1:]):
-        raise InputError("None of the extractions has a value that stands in its text: a tagger learns nothing of "
-                         "them.")
-    fine_tune(module, rows, _padded(tags), epochs=epochs, learning_rate=1e-4, head_learning_rate=1e-3, seed=seed,
+        raise NothingToLearn("None of the extractions has a value that stands in its text, once and within the token "
+                             "limit: a tagger learns nothing of them.")
+    fine_tune(module, rows, padded_targets(tags), epochs=epochs, learning_rate=1e-4, head_learning_rate=1e-3, seed=seed,
               loss=functools.partial(_loss, 1 + 2 * len(fields)), progress=progress, say="training the tagger")
     name, settings = f"{short_name(encoder)} tagger", {"runtime": "pytorch", "epochs": epochs, "seed": seed}
     card = Card(name, module.classifier.out_features, "model optimization", settings, count_parameters(module),
@@ -92,7 +95,7 @@ def tag_tokens(text: str, spans: Sequence[Span], found: Extraction, fields: Sequ
         spans: where each token stands in the text; (0, 0) of marks.
         dropped: counts what cannot be tagged, by its reason.
     """
-    tags = [OUTSIDE if start < end else IGNORED for start, end in spans]
+    tags = [OUTSIDE if start < end else NOT_LEARNED for start, end in spans]
     places = {field: places_of(text, found[field]) for field in fields if found.get(field)}
     for field, these in places.items():
         tokens = [_tokens_of(place, spans) for place in these]
@@ -108,9 +111,9 @@ def tag_tokens(text: str, spans: Sequence[Span], found: Extraction, fields: Sequ
             for token in first:
                 tags[token] = begin + (token != first[0])
     for token in {token for these in places.values() for place in these for token in _tokens_of(place, spans)}:
-        tags[token] = IGNORED if tags[token] == OUTSIDE else tags[token]
+        tags[token] = NOT_LEARNED if tags[token] == OUTSIDE else tags[token]
     wish = found.get(WISH)
-    return [wishes.index(wish) if wish in wishes else IGNORED, *tags[1:]]
+    return [wishes.index(wish) if wish in wishes else NOT_LEARNED, *tags[1:]]
 
 
 def _tokens_of(place: Span, spans: Sequence[Span]) -> list[int]:
@@ -118,22 +121,14 @@ def _tokens_of(place: Span, spans: Sequence[Span]) -> list[int]:
     return [token for token, (start, end) in enumerate(spans) if start < end and start < place[1] and place[0] < end]
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """(n, longest row) int64."""
-    padded = np.full((len(rows), max(map(len, rows))), IGNORED, np.int64)
-    for index, row in enumerate(rows):
-        padded[index, :len(row)] = row
-    return padded
-
-
 def _loss(tags: int, logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the tags, over all tokens of a batch, and of the wishes; what is IGNORED counts in neither."""
+    """Cross-entropy of the tags, over all tokens of a batch, and of the wishes; NOT_LEARNED counts in neither."""
     labels = labels[:, :logits.shape[1]]
     return (_mean_loss(logits[:, 1:, :tags].flatten(0, 1), labels[:, 1:].flatten())
             + _mean_loss(logits[:, 0, tags:], labels[:, 0]))
 
 
 def _mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy; 0 where all labels are IGNORED."""
-    total = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp(min=1)
+    """Mean cross-entropy; 0 where all labels are NOT_LEARNED."""
+    total = functional.cross_entropy(logits, labels, ignore_index=NOT_LEARNED, reduction="sum")
+    return total / (labels != NOT_LEARNED).sum().clamp(min=1)

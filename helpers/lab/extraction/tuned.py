@@ -68,11 +68,12 @@ def tuned_extractor(name: str | Path, task: Task, *, rows: int = 400, epochs: fl
     >>> tuned_extractor("smollm2", load_task("tickets-fields")).name  # doctest: +SKIP
     'SmolLM2-135M-Instruct, tuned with LoRA, instruction alone'
     """
+    from helpers.lab.language.gguf import gguf_digest
     from helpers.lab.language.loading import find_language_model, load_language_model
     from helpers.lab.language.tuning import write_gguf
 
     source = find_language_model(name)
-    parts = [task.digest, hashlib.sha256(source.read_bytes()).hexdigest(), rows, epochs, seed, TUNING_RECIPE]
+    parts = [task.digest, gguf_digest(source), rows, epochs, seed, TUNING_RECIPE]
     file = cache("language", f"tuned-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.gguf")
 
     def make() -> "LanguageModel":

@@ -112,7 +112,8 @@ def measure_generation(llms: Sequence[LanguageModel], prompts: Sequence[Prompt],
         A row a model, as `Generation.row` gives it: on DEFAULT_OFFER, or at its price behind a server.
 
     Raises:
-        InputError: no model or no prompt, prompts that do not fit, or a server that does not answer.
+        InputError: no model or no prompt, prompts that do not fit, answers without a token, or a server that does not
+            answer.
         Cancelled: the caller of `progress` wants an end.
     """
     if not llms or not prompts:
@@ -123,6 +124,7 @@ def measure_generation(llms: Sequence[LanguageModel], prompts: Sequence[Prompt],
     here = [run for run in runs if run.llm.engine != "endpoint"]
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, progress=progress.part(0.0, 0.9))
+        _require_tokens(runs)
         for run in here if energy else ():
             progress(0.9, f"energy of {run.llm.name}")
             run.power = measure_power(run.together, usable_cores())
@@ -136,6 +138,13 @@ def measure_generation(llms: Sequence[LanguageModel], prompts: Sequence[Prompt],
         rows.append(run.record({kind: seconds[index, kind] for other, kind in works if other == index},
                                runs[0].answers, rounds, resolves).row(place))
     return pd.DataFrame(rows)
+
+
+def _require_tokens(runs: "Sequence[_Run]") -> None:
+    for run in runs:
+        if not any(answer.answer_tokens for answer in run.answers):
+            raise InputError(f"'{run.llm.name}' ended every answer before its first token, so there is no speed to "
+                             "measure: ask other prompts.")
 
 
 class _Run:

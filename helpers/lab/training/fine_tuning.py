@@ -16,6 +16,7 @@ from helpers.lab.progress import Progress, silent
 from helpers.lab.training.architectures import head_of
 
 BATCH = 32
+NOT_LEARNED = -100  # the label of what no loss is taken of, as torch's cross-entropy has it
 
 Batch = TypeVar("Batch")
 
@@ -71,7 +72,7 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
 
     Args:
         rows: token ids of each text.
-        labels: (n,) class numbers.
+        labels: (n,) class numbers, or what else `loss` takes a batch of.
         epochs: over the rows; a fraction stops part-way.
         head_learning_rate: of the parameters above the encoder (default: the same).
         loss: (logits, labels of the batch) -> () loss.
@@ -97,6 +98,19 @@ def fine_tune(module: nn.Module, rows: Sequence[Sequence[int]], labels: Sequence
 
     batches = itertools.chain.from_iterable(length_batches(lengths, batch, rng) for _ in itertools.count())
     train(module, batches, loss_of, optimizer, steps=steps, schedule=schedule, progress=progress, say=say)
+
+
+def padded_targets(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """(n, longest row) int64, as `fine_tune` takes labels of each token: NOT_LEARNED behind the end of a row.
+
+    >>> from helpers.lab.training.fine_tuning import padded_targets
+    >>> padded_targets([[5, 6], [7]]).tolist()
+    [[5, 6], [7, -100]]
+    """
+    padded = np.full((len(rows), max(map(len, rows))), NOT_LEARNED, np.int64)
+    for index, row in enumerate(rows):
+        padded[index, :len(row)] = row
+    return padded
 
 
 def _groups(module: nn.Module, body: float, head: float) -> list[dict]:

@@ -11,20 +11,19 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
-from helpers.lab.data.extraction import Extraction, extractions, field_names, places_of
+from helpers.lab.data.extraction import Extraction, extractions, field_names
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.scores import MESSAGE, score_extractions
-from helpers.lab.extraction.tag_training import train_tagger
-from helpers.lab.machine import usable_cores
+from helpers.lab.extraction.tag_training import NothingToLearn, train_tagger
 from helpers.lab.measuring.intervals import paired_difference, wilson
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Model
-from helpers.lab.money.costs import DEFAULT_OFFER, break_even, cost, offer
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.baselines import baseline
 from helpers.lab.training.weights import MINILM
+from helpers.model_optimization.distillation.teacher_costs import Bill, asked, priced
 
 PEOPLE = (0, 100, None)  # how many messages people have labelled; None: all
 FOR_VALIDATION = 4  # every fourth of those serves to choose, not as an example
@@ -32,15 +31,6 @@ TAGGED_ROWS = 3_200  # a tagger's training rows over all epochs: the fewer there
 TIMED_TEXTS = 64
 ON_TEACHER, ON_TEST = "messages that it labelled", "test messages"
 _CHUNK = 8  # messages that a teacher labels between two looks at Cancel
-
-
-@dataclasses.dataclass(frozen=True)
-class Answering:
-    """How fast something answers, and how long it took to make: what `cost` and `break_even` take."""
-
-    throughput_per_s: float
-    threads: int
-    made_in_s: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +55,7 @@ def people_labelled(task: Task, rows: int, seed: int = 0) -> Task:
     """The task as it is once people have labelled so many training messages, drawn at random: what a teacher may see.
 
     A quarter of them are its validation rows, on which settings are chosen. The messages that `teach_specialist` and
-    `teach_tagger` give to the teacher are others, as long as there are enough.
+    `teach_tagger` give to the teacher are others, as long as there are enough, and all have the same seed.
 
     Raises:
         InputError: fewer than four rows, or more than there are.
@@ -85,16 +75,17 @@ def people_labelled(task: Task, rows: int, seed: int = 0) -> Task:
 
 def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people: Sequence[int | None] = PEOPLE,
                      encoder: str | Path = MINILM, epochs: float | None = None, seed: int = 0,
-                     progress: Progress = silent) -> pd.DataFrame:
+                     token_price: tuple[float, float] | None = None, progress: Progress = silent) -> pd.DataFrame:
     """MiniLM fine-tuned on people's labels, with and without a teacher's labels of further messages.
 
     Args:
-        teacher: labels the messages: a prompted language model, a tuned one, one behind an endpoint, or any other. Its
-            dollars are those of a machine for as long as it takes; of one that is sold by the token they are others.
+        teacher: labels the messages: a prompted language model, a tuned one, one behind an endpoint, or any other.
         messages: how many training messages it labels; people's labels of those stay unseen, but where people have
             labelled all: then a message comes twice, once with either label.
         people: how many training messages people have labelled; None: all.
         epochs: as in `baseline`, which trains each specialist.
+        token_price: of a teacher behind an endpoint, dollars for a million tokens (read, written), which the server
+            counts; any other is paid for its seconds of a machine.
 
     Returns:
         Its first row is the teacher itself, judged on the messages that it labelled; the second the constant answer.
@@ -105,7 +96,8 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
         teacher itself; None: never), teacher, offer.
 
     Raises:
-        InputError: a task of images, other labels than the teacher's, or fewer messages than one or than there are.
+        InputError: a task of images, other labels than the teacher's, fewer messages than one or more than there are,
+            or a price of tokens where there are none to pay, or none where there are.
         Cancelled: the caller of `progress` wants an end.
 
     A model learns what it is shown: the labels of a teacher that is often wrong can take away what people's gave
@@ -119,6 +111,7 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
     """
     if task.input != "text":
         raise InputError(f"A language model labels texts; the task '{task.name}' has images.")
+    bill = Bill(teacher, teacher.card.name, token_price)
     if teacher.card.labels and tuple(teacher.card.labels) != task.labels:
         raise InputError(f"'{teacher.card.name}' gives other labels than those of the task '{task.name}': make the "
                          "teacher for this task.")
@@ -138,22 +131,22 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
         ask=ask, people=task.train["label"][:], train=train,
         right=lambda found, split, rows: np.asarray(found) == np.asarray(getattr(task, split)["label"])[rows],
         answer=lambda model, texts: model.predict(texts).argmax(1).tolist(),
-        constant=int(np.bincount(task.test["label"][:]).argmax())))
+        constant=int(np.bincount(task.test["label"][:]).argmax())), bill)
 
 
 def teach_tagger(teacher: Extractor, task: Task, *, messages: int = 400, people: Sequence[int | None] = PEOPLE,
                  encoder: str | Path = MINILM, epochs: float | None = None, seed: int = 0,
-                 progress: Progress = silent) -> pd.DataFrame:
+                 token_price: tuple[float, float] | None = None, progress: Progress = silent) -> pd.DataFrame:
     """The same for extraction: a tagger trained on people's extractions, with and without a teacher's.
 
     Args:
         teacher: finds the fields of the messages: a prompted language model, a tuned one, or any other extractor.
-        messages, people, encoder: as of `teach_specialist`.
+        messages, people, encoder, token_price: as of `teach_specialist`.
         epochs: of each tagger; by default 4 to 16, so that few rows get as many steps.
 
     Returns:
         As `teach_specialist`; accuracy is the share of messages whose fields are all right, and the constant answer
-        finds nothing. Nor does a tagger whose teacher found nothing that stands in the messages.
+        finds nothing. Nor does a tagger whose teacher found nothing that it could learn, see `train_tagger`.
 
     Raises:
         InputError: a task without fields, or as `teach_specialist`.
@@ -170,58 +163,56 @@ def teach_tagger(teacher: Extractor, task: Task, *, messages: int = 400, people:
     def train(rows: Sequence[int], found: Sequence[Extraction | None], report: Progress) -> tuple[Any, float]:
         began = time.perf_counter()
         part = dataclasses.replace(task, train=task.train.select(rows))
-        if not _teaches(part.train["text"][:], found, fields):
+        try:
+            tagger = train_tagger(part, found, encoder=encoder, seed=seed, progress=report,
+                                  epochs=min(16.0, max(4.0, TAGGED_ROWS / len(rows))) if epochs is None else epochs)
+        except NothingToLearn:
             return None, 0.0
-        tagger = train_tagger(part, found, encoder=encoder, seed=seed, progress=report,
-                              epochs=min(16.0, max(4.0, TAGGED_ROWS / len(rows))) if epochs is None else epochs)
         return tagger, time.perf_counter() - began
 
     return _table(task, teacher.name, messages, people, seed, progress, _Kind(
         ask=lambda texts, report: teacher.extract(texts, progress=report), people=there["train"], train=train,
         right=lambda found, split, rows: score_extractions(found, [there[split][row] for row in rows], fields
                                                            ).right[MESSAGE],
-        answer=lambda tagger, texts: [{}] * len(texts) if tagger is None else tagger.extract(texts), constant={}))
-
-
-def _teaches(texts: Sequence[str], found: Sequence[Extraction | None], fields: Sequence[str]) -> bool:
-    """Whether any value that was found stands in its text: of others a tagger learns nothing."""
-    return any(places_of(text, one[field]) for text, one in zip(texts, found, strict=True) if one
-               for field in fields if one.get(field))
+        answer=lambda tagger, texts: [{}] * len(texts) if tagger is None else tagger.extract(texts), constant={}),
+        Bill(teacher, teacher.name, token_price))
 
 
 def _table(task: Task, name: str, messages: int, people: Sequence[int | None], seed: int, progress: Progress,
-           kind: _Kind) -> pd.DataFrame:
-    order, count = _order(task, seed), len(task.train)
+           kind: _Kind, bill: Bill) -> pd.DataFrame:
+    """See `teach_specialist`: the teacher is asked, each specialist trained and judged, and then all are priced."""
+    order, texts, tests = _order(task, seed), task.train["text"][:], task.test["text"][:]
+    _require_rows(len(order), messages, people)
+    shown = order[::-1][:messages]
+    teacher = asked(lambda report: kind.ask([texts[row] for row in shown], report), bill, progress.part(0.0, 0.4))
+    constant = kind.right([kind.constant] * len(tests), "test", range(len(tests)))
+    rows = [_row(name, 0, messages, kind.right(teacher.answers, "train", shown), ON_TEACHER),
+            _row("the constant answer", 0, 0, constant, ON_TEST)]
+    trained, alone, first = {}, {0: constant}, None
+    arms = [(len(order) if size is None else size, more) for size in people for more in (False, True) if size != 0
+            or more]
+    for number, (size, more) in enumerate(arms):
+        part = progress.part(0.4 + 0.6 * number / len(arms), 0.4 + 0.6 * (number + 1) / len(arms))
+        taught = _taught(order[:size], shown, len(order)) if more else []
+        specialist, seconds = kind.train([*order[:size].tolist(), *shown[taught].tolist()],
+                                         [*(kind.people[row] for row in order[:size]),
+                                          *(teacher.answers[place] for place in taught)], part)
+        right = kind.right(kind.answer(specialist, tests), "test", range(len(tests)))
+        if specialist is not None:
+            trained[len(rows)], first = seconds, first or specialist
+        rows.append(_row(_name(size, len(order), len(taught)), size, len(taught), right, ON_TEST,
+                         alone[size] if more else None))
+        alone.setdefault(size, right)
+    few = tests[:TIMED_TEXTS]
+    request_s = _seconds_a_request(lambda: kind.answer(first, few), len(few), progress) if trained else math.nan
+    progress(1.0, "done")
+    return priced(rows, trained, request_s, teacher).assign(teacher=name)
+
+
+def _require_rows(count: int, messages: int, people: Sequence[int | None]) -> None:
     if not 1 <= messages <= count or not all(one is None or 0 <= one <= count for one in people):
         raise InputError(f"Of {count:,} training messages the teacher labels at least one, and people none to all: "
                          f"not {messages} and {', '.join(map(str, people))}.")
-    texts, tests = task.train["text"][:], task.test["text"][:]
-    shown, test_rows = order[::-1][:messages], range(len(tests))
-    asked, spent_s = _timed(lambda: kind.ask([texts[row] for row in shown], progress.part(0.0, 0.4)), progress)
-    own = _row(name, 0, messages, kind.right(asked, "train", shown), ON_TEACHER)
-    constant = kind.right([kind.constant] * len(tests), "test", test_rows)
-    rows, found, alone, fast = [own, _row("the constant answer", 0, 0, constant, ON_TEST)], {}, {0: constant}, None
-    arms = [(count if size is None else size, bool(more)) for size in people for more in (0, 1) if size != 0 or more]
-    for number, (size, more) in enumerate(arms):
-        part = progress.part(0.4 + 0.6 * number / len(arms), 0.4 + 0.6 * (number + 1) / len(arms))
-        by_people = order[:size]
-        taught = _taught(by_people, shown, count) if more else []
-        used = [int(row) for row in (*by_people, *(shown[place] for place in taught))]
-        answers = [*(kind.people[row] for row in by_people), *(asked[place] for place in taught)]
-        specialist, trained_s = kind.train(used, answers, part)
-        right = kind.right(kind.answer(specialist, tests), "test", test_rows)
-        row = _row(_name(size, count, len(taught)), size, len(taught), right, ON_TEST)
-        if more:
-            row |= dict(zip(("gain", "gain_low", "gain_high"), paired_difference(alone[size], right), strict=True))
-        else:
-            alone[size] = right
-        if specialist is not None:
-            fast = fast or _seconds_a_request(lambda one=specialist: kind.answer(one, tests[:TIMED_TEXTS]),
-                                              min(TIMED_TEXTS, len(tests)), part)
-            found[len(rows)] = Answering(1 / fast, usable_cores(), trained_s + (spent_s if more else 0.0))
-        rows.append(row)
-    progress(1.0, "done")
-    return _priced(rows, found, Answering(messages / spent_s, usable_cores()), spent_s).assign(teacher=name)
 
 
 def _taught(by_people: np.ndarray, shown: np.ndarray, count: int) -> list[int]:
@@ -233,30 +224,19 @@ def _taught(by_people: np.ndarray, shown: np.ndarray, count: int) -> list[int]:
     return [place for place, row in enumerate(shown.tolist()) if row not in labelled]
 
 
-def _row(name: str, people: int, taught: int, right: np.ndarray, on: str) -> dict[str, Any]:
+def _row(name: str, people: int, taught: int, right: np.ndarray, on: str,
+         without: np.ndarray | None = None) -> dict[str, Any]:
+    """A row of the table, with its gain over what was right `without` the teacher, on the same messages."""
     low, high = wilson(int(right.sum()), len(right))
+    gains = (math.nan,) * 3 if without is None else paired_difference(without, right)
     return {"name": name, "people": people, "taught": taught, "accuracy": float(right.mean()), "low": low, "high": high,
-            "rows": len(right), "on": on, "gain": math.nan, "gain_low": math.nan, "gain_high": math.nan}
+            "rows": len(right), "on": on, **dict(zip(("gain", "gain_low", "gain_high"), gains, strict=True))}
 
 
 def _name(people: int, count: int, taught: int) -> str:
     by_people = f"all {people:,} labels of people" if people == count else f"{people:,} labels of people"
     by_teacher = f"{taught:,} of the teacher"
     return " and ".join([*([by_people] if people else []), *([by_teacher] if taught else [])])
-
-
-def _priced(rows: list[dict[str, Any]], found: dict[int, Answering], teacher: Answering,
-            spent_s: float) -> pd.DataFrame:
-    """The rows with what labels, training and requests cost on DEFAULT_OFFER."""
-    place = offer(DEFAULT_OFFER)
-    usd_per_s = cost(teacher, place).usd * teacher.throughput_per_s / 1e6
-    for number, row in enumerate(rows):
-        made = {0: teacher}.get(number, found.get(number))
-        row |= {"made_in_s": made.made_in_s if made else 0.0,
-                "teacher_usd": usd_per_s * spent_s if row["taught"] else 0.0,
-                "usd_per_million": cost(made, place).usd if made else 0.0,
-                "break_even": break_even(teacher, made, place) if number in found else None}
-    return pd.DataFrame(rows).assign(offer=place.name)
 
 
 def _order(task: Task, seed: int) -> np.ndarray:
@@ -269,13 +249,7 @@ def _with_labels(task: Task, rows: Sequence[int], labels: Sequence[int]) -> Task
     return dataclasses.replace(task, train=Dataset.from_dict({"text": texts, "label": list(labels)}))
 
 
-def _timed(work: Callable[[], list], progress: Progress) -> tuple[list, float]:
-    with timing_turn(progress):
-        began = time.perf_counter()
-        return work(), time.perf_counter() - began
-
-
 def _seconds_a_request(work: Callable[[], list], texts: int, progress: Progress) -> float:
     """The same for all specialists of a table, which differ in their weights alone."""
     with timing_turn(progress):
-        return float(np.median(seconds_in_turns({"": work}, 3, progress=progress)[""])) / texts
+        return float(np.median(seconds_in_turns({"": work}, 3, progress=progress.part(1.0, 1.0))[""])) / texts

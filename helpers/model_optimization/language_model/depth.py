@@ -4,7 +4,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,14 +12,13 @@ from helpers.lab.errors import InputError
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.perplexity import NegativeLogLikelihood, negative_log_likelihood
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.fine_tuning import fine_tune
+from helpers.lab.training.fine_tuning import NOT_LEARNED, fine_tune, padded_targets
 from helpers.model_optimization.language_model.weight_types import module_of, rows_of
 
 DROPS = (2, 4, 8)
 RANKED_ON = 16  # texts
 MAX_TEXT = 256  # tokens of a text that are learned in recovery
 BATCH, LEARNING_RATE = 8, 5e-5
-_NOT_LEARNED = -100
 
 
 def without_blocks(module: nn.Module, blocks: Sequence[int]) -> nn.Module:
@@ -67,10 +65,10 @@ def rank_blocks(llm: TransformersModel, texts: Sequence[str], *, progress: Progr
         Cancelled: the caller of `progress` wants an end.
     """
     module, rows = module_of(llm), rows_of(llm, texts)
-    whole = negative_log_likelihood(module, rows, progress=progress)
     count, found = module.config.num_hidden_layers, []
+    whole = negative_log_likelihood(module, rows, progress=progress.part(0.0, 1 / (count + 1)))
     for block in range(count):
-        progress(block / count, f"without block {block} of {count}")
+        progress((block + 1) / (count + 1), f"without block {block} of {count}")
         likelihood = negative_log_likelihood(without_blocks(module, [block]), rows)
         found.append({"block": block, "perplexity": likelihood.perplexity, "ratio": likelihood.ratio(whole)[0]})
     progress(1.0, "done")
@@ -114,8 +112,10 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
         fewer = copy.copy(llm)
         fewer.module = without_blocks(module, ranked[:drop]).eval()
         for recovered in (False, True):
-            one = tuned_on(fewer, train, epochs=epochs, seed=seed, progress=part) if recovered else fewer.module
-            likelihood = negative_log_likelihood(one, rows, progress=part)
+            one = (tuned_on(fewer, train, epochs=epochs, seed=seed, progress=part.part(0.2, 0.8)) if recovered
+                   else fewer.module)
+            likelihood = negative_log_likelihood(one, rows, progress=part.part(0.8, 1.0) if recovered
+                                                 else part.part(0.0, 0.2))
             references.setdefault(recovered, likelihood)
             found.append(_row(fewer.module, recovered, likelihood, references[recovered], sorted(ranked[:drop])))
     progress(1.0, "done")
@@ -133,17 +133,14 @@ def tuned_on(llm: TransformersModel, texts: Sequence[str], *, epochs: float, see
     rows = [row[:MAX_TEXT] for row in llm.encode(texts) if len(row) > 1]
     if not rows:
         raise InputError("Recovery needs at least one text of two tokens: the first is given.")
-    targets = np.full((len(rows), max(map(len, rows))), _NOT_LEARNED, np.int64)
-    for number, row in enumerate(rows):
-        targets[number, :len(row)] = row
     module = copy.deepcopy(module_of(llm))
 
     def loss(logits: Tensor, wanted: Tensor) -> Tensor:
         wanted = wanted[:, 1:logits.shape[1]]
-        return functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, ignore_index=_NOT_LEARNED)
+        return functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, ignore_index=NOT_LEARNED)
 
-    fine_tune(_Logits(module), rows, targets, epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH, seed=seed,
-              loss=loss, progress=progress, say="recovering")
+    fine_tune(_Logits(module), rows, padded_targets(rows), epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH,
+              seed=seed, loss=loss, progress=progress, say="recovering")
     return module.eval()
 
 

@@ -9,6 +9,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.perplexity import negative_log_likelihood
+from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.language_model.weight_types import module_of, rows_of
 
 _MAX_CODE = 127  # of an int8 code, the same on both sides
@@ -62,7 +63,7 @@ def cache_bytes(cache: Cache) -> int:
     return sum(getattr(layer, name).nbytes for layer in cache.layers for name in names if hasattr(layer, name))
 
 
-def cache_in_8_bits(llm: TransformersModel, texts: Sequence[str]) -> pd.DataFrame:
+def cache_in_8_bits(llm: TransformersModel, texts: Sequence[str], *, progress: Progress = silent) -> pd.DataFrame:
     """The same texts with a float and with an 8-bit cache.
 
     Returns:
@@ -71,16 +72,23 @@ def cache_in_8_bits(llm: TransformersModel, texts: Sequence[str]) -> pd.DataFram
 
     Raises:
         InputError: a model of an engine that shows no weights, or no text of two tokens.
+        Cancelled: the caller of `progress` wants an end.
+
+    >>> from helpers.model_optimization import cache_in_8_bits
+    >>> cache_in_8_bits(llm, texts)[["cache", "ratio", "bytes_per_token"]]  # doctest: +SKIP
     """
-    found, reference, rows = [], None, rows_of(llm, texts)
-    for name, kind in (("float32", lambda: DynamicCache()), ("int8", int8_cache)):
-        likelihood = negative_log_likelihood(module_of(llm), rows, cache=kind)
+    module, rows = module_of(llm), rows_of(llm, texts)
+    found, reference = [], None
+    for number, (name, kind) in enumerate((("float32", DynamicCache), ("int8", int8_cache))):
+        likelihood = negative_log_likelihood(module, rows, cache=kind,
+                                             progress=progress.part(number / 2, (number + 1) / 2))
         reference = reference or likelihood
         low, high = likelihood.interval()
         ratio = likelihood.ratio(reference)
         found.append({"cache": name, "perplexity": likelihood.perplexity, "low": low, "high": high, "ratio": ratio[0],
                       "ratio_low": ratio[1], "ratio_high": ratio[2],
-                      "bytes_per_token": _bytes_per_token(module_of(llm), kind())})
+                      "bytes_per_token": _bytes_per_token(module, kind())})
+    progress(1.0, "done")
     return pd.DataFrame(found)
 
 

@@ -20,7 +20,7 @@ from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.tuning import write_gguf
 from helpers.lab.measuring.intervals import wilson
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.language_model.weight_types import WEIGHTS, module_of, weights_in
+from helpers.model_optimization.language_model.weight_types import WEIGHTS, module_of, storage, weights_in
 
 
 def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, *, messages: int = 200,
@@ -64,7 +64,7 @@ def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, 
             found = asking(llm, task).extract(texts, progress=part.part(0.3, 1.0))
         score = score_extractions(found, expected, fields)
         first = first or (score, found)
-        rows.append(_stored(kind, few, size) | score_row(score, first[0], found, first[1]))
+        rows.append(storage(kind, few, size) | score_row(score, first[0], found, first[1]))
     progress(1.0, "done")
     return pd.DataFrame(rows)
 
@@ -81,13 +81,6 @@ def _in_openvino(llm: TransformersModel, module: nn.Module, source: Path, folder
     file = folder / "rounded.gguf"
     write_gguf(rounded, source, file, "F16", progress=progress)
     return OpenVinoModel(llm.name, llm.tokenizer, llm.context, llm.ends, file.stat().st_size, file)
-
-
-def _stored(kind: str | int, module: nn.Module, size: int) -> dict[str, Any]:
-    matrices, vectors = (sum(weight.numel() for weight in module.parameters() if (weight.ndim == 2) == is_matrix)
-                         for is_matrix in (True, False))
-    return {"name": kind if isinstance(kind, str) else f"{kind} bits", "bits": 8 * (size - 4 * vectors) / matrices,
-            "megabytes": size / 1e6}
 
 
 def score_row(score: ExtractionScore, reference: ExtractionScore, found: Sequence[Extraction | None],

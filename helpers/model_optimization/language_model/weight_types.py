@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.generation import measure_generation
 from helpers.lab.language.gguf import FILE_TYPES, in_weight_type
-from helpers.lab.language.loading import find_language_model, load_language_model
+from helpers.lab.language.loading import SMOLLM2, find_language_model, load_language_model
 from helpers.lab.language.perplexity import (
     NegativeLogLikelihood,
     bigram_likelihood,
@@ -54,11 +55,13 @@ def round_group(weights: np.ndarray, bits: int, zero_point: bool = False) -> tup
     low, high = min(0.0, weights.min()), max(0.0, weights.max())  # zero keeps a code of its own
     if zero_point:
         scale = (high - low) / (2**bits - 1) or 1.0
-        zero = round(-low / scale)
+        zero, lowest, highest = round(-low / scale), 0, 2**bits - 1
     else:
-        scale = max(-low, high) / (2 ** (bits - 1) - 1) or 1.0
-        zero = 0
-    return np.round(weights / scale) * scale, scale, zero
+        highest = 2 ** (bits - 1) - 1
+        scale, zero, lowest = max(-low, high) / highest or 1.0, 0, -highest
+    # The zero point is rounded, too: the end of the range might else get one code more than there are.
+    codes = np.clip(np.round(weights / scale) + zero, lowest, highest)
+    return (codes - zero) * scale, scale, zero
 
 
 def weights_in(module: nn.Module, kind: str | int) -> tuple[nn.Module, int]:
@@ -87,6 +90,18 @@ def weights_in(module: nn.Module, kind: str | int) -> tuple[nn.Module, int]:
             weight.copy_(through(weight))
             size += weight.numel() * bits / 8
     return few, round(size)
+
+
+def storage(kind: str | int, module: nn.Module, size: int) -> dict[str, Any]:
+    """The columns name, bits (of a weight of a matrix, its share of the scale with it) and megabytes of a weight type.
+
+    Args:
+        size: bytes of the module's weights in it, see `weights_in`.
+    """
+    matrices, vectors = (sum(weight.numel() for weight in module.parameters() if (weight.ndim == 2) == is_matrix)
+                         for is_matrix in (True, False))
+    return {"name": kind if isinstance(kind, str) else f"{kind} bits", "bits": 8 * (size - 4 * vectors) / matrices,
+            "megabytes": size / 1e6}
 
 
 def _gguf(kind: str) -> tuple[Callable[[Tensor], Tensor], float]:
@@ -135,16 +150,12 @@ def bits_against_perplexity(llm: TransformersModel, texts: Sequence[str], *, kin
     reference: NegativeLogLikelihood | None = None
     for index, kind in enumerate(kinds):
         part = progress.part(index / len(kinds), (index + 1) / len(kinds))
-        name = kind if isinstance(kind, str) else f"{kind} bits"
-        part(0.0, name)
+        part(0.0, f"rounding to {kind}")
         few, size = weights_in(module, kind)
         likelihood = negative_log_likelihood(few, rows, progress=part)
         reference = reference or likelihood
-        matrices = sum(weight.numel() for weight in few.parameters() if weight.ndim == 2)
-        vectors = sum(weight.numel() for weight in few.parameters() if weight.ndim != 2)
-        found.append({"name": name, "bits": 8 * (size - 4 * vectors) / matrices, "megabytes": size / 1e6,
-                      **_told(likelihood), **dict(zip(("ratio", "ratio_low", "ratio_high"),
-                                                      likelihood.ratio(reference), strict=True))})
+        found.append(storage(kind, few, size) | _perplexity_row(likelihood) | dict(zip(
+            ("ratio", "ratio_low", "ratio_high"), likelihood.ratio(reference), strict=True)))
     progress(1.0, "done")
     return pd.DataFrame(found)
 
@@ -168,14 +179,16 @@ def beside_tables(llm: TransformersModel, texts: Sequence[str], train: Sequence[
     each = {f"any of {size:,} tokens": uniform_likelihood(size, rows),
             "pairs of tokens, counted": bigram_likelihood(rows_of(llm, train), size, rows),
             llm.name: negative_log_likelihood(module, rows, progress=progress)}
-    return pd.DataFrame([{"name": name, **_told(likelihood)} for name, likelihood in each.items()])
+    return pd.DataFrame([{"name": name, **_perplexity_row(likelihood)} for name, likelihood in each.items()])
 
 
-def bits_against_speed(prompts: Sequence[str], *, kinds: Sequence[str] = ("F16", "Q8_0", "Q4_0"), tokens: int = 32,
-                       rounds: int = 5, meters: bool = True, progress: Progress = silent) -> pd.DataFrame:
-    """How fast SmolLM2 answers from files in these weight types, in OpenVINO, and what a million tokens cost.
+def bits_against_speed(prompts: Sequence[str], *, name: str | Path = SMOLLM2,
+                       kinds: Sequence[str] = ("F16", "Q8_0", "Q4_0"), tokens: int = 32, rounds: int = 5,
+                       meters: bool = True, progress: Progress = silent) -> pd.DataFrame:
+    """How fast a language model answers from files in these weight types, in OpenVINO, and what a million tokens cost.
 
     Args:
+        name: of the model, see `load_language_model`; a GGUF file.
         tokens: of an answer, at most.
         meters: read energy and peak memory too, some ten seconds a type.
 
@@ -183,13 +196,13 @@ def bits_against_speed(prompts: Sequence[str], *, kinds: Sequence[str] = ("F16",
         A row a type, the first being the reference, with the columns of `measure_generation` and `name`, the type.
 
     Raises:
-        InputError: an unknown type, or no prompt.
+        InputError: an unknown type, no prompt, or a model in no GGUF file.
         Cancelled: the caller of `progress` wants an end.
     """
-    llms = []
+    llms, source = [], find_language_model(name)
     for index, kind in enumerate(kinds):
         part = progress.part(0.3 * index / len(kinds), 0.3 * (index + 1) / len(kinds))
-        llms.append(load_language_model(in_weight_type(find_language_model(), kind, part)))
+        llms.append(load_language_model(in_weight_type(source, kind, part)))
     frame = measure_generation(llms, prompts, max_tokens=tokens, rounds=rounds, energy=meters, memory=meters,
                                progress=progress.part(0.3, 1.0))
     frame.insert(0, "name", list(kinds))
@@ -212,7 +225,7 @@ def module_of(llm: TransformersModel) -> nn.Module:
     return llm.module
 
 
-def _told(likelihood: NegativeLogLikelihood) -> dict[str, float]:
+def _perplexity_row(likelihood: NegativeLogLikelihood) -> dict[str, float]:
     low, high = likelihood.interval()
     return {"perplexity": likelihood.perplexity, "low": low, "high": high, "texts": len(likelihood.tokens),
             "tokens": int(likelihood.tokens.sum())}

@@ -80,6 +80,7 @@ class Server:
         self._at_once, self._timeout_s = at_once, timeout_s
         self._requests, self._tokens = _Pace(requests_per_minute), _Pace(tokens_per_minute)
         self._refused: set[str] = set()  # names of _OTHERWISE
+        self.tokens_read = self.tokens_written = 0  # of all answers so far, as it counts them
 
     def ask(self, bodies: Sequence[dict[str, Any]], tokens: Sequence[float], hear: Callable[[bool], None],
             check: Callable[[], None]) -> list[Reply]:
@@ -142,7 +143,9 @@ class Server:
                                          "again later, with fewer requests a minute.") from None
                     self._requests.hold(again.after_s)
                     await asyncio.sleep(random.uniform(0, 2**attempt / 4))
-        self._tokens.add(sum(self.used(reply)) - guessed)
+        read, written = self.used(reply)
+        self.tokens_read, self.tokens_written = self.tokens_read + read, self.tokens_written + written
+        self._tokens.add(read + written - guessed)
         said(True)
         return reply
 

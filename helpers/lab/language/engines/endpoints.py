@@ -94,6 +94,11 @@ class EndpointModel(LanguageModel):
     def __reduce__(self) -> tuple[Callable[[], "EndpointModel"], tuple[()]]:
         return functools.partial(endpoint, **self._facts), ()
 
+    @property
+    def used(self) -> tuple[int, int]:
+        """Tokens (read, written) of all answers so far, as the server counts them: what its owner asks to be paid."""
+        return self.server.tokens_read, self.server.tokens_written
+
     def count_tokens(self, texts):
         return [math.ceil(len(text.encode(errors="replace")) / _BYTES_PER_TOKEN) for text in texts]
 

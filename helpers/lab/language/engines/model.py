@@ -169,6 +169,11 @@ class LocalModel(LanguageModel):
         super().__init__(name, context, stored)
         self.tokenizer, self.ends, self.path = tokenizer, frozenset(ends), path
 
+    @property
+    def end(self) -> int:
+        """The token that the model ends an answer with: its tokenizer's; other ends may be a text's, not a turn's."""
+        return self.tokenizer.eos_token_id if self.tokenizer.eos_token_id in self.ends else min(self.ends)
+
     def encode(self, texts):
         return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if len(texts) else []
 
@@ -212,8 +217,8 @@ class LocalModel(LanguageModel):
 
     def score(self, prompt, answers, *, progress=silent):
         require_answers(answers)
-        prefix, end = self.read(prompt), min(self.ends)
-        rows = [[*ids, end] for ids in self.encode(answers)]
+        prefix = self.read(prompt)
+        rows = [[*ids, self.end] for ids in self.encode(answers)]
         self._require_room([prefix], max(map(len, rows)))
         progress.check()
         return self._score(prefix, rows, progress)

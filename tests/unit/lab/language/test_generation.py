@@ -5,7 +5,7 @@ import time
 
 import pandas as pd
 import pytest
-from faulty_server import paris
+from faulty_server import paris, piece, stream
 from small_llama import PROMPTS, smollm2
 
 from helpers.lab import Cancelled, InputError, offer
@@ -111,6 +111,12 @@ def test_peak_memory_holds_the_weights():
     frame = measure_generation([smollm2("llama.cpp")], PROMPTS[:1], max_tokens=2, rounds=2, energy=False)
     assert frame["peak_mb"][0] > frame["megabytes"][0] > 90
     assert frame["energy_method"][0] == "not measured"
+
+
+def test_a_model_that_says_nothing_has_no_speed(faulty):
+    faulty.script = [stream(piece("", "stop"), {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 0}})]
+    with pytest.raises(InputError, match="'small' ended every answer before its first token"):
+        measure_generation([endpoint(faulty.url, model="small")], ["a"], rounds=1)
 
 
 def test_nothing_to_measure_is_refused():

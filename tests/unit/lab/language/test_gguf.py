@@ -7,7 +7,7 @@ from gguf.quants import dequantize
 from tiny_gguf import LAYERS, small_gguf, tiny_gguf
 
 from helpers.lab import Cancelled, InputError
-from helpers.lab.language.gguf import layer_count, read_gguf, rewrite_gguf
+from helpers.lab.language.gguf import in_weight_type, layer_count, read_gguf, rewrite_gguf
 from helpers.lab.progress import Progress
 
 
@@ -46,3 +46,11 @@ def test_a_file_half_written_when_an_end_is_wanted_leaves_nothing(tmp_path):
     with pytest.raises(Cancelled):
         rewrite_gguf(source, tmp_path / "other.gguf", "Q8_0", progress)
     assert [path.name for path in tmp_path.iterdir()] == ["source.gguf"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
+    other = tmp_path / "other.gguf"
+    for work in (lambda: rewrite_gguf(tmp_path, other, "F16"), lambda: in_weight_type(tmp_path, "F16"),
+                 lambda: read_gguf(tmp_path)):
+        with pytest.raises(InputError, match=r"is no GGUF file but a folder: name a \.gguf file"):
+            work()

@@ -126,7 +126,8 @@ def test_a_model_made_in_memory_is_saved_with_its_weights(tmp_path):
     np.testing.assert_array_equal(loaded.score("a", ["b", "c d"]), llm.score("a", ["b", "c d"]))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"engine": "openvino"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"engine": "openvino"}', *(
+    json.dumps({"engine": "endpoint", "name": "far", "endpoint": facts}) for facts in ([], {}, {"key_from": None}))])
 def test_a_damaged_description_of_a_saved_model_is_said(content, tmp_path):
     (tmp_path / "language.json").write_text(content)
     with pytest.raises(InputError, match="holds no readable language model"):

@@ -1,5 +1,7 @@
 """Tuning with LoRA on a random Llama, and its weights in the other engines."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,14 @@ def test_only_the_answer_and_its_end_are_learned(llm):
     whole = [*prompt, *answer, min(llm.ends)]
     assert ids == [whole[:-1]]
     assert targets.tolist() == [[-100] * (len(prompt) - 1) + whole[len(prompt):]]
+
+
+def test_of_several_ends_the_tokenizers_own_is_learned_and_scored(llm):
+    """Token 0 ends a text, 2 an answer."""
+    both = copy.copy(llm)
+    both.ends = llm.ends | {0}
+    assert _tokens(both, ROWS)[1].tolist() == _tokens(llm, ROWS)[1].tolist()
+    np.testing.assert_array_equal(both.score("Hi", ["ok", "hub"]), llm.score("Hi", ["ok", "hub"]))
 
 
 def test_the_loss_is_that_of_transformers_with_the_prompt_masked(llm):

@@ -1,12 +1,15 @@
 """A teacher's labels and extractions train a specialist: what a good one adds, a bad one takes, and what it costs."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from faulty_server import USAGE, piece, stream
 from tiny_gguf import tiny_llm
 
-from helpers.lab import Cancelled, InputError, baseline, load_task, offer, prompted
+from helpers.lab import Cancelled, InputError, baseline, endpoint, load_task, offer, prompted, prompted_extractor
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.machine import usable_cores
@@ -143,3 +146,66 @@ def test_what_cannot_be_taught_is_refused(teacher, tiny_task, things_task):
     with pytest.raises(Cancelled):
         teach_specialist(teacher, tiny_task, messages=5, people=(), progress=Progress(cancelled=lambda: True))
 
+
+@pytest.fixture
+def hosted(faulty):
+    """A language model behind a server that finds nothing, and counts 7 tokens read and 2 written for each answer."""
+    faulty.script = [stream(piece("{}", "stop"), {"choices": [], "usage": USAGE})]
+    return endpoint(faulty.url, model="hosted")
+
+
+def test_a_teacher_behind_a_server_is_paid_by_its_tokens(hosted, things_task, narrow_encoder):
+    """5 messages at 7 tokens of $10 a million and 2 of $100: $0.00027 each."""
+    finder = prompted_extractor(hosted, things_task, select="none")
+    finder.extract(["asked before, and on another bill"])
+    frame = teach_tagger(finder, things_task, messages=5, people=(0, 9), encoder=narrow_encoder, epochs=1,
+                         token_price=(10.0, 100.0))
+    first, beside = frame.iloc[0], frame[(frame["people"] == 9) & (frame["taught"] > 0)].iloc[0]
+    assert first["teacher_usd"] == pytest.approx(5 * 0.00027)
+    assert first["usd_per_million"] == pytest.approx(270)
+    place = offer(first["offer"])
+    usd_per_s = place.on_demand_usd_hour / 3600 * usable_cores() / place.vcpus
+    alone = frame[(frame["people"] == 9) & (frame["taught"] == 0)].iloc[0]
+    by_hand = alone["made_in_s"] * usd_per_s / (0.00027 - alone["usd_per_million"] / 1e6)
+    assert alone["break_even"] == pytest.approx(by_hand)
+    assert beside["break_even"] > 5  # the labels alone are five requests of the teacher's
+    assert frame["accuracy"][2] == frame["accuracy"][1]  # whoever is taught nothing finds nothing
+
+
+def test_a_price_is_named_where_tokens_are_paid_and_only_there(hosted, teacher, tiny_task, things_task):
+    finder = prompted_extractor(hosted, things_task, select="none")
+    for price, words in ((None, "paid by the token: give token_price"), ((1.0,), "two numbers of dollars"),
+                         ((-1.0, 1.0), "two numbers of dollars")):
+        with pytest.raises(InputError, match=words):
+            teach_tagger(finder, things_task, token_price=price)
+    with pytest.raises(InputError, match="is paid by the second: leave token_price out"):
+        teach_specialist(teacher, tiny_task, token_price=(1.0, 1.0))
+
+
+def test_a_teacher_whose_every_find_is_ambiguous_teaches_nothing(things_task, narrow_encoder):
+    """Digits that stand twice in a message: nobody can say which of them is meant."""
+    twice = things_task.train["text"][0]
+    task = dataclasses.replace(things_task, train=Dataset.from_dict({
+        "text": [f"{twice} 5 or 5"] * 4, "label": [0] * 4, "fields": ['{"product": "5"}'] * 4}))
+    frame = teach_tagger(FirstWords(task), task, messages=2, people=(0,), encoder=narrow_encoder)
+    assert frame["accuracy"][2] == frame["accuracy"][1]
+    assert frame["break_even"].isna().all()
+
+
+class WithoutOrders(FirstWords):
+    """Never finds an order number."""
+
+    kind = "without orders"
+
+    def extract(self, texts, *, progress=None):
+        return [{name: value for name, value in self.known[text].items() if name != "order"} for text in texts]
+
+
+def test_a_bad_teacher_takes_away_what_people_gave(things_task, narrow_encoder):
+    frame = teach_tagger(WithoutOrders(things_task), things_task, messages=80, people=(60,), encoder=narrow_encoder,
+                         epochs=100)
+    alone, beside = frame.iloc[2:].to_dict("records")
+    assert frame["accuracy"][0] < 0.2
+    assert beside["gain"] < -0.2
+    assert beside["gain_high"] < 0
+    assert beside["gain"] == pytest.approx(beside["accuracy"] - alone["accuracy"])

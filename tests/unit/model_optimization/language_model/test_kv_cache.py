@@ -2,9 +2,12 @@
 
 import pytest
 import torch
-from small_llama import smollm2, tiny_llama
+from small_llama import tiny_llama
+from tiny_gguf import tiny_llm
 from transformers.cache_utils import DynamicCache
 
+from helpers.lab import Cancelled
+from helpers.lab.progress import Progress
 from helpers.model_optimization import cache_in_8_bits
 from helpers.model_optimization.language_model.kv_cache import int8_cache, to_codes
 
@@ -31,10 +34,15 @@ def test_token_by_token_the_8_bit_cache_answers_as_in_one_go():
 
 
 def test_an_8_bit_cache_takes_a_byte_a_number_and_two_a_scale():
-    llm = smollm2("transformers")
+    llm = tiny_llm()
     frame = cache_in_8_bits(llm, ["The cat sat on the mat.", "Water boils at a hundred degrees."]).set_index("cache")
     config = llm.module.config
     layers, heads, size = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
     assert frame["bytes_per_token"]["float32"] == 2 * layers * heads * size * 4
     assert frame["bytes_per_token"]["int8"] == 2 * layers * heads * (size + 2)
     assert frame["ratio"]["int8"] == pytest.approx(1, abs=0.05)
+
+
+def test_a_wish_to_end_is_heard():
+    with pytest.raises(Cancelled):
+        cache_in_8_bits(tiny_llm(), ["The cat sat on the mat."], progress=Progress(cancelled=lambda: True))

@@ -1,17 +1,21 @@
 """A language model's weights in fewer bits: the codes of a group, of a type, and what is lost on texts."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from small_llama import smollm2, tiny_llama
+from tiny_gguf import tiny_llm
 
-from helpers.lab import Cancelled, InputError
+from helpers.lab import Cancelled, InputError, endpoint
 from helpers.lab.language.gguf import in_weight_type
 from helpers.lab.language.loading import find_language_model, load_language_model
 from helpers.lab.progress import Progress
 from helpers.model_optimization import beside_tables, bits_against_perplexity, round_group
+from helpers.model_optimization.language_model.depth import tuned_on
 from helpers.model_optimization.language_model.weight_types import weights_in
 
 TEXTS = ["The cat sat on the mat and looked out of the window.", "Water boils at a hundred degrees at sea level.",
@@ -24,10 +28,15 @@ def test_a_weight_moves_by_half_a_step_at_most_and_keeps_to_its_codes(weights, b
     left, scale, zero = round_group(np.array(weights), bits, zero_point)
     codes = np.round(left / scale) + zero
     assert np.abs(left - weights).max() <= scale / 2 * (1 + 1e-9)
-    # The zero point is rounded to a code: the ends of the range may lie half a step outside and take one code more.
     lowest, highest = (0, 2**bits - 1) if zero_point else (-(2 ** (bits - 1) - 1), 2 ** (bits - 1) - 1)
-    assert codes.min() >= lowest - zero_point
-    assert codes.max() <= highest + zero_point
+    assert lowest <= codes.min()
+    assert codes.max() <= highest
+
+
+def test_a_range_that_lies_between_two_zero_points_takes_no_code_too_many():
+    """-1.5 to 13.5 in 4 bits: 15 steps of 1; the zero point 1.5 is rounded to 2, so 13.5 would be code 16."""
+    left, scale, zero = round_group(np.array([-1.5, 13.5]), 4, zero_point=True)
+    assert (left.tolist(), scale, zero) == ([-2, 13], 1, 2)
 
 
 def test_an_outlier_costs_all_others_their_resolution():
@@ -73,6 +82,16 @@ def test_fewer_bits_lose_more_and_the_model_knows_more_than_a_table_of_pairs():
     assert table.iloc[0] > table.iloc[1] > table.iloc[2]
 
 
+def test_of_weights_that_were_trained_here_two_bits_lose_more_than_four():
+    """They were never rounded before, and know these texts well."""
+    llm = copy.copy(tiny_llm())
+    llm.module = tuned_on(llm, TEXTS, epochs=200)
+    frame = bits_against_perplexity(llm, TEXTS, kinds=("F16", "Q8_0", "Q4_0", 2)).set_index("name")
+    assert frame["ratio"]["Q8_0"] == pytest.approx(1, abs=0.05)
+    assert 1 < frame["ratio"]["Q4_0"] < frame["ratio"]["2 bits"]
+    assert frame["ratio_high"]["Q4_0"] < frame["ratio_low"]["2 bits"]
+
+
 def test_what_cannot_be_rounded_is_refused():
     with pytest.raises(InputError, match="Unknown weight type 'Q9'"):
         weights_in(tiny_llama(), "Q9")
@@ -81,6 +100,6 @@ def test_what_cannot_be_rounded_is_refused():
     with pytest.raises(InputError, match="not 9"):
         round_group(np.ones(3), 9)
     with pytest.raises(InputError, match="engine='transformers'"):
-        bits_against_perplexity(smollm2("openvino"), TEXTS)
+        bits_against_perplexity(endpoint("http://127.0.0.1:1/v1", model="far"), TEXTS)
     with pytest.raises(Cancelled):
-        bits_against_perplexity(smollm2("transformers"), TEXTS, progress=Progress(cancelled=lambda: True))
+        bits_against_perplexity(tiny_llm(), TEXTS, progress=Progress(cancelled=lambda: True))

@@ -47,6 +47,13 @@ def test_an_answer_has_the_servers_own_counts(faulty):
     assert (answer.ended, answer.cached_tokens) == ("length", None)
 
 
+def test_tokens_of_all_answers_are_counted_for_the_bill(faulty):
+    llm = endpoint(faulty.url, model="small")
+    llm.generate(["a", "b"])
+    llm.generate(["c"])
+    assert llm.used == (3 * USAGE["prompt_tokens"], 3 * USAGE["completion_tokens"])
+
+
 def test_answers_come_in_the_order_of_their_prompts(faulty):
     def echo(handler):
         asked = faulty.seen[-1][2]["messages"][0]["content"]
