@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import SOURCES, functions, said
+from notebook_cells import SOURCES, functions, said, value_of
 from sklearn.dummy import DummyClassifier
 
 from helpers.app import bars_spec, lines_spec
@@ -59,6 +59,18 @@ def test_an_annotator_may_pay_lose_or_not_get_there(right, given_sweep, words):
     text = said("4", "la21", given=given, by_people=people, whole=WHOLE, swept=given_sweep)
     assert [word for word in words if word not in text] == []
     assert math.isnan(paying_accuracy(given_sweep)) == ("no annotator pays" in words)
+
+
+@pytest.mark.parametrize(("recorded", "usd"), [(pd.DataFrame({"usd_per_label": [0.0001, 0.000312]}), 0.0003),
+                                               (None, 0.0001)])
+def test_a_label_of_the_model_starts_from_its_recorded_cost(recorded, usd):
+    names = {"app": SimpleNamespace(Explore=lambda compute, controls, *_, **more: (controls, more)),
+             "if_recorded": {"annotation_agreement": recorded}.get, "USD_PER_LABEL": 0.25, "who_labels": None,
+             "draw_annotators": None}
+    controls, more = value_of(SOURCES["4", "la07"], names)
+    assert controls["usd_model"].value == pytest.approx(usd)
+    assert controls["usd_person"].value == 0.25
+    assert more["bill"] == {"usd_person": "usd_per_label"}
 
 
 def played(accuracy):

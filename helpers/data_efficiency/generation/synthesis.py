@@ -143,6 +143,7 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str |
         raise InputError("Synthetic texts are embedded with MiniLM: use features(task, 'minilm').")
     texts, classes, rows = list(task.train["text"][:]), len(data.labels), []
     for seed in range(seeds):
+        progress(seed / seeds, f"repetition {seed + 1} of {seeds}")
         part = drawn(data.train_y, labels, per_class, seed)
         x, y, watch = np.asarray(data.train[part]), data.train_y[part], Watch()
         with watch.running():

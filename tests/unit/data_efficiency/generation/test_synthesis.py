@@ -24,6 +24,7 @@ from helpers.data_efficiency.generation.word_model import WordModel
 from helpers.data_efficiency.linear import Linear
 from helpers.lab import Task
 from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress
 
 TEXTS = ["where is my parcel now", "where is my order now", "i want my money back", "i want the refund back"]
 
@@ -75,7 +76,10 @@ def test_synthetic_rows_are_trained_on_and_real_ones_tested(monkeypatch):
     monkeypatch.setattr(synthesis, "embed", lambda made, use_cache: np.array(
         [0.8 * centres[text.split()[0]] + 0.6 * np.eye(12)[2 + number % 10] for number, text in enumerate(made)],
         np.float32))
-    study = synthesis_study(task, data, 5, "recombine", (1.0,), seeds=2, per_class=True)
+    heard = []
+    study = synthesis_study(task, data, 5, "recombine", (1.0,), seeds=2, per_class=True,
+                            progress=Progress(lambda share, _: heard.append(share)))
+    assert heard == [0, 0.5]
     first = study[study["seed"] == 0].set_index("mix")
     assert (first.loc["real only", "rows"], first["made"].iloc[0]) == (10, 30)
     assert first.loc["real + 1x", "rows"] <= 20
