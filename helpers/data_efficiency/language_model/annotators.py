@@ -157,9 +157,9 @@ def _tokens_of(server: EndpointModel | None) -> np.ndarray:
 
 
 def _logits(model: Model, texts: Sequence[str], progress: Progress) -> np.ndarray:
-    """(n, classes) of n texts. A language model looks at Cancel by itself, for others it is done every few texts."""
+    """(n, classes) float64 of n texts. A language model asks for Cancel itself, others every few texts."""
     if isinstance(model, PromptedModel):
-        return model.corrected(model.scores(texts, progress))
+        return np.asarray(model.corrected(model.scores(texts, progress)), float)
     parts = []
     for start in range(0, len(texts), CHUNK):
         progress(start / len(texts), f"label {start + 1} of {len(texts)}")
