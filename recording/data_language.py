@@ -33,7 +33,8 @@ WAYS = {"the names of the classes alone": {"select": "none"}, "8 nearest example
 def record_annotation() -> None:
     """SmolLM2 as annotator: agreement, errors by class, and what a specialist trained on its labels costs.
 
-    The examples that it is shown have people's labels, which are paid for in its bills.
+    The examples that it is shown have people's labels, which are paid for in its bills. Labels of validation rows, up
+    to 48 of which choose the correction of its scores, are on no bill, and neither are those of test rows.
     """
     task = load_task("tickets").take(train=EXAMPLES + POOL)
     data, llm = features(task), load_language_model("smollm2")

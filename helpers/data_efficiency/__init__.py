@@ -3,7 +3,7 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "options": ["REVIEWER_ERRORS", "TOKEN_PRICES"],
+    "options": ["REVIEWER_ERRORS", "TOKEN_PRICES", "TRIES"],
     "linear": ["fit"],
     "vectors": ["features", "Features", "embed"],
     "runs": ["paired_gains"],

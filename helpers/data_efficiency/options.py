@@ -23,6 +23,7 @@ NOISES = ("uniform", "confusable")
 THRESHOLDS = {"exact": 1.0, "minhash": 0.7, "semantic": 0.9}
 AUGMENTATIONS = ("none", "edits", "masked", "mixup")
 GENERATORS = ("words", "recombine")
+TRIES = 3  # texts that are written for each synthetic row that is wanted
 TOKEN_PRICES = ("OpenAI gpt-4o-mini", "OpenAI gpt-5.4-mini")  # by which requests may be paid
 
 

@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import SOURCES, functions, said
+from notebook_cells import SOURCES, functions, said, value_of
+from sklearn.dummy import DummyClassifier
 
 from helpers.app import bars_spec, lines_spec
-from helpers.data_efficiency import cohens_kappa, cost_curves, paying_accuracy, tuning_repaid, usd_to
+from helpers.data_efficiency import TRIES, cohens_kappa, cost_curves, paying_accuracy, tuning_repaid, usd_to
 from helpers.data_efficiency.language_model.annotation_costs import ANNOTATORS, DOUBTFUL, MODEL
-from helpers.lab import score
+from helpers.lab import load_task, score
 
 WHOLE = score([0, 1] * 50, [0, 1] * 50, ["no", "yes"])
+WRITTEN = {"bars_spec": bars_spec, "TRIES": TRIES, "constant_of": lambda: 0.13}
 
 
 def annotation(right, rows=100):
@@ -59,6 +61,18 @@ def test_an_annotator_may_pay_lose_or_not_get_there(right, given_sweep, words):
     assert math.isnan(paying_accuracy(given_sweep)) == ("no annotator pays" in words)
 
 
+@pytest.mark.parametrize(("recorded", "usd"), [(pd.DataFrame({"usd_per_label": [0.0001, 0.000312]}), 0.0003),
+                                               (None, 0.0001)])
+def test_a_label_of_the_model_starts_from_its_recorded_cost(recorded, usd):
+    names = {"app": SimpleNamespace(Explore=lambda compute, controls, *_, **more: (controls, more)),
+             "if_recorded": {"annotation_agreement": recorded}.get, "USD_PER_LABEL": 0.25, "who_labels": None,
+             "draw_annotators": None}
+    controls, more = value_of(SOURCES["4", "la07"], names)
+    assert controls["usd_model"].value == pytest.approx(usd)
+    assert controls["usd_person"].value == 0.25
+    assert more["bill"] == {"usd_person": "usd_per_label"}
+
+
 def played(accuracy):
     parts = [pd.DataFrame({"annotator": who, "seed": seed, "people": [20, 40], "model": 0, "labels": [20, 40],
                            "cpu_s": 0.0, "accuracy": [0.4, accuracy], "labelled_by": "names", "full": 0.8})
@@ -75,7 +89,7 @@ def test_the_page_says_what_was_reached(accuracy, words):
     frame = functions("4", "la03", if_recorded=lambda name: played(accuracy), cost_curves=cost_curves, usd_to=usd_to)[
         "who_labels"]("names", 0.95, 0.10, 0.001)
     draw = functions("4", "la05", lines_spec=lines_spec, bars_spec=bars_spec, NOT_YET="not yet", table=tables.get,
-                     agreement_of=lambda who: f"As {who}.")["draw_annotators"]
+                     constant_of=lambda: 0.45, agreement_of=lambda who: f"As {who}.")["draw_annotators"]
     sentence, chart, hardest = draw(frame)
     assert f"As names. To 76.0%: {words}" in sentence.data
     assert "$ of labels" in str(chart.to_dict())
@@ -90,9 +104,10 @@ def test_the_page_says_what_was_reached(accuracy, words):
 def test_the_page_says_whether_such_an_annotator_pays(equal, saved, words):
     tables = {"annotation_agreement": pd.DataFrame([{"labelled_by": "names", "equal": equal, "rows": 400, "kappa": 0.05,
                                                      "low": 0.01, "high": 0.09, "majority": 0.13}]),
-              "annotation_accuracies": swept(saved)}
+              "annotation_accuracies": swept(saved).assign(usd_per_model_label=0.0004)}
     said_there = functions("4", "la03b", table=tables.get, paying_accuracy=paying_accuracy)["agreement_of"]("names")
     assert words in said_there
+    assert "labels of the model at $0.00040 each" in said_there
     assert said_there.endswith("Kappa 0.05 (0.01 to 0.09).")
 
 
@@ -107,7 +122,7 @@ def test_written_rows_may_help_harm_or_neither(gain, significant, words):
     rows.attrs = {"origin": "made up"}
     leaks = pd.DataFrame({"copies": [1, 4], "extracted": [0.0, 0.4], "low": [0.0, 0.2], "high": [0.3, 0.7]})
     part = functions("4", "ls03", if_recorded=lambda name: rows, table=lambda name: leaks)["written_rows"]("smollm2", 5)
-    draw = functions("4", "ls05", bars_spec=bars_spec, NOT_YET="not yet")["draw_written"]
+    draw = functions("4", "ls05", **WRITTEN, NOT_YET="not yet")["draw_written"]
     sentence, _ = draw(part)
     assert words in sentence.data
     assert "40% of the rows stay, at $0.00040 each" in sentence.data
@@ -123,8 +138,8 @@ def test_no_written_row_may_stay():
     rows.attrs = {"origin": "made up"}
     leaks = pd.DataFrame({"method": ["words"], "copies": [1], "extracted": [0.0], "low": [0.0], "high": [0.3]})
     part = functions("4", "ls03", if_recorded=lambda name: rows, table=lambda name: leaks)["written_rows"]("words", 5)
-    sentence, _ = functions("4", "ls05", bars_spec=bars_spec, NOT_YET="")["draw_written"](part)
-    assert "0% of the rows stay, so nothing was added" in sentence.data
+    sentence, _ = functions("4", "ls05", **WRITTEN, NOT_YET="")["draw_written"](part)
+    assert "0% of the rows stay (fewer than were wanted), so nothing was added" in sentence.data
     assert "nan" not in sentence.data
 
 
@@ -136,23 +151,24 @@ def test_all_written_rows_may_stay_or_none(passes, kept):
     assert text.startswith(f"{kept:.0%} of 2 rows stay")
 
 
-@pytest.mark.parametrize(("tuned_s", "tuned_right", "words"), [
-    (0.2, 0.9, ["tuning gains 10 points", "is repaid after 4,500 requests"]),
-    (0.9, 0.7, ["tuning loses 10 points", "is never repaid"])])
-def test_tuning_may_be_repaid_or_never(tuned_s, tuned_right, words):
+@pytest.mark.parametrize(("tuned_s", "tuned_right", "constant", "words"), [
+    (0.2, 0.9, 0.1, ["tuning gains 10 points", "is repaid after 4,500 requests",
+                     "the constant answer (10% right): 8 nearest examples; tuned."]),
+    (0.9, 0.7, 0.95, ["tuning loses 10 points", "is never repaid", "the constant answer (95% right): none."])])
+def test_tuning_may_be_repaid_or_never(tuned_s, tuned_right, constant, words):
     gain = tuned_right - 0.8
     ways = pd.DataFrame({"way": ["8 nearest examples", "tuned"], "seconds": [0.6, tuned_s], "spent_s": [0.0, 1800.0],
-                         "accuracy": [0.8, tuned_right], "low": 0.5, "high": 1.0, "gain": [gain, 0.0],
+                         "accuracy": [0.8, tuned_right], "low": 0.5, "high": 1.0, "rows": 100, "gain": [gain, 0.0],
                          "gain_low": [gain - 0.02, 0.0], "gain_high": [gain + 0.02, 0.0], "cores": 2,
                          "tokens_in": 100.0, "tokens_out": 5.0})
     ways.attrs = {"origin": "made up"}
     found = functions("4", "lr03", if_recorded=lambda name: ways, tuning_repaid=tuning_repaid, MACHINE="here")[
         "repaid"]("here", 0.0)
-    draw = functions("4", "lr05", bars_spec=bars_spec, NOT_YET="not yet")["draw_repaid"]
+    draw = functions("4", "lr05", bars_spec=bars_spec, NOT_YET="not yet", constant_of=lambda rows: constant)[
+        "draw_repaid"]
     sentence, chart = draw(found)
     assert [word for word in words if word not in sentence.data] == []
-    best = "tuned" if tuned_right > 0.8 else "8 nearest examples"
-    assert f"{best}: " in str(chart.to_dict()["title"])
+    assert f"right in {tuned_right:.0%}, the constant answer in {constant:.0%}" in str(chart.to_dict()["title"])
     assert draw(None) == "not yet"
 
 
@@ -164,3 +180,13 @@ def test_the_break_even_on_paper_is_that_of_the_tokens():
                 repaid_guess=SimpleNamespace(value=50))
     assert f"After {3 * 2 * 200 * 100 / (8 * 42):,.0f} requests (you guessed 50)" in text
     assert f"work after {(120000 + 80 / 1e-6) / (8 * 42):,.0f}." in text
+
+
+def test_the_constant_answer_is_that_of_the_rows_that_were_asked():
+    """By scikit-learn's dummy, on all test rows and on the 100 that the prompted models were asked."""
+    names = {}
+    exec(SOURCES["4", "la03c"], names)
+    for rows in (None, 100):
+        labels = load_task("tickets").take(test=rows).test["label"][:]
+        dummy = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(labels), 1)), labels)
+        assert names["constant_of"](rows) == pytest.approx(dummy.score(np.zeros((len(labels), 1)), labels))

@@ -47,17 +47,20 @@ def test_the_tiles_of_page_4_take_the_readers_cost_of_a_label():
     """What is saved are the labels at that price, less the computing; the budget pays for fewer looks."""
     names = {"app": app, "math": math, "BUDGET_USD": 20, "USD_PER_LABEL": 0.1, "REVIEWER_ERROR": 0.05,
              "your_bill": app.PageBill("4")}
-    for cell in ("d03", "d05", "d05b", "d07", "d09a", "d09"):
+    for cell in ("d03", "d05", "d05b", "d07", "d07b", "d09a", "d09"):
         exec(SOURCES["4", cell], names)
     dear, best = plain(names["tiles_of"](Scenario(usd_per_label=2.0))), names["best"]
     needed = names["table"]("labels_tickets").query("share == @best['share']").set_index("strategy")["compute_usd"]
     saved = 2.0 * best["saved"] - (needed[best.name] - needed["random"])
     assert f"${abs(saved):,.0f}{'saved' if saved >= 0 else 'lost'} on the way" in dear
-    looks = names["bought"](names["found"][0]["noise"], 20, 2.0, names["error"])
+    looks = names["by_damage"](2.0)[0]
     assert looks["reviewed"] * 2.0 <= 20
     share = names["regained"](looks).partition(names["LOST"])[0]
     assert share in dear or "no share" in dear
     assert "at $2.0 a look" in dear
+    opening = plain(names["opening"](Scenario(usd_per_label=0.4)))
+    assert "$20 (50 reviews in order of doubt) regain" in opening  # at $0.40 each
+    assert "$20 (200 reviews in order of doubt) regain" in plain(names["opening"](Scenario(usd_per_label=0.1)))
 
 
 def test_messages_and_the_own_price_reach_the_ladders_dollars():

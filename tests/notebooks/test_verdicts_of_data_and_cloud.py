@@ -12,6 +12,7 @@ from notebook_cells import SOURCES, assigned, functions, said, sensible
 
 from helpers import app
 from helpers.lab import score
+from helpers.lab.money.scenario import Scenario
 
 WHOLE = score([0, 1] * 50, [0, 1] * 50, ["no", "yes"])
 
@@ -67,8 +68,10 @@ def said_of_labels(recorded):
     rows += [{**row, "strategy": "random", "saved_on_validation": 0.0, "significant": False} for row in rows]
     reviews = names["table"]
     names["table"] = lambda name: pd.DataFrame(rows) if name == "labels_tickets" else reviews(name)
-    given = {name: names[name] for name in ("table", "bought", "regained", "compared", "best_at", "KINDS", "LOST")}
-    return said("4", "d07", math=math, REVIEWER_ERROR=0.05, BUDGET_USD=20, USD_PER_LABEL=0.1, **given)
+    names |= {"REVIEWER_ERROR": 0.05, "BUDGET_USD": 20, "USD_PER_LABEL": 0.1}
+    exec(SOURCES["4", "d07"], names)
+    bill = SimpleNamespace(follow=lambda draw: draw(Scenario(usd_per_label=0.1)))
+    return said("4", "d07b", **{**names, "your_bill": bill})
 
 
 @pytest.mark.parametrize("cell", ["d62", "d64"])

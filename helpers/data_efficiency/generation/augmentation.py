@@ -12,6 +12,7 @@ from helpers.data_efficiency.vectors import Features, embed
 from helpers.lab.data.augmentation import augment
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress, silent
 
 MIX = 0.2  # both parameters of mixup's beta distribution
 
@@ -27,28 +28,43 @@ def mixed(x: np.ndarray, targets: np.ndarray, copies: int = 2, seed: int = 0) ->
 
 
 def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48, 120, 360),
-                       methods: Sequence[str] = AUGMENTATIONS, seeds: int = SEEDS, copies: int = 2) -> pd.DataFrame:
+                       methods: Sequence[str] = AUGMENTATIONS, seeds: int = SEEDS, copies: int = 2, *,
+                       progress: Progress = silent) -> pd.DataFrame:
     """Accuracy with each method at several numbers of labelled rows; a seed means the same labelled rows for all.
 
     Words are learned from the labelled rows alone: what a method knows, it has from the same budget.
+
+    Args:
+        copies: altered or mixed rows for each labelled one.
 
     Returns:
         Columns method, labels, seed, accuracy (on test rows), validation (on validation rows), cpu_s (of augmenting,
         embedding and training).
 
     Raises:
-        InputError: unknown method, or a budget that the training rows do not have.
+        InputError: unknown method, no copies, no budget, or one that the training rows do not have.
+        Cancelled: `progress` was told to end.
+
+    >>> from helpers.data_efficiency import augmentation_study, features
+    >>> from helpers.lab import load_task
+    >>> task = load_task("tickets").take(train=60)
+    >>> augmentation_study(task, features(task), (24,), ["mixup"], seeds=1)["method"].tolist()  # doctest: +SKIP
+    ['none', 'mixup']
     """
     if unknown := [name for name in methods if name not in AUGMENTATIONS]:
         raise InputError(f"Unknown augmentation '{unknown[0]}'. Choose one of: {', '.join(AUGMENTATIONS)}.")
-    if max(budgets) > len(data.train_y) or min(budgets) < 2:
+    if not len(budgets) or max(budgets) > len(data.train_y) or min(budgets) < 2:
         raise InputError(f"Budgets must be 2 to {len(data.train_y)} labels: so many training rows has {task.name}.")
-    texts, rows = list(task.train["text"][:]), []
+    if copies < 1:
+        raise InputError(f"Each labelled row gets at least one copy, not {copies}.")
+    texts, rows, arms = list(task.train["text"][:]), [], list(dict.fromkeys(["none", *methods]))
+    trainings = seeds * len(budgets) * len(arms)
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(texts))
         for budget in budgets:
             part = order[:budget]
-            for method in dict.fromkeys(["none", *methods]):
+            for method in arms:
+                progress(len(rows) / trainings, f"{method}, {budget} labels, repetition {seed + 1}")
                 watch = Watch()
                 with watch.running():
                     x, targets = _enlarged(data, [texts[i] for i in part], part, method, copies, seed)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers.data_efficiency.generation.word_model import WordModel
 from helpers.data_efficiency.linear import Linear, fit
-from helpers.data_efficiency.options import GENERATORS, SEEDS
+from helpers.data_efficiency.options import GENERATORS, SEEDS, TRIES
 from helpers.data_efficiency.runs import Watch
 from helpers.data_efficiency.vectors import Features, embed
 from helpers.lab.data.task import Task
@@ -21,7 +21,6 @@ from helpers.lab.progress import Progress, silent
 
 CONFIDENT = 0.5  # least probability of the wanted class, by a classifier of the real rows
 NOVEL = 0.97  # at most so similar to the nearest real row: above it is a copy
-TRIES = 3  # texts written for each one that is wanted
 # Of a language model
 SHOWN = 3  # real rows in the prompt, drawn for each text
 MAX_TOKENS = 64
@@ -127,15 +126,24 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str |
         the nearest real row), cpu_s, made (texts that were written). A seed means the same real rows.
 
     Raises:
-        InputError: labels or features that do not fit, or what the language model refuses.
+        InputError: labels, mixes or features that do not fit, or what the language model refuses.
         Cancelled: `progress` was told to end.
+
+    >>> from helpers.data_efficiency import features, synthesis_study
+    >>> from helpers.lab import load_task
+    >>> task = load_task("tickets").take(train=60)
+    >>> synthesis_study(task, features(task), labels=30, mixes=(1.0,), seeds=1)["mix"].tolist()  # doctest: +SKIP
+    ['real only', 'synthetic only', 'real + 1x']
     """
     if not 1 + (not per_class) <= labels <= len(data.train_y):
         raise InputError(f"{task.name} has {len(data.train_y)} training rows: labels must be 2 to that.")
+    if min(mixes, default=0) <= 0:
+        raise InputError("A mix is the number of synthetic rows for each real one: give one or more, above 0.")
     if data.kind != "minilm":
         raise InputError("Synthetic texts are embedded with MiniLM: use features(task, 'minilm').")
     texts, classes, rows = list(task.train["text"][:]), len(data.labels), []
     for seed in range(seeds):
+        progress(seed / seeds, f"repetition {seed + 1} of {seeds}")
         part = drawn(data.train_y, labels, per_class, seed)
         x, y, watch = np.asarray(data.train[part]), data.train_y[part], Watch()
         with watch.running():
@@ -182,22 +190,35 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str | L
 
     Returns:
         Columns method, copies, extracted (share of codes that came out word for word), low, high (Wilson), exposure
-        (bits, mean: log2 of the candidates over the code's rank among them by likelihood; 1.4 where nothing was
-        remembered; NaN where the method gives no likelihood), max_exposure (log2(1001) = 10).
+        (bits, mean: log2 of the candidates over the code's rank among them by likelihood, where a tie counts half; 1.0
+        where nothing was remembered, since all are alike then; NaN where the method gives no likelihood), max_exposure
+        (log2(1001) = 10).
 
     Exposure is that of Carlini et al. (USENIX Security 2019).
+
+    Raises:
+        InputError: no rows, not as many labels as rows, none of what is counted, or what `synthesize` refuses.
+        Cancelled: `progress` was told to end while a language model writes.
+
+    >>> from helpers.data_efficiency import extraction_test
+    >>> found = extraction_test(["where is my order", "refund me please"], [0, 1], secrets=2, samples=50)
+    >>> found["copies"].tolist()
+    [1, 4]
     """
+    if not len(texts) or len(texts) != len(labels):
+        raise InputError(f"An extraction test plants codes among labelled rows; got {len(texts)} texts and "
+                         f"{len(labels)} labels.")
     if secrets < 1 or samples < 1 or min(copies, default=0) < 1:
         raise InputError("An extraction test needs at least one secret, one sample and one copy.")
     rng, rows = random.Random(0), []
-    for number in copies:
+    for place, number in enumerate(copies):
         codes = [_code(rng) for _ in range(secrets)]
         label = int(labels[0])
         planted = [f"{CARRIER} {code}" for code in codes for _ in range(number)]
         all_texts, all_labels = [*texts, *planted], [*map(int, labels), *[label] * len(planted)]
         of_label = [i for i, one in enumerate(all_labels) if one == label]
         written, _ = synthesize([all_texts[i] for i in of_label], [label] * len(of_label), samples, method,
-                                progress=progress)
+                                progress=progress.part(place / len(copies), (place + 1) / len(copies)))
         whole = " ".join(written)
         out = sum(code in whole for code in codes)
         low, high = wilson(out, secrets)

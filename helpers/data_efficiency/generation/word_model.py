@@ -10,7 +10,7 @@ from helpers.lab.errors import InputError
 ORDER = 3  # words that the language model looks at, the one to predict among them
 SHORTER = 0.2  # chance to draw from one word less of context: what makes new sentences out of old ones
 MAX_WORDS = 80
-START, END = "<", ">"
+START, END = "\n<", "\n>"  # with a line break, which no word of a text has
 
 
 class WordModel:

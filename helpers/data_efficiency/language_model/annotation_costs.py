@@ -25,7 +25,7 @@ def usd_to(runs: pd.DataFrame, accuracy: float, usd_per_model_label: float,
         one that was enough. Nor has what is saved where people did not get there.
 
     Raises:
-        InputError: one seed only, or a negative price.
+        InputError: one seed only, no runs of people alone, or a negative price.
 
     >>> import pandas as pd
     >>> from helpers.data_efficiency import usd_to
@@ -43,6 +43,9 @@ def compared_with_people(runs: pd.DataFrame, accuracy: float, usd_per_model_labe
                          usd_per_label: float) -> pd.DataFrame:
     """The columns of `usd_to`, but for significant; p is of each comparison by itself."""
     require_seeds(runs)
+    if PEOPLE not in set(runs["annotator"]):
+        raise InputError("Bills are compared with those of people alone, and there is no run of them: keep the rows of "
+                         f"annotation_study whose annotator is '{PEOPLE}'.")
     if usd_per_label < 0 or usd_per_model_label < 0:
         raise InputError(f"A label costs 0 or more, not {usd_per_label} and {usd_per_model_label}.")
     need = {who: _needed(group, accuracy) for who, group in runs.groupby("annotator")}

@@ -86,11 +86,12 @@ def accuracy_that_pays(data: Features, share: float, usd_per_model_label: float,
     [0.9, 0.9]
     """
     goal, parts, people = share * full_accuracy(data), [], None
+    parts_in_all = 1 + 2 * len(accuracies)  # each way with an annotator takes as long as people alone
     for number, right in enumerate(accuracies):
         annotation = simulated_annotator(data, right, usd_per_model_label)
-        part = progress.part(number / len(accuracies), (number + 1) / len(accuracies))
         if people is None:  # theirs are the same beside each annotator
-            people = _played(data, annotation, (PEOPLE,), batch, seeds, part)
+            people = _played(data, annotation, (PEOPLE,), batch, seeds, progress.part(0, 1 / parts_in_all))
+        part = progress.part((2 * number + 1) / parts_in_all, (2 * number + 3) / parts_in_all)
         runs = pd.concat([people, _played(data, annotation, (MODEL, DOUBTFUL), batch, seeds, part)])
         found = compared_with_people(runs, goal, usd_per_model_label, usd_per_label)
         parts.append(found[found["annotator"] != PEOPLE].assign(right=right))

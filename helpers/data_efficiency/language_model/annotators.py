@@ -12,6 +12,7 @@ from helpers.data_efficiency.cleaning.label_errors import inject_noise
 from helpers.data_efficiency.options import compute_usd
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
+from helpers.lab.language.engines.endpoints import EndpointModel
 from helpers.lab.language.prompting import PromptedModel
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval, wilson
@@ -29,14 +30,12 @@ class Annotation:
     Attributes:
         labels: (n,) int64. confidence: (n,) float64, the probability that it gives its label; only their order is used.
         usd_per_label: of its machine or its tokens, on average.
-        seconds: in all; 0 where nothing was run.
     """
 
     name: str
     labels: np.ndarray
     confidence: np.ndarray
     usd_per_label: float
-    seconds: float = 0.0
 
 
 def annotate(model: Model, texts: Sequence[str], price: ApiPrice | None = None, *,
@@ -45,11 +44,13 @@ def annotate(model: Model, texts: Sequence[str], price: ApiPrice | None = None, 
 
     Args:
         model: any Model; a language model by `prompted`.
-        price: of tokens, where somebody else's language model is asked; by default the seconds of all cores here are
-            paid for, at the price of a processor of the default offer's machine.
+        price: of tokens, which an endpoint needs: all that its server counts are paid for, and scoring labels there
+            takes several requests a text. For a model on this machine it is what one request a text would cost, with
+            the label as its answer. By default the seconds of all cores here are paid for, at the price of a processor
+            of the default offer's machine.
 
     Raises:
-        InputError: no text, or a price of tokens for a model that reads none.
+        InputError: no text, a price of tokens for a model that reads none, or an endpoint without a price.
         Cancelled: `progress` was told to end.
 
     >>> from helpers.data_efficiency import annotate
@@ -63,15 +64,19 @@ def annotate(model: Model, texts: Sequence[str], price: ApiPrice | None = None, 
     if price is not None and not isinstance(model, PromptedModel):
         raise InputError(f"'{model.card.name}' reads no tokens that are paid for: leave the price out, or ask a "
                          "language model by prompted().")
-    began, parts = time.perf_counter(), []
-    for start in range(0, len(texts), CHUNK):
-        progress(start / len(texts), f"label {start + 1} of {len(texts)}")
-        parts.append(np.asarray(model.predict(texts[start:start + CHUNK]), float))
-    seconds = time.perf_counter() - began
-    probabilities = softmax(np.concatenate(parts), axis=1)  # (n, classes)
-    usd = compute_usd(seconds * usable_cores()) if price is None else sum(
-        price.usd(*tokens) for tokens in model.tokens(texts))
-    return Annotation(model.card.name, probabilities.argmax(1), probabilities.max(1), usd / len(texts), seconds)
+    server = model.llm if isinstance(model, PromptedModel) and isinstance(model.llm, EndpointModel) else None
+    if server is not None and price is None:
+        raise InputError(f"'{server.name}' answers on a server, and the seconds here are not its work: give the price "
+                         "of its tokens.")
+    began, before = time.perf_counter(), _tokens_of(server)
+    probabilities = softmax(_logits(model, texts, progress), axis=1)  # (n, classes)
+    if price is None:
+        usd = compute_usd((time.perf_counter() - began) * usable_cores())
+    elif server is not None:
+        usd = price.usd(*(_tokens_of(server) - before))
+    else:
+        usd = sum(price.usd(*tokens) for tokens in model.tokens(texts))
+    return Annotation(model.card.name, probabilities.argmax(1), probabilities.max(1), float(usd) / len(texts))
 
 
 def simulated_annotator(data: Features, accuracy: float, usd_per_label: float, seed: int = 0) -> Annotation:
@@ -144,6 +149,22 @@ def errors_by_class(people: Sequence[int], model: Sequence[int], labels: Sequenc
         rows.append({"label": labels[number], "rows": len(given), "right": right / len(given), "low": low, "high": high,
                      "taken_for": labels[np.bincount(others).argmax()] if len(others) else ""})
     return pd.DataFrame(rows).sort_values("right", kind="stable", ignore_index=True)
+
+
+def _tokens_of(server: EndpointModel | None) -> np.ndarray:
+    """(2,) int, tokens that a server has read and written so far."""
+    return np.array([server.tokens_read, server.tokens_written] if server else [0, 0])
+
+
+def _logits(model: Model, texts: Sequence[str], progress: Progress) -> np.ndarray:
+    """(n, classes) float64 of n texts. A language model asks for Cancel itself, others every few texts."""
+    if isinstance(model, PromptedModel):
+        return np.asarray(model.corrected(model.scores(texts, progress)), float)
+    parts = []
+    for start in range(0, len(texts), CHUNK):
+        progress(start / len(texts), f"label {start + 1} of {len(texts)}")
+        parts.append(np.asarray(model.predict(texts[start:start + CHUNK]), float))
+    return np.concatenate(parts)
 
 
 def _kappa(people: np.ndarray, model: np.ndarray, axis: int) -> np.ndarray:

@@ -20,9 +20,11 @@ from helpers.data_efficiency.generation.synthesis import (
     synthesis_study,
     synthesize,
 )
+from helpers.data_efficiency.generation.word_model import WordModel
 from helpers.data_efficiency.linear import Linear
 from helpers.lab import Task
 from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress
 
 TEXTS = ["where is my parcel now", "where is my order now", "i want my money back", "i want the refund back"]
 
@@ -74,7 +76,10 @@ def test_synthetic_rows_are_trained_on_and_real_ones_tested(monkeypatch):
     monkeypatch.setattr(synthesis, "embed", lambda made, use_cache: np.array(
         [0.8 * centres[text.split()[0]] + 0.6 * np.eye(12)[2 + number % 10] for number, text in enumerate(made)],
         np.float32))
-    study = synthesis_study(task, data, 5, "recombine", (1.0,), seeds=2, per_class=True)
+    heard = []
+    study = synthesis_study(task, data, 5, "recombine", (1.0,), seeds=2, per_class=True,
+                            progress=Progress(lambda share, _: heard.append(share)))
+    assert heard == [0, 0.5]
     first = study[study["seed"] == 0].set_index("mix")
     assert (first.loc["real only", "rows"], first["made"].iloc[0]) == (10, 30)
     assert first.loc["real + 1x", "rows"] <= 20
@@ -117,3 +122,21 @@ def test_planted_secrets_come_out_of_copies_and_not_of_thin_air():
 def test_a_test_without_samples_is_refused():
     with pytest.raises(InputError, match="at least one secret"):
         extraction_test(TEXTS, LABELS, samples=0)
+    for texts, labels in (([], []), (TEXTS, LABELS[:2])):
+        with pytest.raises(InputError, match="labelled rows"):
+            extraction_test(texts, labels)
+
+
+def test_a_model_that_has_seen_no_code_has_an_exposure_of_one_bit():
+    """The code and all 1,000 candidates are equally likely; as each tie counts half, its rank is the middle one."""
+    seen_nothing = WordModel([*TEXTS, "my customer code is secret"], [*LABELS, 0])
+    found = synthesis._exposure(seen_nothing, ["123456", "654321"], 0, random.Random(0))
+    assert found == pytest.approx(math.log2(1001 / 501))
+
+
+@pytest.mark.parametrize("mixes", [(), (0.0,), (1.0, -0.5)])
+def test_a_mix_without_synthetic_rows_is_refused(mixes):
+    data = blobs(2, rows=4)
+    rows = Dataset.from_dict({"text": ["a"] * 8, "label": data.train_y.tolist()})
+    with pytest.raises(InputError, match="one or more, above 0"):
+        synthesis_study(Task("mail", rows, rows, rows, data.labels, "a test"), data, 4, mixes=mixes)

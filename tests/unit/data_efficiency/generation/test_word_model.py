@@ -34,6 +34,12 @@ def test_the_word_model_writes_rows_of_the_class_that_was_asked_for():
         model.write(7, rng)
 
 
+def test_a_quoted_line_is_no_end_of_a_text():
+    model = WordModel(["you said > it is late > please look"], [0])
+    rng = random.Random(0)
+    assert "you said > it is late > please look" in {model.write(0, rng) for _ in range(20)}
+
+
 def test_a_model_of_no_rows_is_refused():
     with pytest.raises(InputError, match="at least one text"):
         WordModel([], [])

@@ -9,6 +9,7 @@ from helpers.data_efficiency.language_model.annotation_runs import ANNOTATORS, f
 from helpers.data_efficiency.language_model.annotators import Annotation, simulated_annotator
 from helpers.data_efficiency.linear import Linear
 from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress
 
 PEOPLE, MODEL, DOUBTFUL = ANNOTATORS
 
@@ -47,7 +48,10 @@ def test_a_good_annotator_saves_and_a_bad_one_does_not_get_there(hard):
 
 
 def test_each_accuracy_is_played_through(hard):
-    swept = accuracy_that_pays(hard, 0.9, 0.001, (0.5, 1.0), batch=60, seeds=2)
+    heard = []
+    swept = accuracy_that_pays(hard, 0.9, 0.001, (0.5, 1.0), batch=60, seeds=2,
+                               progress=Progress(lambda share, _: heard.append(share)))
+    assert heard == sorted(heard)
     assert swept["right"].tolist() == [0.5, 0.5, 1.0, 1.0]
     perfect = annotation_study(hard, simulated_annotator(hard, 1.0, 0.001), batch=60, seeds=2)
     alone = usd_to(perfect, 0.9 * full_accuracy(hard), 0.001).set_index("annotator")
@@ -63,6 +67,8 @@ def test_each_accuracy_is_played_through(hard):
     lambda data: annotation_study(data, simulated_annotator(data, 0.9, 0.0), batch=0),
     lambda data: usd_to(annotation_study(data, simulated_annotator(data, 0.9, 0.0), 120, seeds=1), 0.9, 0.0),
     lambda data: usd_to(annotation_study(data, simulated_annotator(data, 0.9, 0.0), 120, seeds=2), 0.9, -1.0),
+    lambda data: usd_to(annotation_study(data, simulated_annotator(data, 0.9, 0.0), 120, seeds=2).query(
+        "annotator == 'model'"), 0.9, 0.0),
 ])
 def test_what_cannot_be_studied_is_refused_in_a_sentence(hard, make):
     with pytest.raises(InputError, match=r"\."):

@@ -1,10 +1,12 @@
 """Agreement is scikit-learn's, errors are counted by class, and a label is paid for as its price says."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from datasets import Dataset
+from faulty_server import USAGE, send
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from tiny_features import blobs
 from tiny_gguf import tiny_llm
@@ -12,7 +14,7 @@ from tiny_gguf import tiny_llm
 from helpers.data_efficiency import annotate, cohens_kappa, errors_by_class
 from helpers.data_efficiency.language_model import annotators
 from helpers.data_efficiency.language_model.annotators import simulated_annotator
-from helpers.lab import Cancelled, InputError, Task, prompted, tfidf_baseline
+from helpers.lab import Cancelled, InputError, Task, endpoint, prompted, tfidf_baseline
 from helpers.lab.money.costs import api_prices
 from helpers.lab.progress import Progress
 
@@ -84,6 +86,50 @@ def test_a_language_model_labels_at_the_price_of_its_tokens(task):
     by_hand = (0.15 * np.mean(read) + 0.60 * written) / 1e6
     assert given.usd_per_label == pytest.approx(by_hand, rel=0.4)  # the template's own tokens are estimated
     assert given.labels.shape == (2,)
+    assert given.confidence.dtype == np.float64  # in float32 many would tie at 1
+
+
+@pytest.fixture
+def by_endpoint(faulty, task):
+    """A model behind a server that finds parcels where the text has the word, and shows half a label at a time."""
+    def likeliest(handler):
+        *_, last = messages = faulty.seen[-1][2]["messages"]
+        text = next(part for part in messages[::-1] if part["role"] == "user")["content"].rpartition("Text:")[2]
+        first = {"par": -0.1, "mon": -3.0} if "parcel" in text else {"par": -3.0, "mon": -0.1}
+        top = {"par": {"cel": -0.1}, "mon": {"ey": -0.1}}[last["content"]] if last["role"] == "assistant" else first
+        shown = {"content": [{"top_logprobs": [{"token": one, "logprob": value} for one, value in top.items()]}]}
+        choice = {"message": {"content": ""}, "finish_reason": "length", "logprobs": shown}
+        body = {"choices": [choice], "usage": USAGE}
+        send(handler, 200, json.dumps(body).encode(), content_type="application/json")
+
+    faulty.script = [likeliest]
+    return prompted(endpoint(faulty.url, model="small", at_once=1), task, select="none")
+
+
+def test_an_endpoint_labels_at_the_price_of_all_that_its_server_counts(faulty, by_endpoint):
+    before, price = len(faulty.seen), api_prices()["OpenAI gpt-4o-mini"]
+    given = annotate(by_endpoint, TEXTS[:4], price)
+    assert given.labels.tolist() == [0, 1, 0, 1]
+    asked = len(faulty.seen) - before
+    assert asked == 4 * 3  # of each text the first half of a label, and the second half of either
+    # $0.15 a million tokens read, $0.60 written.
+    by_hand = asked * (0.15 * USAGE["prompt_tokens"] + 0.60 * USAGE["completion_tokens"]) / 1e6
+    assert given.usd_per_label == pytest.approx(by_hand / 4)
+
+
+def test_an_endpoint_without_a_price_is_refused_before_it_is_asked(faulty, by_endpoint):
+    before = len(faulty.seen)
+    with pytest.raises(InputError, match="give the price of its tokens"):
+        annotate(by_endpoint, TEXTS[:4])
+    assert len(faulty.seen) == before
+
+
+def test_a_language_model_is_cancelled_between_two_texts(faulty, by_endpoint):
+    before = len(faulty.seen)
+    wanted = Progress(cancelled=lambda: len(faulty.seen) > before)
+    with pytest.raises(Cancelled):
+        annotate(by_endpoint, TEXTS[:8], api_prices()["OpenAI gpt-4o-mini"], progress=wanted)
+    assert len(faulty.seen) - before <= 3  # one text's
 
 
 def test_what_cannot_be_annotated_is_refused_and_a_wish_to_end_is_heard(task):
