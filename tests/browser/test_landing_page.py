@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from helpers import app
 from helpers.app.panels.page_bill import share_of
-from helpers.app.text.billing.bills import Answer, usd, usd_range
+from helpers.app.text.billing.amounts import usd, usd_range
+from helpers.app.text.billing.bills import Answer
 from helpers.lab.money.scenario import Scenario
 
 WIDTHS = (390, 1024, 1600)

@@ -9,7 +9,8 @@ import pytest
 
 from helpers import app
 from helpers.app.export.bill_report import as_json, as_markdown, bill_html, report, settings_of, waterfall_html
-from helpers.app.text.billing.bills import Step, usd_range
+from helpers.app.text.billing.amounts import usd_range
+from helpers.app.text.billing.bills import Step
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario
 
