@@ -1,7 +1,9 @@
 """The answer to a scenario: closed forms, what is not counted, budgets, and a whole that is no more than its parts."""
 
+import csv
 import dataclasses
 import json
+import math
 import random
 import re
 
@@ -11,7 +13,7 @@ from app_helpers import record
 from helpers import app
 from helpers.app.export.bill_report import tiles_of
 from helpers.app.text.billing.amounts import usd
-from helpers.app.text.billing.stages import stages
+from helpers.app.text.billing.stages import FOLDER, stages
 from helpers.lab import InputError
 from helpers.lab.measuring.measurement import write_recorded
 from helpers.lab.money.bill import serving
@@ -77,6 +79,42 @@ def test_each_step_is_the_bill_of_its_record_on_top_of_those_before(tmp_path):
     assert bills[4] == pytest.approx(served[2].always_usd.value / 4 + 150), "a quarter of the day"
     assert answer.then == answer.steps[-1].usd
     assert answer.repaid_months == pytest.approx(5 * 16 * 80 / (answer.today.value - answer.then.value), rel=1e-3)
+
+
+@pytest.mark.parametrize("asked", [
+    Scenario(), Scenario(volume=9e8, traffic_hours=10, deadline_ms=100, offer="GCP n2-standard-4", machine_discount=40,
+                         labels=2000, usd_per_label=0.25)])
+def test_the_waterfall_of_the_shipped_records_is_that_by_hand(asked):
+    """From the files alone: the records' times, the price list, and Erlang's C by its definition."""
+    rows = [json.loads(line) for line in (FOLDER / "1_model_optimization_together.jsonl").read_text().splitlines()]
+    times = {row["model"]: (row["p50_ms"] / 1e3, row["p95_ms"] / 1e3) for row in rows}
+    with (FOLDER.parent / "instances.csv").open(encoding="utf-8") as file:
+        price, places = next((float(row["on_demand_usd_hour"]), int(row["vcpus"]) // 2) for row in csv.DictReader(file)
+                             if f"{row['provider']} {row['instance']}" == asked.offer)
+    machine_usd = 730 * price * (1 - asked.machine_discount / 100)
+    labels_usd = asked.labels * asked.usd_per_label
+    per_second = asked.volume / (730 * 3600 * asked.traffic_hours / 24)
+
+    def machines(model: str) -> int:
+        p50, p95 = times[model]
+        mean = p50 * math.exp((math.log(p95 / p50) / 1.6448536269514722) ** 2 / 2)
+        offered, wait, servers = per_second * mean, asked.deadline_ms / 1e3 - mean, 1
+        while True:
+            if servers > offered:
+                last = offered**servers / math.factorial(servers) * servers / (servers - offered)
+                queued = last / (sum(offered**k / math.factorial(k) for k in range(servers)) + last)
+                if queued * math.exp(-(servers - offered) / mean * wait) <= 0.05:
+                    return -(-servers // places)
+            servers += 1
+
+    answer, (reference, chain, _) = app.monthly_bill(asked), stages()
+    assert answer.today.value == pytest.approx(machines(reference.model) * machine_usd + labels_usd)
+    *of_models, choice, hours = answer.steps
+    for stage, step in zip(chain, of_models, strict=True):
+        assert step.usd.value == pytest.approx(machines(stage.after.model) * machine_usd + labels_usd), step.name
+    left = labels_usd if choice.usd is None else labels_usd - choice.saved_usd.value
+    assert hours.usd.value == pytest.approx(
+        machines(chain[-1].after.model) * machine_usd * asked.traffic_hours / 24 + left)
 
 
 def test_labels_that_are_not_significantly_fewer_are_not_counted(tmp_path):
