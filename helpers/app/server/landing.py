@@ -34,11 +34,16 @@ FILES: dict[str, tuple[str, Callable[[Answer], str], Callable[[TwoBills], str]]]
 def fields_of(texts: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
     """The form: group -> its fields, each with what the reader wrote there, right or wrong."""
     known = {field.name: field for field in dataclasses.fields(Scenario)}
-    filled = {name: "" if field.default is None else f"{field.default:.12g}" if choices_of(name) is None
+    filled = {name: "" if field.default is None else f"{field.default:,.12g}" if choices_of(name) is None
               else field.default for name, field in known.items()}
-    return {group: [{**known[name].metadata, "name": PREFIX + name, "value": texts.get(name, filled[name]),
+    return {group: [{**known[name].metadata, "name": PREFIX + name, "value": _grouped(texts.get(name, filled[name])),
                      "usual": filled[name], "choices": choices_of(name)} for name in names]
             for group, names in GROUPS.items()}
+
+
+def _grouped(text: str) -> str:
+    """A whole number with its thousands apart, so that a reader sees millions; anything else as it was written."""
+    return f"{int(text):,}" if text.isascii() and text.isdecimal() and len(text) <= 12 else text
 
 
 class _OfScenario(BaseVoilaHandler):

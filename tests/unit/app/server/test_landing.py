@@ -34,6 +34,7 @@ def test_the_form_holds_what_the_reader_wrote():
     shown = {field["name"]: field["value"] for group in fields_of({"volume": "5e99", "api": "none"}).values()
              for field in group}
     assert (shown["bill.volume"], shown["bill.api"], shown["bill.max_usd"]) == ("5e99", "none", "")
+    assert {field["value"] for field in fields_of({"volume": "90000000"})["Your service"]} >= {"90,000,000"}
     assert Scenario.from_texts({name.removeprefix(PREFIX): value for group in fields_of({}).values()
                                 for name, value in ((field["name"], field["value"]) for field in group)}) == Scenario()
 
