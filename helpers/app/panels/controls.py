@@ -115,7 +115,7 @@ class ControlBox(ipywidgets.VBox):
         for name, (low, high) in self._ends.items():
             value = self._controls[name].value
             if isinstance(value, (int, float)) and not low <= value <= high:
-                raise InputError(f"{self._controls[name].description or name} goes from {low:g} to {high:g}.")
+                raise InputError(f"{self._controls[name].description or name} goes from {low:,.12g} to {high:,.12g}.")
         return {name: control.value for name, control in self._controls.items()}
 
     def enable(self, enabled: bool) -> None:

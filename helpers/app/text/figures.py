@@ -18,13 +18,21 @@ _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 def two(value: float | None) -> str:
     """Two significant digits without an exponent; a dash where there is no figure."""
+    return significant(value, 2)
+
+
+def significant(value: float | None, digits: int) -> str:
+    """The same with so many significant digits.
+
+    >>> significant(34_567.8, 4), significant(0.00012345, 2)
+    ('34,570', '0.00012')
+    """
     if value is None or not math.isfinite(value):
         return NONE
     if value == 0:
         return "0"
-    decimals = 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, decimals)
-    decimals = max(0, 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
+    rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
     return f"{rounded:,.{decimals}f}".replace("-", _MINUS)
 
 
@@ -55,11 +63,15 @@ def in_percent(share: float | None) -> str:
 
 
 def count(value: float) -> str:
-    """A large number in words: '1.2 million'."""
+    """How many, a large number in words: '1.2 million', '1 billion', '5'."""
     for size, word in _LARGE:
         if value >= size:
-            return f"{two(value / size)} {word}"
-    return two(value)
+            return f"{_counted(value / size)} {word}"
+    return _counted(value)
+
+
+def _counted(value: float) -> str:
+    return f"{value:.0f}" if 0 <= value < 10 and float(value).is_integer() else two(value)
 
 
 def seconds(value: float) -> str:
