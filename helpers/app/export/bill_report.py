@@ -47,7 +47,9 @@ def tiles_of(answer: Answer) -> list[tuple[str, str]]:
 def _to_repay(answer: Answer) -> str:
     soonest, latest = (months(repaid_in(answer.spent_usd, answer.today.value - bound))
                        for bound in (answer.then.low, answer.then.high))
-    spread = "" if soonest == latest else f" ({soonest} to {latest})"
+    number, _, unit = soonest.partition(" ")
+    first = number if unit and latest.endswith(f" {unit}") else soonest  # 18 to 23 months
+    spread = "" if soonest == latest else f" ({first} to {latest})"
     return f"to repay {usd(answer.spent_usd)} of work and computing for all steps{spread}"
 
 

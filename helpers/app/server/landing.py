@@ -65,8 +65,8 @@ def scenarios(query: dict[str, str]) -> tuple[Scenario, Scenario | None]:
     try:
         return asked, Scenario.in_address(query, KEPT_PREFIX)
     except InputError as error:
-        raise InputError(f"The bill that is kept as today's cannot be: {error} Take {KEPT_PREFIX} out of the address."
-                         ) from error
+        raise InputError(f"The bill that is kept as today's cannot be: {error} Forget it, or take {KEPT_PREFIX} out of "
+                         "the address.") from error
 
 
 def address_of(asked: Scenario, kept: Scenario | None = None) -> str:
@@ -87,7 +87,9 @@ class Landing(_OfScenario, TornadoVoilaTreeHandler):
             await super().get(path)
             return
         query = self.query()
-        given = {"kept": f"?{urllib.parse.urlencode(query)}" if query else "", "problem": "", "bill": "", "beside": ""}
+        asked_alone = {PREFIX + name: text for name, text in _of(PREFIX, query).items()}
+        given = {"kept": f"?{urllib.parse.urlencode(query)}" if query else "", "problem": "", "bill": "", "beside": "",
+                 "forget": f"?{urllib.parse.urlencode(asked_alone)}"}
         try:
             asked, kept = scenarios(query)
             given |= {"kept": address_of(asked, kept), "bill": bill_html(monthly_bill(asked)),

@@ -111,6 +111,7 @@ def test_the_default_can_be_kept_and_an_address_gives_both_back():
 
 
 def test_a_kept_bill_that_cannot_be_is_said_as_such(address):
-    _, _, text = ask(address, "?today.volume=2e9")
+    _, _, text = ask(address, "?bill.volume=3e8&today.volume=2e9")
     assert "The bill that is kept as today&#39;s cannot be: Requests (volume) goes from 1" in text
+    assert "?bill.volume=3e8\">Forget today's</a>" in text
     assert "a month today" not in text

@@ -243,8 +243,8 @@ def test_months_to_repay_have_the_interval_of_what_is_saved(tmp_path):
     saved = [answer.today.value - bound for bound in (answer.then.value, answer.then.low, answer.then.high)]
     middle, soonest, latest = (float(f"{answer.spent_usd / one:.2g}") for one in saved)
     assert float(big.split()[0]) == middle
-    assert [float(part) for part in re.findall(r"([\d.]+) months", small)] == ([soonest, latest] if soonest != latest
-                                                                              else [])
+    told = re.findall(r"\(([\d.]+) to ([\d.]+) months\)", small)
+    assert [(float(low), float(high)) for low, high in told] == ([(soonest, latest)] if soonest != latest else [])
 
 
 def test_labels_that_neither_reaches_are_said_so(tmp_path):
