@@ -64,14 +64,9 @@ def in_percent(share: float | None) -> str:
 
 def count(value: float) -> str:
     """How many, a large number in words: '1.2 million', '1 billion', '5'."""
-    for size, word in _LARGE:
-        if value >= size:
-            return f"{_counted(value / size)} {word}"
-    return _counted(value)
-
-
-def _counted(value: float) -> str:
-    return f"{value:.0f}" if 0 <= value < 10 and float(value).is_integer() else two(value)
+    size, word = next(((size, f" {word}") for size, word in _LARGE if value >= size), (1.0, ""))
+    number = value / size
+    return f"{number:.0f}{word}" if 0 <= number < 10 and number.is_integer() else f"{two(number)}{word}"
 
 
 def seconds(value: float) -> str:
