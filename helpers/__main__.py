@@ -1,4 +1,6 @@
-"""The bill and the strategies from a command line, for scripts and CI: exit status 1 when a budget is broken.
+"""The bill and the strategies from a command line, for scripts and CI.
+
+Exit status 1 when a budget is broken, 2 when something asked for cannot be.
 
 python -m helpers bill scenario.toml [--beside today.toml] [--json out.json]
 python -m helpers run STRATEGY --task my.csv [--text COLUMN] [--label COLUMN] [--json out.json] [budgets]
@@ -20,12 +22,13 @@ Rows = list[dict[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 1 where a budget is broken."""
+    """Run a command; 0, or 1 where a budget is broken. What cannot be ends as a wrong argument does, with 2."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
     except InputError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        return 2
 
 
 def bill(options: argparse.Namespace) -> int:
@@ -56,6 +59,9 @@ def run(options: argparse.Namespace) -> int:
     from helpers.lab import load_task
 
     budgets = {name: value for name in BUDGETS if (value := getattr(options, name)) is not None}
+    if not 0 <= budgets.get("min_accuracy", 0) <= 1:
+        raise InputError(f"--min-accuracy is a share from 0 to 1, not {budgets['min_accuracy']:g}: "
+                         "write 0.85 for 85 %.")
     task = load_task(options.task, test=options.test, text=options.text, label=options.label)
     rows = STRATEGIES[options.strategy](task)
     if missing := [name for name in budgets if not any(BUDGETS[name][0] in row for row in rows)]:
@@ -63,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
                          f"--{missing[0].replace('_', '-')}: leave it out.")
     broken = broken_budgets(rows, budgets)
     print(rows_csv(rows) if rows else "There is nothing to list.\n", end="")
-    print(*broken, sep="\n", file=sys.stderr)
+    for sentence in broken:
+        print(sentence, file=sys.stderr)
     if options.json:
         settings = {"strategy": options.strategy, "task": str(options.task), "budgets": budgets, "broken": broken}
         write_atomically(options.json, explored_json(rows, settings) + "\n")

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from helpers import app
 from helpers.app.panels.page_bill import share_of
-from helpers.app.text.billing.bills import Answer, usd, usd_range
+from helpers.app.text.billing.amounts import usd, usd_range
+from helpers.app.text.billing.bills import Answer
 from helpers.lab.money.scenario import Scenario
 
 WIDTHS = (390, 1024, 1600)
@@ -105,8 +106,11 @@ def test_a_number_beyond_its_range_is_said_and_kept_in_the_field(page):
     expect(page.get_by_role("alert")).to_contain_text("Requests (volume) goes from 1 to 1,000,000,000 a month")
     expect(shown(page).locator(".app-figure")).to_have_count(0)
     expect(page.get_by_label(re.compile("^Requests"))).to_have_value("2e9")
-    write(page, "Requests", "1e6")
+    write(page, "Requests", "1,000,000")
     says(page, app.monthly_bill(Scenario(volume=1e6)))
+    write(page, "Requests", "")
+    says(page, app.monthly_bill(Scenario()))
+    expect(page.get_by_label(re.compile("^Requests"))).to_have_value("500,000,000")
 
 
 def page_bill(page: Page) -> Locator:

@@ -41,10 +41,14 @@ def test_two_bills_stand_side_by_side_and_the_budget_is_that_of_then(tmp_path, c
     assert json.loads(out.read_text())["rows"][0]["change"]["value"] == both.rows[0].change.value
 
 
-def test_what_is_wrong_is_one_sentence(tmp_path):
-    (tmp_path / "scenario.toml").write_text("volume = 2e9")
-    with pytest.raises(SystemExit, match="goes from 1 to 1,000,000,000"):
-        command.main(["bill", str(tmp_path / "scenario.toml")])
+@pytest.mark.parametrize(("text", "said"), [
+    ("volume = 2e9", "Requests (volume) goes from 1 to 1,000,000,000 a month, not 2,000,000,000."),
+    ("volume = 1" + "0" * 400, "Requests (volume) is a number"), ("volume = 1" + "0" * 5000, "no TOML file"),
+    ("volume = " + "[" * 5000, "no TOML file")], ids=["too much", "beyond a float", "too long", "nested"])
+def test_what_is_wrong_is_one_sentence_and_another_status_than_a_broken_budget(tmp_path, capsys, text, said):
+    (tmp_path / "scenario.toml").write_text(text)
+    assert command.main(["bill", str(tmp_path / "scenario.toml")]) == 2
+    assert said in capsys.readouterr().err
 
 
 ROWS = [{"accuracy_low": 0.9, "p95_ms": 20.0, "usd_per_million": 0.5}, {"accuracy_low": 0.8, "p95_ms": 5.0,
@@ -81,8 +85,10 @@ def test_a_run_writes_its_rows_and_fails_where_a_budget_is_broken(tmp_path, rows
     assert written["rows"] == [{"model": "tiny", "accuracy_low": 0.8, "p95_ms": 5.0}]
     assert written["settings"]["broken"] == ["No row keeps all budgets: accuracy_low at least 0.9."]
     assert "accuracy_low" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="no column usd_month"):
-        command.main([*arguments, "--max-usd-month", "5"])
+    for budget, said in ((("--max-usd-month", "5"), "no column usd_month"),
+                         (("--min-accuracy", "85"), "a share from 0 to 1, not 85: write 0.85")):
+        assert command.main([*arguments, *budget]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_strategy_that_there_is_not_is_answered_with_those_there_are(capsys):

@@ -87,7 +87,7 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
     names = [row["name"] for row in rows]
     palette = parts.Palette("name", names, [REFERENCE_GREY] + [STRATEGY_COLOURS[0]] * (len(names) - 1))
     top = max([row["x"] for row in rows] + [row["high"] for row in rows if high] + [reference or 0.0])
-    domain = [min(0.0, *(row["x"] for row in rows)), 1.08 * top or 1.0]
+    domain = [min(0.0, *(row["low" if low else "x"] for row in rows)), 1.08 * top or 1.0]
     across = parts.axis(alt.X, "x", value_title or value, alt.Scale(domain=domain, nice=False),
                   format=_format([top], percent=False))
     up = parts.names_axis("name", names)

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 
 from helpers.app.export.documents import now, page, pairs_html
-from helpers.app.text.billing.bills import Answer, Step, months, usd, usd_range
-from helpers.app.text.figures import signed, two
+from helpers.app.text.billing.amounts import grams, months, usd, usd_range
+from helpers.app.text.billing.bills import Answer, Step
+from helpers.app.text.figures import signed
 from helpers.app.text.words import tiles_html, verdict_html
 from helpers.lab.money.bill import Range, repaid_in
 from helpers.lab.money.scenario import Scenario
@@ -38,15 +39,17 @@ def tiles_of(answer: Answer) -> list[tuple[str, str]]:
                       f"points of accuracy ({signed(answer.points.low)} to {signed(answer.points.high)})"))
     if answer.gco2e is not None:
         today, later = answer.gco2e
-        tiles.append((f"{two(later.value)} g", f"CO2e of busy seconds a month ({two(later.low)} to {two(later.high)}), "
-                                               f"{two(today.value)} g today"))
-    return [*tiles, (months(answer.repaid_months), _to_repay(answer))]
+        tiles.append((grams(later.value), f"CO2e of busy seconds a month ({grams(later.low)} to {grams(later.high)}), "
+                                          f"{grams(today.value)} today"))
+    return [*tiles, (months(answer.repaid_months), _to_repay(answer))] if answer.spent_usd else tiles
 
 
 def _to_repay(answer: Answer) -> str:
     soonest, latest = (months(repaid_in(answer.spent_usd, answer.today.value - bound))
                        for bound in (answer.then.low, answer.then.high))
-    spread = "" if soonest == latest else f" ({soonest} to {latest})"
+    number, _, unit = soonest.partition(" ")
+    first = number if unit and latest.endswith(f" {unit}") else soonest  # 18 to 23 months
+    spread = "" if soonest == latest else f" ({first} to {latest})"
     return f"to repay {usd(answer.spent_usd)} of work and computing for all steps{spread}"
 
 
@@ -90,8 +93,9 @@ def settings_of(scenario: Scenario) -> dict[str, str]:
     said = {}
     for field in dataclasses.fields(scenario):
         value, unit = getattr(scenario, field.name), field.metadata.get("unit", "")
-        number = value if isinstance(value, str) or value is None else f"{value:,.12g} {unit}"
-        said[field.metadata["label"]] = "not set" if number is None else number
+        number = value if isinstance(value, str) or value is None else f"{value:,.12g}"
+        said[field.metadata["label"]] = ("not set" if number is None else f"${number}{unit[1:]}" if unit.startswith("$")
+                                         else f"{number} {unit}".rstrip())
     return said
 
 

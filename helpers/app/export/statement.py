@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from helpers.app.export.documents import now
+from helpers.app.text.figures import significant
 from helpers.lab import machine
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.costs import DEFAULT_OFFER, cost, grid_of, offer
@@ -84,5 +85,7 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{_plain(name)} {_plain(inner)}" for name, inner in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = significant(value, 4) if isinstance(value, float) else str(value)
+    if isinstance(value, float) and "." in text:
+        text = text.rstrip("0").rstrip(".")
     return " ".join(text.replace("|", r"\|").replace("<", "&lt;").split())

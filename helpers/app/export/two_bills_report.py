@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from helpers.app.export.bill_report import as_json, as_markdown, bill_html, settings_of
 from helpers.app.export.documents import page, pairs_html
-from helpers.app.text.billing.bills import usd_range
+from helpers.app.text.billing.amounts import usd_range
 from helpers.app.text.billing.side_by_side import Row, TwoBills
 from helpers.app.text.words import verdict_html
 from helpers.lab.money.bill import Range

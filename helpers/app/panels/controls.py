@@ -13,7 +13,7 @@ import traitlets
 from helpers.app.panels.frame import source
 from helpers.app.text.problems import guarded
 from helpers.lab.errors import InputError
-from helpers.lab.money.scenario import Scenario
+from helpers.lab.money.scenario import Scenario, read_number
 
 MAX_AT_ONCE = 6  # controls; what comes after them is opened with a button
 MAX_TEXT = 200  # characters of a text box that the address may carry
@@ -49,20 +49,22 @@ class NumberBox(ipywidgets.VBox):
 
     def ask(self, text: str, source: str = "") -> None:
         """Take a number that was typed or comes from `source`; what cannot be is said, and the control stays."""
-        control, plain = self.control, text.replace(",", "").strip()
-        value = from_text(control, plain)
+        control = self.control
+        value = from_text(control, text)
         if value is None:
             low, high = (f"{end:,.12g}" for end in self._reach)
             whole = "whole " if isinstance(control.value, int) else ""
             self._say(f"{control.description or 'This'} takes a {whole}number from {low} to {high}, not "
-                      f"{_number_in(plain)}{source}: it stays at {control.value:,.6g}.")
+                      f"{_number_in(text)}{source}: it stays at {control.value:,.6g}.")
             return
         self._say("")
         control.value = value
         self._text.value = _plain(control.value)
 
     def _typed(self, change: Any) -> None:
-        if change["new"] != _plain(self.control.value):
+        if change["new"] == _plain(self.control.value):
+            self._say("")  # the number that stays: nothing is refused any more
+        else:
             self.ask(change["new"])
 
     def _moved(self, _change: Any) -> None:
@@ -115,7 +117,7 @@ class ControlBox(ipywidgets.VBox):
         for name, (low, high) in self._ends.items():
             value = self._controls[name].value
             if isinstance(value, (int, float)) and not low <= value <= high:
-                raise InputError(f"{self._controls[name].description or name} goes from {low:g} to {high:g}.")
+                raise InputError(f"{self._controls[name].description or name} goes from {low:,.12g} to {high:,.12g}.")
         return {name: control.value for name, control in self._controls.items()}
 
     def enable(self, enabled: bool) -> None:
@@ -212,12 +214,12 @@ def _chosen(control: ipywidgets.Widget, text: str) -> Any:
 
 
 def _number(control: ipywidgets.Widget, text: str) -> float | int | None:
-    try:
-        value = int(text) if isinstance(control.value, int) else float(text)
-    except ValueError:
+    value, (low, high) = read_number(text), _ends(control)
+    if value is None or not low <= value <= high:  # also refuses nan
         return None
-    low, high = _ends(control)
-    return value if low <= value <= high else None  # also refuses nan
+    if isinstance(control.value, int):
+        return int(value) if value.is_integer() else None
+    return value
 
 
 def _plain(value: Any) -> str:
@@ -227,10 +229,8 @@ def _plain(value: Any) -> str:
 
 def _number_in(text: str) -> str:
     """A number to name in a sentence; anything else is not repeated, since the address may come from a stranger."""
-    try:
-        return f"{float(text):,.6g}"
-    except ValueError:
-        return "that"
+    value = read_number(text)
+    return "that" if value is None else f"{value:,.6g}"
 
 
 def _ends(control: ipywidgets.Widget) -> tuple[float, float]:

@@ -196,7 +196,8 @@ class LabelPanel(PanelFrame):
         last = {point["who"]: point["accuracy"] for point in self._points}
         spec = lines_spec(pd.DataFrame(self._points), "labels", "accuracy", "who", percent=True,
                           constant=self._constant,
-                          title=f"You {last['you']:.0%}, random {last['random']:.0%} after {len(self.rows)} labels")
+                          title=f"You {last['you']:.0%}, random {last['random']:.0%} after "
+                                f"{self._points[-1]['labels']} labels")
         old = self._chart.children[0] if self._chart.children else None
         self._chart.children = [shown_in_place(spec, old)]
 

@@ -1,6 +1,7 @@
 """The reader's bill on a strategy's page: what that strategy leaves of it, from the numbers in the page's address."""
 
 import html
+import itertools
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,8 @@ import ipywidgets
 import traitlets
 
 from helpers.app.panels.controls import UrlState
-from helpers.app.text.billing.bills import Answer, monthly_bill, months, usd, usd_range
+from helpers.app.text.billing.amounts import months, usd, usd_range
+from helpers.app.text.billing.bills import Answer, Step, monthly_bill
 from helpers.app.text.figures import count
 from helpers.app.text.problems import sentence
 from helpers.app.text.words import style
@@ -86,22 +88,34 @@ def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
     >>> share_of(app.monthly_bill(app.PageBill("5").scenario), "5")[0].startswith("Your bill: $")
     True
     """
-    steps, left, found = answer.steps, answer.today, []
-    for step in steps:
-        if step.usd is not None and strategy in step.strategy.split(" and "):
-            found.append((step.name, left - step.usd))
-        left = step.usd or left
-    opening = f"Your bill: {usd(answer.today.value)} a month"
+    opening, of_page = f"Your bill: {usd(answer.today.value)} a month", _of_page(strategy)
+    found = [step.name for step in answer.steps if of_page(step) and step.usd is not None]
     if not found:
-        notes = [step.note for step in steps if strategy in step.strategy.split(" and ")]
+        notes = [step.note for step in answer.steps if of_page(step)]
         return f"{opening}; this strategy's part of it is not counted.", f"{'; '.join(notes) or 'It has no step'}."
-    saved = sum((one for _, one in found), Range(0.0, 0.0, 0.0))
-    after = answer.today - saved
-    names, work = ", ".join(name for name, _ in found), answer.scenario.hours_of_work * len(found)
+    saved, work = _saved(answer, of_page), answer.scenario.hours_of_work * len(found)
     repaid = months(repaid_in(work * answer.scenario.usd_per_hour_of_work, saved.value))
-    return (f"{opening}; {_takes(saved)} {usd_range(after)}.",
-            f"Counted: {names}, as the steps of all pages follow each other; all of them make it "
-            f"{usd_range(answer.then)}. Repays its {work:g} hours of work: {repaid}.")
+    return (f"{opening}; {_takes(saved)} {usd_range(answer.today - saved)}.",
+            f"Counted: {', '.join(found)}, as the steps of all pages follow each other; all of them make it "
+            f"{usd_range(answer.then)}. " + (
+                f"No significant saving repays its {work:g} hours of work." if saved.holds_zero else
+                f"Repays its {work:g} hours of work: {repaid}."))
+
+
+def _of_page(strategy: str) -> Callable[[Step], bool]:
+    return lambda step: strategy in step.strategy.split(" and ")
+
+
+def _saved(answer: Answer, of_page: Callable[[Step], bool]) -> Range:
+    """What a page's steps take off; those that follow each other as one difference, since each bill is uncertain."""
+    saved, left = Range(0.0, 0.0, 0.0), answer.today
+    counted = [step for step in answer.steps if step.usd is not None]
+    for (mine, known), run in itertools.groupby(counted, key=lambda step: (of_page(step), step.saved_usd is not None)):
+        run = list(run)
+        if mine:
+            saved = sum((step.saved_usd for step in run), saved) if known else saved + (left - run[-1].usd)
+        left = run[-1].usd
+    return saved
 
 
 def _takes(saved: Range) -> str:

@@ -8,6 +8,7 @@ import anywidget
 import traitlets
 
 from helpers.app.panels.frame import Status, source
+from helpers.app.text.figures import two
 from helpers.app.text.problems import guarded
 from helpers.lab.errors import InputError
 from helpers.lab.paths import uploads, write_atomically
@@ -52,7 +53,7 @@ class Upload(anywidget.AnyWidget):
         path = uploads() / name
         write_atomically(path, bytes(buffers[0]))
         self.file = path
-        self._status.say(f"{name} has arrived ({size / 1e6:.1g} MB).")
+        self._status.say(f"{name} has arrived ({two(size / 1e6)} MB).")
 
 
 def file_name(sent: object) -> str:

@@ -34,11 +34,16 @@ FILES: dict[str, tuple[str, Callable[[Answer], str], Callable[[TwoBills], str]]]
 def fields_of(texts: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
     """The form: group -> its fields, each with what the reader wrote there, right or wrong."""
     known = {field.name: field for field in dataclasses.fields(Scenario)}
-    filled = {name: "" if field.default is None else f"{field.default:.12g}" if choices_of(name) is None
+    filled = {name: "" if field.default is None else f"{field.default:,.12g}" if choices_of(name) is None
               else field.default for name, field in known.items()}
-    return {group: [{**known[name].metadata, "name": PREFIX + name, "value": texts.get(name, filled[name]),
+    return {group: [{**known[name].metadata, "name": PREFIX + name, "value": _grouped(texts.get(name, filled[name])),
                      "usual": filled[name], "choices": choices_of(name)} for name in names]
             for group, names in GROUPS.items()}
+
+
+def _grouped(text: str) -> str:
+    """A whole number with its thousands apart, so that a reader sees millions; anything else as it was written."""
+    return f"{int(text):,}" if text.isascii() and text.isdecimal() and len(text) <= 12 else text
 
 
 class _OfScenario(BaseVoilaHandler):
@@ -60,8 +65,8 @@ def scenarios(query: dict[str, str]) -> tuple[Scenario, Scenario | None]:
     try:
         return asked, Scenario.in_address(query, KEPT_PREFIX)
     except InputError as error:
-        raise InputError(f"The bill that is kept as today's cannot be: {error} Take {KEPT_PREFIX} out of the address."
-                         ) from error
+        raise InputError(f"The bill that is kept as today's cannot be: {error} Forget it, or take {KEPT_PREFIX} out of "
+                         "the address.") from error
 
 
 def address_of(asked: Scenario, kept: Scenario | None = None) -> str:
@@ -82,7 +87,9 @@ class Landing(_OfScenario, TornadoVoilaTreeHandler):
             await super().get(path)
             return
         query = self.query()
-        given = {"kept": f"?{urllib.parse.urlencode(query)}" if query else "", "problem": "", "bill": "", "beside": ""}
+        asked_alone = {PREFIX + name: text for name, text in _of(PREFIX, query).items()}
+        given = {"kept": f"?{urllib.parse.urlencode(query)}" if query else "", "problem": "", "bill": "", "beside": "",
+                 "forget": f"?{urllib.parse.urlencode(asked_alone)}"}
         try:
             asked, kept = scenarios(query)
             given |= {"kept": address_of(asked, kept), "bill": bill_html(monthly_bill(asked)),

@@ -18,13 +18,21 @@ _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 def two(value: float | None) -> str:
     """Two significant digits without an exponent; a dash where there is no figure."""
+    return significant(value, 2)
+
+
+def significant(value: float | None, digits: int) -> str:
+    """The same with so many significant digits.
+
+    >>> significant(34_567.8, 4), significant(0.00012345, 2)
+    ('34,570', '0.00012')
+    """
     if value is None or not math.isfinite(value):
         return NONE
     if value == 0:
         return "0"
-    decimals = 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, decimals)
-    decimals = max(0, 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
+    rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
     return f"{rounded:,.{decimals}f}".replace("-", _MINUS)
 
 
@@ -55,11 +63,10 @@ def in_percent(share: float | None) -> str:
 
 
 def count(value: float) -> str:
-    """A large number in words: '1.2 million'."""
-    for size, word in _LARGE:
-        if value >= size:
-            return f"{two(value / size)} {word}"
-    return two(value)
+    """How many, a large number in words: '1.2 million', '1 billion', '5'."""
+    size, word = next(((size, f" {word}") for size, word in _LARGE if value >= size), (1.0, ""))
+    number = value / size
+    return f"{number:.0f}{word}" if 0 <= number < 10 and number.is_integer() else f"{two(number)}{word}"
 
 
 def seconds(value: float) -> str:

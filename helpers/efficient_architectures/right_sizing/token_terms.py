@@ -127,7 +127,7 @@ def _bills(price: ApiPrice, tokens: RequestTokens) -> list[tuple[str, float, dic
     plain = 1e6 * price.usd(tokens.read, tokens.written)
     terms = next((row for row in read_facts("api_terms") if row["vendor"] == price.vendor), None)
     bills = [(LIST_PRICE, plain, listed)]
-    if terms and terms["cache_min_tokens"] and tokens.shared >= int(terms["cache_min_tokens"]):
+    if terms and price.caches(tokens.shared):
         bills.append((CACHED, 1e6 * price.usd(tokens.read, tokens.written, tokens.shared), terms))
     if terms and terms["batch_discount"]:
         bills.append((BATCHES, plain * (1 - float(terms["batch_discount"])), terms))

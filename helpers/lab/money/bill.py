@@ -153,13 +153,38 @@ def _machines(record: "Measurement", scenario: Scenario, slower: float) -> int:
 def hosted_usd(scenario: Scenario, cached: bool = False) -> float:
     """What a month of the scenario costs by the token; `cached`: what all requests begin with comes from the cache.
 
+    Raises:
+        InputError: with `cached`, where that beginning is too short to be cached, or no price of it is known.
+
     >>> from helpers.lab.money.bill import hosted_usd
     >>> from helpers.lab.money.scenario import Scenario
     >>> round(hosted_usd(Scenario(volume=1e6, api="OpenAI gpt-4o-mini", tokens_in=100, tokens_out=10)), 2)
     21.0
     """
+    if cached and scenario.tokens_shared and (why := why_uncached(scenario)):
+        raise InputError(f"{scenario.api}: {why}. Count none of the tokens as cached.")
     return scenario.volume * scenario.hosted.usd(scenario.tokens_in, scenario.tokens_out,
                                                  scenario.tokens_shared if cached else 0.0)
+
+
+def why_uncached(scenario: Scenario) -> str:
+    """Why what all requests begin with does not come from the provider's cache; empty where it does.
+
+    >>> from helpers.lab.money.bill import why_uncached
+    >>> from helpers.lab.money.scenario import Scenario
+    >>> why_uncached(Scenario(api="OpenAI gpt-5.4-mini", tokens_in=1000, tokens_shared=900))
+    'a beginning is cached from 1,024 tokens on, and this one has 900'
+    """
+    hosted, shared = scenario.hosted, scenario.tokens_shared
+    if hosted.caches(shared):
+        return ""
+    if not shared:
+        return "requests that begin alike would pay less: say with how many tokens"
+    if hosted.cached_usd_per_million_tokens is None:
+        return "no price of cached tokens is known"
+    if hosted.cache_min_tokens is None:
+        return "it is not known from how many tokens on a beginning is cached"
+    return f"a beginning is cached from {hosted.cache_min_tokens:,} tokens on, and this one has {shared:,.12g}"
 
 
 def repaid_in(spent_usd: float, saved_usd: float) -> float | None:

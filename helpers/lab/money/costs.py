@@ -53,7 +53,11 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class ApiPrice:
-    """A hosted language model that is sold by the token."""
+    """A hosted language model that is sold by the token.
+
+    `cached_usd_per_million_tokens` is for tokens that the provider has in its cache: a beginning that requests share,
+    from `cache_min_tokens` on, as `cache_source` says. None where no source was found.
+    """
 
     vendor: str
     model: str
@@ -61,10 +65,21 @@ class ApiPrice:
     output_usd_per_million_tokens: float
     as_of: str
     source_url: str
-    cached_usd_per_million_tokens: float | None = None  # of tokens read before that the provider has in its cache
+    cached_usd_per_million_tokens: float | None = None
+    cache_min_tokens: int | None = None
+    cache_source: str = ""
+
+    def caches(self, shared_tokens: float) -> bool:
+        """Whether a beginning of so many tokens is known to be cached, at a known price."""
+        return None not in (self.cached_usd_per_million_tokens, self.cache_min_tokens) and (
+            shared_tokens >= self.cache_min_tokens)
 
     def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
-        """Dollars for so many tokens read and written, `cached_tokens` of those read from the provider's cache."""
+        """Dollars for so many tokens read and written, `cached_tokens` of those read from the provider's cache.
+
+        Raises:
+            InputError: no price of cached tokens is known.
+        """
         cached_usd = self.cached_usd_per_million_tokens if cached_tokens else 0.0
         if cached_usd is None:
             raise InputError(f"{self.vendor} {self.model} has no sourced price of cached tokens: count none as cached, "
@@ -81,11 +96,19 @@ def api_prices() -> dict[str, ApiPrice]:
     >>> round(api_prices()["OpenAI gpt-4o-mini"].usd(input_tokens=1e6, output_tokens=1e6), 2)
     0.75
     """
+    terms = {row["vendor"]: row for row in read_facts("api_terms")}
     return {f"{row['vendor']} {row['model']}": ApiPrice(
         row["vendor"], row["model"], float(row["input_usd_per_million_tokens"]),
         float(row["output_usd_per_million_tokens"]), row["as_of"], row["source_url"],
-        _number(row["cached_input_usd_per_million_tokens"]))
+        _number(row["cached_input_usd_per_million_tokens"]), *_cache_of(terms.get(row["vendor"])))
         for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
+
+
+def _cache_of(terms: dict[str, str] | None) -> tuple[int, str] | tuple[None, str]:
+    """From how many tokens on a vendor caches a beginning, and who says so."""
+    if terms is None or not terms["cache_min_tokens"]:
+        return None, ""
+    return int(terms["cache_min_tokens"]), f"{terms['source_url']} ({terms['as_of']})"
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,23 @@ from helpers.lab.money.costs import DEFAULT_OFFER, HOURS_PER_MONTH, ApiPrice, Of
 SUBJECTS = ("classifier", "language model")
 PREFIX = "bill."  # of the scenario's fields in an address, beside the settings of a page's panels
 KEPT_PREFIX = "today."  # of the scenario that a reader keeps beside it
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # 5,000,000.0; any other comma may be meant as a point
+
+
+def read_number(text: str) -> float | None:
+    """A number as people write it; None where the text is none, or leaves open which.
+
+    >>> from helpers.lab.money.scenario import read_number
+    >>> read_number("5e6"), read_number(" 5,000,000 "), read_number("1,5")
+    (5000000.0, 5000000.0, None)
+    """
+    plain = text.strip()
+    if _GROUPED.fullmatch(plain):
+        plain = plain.replace(",", "")
+    try:
+        return float(plain)
+    except ValueError:
+        return None
 
 
 def _number(default: float | None, label: str, unit: str, low: float, high: float) -> Any:
@@ -77,7 +95,7 @@ class Scenario:
         if value is None and field.default is None:
             return ""
         unit, low, high = (field.metadata[name] for name in ("unit", "low", "high"))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _is_finite(value):
             return f"{label} ({field.name}) is a number ({unit}), not '{str(value)[:40]}'."
         return "" if low <= value <= high else (
             f"{label} ({field.name}) goes from {low:,.12g} to {high:,.12g} {unit}, not {value:,.12g}.")
@@ -138,6 +156,13 @@ class Scenario:
             output_usd_per_million_tokens=left * (listed.output_usd_per_million_tokens if written is None else written))
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # an integer of a file may have hundreds of digits
+        return False
+
+
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Scenario)}
 
 
@@ -155,12 +180,13 @@ def read_scenario(path: Path) -> Scenario:
         InputError: no such file, no TOML, an unknown field, or a value that cannot be.
     """
     try:
-        return Scenario(**_known(tomllib.loads(path.read_text(encoding="utf-8"))))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): name a scenario's TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no text, no TOML, a number of thousands of digits, or deeply nested
         raise InputError(f"{path.name} is no TOML file ({error}): write one field a line, such as volume = 5e6."
                          ) from error
+    return Scenario(**_known(values))
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
@@ -171,12 +197,9 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 def _parsed(name: str, text: str) -> Any:
     """A text as a number where the field is one and it can be; what cannot is refused by the scenario itself."""
-    if name not in _DEFAULTS or choices_of(name) is not None:
+    if name not in _DEFAULTS or choices_of(name) is not None or (number := read_number(text)) is None:
         return text
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return number
 
 
 def _text(value: Any) -> str:

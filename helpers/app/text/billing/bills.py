@@ -8,10 +8,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers.app.text.billing.amounts import months, usd, usd_range
 from helpers.app.text.billing.stages import FOLDER, STRATEGY_OF, Stage, label_savings, stages
-from helpers.app.text.figures import change, count, full_name, keeps_quality, origins, two
+from helpers.app.text.figures import change, count, full_name, keeps_quality, origins, percent, two
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.money.bill import Range, hosted_usd, repaid_in, serving
+from helpers.lab.money.bill import Range, hosted_usd, repaid_in, serving, why_uncached
 from helpers.lab.money.costs import cost
 from helpers.lab.money.scenario import SUBJECTS, Scenario
 
@@ -23,12 +24,19 @@ CHOOSE, CACHE = "choose which rows to label", "cache what prompts share"
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One row of the waterfall. `usd` is the month's bill after it; None where it is not counted, as `note` says."""
+    """One row of the waterfall.
+
+    Attributes:
+        usd: the month's bill after it; None where it is not counted, as `note` says.
+        saved_usd: what it takes off, where that is known better than both bills are: labels and hours take the same off
+            whatever the model's speed. None where only the bills tell.
+    """
 
     strategy: str
     name: str
     usd: Range | None
     note: str
+    saved_usd: Range | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,26 +99,6 @@ def monthly_bill(scenario: Scenario, folder: Path = FOLDER) -> Answer:
     return _classifier(scenario, folder) if scenario.subject == SUBJECTS[0] else _language_model(scenario, folder)
 
 
-def usd(value: float) -> str:
-    """Dollars: whole ones from 100 on, else two digits.
-
-    >>> usd(1234.5), usd(0.5)
-    ('$1,234', '$0.50')
-    """
-    return f"${value:,.0f}" if value >= 100 else f"${two(value)}"
-
-
-def usd_range(figure: Range) -> str:
-    """'$60 ($50 to $70)'; without the interval where there is none."""
-    alone = usd(figure.value)
-    return alone if figure.low == figure.high else f"{alone} ({usd(figure.low)} to {usd(figure.high)})"
-
-
-def months(value: float | None) -> str:
-    """'2.5 months', or 'never' where nothing is saved."""
-    return "never" if value is None else f"{two(value)} months"
-
-
 def _times(gain: Sequence[float]) -> str:
     return f"{two(gain[0])} times ({two(gain[1])} to {two(gain[2])})"
 
@@ -129,9 +117,9 @@ def labels_of(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
     row, origin = label_savings(folder)
     if row is None:
         return today, False, NOT_REACHED if origin else NOT_RECORDED
-    note = (f"on the way to {row['share']:.0%} of the full accuracy, {row['strategy']}, the best on validation rows, "
-            f"saves {row['saved']:,.0f} ({row['saved_low']:,.0f} to {row['saved_high']:,.0f}) of the "
-            f"{row['needed']:,.0f} labels that random needs{'' if row['reached_at_random'] else ' at least'}")
+    note = (f"on the way to {percent(row['share'])} of the full accuracy, {row['strategy']}, the best on validation "
+            f"rows, saves {row['saved']:,.0f} ({row['saved_low']:,.0f} to {row['saved_high']:,.0f}) of the "
+            f"{'' if row['reached_at_random'] else 'at least '}{row['needed']:,.0f} labels that random selection needs")
     if not row["significant"] or row["saved"] <= 0:
         return today, False, f"{note}: no significant saving among all that were compared, so not counted"
     return Range(*(today.value * (1 - row[name] / row["needed"]) for name in ("saved", "saved_high", "saved_low"))
@@ -148,16 +136,18 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
                   f"{_machines(one.machines)}; {_times(stage.gain)} as many answers a second, 95 of 100 within "
                   f"{two(one.p95_ms)} ms when asked alone")
              for stage, one in zip(chain, served, strict=True)]
-    steps += [Step("4", CHOOSE, last.always_usd + labels if counted else None, note),
+    steps += [Step("4", CHOOSE, last.always_usd + labels if counted else None, note,
+                   labels_now - labels if counted else None),
               Step("5", IN_HOURS, then, f"{scenario.traffic_hours:g} of 24 hours, on paper: page 5 simulates starts "
-                   "and bursts")]
+                   "and bursts", last.always_usd.scaled(1 - scenario.traffic_hours / 24))]
     changes = len(chain) + counted + (scenario.traffic_hours < 24)
     spent = changes * _work(scenario) + _made(record, reference, scenario)
     ranked = _ranked(scenario, reference, singles, labels if counted else None)
     bought = f", and {scenario.labels:,.0f} labels" if labels_now.value else ""
     return Answer(
-        scenario, f"Today {reference.model} costs {usd(today.value)} a month: {_machines(now.machines)}, day and night"
-        f"{bought}. All steps together make that {usd_range(then)}, {_beside_today(today, then)}; the model "
+        scenario, f"Today {reference.model} costs {usd(today.value)} a month for {count(scenario.volume)} requests: "
+        f"{_machines(now.machines)}, day and night{bought}. All steps together make that {usd_range(then)}, "
+        f"{_beside_today(today, then)}; the model "
         f"{'' if record.accuracy_delta else 'is '}{change(record)}.", _advice(scenario, ranked), _beside(scenario),
         today, then, (now.busy_usd, last.busy_usd),
         Range(record.accuracy_delta, record.accuracy_delta_low, record.accuracy_delta_high).scaled(100),
@@ -187,11 +177,12 @@ def _made(record: Measurement, reference: Measurement, scenario: Scenario) -> fl
 
 def _ranked(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
             labels: Range | None) -> list[Change]:
-    """What saves alone, significantly and without too much loss, by what a year leaves once the work is paid."""
+    """What saves alone, significantly, without too much loss and within the budgets, by what a year leaves of it."""
     now, work = serving(reference, scenario), _work(scenario)
-    changes = [_change(full_name(one), STRATEGY_OF[one.settings["steps"][0]["step"]], now.always_usd.value,
-                       serving(one, scenario).always_usd, work + _made(one, reference, scenario))
-               for one in singles if one.speedup_low > 1 and keeps_quality(one, len(singles))]
+    changes = [_change(f"use the model '{full_name(one)}'", STRATEGY_OF[one.settings["steps"][0]["step"]],
+                       now.always_usd.value, serving(one, scenario).always_usd, work + _made(one, reference, scenario))
+               for one in singles if one.speedup_low > 1 and keeps_quality(one, len(singles))
+               and not _missed(scenario, one)]
     if labels is not None:
         changes.append(_change(CHOOSE, "4", scenario.labels * scenario.usd_per_label, labels, work))
     if scenario.traffic_hours < 24:
@@ -207,7 +198,8 @@ def _change(name: str, strategy: str, before_usd: float, after: Range, spent_usd
 
 def _advice(scenario: Scenario, ranked: Sequence[Change]) -> str:
     if not ranked:
-        return "Do this first: nothing. No single change lowers this bill for certain; the least to rent is a machine."
+        return ("Do this first: nothing. No single change lowers this bill for certain and keeps the budgets; the "
+                "least to rent is a machine.")
     first, work = ranked[0], f"its {scenario.hours_of_work:g} hours of work"
     name = f"{first.name} (page {first.strategy})"
     saves = f"saves {usd_range(first.saved_usd)} a month and repays {work}"
@@ -241,18 +233,28 @@ def _overlaps(chain: Sequence[Stage], last: Measurement, today: Range, steps: Se
 
 def _broken(scenario: Scenario, then: Range, record: Measurement | None) -> tuple[str, ...]:
     """Budgets that are broken, by the worse end of each interval."""
-    sentences, floor = [], scenario.min_accuracy
-    if floor is not None and record is None:
-        sentences.append(f"Accuracy: that of {scenario.api} is not recorded, so it cannot be held to {floor:g} %.")
-    elif floor is not None and 100 * record.accuracy_low < floor:
-        sentences.append(f"Accuracy: {two(100 * record.accuracy)} % ({two(100 * record.accuracy_low)} to "
-                    f"{two(100 * record.accuracy_high)}) may be below the {floor:g} % asked for.")
+    if record is not None:
+        sentences = _missed(scenario, record)
+    elif scenario.min_accuracy is not None:
+        sentences = [f"Accuracy: that of {scenario.api} is not recorded, so it cannot be held to "
+                     f"{scenario.min_accuracy:g} %."]
+    else:
+        sentences = []
     if scenario.max_usd is not None and then.high > scenario.max_usd:
         sentences.append(f"Cost: {usd_range(then)} a month may be above the {usd(scenario.max_usd)} allowed.")
-    if record is not None and record.p95_ms > scenario.deadline_ms:
-        sentences.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms alone, above the target of "
-                    f"{scenario.deadline_ms:g} ms.")
     return tuple(sentences)
+
+
+def _missed(scenario: Scenario, record: Measurement) -> list[str]:
+    """What a model misses of the accuracy and the latency that are asked for, by the worse end."""
+    sentences, floor = [], scenario.min_accuracy
+    if floor is not None and 100 * record.accuracy_low < floor:
+        sentences.append(f"Accuracy: {percent(record.accuracy)} ({two(100 * record.accuracy_low)} to "
+                         f"{two(100 * record.accuracy_high)}) may be below the {floor:g} % asked for.")
+    if record.p95_ms > scenario.deadline_ms:
+        sentences.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms alone, above the target of "
+                         f"{scenario.deadline_ms:g} ms.")
+    return sentences
 
 
 def _sources(scenario: Scenario, reference: Measurement, folder: Path) -> tuple[str, ...]:
@@ -268,11 +270,8 @@ def _sources(scenario: Scenario, reference: Measurement, folder: Path) -> tuple[
 def _language_model(scenario: Scenario, folder: Path) -> Answer:
     api, reference = scenario.hosted, stages(folder)[0]
     today = then = _exact(hosted_usd(scenario))
-    specialist = usd(serving(reference, scenario).always_usd.value)
-    note = "requests that begin alike would pay less: say with how many tokens"
-    if scenario.tokens_shared and api.cached_usd_per_million_tokens is None:
-        note = "no price of cached tokens is known"
-    elif scenario.tokens_shared:
+    specialist, note = usd(serving(reference, scenario).always_usd.value), why_uncached(scenario)
+    if not note:
         then = _exact(hosted_usd(scenario, cached=True))
         note = (f"{scenario.tokens_shared:,.0f} of {scenario.tokens_in:,.0f} tokens at the cache's price; the same "
                 "answers")
@@ -282,7 +281,7 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
         Step("2", "use a specialist instead", None, f"not counted: {reference.model} answers as many requests for "
              f"{specialist} a month where the task is to classify, but how often {scenario.api} is right on the same "
              "messages is not recorded yet"),
-        Step("3", CACHE, then if saved else None, note),
+        Step("3", CACHE, then if saved > 0 else None, note),
         Step("4", CHOOSE, None, "paid by the token: no labels are bought"),
         Step("5", IN_HOURS, None, "paid by the token: nothing idles"))
     first = _change(CACHE, "3", today.value, then, _work(scenario))
@@ -294,6 +293,7 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
             "Nothing that is recorded makes that less."),
         _advice(scenario, ranked) if ranked else "Do this first: measure on your own messages what a specialist of "
         f"page 2 loses beside it; that would cost {specialist} a month.",
-        "", today, then, None, None, None, first.spent_usd, first.repaid_months, steps,
+        "", today, then, None, None, None, first.spent_usd if ranked else 0.0, first.repaid_months, steps,
         first if 12 * saved > first.spent_usd else None, (), _broken(scenario, then, None),
-        (f"{scenario.api}: {api.source_url} ({api.as_of})", "Neither its latency nor its energy is recorded"))
+        (f"{scenario.api}: {api.source_url} ({api.as_of})", *([f"Its cache: {api.cache_source}"] if ranked else []),
+         "Neither its latency nor its energy is recorded"))

@@ -3,7 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from helpers.app.text.billing.bills import FOLDER, Answer, labels_of, monthly_bill, usd, usd_range
+from helpers.app.text.billing.amounts import usd, usd_range
+from helpers.app.text.billing.bills import FOLDER, Answer, labels_of, monthly_bill
 from helpers.app.text.billing.stages import stages
 from helpers.lab.money.bill import Range, serving_change
 from helpers.lab.money.scenario import SUBJECTS, Scenario
@@ -92,7 +93,7 @@ def difference(change: Range) -> str:
     """Dollars more or less, or why nobody can say which.
 
     >>> difference(Range(20.0, 10.0, 30.0)), difference(Range(-5.0, -5.0, -5.0))
-    ('$20 more ($10 to $30)', '$5.0 less')
+    ('$20 more ($10 to $30)', '$5.00 less')
     >>> difference(Range(5.0, -10.0, 30.0))
     'no significant difference, because what was measured allows anything from $10 less to $30 more'
     """

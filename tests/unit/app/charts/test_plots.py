@@ -71,6 +71,14 @@ def test_rows_without_a_value_are_left_out():
         "eager"]
 
 
+def test_a_bars_axis_holds_an_interval_below_zero():
+    frame = BARS.assign(speedup=[0.5, 1.0], low=[-2.0, 0.5], high=[1.0, 1.5])
+    low, high = layers(bars_spec(frame, "runtime", "speedup", "low", "high"), "point")[0]["encoding"]["x"]["scale"][
+        "domain"]
+    assert low == -2.0
+    assert high >= 1.5
+
+
 @pytest.mark.parametrize(("draw", "said"), [
     (lambda: app.lines(CURVES, "labels", "score"), "needs a column 'score'"),
     (lambda: app.bars(BARS[:0], "runtime", "speedup"), "nothing to draw"),

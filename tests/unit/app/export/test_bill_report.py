@@ -8,12 +8,22 @@ from html.parser import HTMLParser
 import pytest
 
 from helpers import app
-from helpers.app.export.bill_report import as_json, as_markdown, bill_html, report, settings_of, waterfall_html
-from helpers.app.text.billing.bills import Step, usd_range
+from helpers.app.export.bill_report import (
+    as_json,
+    as_markdown,
+    bill_html,
+    report,
+    settings_of,
+    tiles_of,
+    waterfall_html,
+)
+from helpers.app.text.billing.amounts import usd_range
+from helpers.app.text.billing.bills import Step
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario
 
-ASKED = [Scenario(volume=1e9, traffic_hours=6, max_usd=1.0), Scenario(subject="language model", tokens_shared=100)]
+ASKED = [Scenario(volume=1e9, traffic_hours=6, max_usd=1.0),
+         Scenario(subject="language model", tokens_in=1500, tokens_shared=1200)]
 
 
 class Parsed(HTMLParser):
@@ -75,6 +85,22 @@ def test_bars_are_as_long_as_their_dollars():
         ("whole", 0, 100), ("saved", 60, 40), ("added", 60, 20), ("saved", 50, 30), ("interval", 40, 15),
         ("whole", 0, 50), ("interval", 40, 15)]
     assert waterfall_html(answer).count("not counted") == 1
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [
+    (400.0, 600.0, " (10 to 15 months)"), (500.0, 500.0, ""), (500.0, 1000.0, " (12 months to never)"),
+    (400.0, 960.0, " (10 months to 12 years)")])
+def test_the_time_to_repay_is_told_from_the_soonest_to_the_latest(low, high, said):
+    """$6,000 spent, of $1,000 a month some $500 left."""
+    answer = dataclasses.replace(app.monthly_bill(ASKED[0]), today=Range(1000.0, 1000.0, 1000.0), spent_usd=6000.0,
+                                 then=Range(500.0, low, high))
+    assert tiles_of(answer)[-1][1] == f"to repay $6,000 of work and computing for all steps{said}"
+
+
+def test_the_numbers_behind_it_are_written_as_money_and_counts():
+    said = settings_of(Scenario(usd_per_label=0.25, usd_per_machine_hour=0.05))
+    assert (said["Price of a label"], said["Your price of it"], said["Requests"], said["Discount on tokens"]) == (
+        "$0.25", "$0.05 an hour", "500,000,000 a month", "0 %")
 
 
 def test_markup_in_a_name_is_shown_not_obeyed():

@@ -54,6 +54,8 @@ def test_the_markdown_has_each_part_and_says_what_was_not_measured():
     for part in statement(MADE):
         assert text.count(f"\n| {part} | ") >= 2
     assert "| energy | Wh per million predictions | 100 |" in text
+    assert "| speed | predictions a second | 34,570 |" in statements_markdown(
+        [dataclasses.replace(MADE, throughput_per_s=34_567.8)]), "no exponent"
     assert "| energy | Wh per million predictions | not measured |" in text
     assert "some CPU, 2 cores (AVX2)" in text
 

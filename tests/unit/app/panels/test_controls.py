@@ -8,8 +8,8 @@ from helpers.app.panels.controls import MAX_AT_ONCE, ControlBox, NumberBox, as_t
 from helpers.lab.errors import InputError
 
 CONTROLS = {
-    "int": (lambda: widgets.IntSlider(3, min=1, max=9), "7", 7, ["10", "0", "x", "nan", "3.5"]),
-    "float": (lambda: widgets.FloatSlider(0.5, min=0, max=1), "0.25", 0.25, ["nan", "inf", "2", ""]),
+    "int": (lambda: widgets.IntSlider(3, min=1, max=9), "7", 7, ["10", "0", "x", "nan", "3.5", "1e400"]),
+    "float": (lambda: widgets.FloatSlider(0.5, min=0, max=99), "0.25", 0.25, ["nan", "inf", "200", "", "1,5"]),
     "log": (lambda: widgets.FloatLogSlider(10, base=10, min=0, max=3), "100", 100.0, ["0.1", "1e9"]),
     "bool": (lambda: widgets.Checkbox(False), "1", True, ["yes", "2"]),
     "choice": (lambda: widgets.Dropdown(options=[("eight", 8), ("four", 4)]), "four", 4, ["4", "five"]),
@@ -108,6 +108,7 @@ def said_by(number: NumberBox) -> str:
 
 @pytest.mark.parametrize(("control", "typed", "value"), [
     (lambda: widgets.IntSlider(3, min=1, max=9000), "8,000", 8000),
+    (lambda: widgets.IntSlider(3, min=1, max=9000), "8e3", 8000),
     (lambda: widgets.FloatSlider(3, min=1, max=900), " 570.776 ", 570.776),
     (lambda: widgets.FloatLogSlider(10, base=10, min=0, max=10), "9e8", 9e8)])
 def test_a_typed_number_moves_its_slider_and_back(control, typed, value):
@@ -120,7 +121,8 @@ def test_a_typed_number_moves_its_slider_and_back(control, typed, value):
 
 
 @pytest.mark.parametrize(("typed", "said"), [("10", "10"), ("0", "0"), ("3.5", "3.5"), ("nan", "nan"),
-                                             ("1e308", "1e+308"), ("", "that"), ("<b onclick=x>", "that")])
+                                             ("1e308", "1e+308"), ("", "that"), ("1,5", "that"),
+                                             ("<b onclick=x>", "that")])
 def test_a_typed_number_out_of_reach_is_said_and_nothing_moves(typed, said):
     slider = widgets.IntSlider(3, min=1, max=9, description="Layers")
     number = NumberBox(slider)
@@ -128,6 +130,8 @@ def test_a_typed_number_out_of_reach_is_said_and_nothing_moves(typed, said):
     number.ask(typed)
     assert f"Layers takes a whole number from 1 to 9, not {said}: it stays at 3." in said_by(number)
     assert (slider.value, number._text.value) == (3, typed)
+    number._text.value = "3"
+    assert said_by(number) == "", "the number that stays is not refused"
     slider.value = 4
     assert (said_by(number), number._text.value) == ("", "4")
 

@@ -174,6 +174,15 @@ def test_the_curve_is_drawn_again_after_each_of_its_points(monkeypatch):
     assert [title.split(" after ")[1] for title in titles] == ["1 labels", "2 labels", "3 labels"]
 
 
+def test_the_curves_title_is_of_its_last_point_after_a_label_is_taken_back(monkeypatch):
+    monkeypatch.setattr(labelling, "LABELS_PER_POINT", 2)
+    panel = LabelPanel(TEXTS * 2, ["money", "parcel"], lambda rows, given: len(rows), lambda rows, given, who: 0.5)
+    for _ in range(4):
+        panel.answer("money")
+    panel.take_back()
+    assert " ".join(panel._chart.children[0].spec["title"]["text"]).endswith("after 2 labels")
+
+
 def test_cancelling_the_check_of_a_file_is_said(tmp_path):
     def endless(report, path):
         report(0.1, "counting")

@@ -8,7 +8,8 @@ from IPython.display import HTML
 
 from helpers import app
 from helpers.app.panels.page_bill import share_of
-from helpers.app.text.billing.bills import Step, usd, usd_range
+from helpers.app.text.billing.amounts import usd, usd_range
+from helpers.app.text.billing.bills import Step
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario
 
@@ -99,6 +100,27 @@ def test_steps_of_two_pages_and_of_others_are_told_apart():
     assert "takes it to $90" in share_of(answer, "2")[0]
     assert "no step" in share_of(answer, "5")[1]
     assert usd_range(answer.then) in share_of(answer, "2")[1]
+
+
+def test_what_labels_and_hours_take_off_is_known_better_than_the_machines():
+    """A bill of $80 ($50 to $100): labels take $10 off it, whatever it is, and 6 of 24 hours three quarters."""
+    bill, labelled = Range(80.0, 50.0, 100.0), Range(70.0, 40.0, 90.0)
+    answer = with_steps(Step("1", "bits", bill, ""), Step("4", "rows", labelled, "", exact(10.0)),
+                        Step("5", "hours", labelled.scaled(0.25), "", labelled.scaled(0.75)))
+    assert share_of(answer, "4")[0].endswith("this strategy takes it to $90.")
+    assert share_of(answer, "5")[0].endswith("this strategy takes it to $48 ($32 to $70).")
+
+
+def test_steps_that_follow_each_other_are_one_difference():
+    """From $100 to $60 ($50 to $70), however uncertain what is between."""
+    answer = with_steps(Step("1", "a", Range(80.0, 40.0, 100.0), ""), Step("1", "b", Range(60.0, 50.0, 70.0), ""))
+    assert share_of(answer, "1")[0].endswith("this strategy takes it to $60 ($50 to $70).")
+
+
+def test_traffic_at_all_hours_leaves_the_hours_no_saving():
+    first, how = share_of(app.monthly_bill(Scenario(volume=1e9, traffic_hours=24)), "5")
+    assert "this strategy leaves it at $" in first
+    assert "No significant saving repays its 16 hours of work." in how
 
 
 def test_the_work_is_repaid_by_what_the_page_saves():

@@ -26,7 +26,7 @@ def files() -> dict[str, bytes]:
 def test_a_file_arrives_and_the_next_one_takes_its_place(upload, tmp_path):
     send(upload, b"text,label\n")
     assert upload.file == tmp_path / "uploaded-files" / "rows.csv"
-    assert "rows.csv has arrived" in upload._status.value
+    assert "rows.csv has arrived (0.000011 MB)" in upload._status.value
     send(upload, b"other", "other.csv")
     assert files() == {"other.csv": b"other"}
 

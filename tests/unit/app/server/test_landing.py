@@ -34,6 +34,7 @@ def test_the_form_holds_what_the_reader_wrote():
     shown = {field["name"]: field["value"] for group in fields_of({"volume": "5e99", "api": "none"}).values()
              for field in group}
     assert (shown["bill.volume"], shown["bill.api"], shown["bill.max_usd"]) == ("5e99", "none", "")
+    assert {field["value"] for field in fields_of({"volume": "90000000"})["Your service"]} >= {"90,000,000"}
     assert Scenario.from_texts({name.removeprefix(PREFIX): value for group in fields_of({}).values()
                                 for name, value in ((field["name"], field["value"]) for field in group)}) == Scenario()
 
@@ -110,6 +111,7 @@ def test_the_default_can_be_kept_and_an_address_gives_both_back():
 
 
 def test_a_kept_bill_that_cannot_be_is_said_as_such(address):
-    _, _, text = ask(address, "?today.volume=2e9")
+    _, _, text = ask(address, "?bill.volume=3e8&today.volume=2e9")
     assert "The bill that is kept as today&#39;s cannot be: Requests (volume) goes from 1" in text
+    assert "?bill.volume=3e8\">Forget today's</a>" in text
     assert "a month today" not in text

@@ -42,6 +42,8 @@ def test_less_than_all_is_never_100_percent(share, text):
 
 def test_large_numbers_and_times_are_words():
     assert (count(1_234_567), count(950), seconds(7.2), seconds(100)) == ("1.2 million", "950", "8 s", "2 min")
+    assert [count(value) for value in (5, 1.0, 1.5, 0, 1e9, 9.96e6)] == ["5", "1", "1.5", "0", "1 billion",
+                                                                         "10 million"]
 
 
 def test_an_interval_without_width_is_left_out():

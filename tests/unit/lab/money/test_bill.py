@@ -78,14 +78,21 @@ def test_the_interval_holds_the_figure_and_the_busy_seconds_are_the_least(new_me
 
 def test_tokens_are_paid_as_the_list_says_and_shared_ones_from_the_cache():
     """gpt-4o-mini: 0.15 dollars a million read, 0.075 from the cache, 0.60 written."""
-    asked = Scenario(volume=2e6, api="OpenAI gpt-4o-mini", tokens_in=1000, tokens_out=100, tokens_shared=800)
-    assert hosted_usd(asked) == pytest.approx(2 * (1000 * 0.15 + 100 * 0.6))
-    assert hosted_usd(asked, cached=True) == pytest.approx(2 * (200 * 0.15 + 800 * 0.075 + 100 * 0.6))
+    asked = Scenario(volume=2e6, api="OpenAI gpt-4o-mini", tokens_in=2000, tokens_out=100, tokens_shared=1024)
+    assert hosted_usd(asked) == pytest.approx(2 * (2000 * 0.15 + 100 * 0.6))
+    assert hosted_usd(asked, cached=True) == pytest.approx(2 * (976 * 0.15 + 1024 * 0.075 + 100 * 0.6))
 
 
 def test_a_price_that_nobody_lists_is_refused():
     asked = Scenario(api="Mistral ministral-8b", tokens_shared=10)
-    with pytest.raises(InputError, match="no sourced price of cached tokens"):
+    with pytest.raises(InputError, match="no price of cached tokens is known"):
+        hosted_usd(asked, cached=True)
+
+
+def test_a_beginning_that_is_too_short_is_not_paid_as_cached():
+    """OpenAI caches from 1,024 tokens on (helpers/facts/api_terms.csv)."""
+    asked = Scenario(api="OpenAI gpt-5.4-mini", tokens_in=2000, tokens_shared=1023)
+    with pytest.raises(InputError, match="from 1,024 tokens on, and this one has 1,023"):
         hosted_usd(asked, cached=True)
 
 

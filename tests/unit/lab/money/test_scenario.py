@@ -40,10 +40,14 @@ def test_a_value_beyond_its_ends_is_said_with_its_ends(name):
         assert f"({name}) goes from {low:,.12g} to {high:,.12g}" in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", ["many", "nan", "inf", "-inf", "1e999", "1;2"])
+@pytest.mark.parametrize("wrong", ["many", "nan", "inf", "-inf", "1e999", "1;2", "1,5", "5,00", ",500", "1,0000"])
 def test_what_is_no_number_is_said(wrong):
     with pytest.raises(InputError, match="Requests \\(volume\\) is a number"):
         Scenario.from_texts({"volume": wrong})
+
+
+def test_commas_keep_thousands_apart():
+    assert Scenario.from_texts({"volume": " 73,000,000.5 "}).volume == 73_000_000.5
 
 
 def test_all_that_is_wrong_is_said_at_once():

@@ -68,7 +68,7 @@ def test_tokens_are_exact_and_their_steps_are_listed_apart_from_a_classifiers():
 
 @pytest.mark.parametrize(("change", "said"), [
     (Range(20.0, 10.0, 30.0), "$20 more ($10 to $30)"), (Range(-20.0, -30.0, -10.0), "$20 less ($10 to $30)"),
-    (Range(-5.0, -5.0, -5.0), "$5.0 less"), (Range(5.0, 5.0, 5.0), "$5.0 more"),
+    (Range(-5.0, -5.0, -5.0), "$5.00 less"), (Range(5.0, 5.0, 5.0), "$5.00 more"),
     (Range(0.0, 0.0, 0.0), "no significant difference, because nothing that changed enters it"),
     (Range(5.0, -10.0, 30.0),
      "no significant difference, because what was measured allows anything from $10 less to $30 more"),

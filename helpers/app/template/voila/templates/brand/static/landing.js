@@ -7,12 +7,15 @@
   async function follow() {
     const mine = ++latest;
     const query = new URLSearchParams();
+    // An empty field counts as its usual value: it shows that.
+    for (const field of form.elements) if (!field.value.trim() && field.dataset.usual) field.value = field.dataset.usual;
     for (const [name, value] of new FormData(form)) {
       // What is kept as today's has no usual value: it always goes along.
       if (value.trim() !== form.elements[name].dataset.usual) query.set(name, value.trim());
     }
     const address = [location.pathname, query].filter(String).join("?");
     const answer = await fetch(address);
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (mine !== latest) return;  // the reader has moved on
     history.replaceState(history.state, "", address);
