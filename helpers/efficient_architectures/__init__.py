@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "right_sizing.extracting": ["WARM_UPS", "extraction_rungs", "score_rungs", "compare_rungs", "times_the_work"],
     "right_sizing.hosted": ["hosted_llm"],
     "right_sizing.token_terms": ["RequestTokens", "hosted_prompts", "hosted_rungs", "request_tokens"],
+    "right_sizing.tries": ["explain_tries", "tries_a_day"],
     "cascades.temperature": ["calibrate", "fit_temperature"],
     "cascades.outcomes": ["follow", "curve", "guarantees", "hard_rows", "under_drift", "resampled"],
     "cascades.routing": ["Routable", "Router", "most_lost", "routable", "route_drift", "route_guarantees",

@@ -235,3 +235,19 @@ def test_all_models_or_none_may_fit_into_a_phone(gigabytes, fits, too_large):
                 room_gb=gigabytes)
     assert f"In int8: {fits}" in text
     assert f"Not even in 4 bits: {too_large}." in text
+
+
+@pytest.mark.parametrize(("by_command", "status", "words"), [
+    (10.0, 0, ["as the table does", "no budget is broken"]), (12.0, 1, ["but the table $10.00", "a budget is broken"])])
+def test_a_command_may_say_another_bill_than_the_table(by_command, status, words):
+    text = said("1", "ws8", by_command=by_command, in_table=10.0, first_service="sorting",
+                ended=SimpleNamespace(returncode=status))
+    assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.parametrize(("change", "words"), [(-0.2, "would notice"), (0.2, "no class is found less often")])
+def test_fewer_weights_may_fail_a_class_or_none(change, words):
+    row = {"class": "refund", "rows": 50, "changed": 12, "lost": 11, "won": 1, "change": change, "low": change - 0.05,
+           "high": change + 0.05, "significant": True}
+    changes, model = pd.DataFrame([row]), SimpleNamespace(card=SimpleNamespace(name="a model"))
+    assert words in said("1", "cn4", by_weights=changes, by_bits=changes, int8=model, pruned=model, alone=record())

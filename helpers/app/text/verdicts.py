@@ -176,6 +176,37 @@ def differences(rows: Iterable[Sequence[Any]], more: str = "Better", less: str =
         f"{two(100 * value)} points ({two(100 * low)} to {two(100 * high)})"))
 
 
+def who_notices(name: str, changes: "pd.DataFrame") -> str:
+    """Whom a changed model serves worse, of the table that `recall_changes` of lab returns.
+
+    >>> import pandas as pd
+    >>> from helpers import app
+    >>> app.who_notices("int8", pd.DataFrame([
+    ...     {"class": "refund", "rows": 50, "changed": 2, "lost": 1, "won": 0, "change": -0.02, "low": -0.1,
+    ...      "high": 0.05, "significant": False}])).rpartition(": no class")[0]
+    'int8: 2 of 50 answers changed, 1 from right to wrong and 0 from wrong to right'
+    """
+    total = changes[["rows", "changed", "lost", "won"]].sum()
+    opening = (f"{name}: {total['changed']:,} of {total['rows']:,} answers changed, {total['lost']:,} from right to "
+               f"wrong and {total['won']:,} from wrong to right")
+    sure = changes[changes["significant"]]
+    worse, better = (sure[sign * sure["change"] > 0] for sign in (-1, 1))
+    figures = ["class", "change", "low", "high", "significant"]
+    named = differences(sure[figures].itertuples(index=False), "Found more often", "Found less often")
+    if len(worse):
+        subject = worse["class"].iloc[0] if len(worse) == 1 else f"one of these {len(worse)} classes"
+        return f"{opening}. {named} Who writes about {subject} would notice."
+    least = changes.loc[changes["change"].idxmin()]
+    if least["change"] >= 0:
+        doubt = "no class is found less often"
+    else:
+        value, low, high = (_sized("{:.1f}", 100 * -least[bound]) for bound in ("change", "high", "low"))
+        doubt = (f"no class is significantly less often found. The largest drop, '{least['class']}', is {value} points "
+                 f"({low} to {high}) in {least['rows']:,} rows: nobody can be named who would notice, and so few rows "
+                 "may hide it")
+    return f"{opening}: {doubt}. {named if len(better) else ''}".strip()
+
+
 def taught(frame: Any) -> str:
     """What a teacher's answers gave its specialists, of the table that `teach_specialist` or `teach_tagger` returns.
 

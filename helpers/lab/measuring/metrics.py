@@ -1,11 +1,14 @@
-"""Quality metrics as local `evaluate.Metric` classes: the library's interface, no download."""
+"""Quality metrics as local `evaluate.Metric` classes: the library's interface, no download; and recall by class."""
 
 import functools
+from collections.abc import Sequence
 
 import datasets
 import evaluate
 import numpy as np
+import pandas as pd
 
+from helpers.lab.measuring.intervals import holm, mcnemar_p, paired_difference
 from helpers.lab.measuring.measurement import score
 
 _FEATURES = datasets.Features({"predictions": datasets.Sequence(datasets.Value("float32")),
@@ -63,3 +66,43 @@ def _combined() -> evaluate.CombinedEvaluations:
 def quality(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Accuracy, macro F1 and expected calibration error of (n, classes) logits against (n,) labels."""
     return _combined().compute(predictions=np.asarray(logits, np.float32), references=np.asarray(labels))
+
+
+def recall_changes(reference: Sequence[int], candidate: Sequence[int], labels: Sequence[int],
+                   names: Sequence[str]) -> pd.DataFrame:
+    """What a changed model does to each class, on the same rows; the largest loss of recall first.
+
+    Args:
+        reference, candidate: (n,) numbers of the classes that the two models answer.
+        labels: (n,) numbers of the right ones.
+        names: of the classes.
+
+    Returns:
+        A row a class that has rows: class, rows, changed (rows with another answer), lost (right before, wrong now),
+        won (the other way round), change, low, high (of recall, Newcombe's paired interval), p (exact McNemar test,
+        adjusted for all classes by Holm), significant.
+
+    Raises:
+        ValueError: no rows, or not as many answers as labels.
+
+    >>> from helpers.lab import recall_changes
+    >>> found = recall_changes([0] * 9 + [1], [0] * 6 + [1] * 4, [0] * 9 + [1], names=["no", "yes"])
+    >>> found[["class", "lost", "won"]].values.tolist()
+    [['no', 3, 0], ['yes', 0, 0]]
+    """
+    reference, candidate, labels = (np.asarray(values) for values in (reference, candidate, labels))  # (n,)
+    if not len(reference) == len(candidate) == len(labels) > 0:
+        raise ValueError(f"as many answers as labels are needed, got {len(reference)} and {len(candidate)} for "
+                         f"{len(labels)}")
+    rows = []
+    for label in np.unique(labels):
+        inside = labels == label
+        before, now = reference[inside] == label, candidate[inside] == label  # (rows of the class,) bool
+        change, low, high = paired_difference(before, now)
+        rows.append({"class": str(names[label]), "rows": len(now), "lost": int((before & ~now).sum()),
+                     "changed": int((reference[inside] != candidate[inside]).sum()),
+                     "won": int((~before & now).sum()), "change": change, "low": low, "high": high,
+                     "p": mcnemar_p(before, now)})
+    found = pd.DataFrame(rows)
+    found["p"] = holm(found["p"])
+    return found.assign(significant=found["p"] < 0.05).sort_values("change", kind="stable", ignore_index=True)

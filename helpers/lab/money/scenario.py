@@ -1,6 +1,7 @@
 """The reader's own numbers: how much is asked, when, how fast, at which prices. One object, in an address or a file."""
 
 import dataclasses
+import json
 import math
 import re
 import tomllib
@@ -126,6 +127,15 @@ class Scenario:
         {'volume': '5000000'}
         """
         return {name: _text(value) for name, value in dataclasses.asdict(self).items() if value != _DEFAULTS[name]}
+
+    def toml(self) -> str:
+        """The fields that differ from their default, as the text of a file; `read_scenario` reads it back.
+
+        >>> Scenario(volume=5e6, offer="AWS c7g.xlarge").toml()
+        'volume = 5000000\\noffer = "AWS c7g.xlarge"\\n'
+        """
+        return "".join(f"{name} = {json.dumps(text) if choices_of(name) else text}\n"
+                       for name, text in self.texts().items())
 
     @property
     def per_second(self) -> float:

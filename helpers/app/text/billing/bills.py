@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.app.text.billing.amounts import months, usd, usd_range
-from helpers.app.text.billing.stages import FOLDER, STRATEGY_OF, Stage, label_savings, stages
-from helpers.app.text.figures import change, count, full_name, keeps_quality, origins, percent, two
+from helpers.app.text.billing.single_changes import Change, change_alone, change_of, computing_usd, work_usd
+from helpers.app.text.billing.stages import FOLDER, Stage, label_savings, stages
+from helpers.app.text.figures import change, count, keeps_quality, origins, percent, two
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.bill import Range, hosted_usd, repaid_in, serving, why_uncached
 from helpers.lab.money.costs import cost
@@ -37,17 +38,6 @@ class Step:
     usd: Range | None
     note: str
     saved_usd: Range | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """One change alone, on top of what there is today; dollars saved a month (95 %), and spent once."""
-
-    name: str
-    strategy: str
-    saved_usd: Range
-    spent_usd: float
-    repaid_months: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +131,7 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
               Step("5", IN_HOURS, then, f"{scenario.traffic_hours:g} of 24 hours, on paper: page 5 simulates starts "
                    "and bursts", last.always_usd.scaled(1 - scenario.traffic_hours / 24))]
     changes = len(chain) + counted + (scenario.traffic_hours < 24)
-    spent = changes * _work(scenario) + _made(record, reference, scenario)
+    spent = changes * work_usd(scenario) + computing_usd(record, reference, scenario)
     ranked = _ranked(scenario, reference, singles, labels if counted else None)
     bought = f", and {scenario.labels:,.0f} labels" if labels_now.value else ""
     return Answer(
@@ -165,35 +155,19 @@ def _beside_today(today: Range, then: Range) -> str:
     return f"{two(times)} times less" if times > 1 else f"{two(1 / times)} times as much"
 
 
-def _work(scenario: Scenario) -> float:
-    return scenario.hours_of_work * scenario.usd_per_hour_of_work
-
-
-def _made(record: Measurement, reference: Measurement, scenario: Scenario) -> float:
-    """Dollars of the computing that made a model, beyond what made the reference, which was made in any case."""
-    hours = max(0.0, record.made_in_s - reference.made_in_s) / 3600
-    return hours * cost(record, scenario.machine).share * scenario.machine.on_demand_usd_hour
-
-
 def _ranked(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
             labels: Range | None) -> list[Change]:
     """What saves alone, significantly, without too much loss and within the budgets, by what a year leaves of it."""
-    now, work = serving(reference, scenario), _work(scenario)
-    changes = [_change(f"use the model '{full_name(one)}'", STRATEGY_OF[one.settings["steps"][0]["step"]],
-                       now.always_usd.value, serving(one, scenario).always_usd, work + _made(one, reference, scenario))
-               for one in singles if one.speedup_low > 1 and keeps_quality(one, len(singles))
-               and not _missed(scenario, one)]
+    now, work = serving(reference, scenario), work_usd(scenario)
+    alone = [change_alone(one, reference, scenario) for one in singles
+             if one.speedup_low > 1 and keeps_quality(one, len(singles)) and not _missed(scenario, one)]
+    changes = [dataclasses.replace(one, name=f"use the model '{one.name}'") for one in alone]
     if labels is not None:
-        changes.append(_change(CHOOSE, "4", scenario.labels * scenario.usd_per_label, labels, work))
+        changes.append(change_of(CHOOSE, "4", scenario.labels * scenario.usd_per_label, labels, work))
     if scenario.traffic_hours < 24:
-        changes.append(_change(IN_HOURS, "5", now.always_usd.value, now.in_hours_usd, work))
+        changes.append(change_of(IN_HOURS, "5", now.always_usd.value, now.in_hours_usd, work))
     return sorted((one for one in changes if one.saved_usd.value > 0),
                   key=lambda one: one.spent_usd - 12 * one.saved_usd.value)
-
-
-def _change(name: str, strategy: str, before_usd: float, after: Range, spent_usd: float) -> Change:
-    saved = Range(before_usd - after.value, before_usd - after.high, before_usd - after.low)
-    return Change(name, strategy, saved, spent_usd, repaid_in(spent_usd, saved.value))
 
 
 def _advice(scenario: Scenario, ranked: Sequence[Change]) -> str:
@@ -284,7 +258,7 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
         Step("3", CACHE, then if saved > 0 else None, note),
         Step("4", CHOOSE, None, "paid by the token: no labels are bought"),
         Step("5", IN_HOURS, None, "paid by the token: nothing idles"))
-    first = _change(CACHE, "3", today.value, then, _work(scenario))
+    first = change_of(CACHE, "3", today.value, then, work_usd(scenario))
     ranked = [first] if saved > 0 else []
     return Answer(
         scenario, f"Today {scenario.api} costs {usd(today.value)} a month: {count(scenario.volume)} requests of "

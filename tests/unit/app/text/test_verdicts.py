@@ -184,3 +184,25 @@ def test_an_annotator_is_held_against_the_constant_and_its_price(counts, pays_fr
 def test_tuning_may_gain_lose_be_repaid_or_never(gain, requests, words):
     row = {"way": "8 examples", "gain": gain, "gain_low": gain - 0.05, "gain_high": gain + 0.05, "requests": requests}
     assert words in app.tuning_worth(pd.DataFrame([row]))
+
+
+@pytest.mark.parametrize(("change", "significant", "words", "not_said"), [
+    (-0.2, True, ["Found less often: refund", "Who writes about refund would notice"], "nobody can be named"),
+    (-0.2, False, ["largest drop, 'refund', is 20.0 points (15.0 to 25.0) in 50 rows", "nobody can be named"],
+     "Who writes"),
+    (0.2, True, ["no class is found less often", "Found more often: refund"], "Who writes"),
+    (0.0, False, ["no class is found less often"], "Found more often"),
+])
+def test_a_changed_model_may_fail_a_class_or_nobody(change, significant, words, not_said):
+    row = {"class": "refund", "rows": 50, "changed": 12, "lost": 11, "won": 1, "change": change, "low": change - 0.05,
+           "high": change + 0.05, "significant": significant}
+    said = app.who_notices("int8", pd.DataFrame([row]))
+    assert said.startswith("int8: 12 of 50 answers changed, 11 from right to wrong and 1 from wrong to right")
+    assert [word for word in words if word not in said] == []
+    assert not_said not in said
+
+
+def test_several_classes_that_lose_are_counted():
+    rows = [{"class": name, "rows": 50, "changed": 12, "lost": 11, "won": 1, "change": -0.2, "low": -0.3, "high": -0.1,
+             "significant": True} for name in ("refund", "parcel")]
+    assert app.who_notices("int8", pd.DataFrame(rows)).endswith("Who writes about one of these 2 classes would notice.")

@@ -121,3 +121,12 @@ def test_own_prices_and_discounts_are_one_share_of_the_list_price():
     assert Scenario(machine_discount=40).percent_of_list_price == pytest.approx(60)
     own = Scenario(usd_per_machine_hour=2 * listed, machine_discount=25)
     assert own.percent_of_list_price == pytest.approx(150)
+
+
+@pytest.mark.parametrize("scenario", [
+    Scenario(), Scenario(volume=1e9, traffic_hours=1.5, offer="GCP n2-standard-4", max_usd=1e5),
+    Scenario(subject="language model", api="OpenAI gpt-4o-mini", usd_per_million_in=1e-5, tokens_shared=12.5)])
+def test_a_scenario_is_read_back_from_its_file(scenario, tmp_path):
+    path = tmp_path / "scenario.toml"
+    path.write_text(scenario.toml())
+    assert read_scenario(path) == scenario
