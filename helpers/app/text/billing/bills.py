@@ -153,7 +153,7 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
                    "and bursts")]
     changes = len(chain) + counted + (scenario.traffic_hours < 24)
     spent = changes * _work(scenario) + _made(record, reference, scenario)
-    ranked = _ranked(scenario, reference, singles, labels if counted else None)
+    ranked = ranked_changes(scenario, reference, singles, labels if counted else None)
     bought = f", and {scenario.labels:,.0f} labels" if labels_now.value else ""
     return Answer(
         scenario, f"Today {reference.model} costs {usd(today.value)} a month: {_machines(now.machines)}, day and night"
@@ -185,7 +185,7 @@ def _made(record: Measurement, reference: Measurement, scenario: Scenario) -> fl
     return hours * cost(record, scenario.machine).share * scenario.machine.on_demand_usd_hour
 
 
-def _ranked(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
+def ranked_changes(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
             labels: Range | None) -> list[Change]:
     """What saves alone, significantly and without too much loss, by what a year leaves once the work is paid."""
     now, work = serving(reference, scenario), _work(scenario)
