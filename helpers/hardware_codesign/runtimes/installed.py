@@ -69,10 +69,9 @@ def _applies(requirement: Requirement, extra: str) -> bool:
     return requirement.marker.evaluate({"extra": extra}) and not without if extra else without
 
 
-def installed_bytes(packages: dict[str, Distribution]) -> int:
-    """Bytes on disk of the packages' files, as their records list them; compiled caches (.pyc) are left out."""
-    paths = [Path(str(package.locate_file(file))) for package in packages.values() for file in package.files or ()
-             if file.suffix != ".pyc"]
+def installed_bytes(package: Distribution) -> int:
+    """Bytes on disk of a package's files, as its record lists them; compiled caches (.pyc) are left out."""
+    paths = [Path(str(package.locate_file(file))) for file in package.files or () if file.suffix != ".pyc"]
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
@@ -113,10 +112,11 @@ def compare_installed(stacks: Mapping[str, tuple[Sequence[str], Sequence[str]]] 
     >>> list(compare_installed({"tokenizers": (["tokenizers"], ["tokenizers"])})["stack"])
     ['tokenizers']
     """
-    rows = []
-    for name, (serve, make) in stacks.items():
-        served, made = required_packages(serve, find), required_packages(make, find)
-        rows.append((name, len(served), installed_bytes(served) / 1e6, len(made), installed_bytes(made) / 1e6))
+    closures = {name: [required_packages(part, find) for part in parts] for name, parts in stacks.items()}
+    packages = {name: one for parts in closures.values() for part in parts for name, one in part.items()}
+    sizes = {name: installed_bytes(one) / 1e6 for name, one in packages.items()}  # each is looked at once
+    rows = [(name, *(figure for part in parts for figure in (len(part), sum(sizes[one] for one in part))))
+            for name, parts in closures.items()]
     return pd.DataFrame(rows, columns=["stack", "packages", "megabytes", "make_packages", "make_megabytes"])
 
 
