@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.verdicts": ["amount", "annotator_bills", "annotator_worth", "differences", "ratios", "share_of_loss",
                       "taught", "times", "tuning_worth", "who_notices"],
     "text.billing.bills": ["monthly_bill"],
+    "text.billing.by_volume": ["changes_by_volume", "volume_verdict"],
     "text.billing.efforts": ["effort", "effort_worth"],
     "text.billing.side_by_side": ["two_bills"],
     "text.billing.worksheets": ["helps_most", "worksheet"],

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "simulator.autoscalers": ["target_utilisation", "queue_length", "concurrency_target", "ray_serve",
                               "target_tracking"],
     "simulator.runs": ["replicate"],
-    "costs.machines": ["bill", "split_load"],
+    "costs.machines": ["bill", "questions_for_provider", "split_load"],
     "costs.carbon": ["where_to_run", "when_to_run", "moving_sentence"],
     "costs.limits": ["platform_limits", "beyond_limits"],
     "costs.serverless_prices": ["serverless_offer"],

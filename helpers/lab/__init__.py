@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "extraction.tuned": ["tuned_for"],
     "extraction.prompting": ["prompted_extractor"],
     "measuring.comparison": ["compare", "Comparison"],
+    "money.scenario": ["Scenario"],
     "money.costs": ["cost", "offer", "offers", "break_even"],
     "money.scenario": ["Scenario"],
     "measuring.intervals": ["paired_difference"],

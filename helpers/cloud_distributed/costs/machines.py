@@ -149,6 +149,45 @@ def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interrup
                  *(float(part) * HOURS_PER_MONTH for part in parts[:, base]), float(alone[1, 0]) * HOURS_PER_MONTH)
 
 
+def questions_for_provider(load: np.ndarray, split: Split, months: int) -> list[str]:
+    """What to ask a provider, each question with the number of one's own that decides what the answer is worth.
+
+    Args:
+        load: (hours,) machines needed in each hour, as `split_load` took it.
+        split: what `split_load` advises for it. months: for how long the load will last, as it was told.
+
+    Returns:
+        Of the committed hours and of what is owed if the load falls, where committing pays; of the next machine, with
+        the price below which it would pay, too; of a discount on what is paid by the hour.
+
+    Raises:
+        InputError: a load that makes no sense.
+
+    >>> from helpers.cloud_distributed import questions_for_provider, split_load
+    >>> from helpers.lab import offer
+    >>> load = [4, 4, 4, 9]
+    >>> len(questions_for_provider(load, split_load(load, offer("GCP n2-standard-4"), months=12), 12))
+    4
+    """
+    load = _require_load(load)
+    listed, base, asked = split.offer.on_demand_usd_hour, split.base, []
+    if base:
+        asked = [f"We would use {base} {split.offer.name} for {base * HOURS_PER_MONTH * months:,.0f} machine hours in "
+                 f"{months} months. Your list has ${reserved_usd_hour(split.offer)[split.term]:.4f} an hour, committed "
+                 f"for {split.term}, and ${listed:.4f} on demand. What do you offer for that volume?",
+                 "May we change the kind of machine, or give some back? If our load ended after half of that time, "
+                 f"${split.committed_usd_month * months / 2:,.0f} would be paid for nothing."]
+    used = float((load > base).mean())
+    worth = listed * float(_tiered(np.array([used]), _sustained_tiers(split.offer))[0])
+    asked.append(f"Our machine number {base + 1} works in {used:.0%} of the hours. Below ${worth:.4f} an hour we would "
+                 "commit to it, too. Do you have such a price?" if used else
+                 f"No hour needs more than {base} machines. What does one more cost for an hour that nobody foresees?")
+    by_hour = split.on_demand_usd_month + split.spot_usd_month
+    asked.append(f"We pay ${by_hour:,.0f} a month by the hour. From which sum on do you give a discount without a "
+                 "commitment, and is what we commit to a part of it?")
+    return asked
+
+
 def reserved_usd_hour(offer: Offer) -> dict[str, float]:
     """Term ("1 year", "3 years") -> dollars an hour with a commitment, for the terms that have a sourced price."""
     for row in read_facts("instances"):

@@ -132,7 +132,7 @@ def _classifier(scenario: Scenario, folder: Path) -> Answer:
                    "and bursts", last.always_usd.scaled(1 - scenario.traffic_hours / 24))]
     changes = len(chain) + counted + (scenario.traffic_hours < 24)
     spent = changes * work_usd(scenario) + computing_usd(record, reference, scenario)
-    ranked = _ranked(scenario, reference, singles, labels if counted else None)
+    ranked = ranked_changes(scenario, reference, singles, labels if counted else None)
     bought = f", and {scenario.labels:,.0f} labels" if labels_now.value else ""
     return Answer(
         scenario, f"Today {reference.model} costs {usd(today.value)} a month for {count(scenario.volume)} requests: "
@@ -155,8 +155,8 @@ def _beside_today(today: Range, then: Range) -> str:
     return f"{two(times)} times less" if times > 1 else f"{two(1 / times)} times as much"
 
 
-def _ranked(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
-            labels: Range | None) -> list[Change]:
+def ranked_changes(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
+                   labels: Range | None) -> list[Change]:
     """What saves alone, significantly, without too much loss and within the budgets, by what a year leaves of it."""
     now, work = serving(reference, scenario), work_usd(scenario)
     alone = [change_alone(one, reference, scenario) for one in singles

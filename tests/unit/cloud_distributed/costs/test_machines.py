@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.cloud_distributed import Fleet, bill, schedule, simulate
-from helpers.cloud_distributed.costs.machines import reserved_usd_hour, split_load
+from helpers.cloud_distributed.costs.machines import questions_for_provider, reserved_usd_hour, split_load
 from helpers.lab import InputError, offer
 
 SUSTAINED = (1.0, 0.8678, 0.733, 0.6)  # Google's shares of the price in each quarter of a month, for N2
@@ -112,3 +112,33 @@ def test_busy_seconds_are_what_the_machines_work():
     run = simulate(arrivals, np.full(len(arrivals), 1.0), Fleet(1, concurrency=2))
     priced = bill(run, offer("AWS m6i.large"))
     assert priced.busy_usd_month == pytest.approx(0.5 * priced.usd_month, rel=1e-3)
+
+
+def test_the_price_that_is_asked_for_is_where_one_more_machine_breaks_even():
+    load, machine = [4, 4, 4, 9], offer("GCP n2-standard-4")
+    split = split_load(load, machine, months=12)
+    first, owed, further, _ = questions_for_provider(load, split, 12)
+    assert f"4 GCP n2-standard-4 for {4 * 730 * 12:,} machine hours in 12 months" in first
+    assert f"${reserved_usd_hour(machine)['1 year']:.4f} an hour, committed for 1 year" in first
+    assert f"${4 * 730 * 6 * reserved_usd_hour(machine)['1 year']:,.0f} would be paid for nothing" in owed
+    worth = months_paid(0.25, SUSTAINED) * machine.on_demand_usd_hour
+    assert f"number 5 works in 25% of the hours. Below ${worth:.4f} an hour" in further
+
+
+def test_where_nothing_is_committed_to_nothing_is_owed():
+    load = [0, 0, 0, 0, 0, 0, 0, 1]
+    asked = questions_for_provider(load, split_load(load, offer("GCP n2-standard-4"), months=1), 1)
+    assert len(asked) == 2
+    assert "number 1 works in 12% of the hours" in asked[0]
+
+
+def test_a_load_that_never_changes_has_no_further_machine_to_ask_for():
+    split = split_load([3.0] * 24, offer("GCP c3-standard-4"), months=12)
+    asked = questions_for_provider([3.0] * 24, split, 12)
+    assert "No hour needs more than 3 machines." in asked[2]
+    assert "We pay $0 a month by the hour." in asked[3]
+
+
+def test_questions_need_a_load():
+    with pytest.raises(InputError, match="machines in each hour"):
+        questions_for_provider([], split_load([1.0], offer("GCP n2-standard-4"), months=12), 12)
