@@ -12,7 +12,8 @@ import pytest
 from notebook_cells import SOURCES, functions, plain
 
 from helpers import app
-from helpers.lab import cost, offer
+from helpers.cloud_distributed import diurnal
+from helpers.lab import InputError, cost, offer
 from helpers.lab.money.scenario import Scenario
 
 
@@ -40,6 +41,14 @@ def test_each_notebook_opens_on_the_bill_of_its_own_strategy(number):
     bill = eval(ast.unparse(shown), names)
     assert bill._strategy == number
     assert bill.scenario == Scenario(**({"usd_per_label": 0.5} if number == "4" else {}))
+
+
+def test_a_day_of_more_requests_than_fit_in_memory_is_refused_in_a_sentence():
+    arrivals_of = functions("5", "a9dc9ea0", diurnal=diurnal, InputError=InputError)["arrivals_of"]
+    arrivals, peak = arrivals_of("day and night", 2.0, 0)
+    assert (len(arrivals), peak) == (pytest.approx(2 * 86_400, rel=0.02), 3.2)
+    with pytest.raises(InputError, match="up to 50 a second"):
+        arrivals_of("day and night", 571.0, 0)
 
 
 def test_the_tiles_of_page_4_take_the_readers_cost_of_a_label():
