@@ -13,7 +13,8 @@ import pytest
 from notebook_cells import SOURCES, functions, plain
 
 from helpers import app
-from helpers.lab import cost, offer
+from helpers.cloud_distributed import diurnal
+from helpers.lab import InputError, cost, offer
 from helpers.lab.money.scenario import Scenario
 
 
@@ -41,6 +42,29 @@ def test_each_notebook_opens_on_the_bill_of_its_own_strategy(number):
     bill = eval(ast.unparse(shown), names)
     assert bill._strategy == number
     assert bill.scenario == Scenario(**({"usd_per_label": 0.5} if number == "4" else {}))
+
+
+def test_page_5_opens_on_the_traffic_of_its_bill_and_says_so():
+    """500 million requests in a month of 730 hours: 190 a second, in the sentence and on the slider."""
+    your_bill = types.SimpleNamespace(scenario=Scenario(volume=500e6, traffic_hours=8))
+    names = {"TRACE": None, "your_bill": your_bill, "np": np, "offers": dict, "laws": {"m": (1, 2)}, "reference": "m",
+             "OFFER": None}
+    exec(SOURCES["5", "c13"], names)
+    assert names["TRACE_RATE"] == round(500e6 / (730 * 3600))
+    exec(SOURCES["5", "c59"], names)
+    assert names["controls"]["rate"].value == names["TRACE_RATE"]
+    given = {"scenario": lambda *_: types.SimpleNamespace(attrs={}), "KINDS": ["bursts"], "quickest": "m",
+             "STARTUP_S": 0.0}
+    exec(SOURCES["5", "c19"], names := names | given)
+    assert names["source"] == "bursts around 190 requests a second, the default bill's mean"
+
+
+def test_a_day_of_more_requests_than_fit_in_memory_is_refused_in_a_sentence():
+    arrivals_of = functions("5", "a9dc9ea0", diurnal=diurnal, InputError=InputError)["arrivals_of"]
+    arrivals, peak = arrivals_of("day and night", 2.0, 0)
+    assert (len(arrivals), peak) == (pytest.approx(2 * 86_400, rel=0.02), 3.2)
+    with pytest.raises(InputError, match="up to 50 a second"):
+        arrivals_of("day and night", 571.0, 0)
 
 
 def test_the_tiles_of_page_4_take_the_readers_cost_of_a_label():

@@ -14,7 +14,7 @@ from helpers.cloud_distributed.language_serving.serving import LlmFleet, LlmRun,
 from helpers.cloud_distributed.language_serving.split_fleets import SplitRun
 from helpers.lab.errors import InputError
 from helpers.lab.facts import read_facts
-from helpers.lab.measuring.intervals import bootstrap_interval
+from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.money.costs import HOURS_PER_MONTH, Offer
 from helpers.lab.progress import Progress, silent
 
@@ -120,7 +120,7 @@ def smallest(run_of: Callable[[int], Served], most: int, holds: Callable[[Served
 @dataclasses.dataclass(frozen=True)
 class BuyOrRent:
     """`frame`: a row a volume and seed. `break_even`: requests a month (value, low, high); None where machines cost
-    more at every volume that was tried."""
+    more at the largest volume, with one seed at least."""
 
     frame: pd.DataFrame
     break_even: tuple[float, float, float] | None
@@ -130,12 +130,16 @@ class BuyOrRent:
 
     def sentence(self) -> str:
         """The finding, computed from the figures."""
-        most = self.frame["requests_month"].max()
-        if self.break_even is None:
+        most, dearer = self.frame["requests_month"].max(), self.frame["own_usd"] > self.frame["hosted_usd"]
+        if self.break_even is None and dearer.all():
             return (f"Up to {most:,.0f} requests a month, tokens of {self.name} cost less than own machines "
                     f"({self.machine}).")
+        if self.break_even is None:
+            cheaper = (~dearer[self.frame["requests_month"] == most]).sum()
+            return (f"No break-even up to {most:,.0f} requests a month: there own machines ({self.machine}) cost less "
+                    f"than tokens of {self.name} with {cheaper} of {self.seeds} seeds.")
         value, low, high = self.break_even
-        if value <= self.frame["requests_month"].min():
+        if not dearer.any():
             return (f"Already at the smallest volume that was tried ({value:,.0f} requests a month), own machines "
                     f"({self.machine}) cost less than tokens of {self.name}.")
         return (f"From {value:,.0f} requests a month on ({low:,.0f} to {high:,.0f}, 95 % over {self.seeds} seeds), own "
@@ -155,7 +159,7 @@ def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenP
     Returns:
         `frame` with requests_month, seed, replicas, own_usd, hosted_usd, ttft_p95_s, usd_per_million_tokens. Where
         the lines of a seed cross, by their logarithms, is its break-even; the value is the mean over seeds, on the
-        scale of logarithms, with its bootstrap interval. A seed whose lines do not cross leaves the answer open: None.
+        scale of logarithms, with Student's interval. A seed whose lines do not cross leaves the answer open: None.
 
     Raises:
         InputError: volumes that do not ascend or bring no request, too few seeds, or a target that no fleet holds.
@@ -180,15 +184,15 @@ def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenP
     frame = pd.DataFrame(rows)
     meetings = [_meeting(part["requests_month"].to_numpy(), part["own_usd"].to_numpy(), part["hosted_usd"].to_numpy())
                 for _, part in frame.groupby("seed")]
-    found = None if None in meetings else tuple(map(math.exp, bootstrap_interval(np.mean, np.log(meetings))))
-    return BuyOrRent(frame, found, price.name, machine.name, seeds)
+    crossing = None if None in meetings else tuple(map(math.exp, mean_interval(np.log(meetings))))
+    return BuyOrRent(frame, crossing, price.name, machine.name, seeds)
 
 
 def _meeting(volumes: np.ndarray, own: np.ndarray, hosted: np.ndarray) -> float | None:
     """The volume from which machines cost no more up to the largest one; None where they do there."""
     dearer = np.flatnonzero(own > hosted)
     if not len(dearer):
-        return float(volumes[0])
+        return float(volumes[0])  # or below it
     k = int(dearer[-1])
     if k + 1 == len(volumes):
         return None

@@ -62,7 +62,8 @@ def when_to_run(kwh: float, machines: float, home: Offer, *, flexible: float = 1
     """A day's work done evenly, or a part of it in the cleanest hours: what that saves at most, and what it costs.
 
     Args:
-        kwh: of the machines in a month, with the building's overhead. machines: that work on average, at home's price.
+        kwh: of the machines in a month, without the building's overhead; that of home's region is added.
+        machines: that work on average, at home's price.
         flexible: share of the work that can wait for its hour. hours: of each day in which that is done.
 
     Returns:
@@ -88,10 +89,10 @@ def when_to_run(kwh: float, machines: float, home: Offer, *, flexible: float = 1
                          f"{flexible} and {hours}.")
     fullest = machines * (1 - flexible + flexible * 24 / hours)
     extra_usd = (fullest - machines) * home.on_demand_usd_hour * HOURS_PER_MONTH
-    rows = []
+    rows, drawn_kwh = [], kwh * float(grid_of(home)["pue"])
     for row in read_facts("grid_hours"):
         mean, clean = float(row["mean_gco2_per_kwh"]), float(row["cleanest_gco2_per_kwh"])
-        even, moved = kwh * mean / 1e3, kwh * ((1 - flexible) * mean + flexible * clean) / 1e3
+        even, moved = drawn_kwh * mean / 1e3, drawn_kwh * ((1 - flexible) * mean + flexible * clean) / 1e3
         rows.append({"grid": row["grid"], "cleanest_hour": int(row["cleanest_hour"]), "kg_even": even,
                      "kg_moved": moved, "saved_kg": even - moved, "saved": 1 - moved / even if even else 0.0,
                      "machines": fullest, "usd_owned": extra_usd, "as_of": row["as_of"], "source": row["source_url"]})

@@ -20,6 +20,7 @@ from helpers.lab.progress import Progress, silent
 
 Machines = Mapping[str, tuple[LlmFleet, Offer]]
 _SLOW = 0.05  # of the requests may be: targets are for the 95th percentile
+_WEIGHTS = np.linspace(0, 1, 21)  # of arithmetic beside traffic; each gives a bound
 _LIMITS = (0.5, 0.9)  # quantiles of the prompts' lengths at which a fleet is cut in two
 
 
@@ -35,8 +36,9 @@ class Targets:
             raise InputError(f"Latency targets are above 0 s; got {self.ttft_s} and {self.per_token_s}.")
 
     def held(self, run: LlmRun | SplitRun) -> bool:
-        """Whether a run holds both."""
-        slow = float(np.count_nonzero(run.per_token_s > self.per_token_s)) / max(1, len(run.per_token_s))
+        """Whether a run holds both; answers of one token have no further one to be late."""
+        per_token_s = run.per_token_s[run.output_tokens > 1]
+        slow = float(np.count_nonzero(~(per_token_s <= self.per_token_s))) / max(1, len(per_token_s))
         return run.slow(self.ttft_s) <= _SLOW and slow <= _SLOW
 
 
@@ -44,8 +46,8 @@ class Targets:
 class FleetChoice:
     """`frame`: a row a setting, cheapest first, with fleet, kind, holds, quantiles of both times and dollars.
 
-    `bound_usd_month`: what a fleet that knew all requests beforehand and paid for busy seconds alone would pay at
-    least, on the cheapest of the machines for that.
+    `bound_usd_month`: what a fleet of these machines, of one kind or mixed, that knew all requests beforehand and paid
+    for busy seconds alone would pay at least.
     """
 
     frame: pd.DataFrame
@@ -71,7 +73,7 @@ class FleetChoice:
                   if len(fixed) and best["kind"] != "fixed" else "")
         return (f"{len(holding)} of {len(self.frame)} settings hold {target}. Cheapest: {best['fleet']}, "
                 f"${best['usd_month']:,.0f} a month{beside}; ${best['usd_per_million_tokens']:.2f} a million written "
-                f"tokens. No fleet can cost less than ${self.bound_usd_month:,.0f}.")
+                f"tokens. No fleet of these machines can cost less than ${self.bound_usd_month:,.0f}.")
 
 
 def cheapest_fleet(sent: tuple, machines: Machines, policies: Mapping[str, Policy], targets: Targets, *,
@@ -94,35 +96,55 @@ def cheapest_fleet(sent: tuple, machines: Machines, policies: Mapping[str, Polic
     """
     if not machines:
         raise InputError("Give one machine or more: a name, its fleet and its offer.")
-    rows, tried = [], _Search(sent, machines, policies, targets, kv_bytes, link).settings()
+    rows, ends_s, tried = [], [], _Search(sent, machines, policies, targets, kv_bytes, link).settings()
     for place, (name, kind, serve) in enumerate(tried):
         progress(place / len(tried), name)
-        rows.append(_row(name, kind, *serve(), targets))
-    frame = pd.DataFrame(rows).sort_values("usd_month", kind="stable", ignore_index=True)
-    bound = min(least_usd_month(sent, fleet, machine) for fleet, machine in machines.values())
+        run, parts = serve()
+        rows.append(_row(name, kind, run, parts, targets))
+        ends_s.append(run.end_s)
+    frame = pd.DataFrame(rows).assign(end_s=ends_s)
+    longest_s = (frame[frame["holds"]] if frame["holds"].any() else frame)["end_s"].max()  # each bill is for its run
+    bound = least_usd(sent, list(machines.values())) / max(longest_s, 1e-9) * 3600 * HOURS_PER_MONTH
+    frame = frame.drop(columns="end_s").sort_values("usd_month", kind="stable", ignore_index=True)
     return FleetChoice(frame, bound, targets)
 
 
-def least_usd_month(sent: tuple, fleet: LlmFleet, machine: Offer) -> float:
-    """Dollars a month below which no fleet of this engine comes, whatever its policy knows: its busy seconds alone.
+def least_usd(sent: tuple, machines: Sequence[tuple[LlmFleet, Offer]]) -> float:
+    """Dollars below which no fleet of these machines serves the requests, whatever its policy knows: busy seconds.
 
-    All arithmetic has to be done, and all steps together take at least that long. A token of an answer needs its
-    sequence's place in a step, of `max_batch` places, and each step reads the weights. Prompts that caches hold would
-    need less; the bound is for requests that share nothing.
+    Args:
+        sent: (n,) arrivals, prompt tokens, output tokens.
+        machines: each engine and its price; a fleet may mix them, and read a prompt on one and answer on another.
+
+    All steps of a machine take at least as long as all their arithmetic, and as all their traffic, and so as any
+    weighting of both: for each weight, each prompt and each answer goes where it costs least, and the largest of these
+    sums is the bound. A token of an answer needs a place in a step, of `max_batch`. The longest answer alone is one
+    more bound: its steps come one after another. Prompts that caches hold would need less; the bound is for requests
+    that share nothing, and counts only those that fit in the memory of each machine.
     """
-    arrivals, prompt, output = (np.asarray(one, float) for one in sent[:3])
-    fits = prompt + output <= fleet.engine.kv_tokens
+    prompt, output = (np.asarray(one, float) for one in sent[1:3])
+    fits = prompt + output <= min(fleet.engine.kv_tokens for fleet, _ in machines)
     prompt, output = prompt[fits], output[fits]
-    a, t, wrote = fleet.engine.arithmetic, fleet.engine.traffic, float((output - 1).sum())
-    context = float(((output - 1) * prompt + (output - 1) * (output - 2) / 2).sum())  # from P tokens on
-    attended = context + float((prompt * (prompt + 1) / 2).sum())
-    steps = max(float(output.max(initial=0)), wrote / fleet.max_batch)
-    taken_on = np.count_nonzero(output > 1)  # by a pool that writes: there it counts as a token of a prompt
-    arithmetic_s, traffic_s = (
-        one[1] * prompt.sum() + one[2] * (wrote - taken_on) + min(one[1], one[2]) * taken_on + one[3] * pairs
-        + one[0] * steps for one, pairs in ((a, attended), (t, context)))
-    busy_s = max(arithmetic_s, traffic_s) + steps * fleet.engine.overhead_s
-    return busy_s / max(float(arrivals[-1]), 1e-9) * HOURS_PER_MONTH * machine.on_demand_usd_hour
+    prices = np.array([machine.on_demand_usd_hour / 3600 for _, machine in machines])  # (machines,) dollars a second
+    each_s = np.array([_busy_s(prompt, output, fleet) for fleet, _ in machines])  # (machines, 2, 2, n)
+    step_s = np.array([fleet.engine.overhead_s + max(fleet.engine.arithmetic[0], fleet.engine.traffic[0])
+                       for fleet, _ in machines])
+    usd = prices[:, None, None, None] * each_s
+    weighted = (share * usd[:, 0] + (1 - share) * usd[:, 1] for share in _WEIGHTS)
+    return max(float(output.max(initial=0)) * float((prices * step_s).min()),
+               *(float(one.min(axis=0).sum()) for one in weighted))
+
+
+def _busy_s(prompt: np.ndarray, output: np.ndarray, fleet: LlmFleet) -> np.ndarray:
+    """(2, 2, n) seconds of arithmetic and of traffic, to read each prompt and to write each answer, at least."""
+    wrote = output - 1
+    taken_on = output > 1  # by a pool that writes: there it counts as a token of a prompt
+    context = wrote * prompt + wrote * (wrote - 1) / 2  # from P tokens on
+    steps = wrote / fleet.max_batch
+    return np.array([
+        [one[1] * prompt + one[3] * pairs, one[2] * (wrote - taken_on) + min(one[1], one[2]) * taken_on
+         + one[3] * context + (one[0] + fleet.engine.overhead_s) * steps]
+        for one, pairs in ((fleet.engine.arithmetic, prompt * (prompt + 1) / 2), (fleet.engine.traffic, 0.0))])
 
 
 Served = tuple[LlmRun | SplitRun, list[tuple[int | None, Offer]]]  # a run; of each part its replicas and its offer

@@ -88,12 +88,13 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
     """
     cold_start_s, keep_warm_s = offer.cold_start(cold_start_s), offer.keep_warm(keep_warm_s)
     arrivals, service = np.asarray(arrivals, float), np.asarray(service, float)
-    _require_trace(arrivals, service, span_s)
+    require_trace(arrivals, service, span_s)
     span_s = float(arrivals[-1]) if span_s is None else span_s
     require_within(offer.name, {"memory": memory_gib, "vCPUs": vcpus, "time": float(service.max()),
                                 "instances": max_instances or 1, "requests at a time": concurrency})
     limit = platform_limits().get(offer.name, {}).get("instances")
-    rules = cold_start_s, keep_warm_s, concurrency, max_instances or (int(limit) if limit else None)
+    most = int(limit) if max_instances is None and limit else max_instances
+    rules = cold_start_s, keep_warm_s, concurrency, most
     once = run_pool(arrivals, service, *rules, span_s)
     twice = run_pool(np.append(arrivals, arrivals + span_s), np.append(service, service), *rules, 2 * span_s)
     first = billed_seconds(once, service, offer, cold_start_s, span_s)
@@ -131,7 +132,7 @@ def run_pool(arrivals: np.ndarray, service: np.ndarray, cold_start_s: float, kee
     the first place to become free, first come, first served.
     """
     arrivals, service = np.ascontiguousarray(arrivals, float), np.ascontiguousarray(service, float)
-    _require_trace(arrivals, service, span_s)
+    require_trace(arrivals, service, span_s)
     if not (0 <= cold_start_s < math.inf and keep_warm_s >= 0 and concurrency >= 1
             and (max_instances is None or max_instances >= 1)):
         raise InputError("Seconds must not be negative, and an instance and a request at a time is the least: got "
@@ -265,7 +266,8 @@ def _item(rate: Rate, quantity: float) -> Item:
     return Item(rate, quantity, max(0.0, quantity - rate.free_per_month) * rate.usd)
 
 
-def _require_trace(arrivals: np.ndarray, service: np.ndarray, span_s: float | None) -> None:
+def require_trace(arrivals: np.ndarray, service: np.ndarray, span_s: float | None) -> None:
+    """Refuse what is no trace, or one that goes on beyond its span."""
     if arrivals.ndim != 1 or arrivals.shape != service.shape or not len(arrivals):
         raise InputError("A trace needs one arrival and one service time for each request, and one request at least; "
                          f"got {arrivals.shape} arrivals and {service.shape} service times.")

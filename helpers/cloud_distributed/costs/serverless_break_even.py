@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from helpers.cloud_distributed.costs.limits import require_within
-from helpers.cloud_distributed.costs.serverless import MONTH_S, round_up, serve
+from helpers.cloud_distributed.costs.serverless import MONTH_S, require_trace, round_up, serve
 from helpers.cloud_distributed.costs.serverless_prices import ServerlessOffer
 from helpers.lab.errors import InputError
 from helpers.lab.money.costs import HOURS_PER_MONTH, Offer
@@ -19,7 +19,8 @@ _MIN_DUTY, _MAX_DUTY = 1e-9, 1.0  # of the search
 class BreakEven:
     """Below `duty`, the share of its time that the dedicated machine works, serverless is the cheaper one.
 
-    `duty` and `requests_per_s` are math.inf where serverless is cheaper at any load that the machine can carry.
+    `duty` and `requests_per_s` are math.inf where serverless is cheaper at any load that the machine can carry, and 0
+    where it is cheaper at none: an instance that is never taken down is paid all month, however rarely it works.
     """
 
     offer: ServerlessOffer
@@ -80,11 +81,15 @@ def break_even_on_trace(arrivals: np.ndarray, service: np.ndarray, offer: Server
     and changes only how often requests come.
 
     Raises:
-        InputError: as `serve`.
+        InputError: as `serve`, or less than one place.
     """
     arrivals, service = np.asarray(arrivals, float), _require_service(service)
+    span_s = settings.pop("span_s", None)
+    require_trace(arrivals, service, span_s)
+    if places < 1:
+        raise InputError(f"A machine works on one request at a time at least, not {places}.")
     target = machine.on_demand_usd_hour * HOURS_PER_MONTH
-    span_s = settings.pop("span_s", None) or float(arrivals[-1])
+    span_s = float(arrivals[-1]) if span_s is None else span_s
     base = float(service.sum()) / span_s / places
 
     def dearer_by(log_duty: float) -> float:
@@ -95,6 +100,8 @@ def break_even_on_trace(arrivals: np.ndarray, service: np.ndarray, offer: Server
     low, high = math.log(_MIN_DUTY), math.log(_MAX_DUTY)
     if dearer_by(high) < 0:
         return BreakEven(offer, machine, math.inf, math.inf, "simulated on the trace")
+    if dearer_by(low) >= 0:
+        return BreakEven(offer, machine, 0.0, 0.0, "simulated on the trace")
     duty = math.exp(brentq(dearer_by, low, high, xtol=1e-4))
     return BreakEven(offer, machine, duty, duty * places / float(service.mean()), "simulated on the trace")
 
@@ -108,6 +115,7 @@ def billed_share(requests_per_s: float, service_s: float, cold_start_s: float, k
     what came during the start, (cold + service) / (1 - load); then idle stretches, each ended by the
     keep-warm time with chance q = exp(-rate * keep_warm), else by a request and its busy stretch. The mean
     idle stretch is (1 - q) / rate and 1/q of them are needed. Rounding up adds half a step a cycle on average.
+    All is taken q times, which stays finite where an instance is hardly ever, or never, taken down.
 
     Raises:
         InputError: the instance cannot carry the load.
@@ -116,9 +124,10 @@ def billed_share(requests_per_s: float, service_s: float, cold_start_s: float, k
     if not 0 < load < 1:
         raise InputError(f"One instance cannot carry {requests_per_s:g} requests a second of {service_s:g} s each.")
     busy = service_s / (1 - load)
-    stay_off = math.exp(min(700.0, requests_per_s * keep_warm_s))  # 1/q, kept below the overflow
-    on = ((cold_start_s + service_s) / (1 - load) + (stay_off - 1) * (1 / requests_per_s + busy) + granularity_s / 2)
-    return on / (on + 1 / requests_per_s)
+    taken_down = math.exp(-requests_per_s * keep_warm_s)  # q
+    on = (taken_down * ((cold_start_s + service_s) / (1 - load) + granularity_s / 2)
+          + (1 - taken_down) * (1 / requests_per_s + busy))
+    return on / (on + taken_down / requests_per_s)
 
 
 def _requests_for(target: float, used: list[tuple[float, float, float]]) -> float:
@@ -144,7 +153,8 @@ def _rate_of_instance(offer: ServerlessOffer, target: float, service_s: float, c
         share = billed_share(math.exp(log_duty) / service_s, service_s, cold_start_s, keep_warm_s, offer.granularity_s)
         return share * always - target
 
-    return math.exp(brentq(dearer_by, math.log(_MIN_DUTY), math.log(_MAX_DUTY - 1e-9), xtol=1e-10)) / service_s
+    low, high = math.log(_MIN_DUTY), math.log(_MAX_DUTY - 1e-9)
+    return math.exp(brentq(dearer_by, low, high, xtol=1e-10)) / service_s if dearer_by(low) < 0 else 0.0
 
 
 def _require_service(service: np.ndarray) -> np.ndarray:

@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.language_serving.engine import paper_engine
+from helpers.cloud_distributed.language_serving.engine import REDUCTIONS, hidden_bytes, paper_engine
 from helpers.cloud_distributed.training.communication import Link
 from helpers.lab.errors import InputError
 from helpers.lab.facts import device_memory
 from helpers.lab.language.sheet import DecoderSheet
-
-_BYTES_PER_VALUE = 2  # of what accelerators exchange
-_REDUCTIONS = 2  # all-reduces in each layer: after attention, and after the feed-forward part
 
 
 def parallel_costs(sheet: DecoderSheet, links: Mapping[str, Link], *, accelerators: Sequence[int] = (1, 2, 4, 8),
@@ -61,10 +58,10 @@ def _tensor(sheet: DecoderSheet, link: Link, count: int, batch: int, context: in
             prompt: int) -> tuple[float, float, int, float]:
     engine = paper_engine(sheet, count, link)
     rounds = 2 * (count - 1)  # of a ring all-reduce
-    calls = _REDUCTIONS * sheet.model.layers
+    calls = REDUCTIONS * sheet.model.layers
     return (float(engine.step_s(prompt, 0, prompt * (prompt + 1) / 2, prompt)),
             float(engine.step_s(0, batch, batch * context, batch * context)), calls * rounds,
-            calls * rounds / count * batch * _hidden_bytes(sheet))
+            calls * rounds / count * batch * hidden_bytes(sheet))
 
 
 def _pipeline(sheet: DecoderSheet, link: Link, count: int, batch: int, context: int,
@@ -74,11 +71,6 @@ def _pipeline(sheet: DecoderSheet, link: Link, count: int, batch: int, context: 
     each = batch / groups
     stage_s = sheet.step_s(each, each * context, each * context) / count
     hops = count - 1
-    hop_s = (link.latency_s + each * _hidden_bytes(sheet) / link.bytes_per_s) if hops else 0.0
-    first_s = sheet.prefill_s(prompt) + hops * (link.latency_s + prompt * _hidden_bytes(sheet) / link.bytes_per_s)
-    return first_s, count * stage_s + count * hop_s, min(hops, 1) * groups, min(hops, 1) * batch * _hidden_bytes(sheet)
-
-
-def _hidden_bytes(sheet: DecoderSheet) -> int:
-    """Bytes of a token's hidden values, which go from layer to layer."""
-    return sheet.model.heads * sheet.model.head_size * _BYTES_PER_VALUE
+    hop_s = (link.latency_s + each * hidden_bytes(sheet) / link.bytes_per_s) if hops else 0.0
+    first_s = sheet.prefill_s(prompt) + hops * (link.latency_s + prompt * hidden_bytes(sheet) / link.bytes_per_s)
+    return first_s, count * stage_s + count * hop_s, min(hops, 1) * groups, min(hops, 1) * batch * hidden_bytes(sheet)

@@ -12,7 +12,7 @@ from helpers.lab.facts import device_memory
 from helpers.lab.language.sheet import DecoderSheet, Efficiency
 
 _BYTES_PER_VALUE = 2  # of what accelerators exchange
-_REDUCTIONS = 2  # in each layer: after attention, and after the feed-forward part
+REDUCTIONS = 2  # in each layer: after attention, and after the feed-forward part
 # 450 GB/s each way is the theoretical figure; 380 were measured (github.com/NVIDIA/nccl/issues/1264).
 NVLINK = Link.given(3e-6, 450e9, "NVLink 4: 450 GB/s each way in theory, 3 us a message assumed")
 # Between these, servers were seen to lie: shares of peak arithmetic and bandwidth, and overhead. They are assumptions,
@@ -95,7 +95,7 @@ def paper_engine(sheet: DecoderSheet, accelerators: int = 1, link: Link = NVLINK
         raise InputError(f"{model.heads} heads cannot be divided over {accelerators} accelerators: take a divisor.")
     room = accelerators * device_memory(sheet.device) * sheet.efficiency.memory - sheet.weight_bytes
     copies = max(1.0, accelerators / model.kv_heads)  # a head of keys and values is not cut
-    calls, hidden = _REDUCTIONS * model.layers, model.heads * model.head_size * _BYTES_PER_VALUE
+    calls, hidden = REDUCTIONS * model.layers, hidden_bytes(sheet)
     start_s = calls * ring_allreduce_s(0, accelerators, link.latency_s, link.bytes_per_s) if accelerators > 1 else 0.0
     sent_s = calls * ring_allreduce_s(hidden, accelerators, 0.0, link.bytes_per_s) if accelerators > 1 else 0.0
     token_s = sheet.token_s / accelerators + sent_s
@@ -104,6 +104,11 @@ def paper_engine(sheet: DecoderSheet, accelerators: int = 1, link: Link = NVLINK
         (sheet.weights_s / accelerators, sent_s, sent_s, sheet.context_s * copies / accelerators),
         sheet.efficiency.overhead_s + start_s, max(0, math.floor(room / (model.kv_bytes * copies))),
         f"on paper: {accelerators} x {sheet.device}, {sheet.bits} bits")
+
+
+def hidden_bytes(sheet: DecoderSheet) -> int:
+    """Bytes of a token's hidden values, which go from layer to layer and from device to device."""
+    return sheet.model.heads * sheet.model.head_size * _BYTES_PER_VALUE
 
 
 def paper_band(sheet: DecoderSheet, accelerators: int = 1, link: Link = NVLINK) -> dict[str, ServingEngine]:

@@ -34,9 +34,10 @@ def serving_target(metric: Literal["tokens", "kv use", "ttft", "requests"], targ
     """
     if metric not in METRICS:
         raise InputError(f"Unknown metric '{metric}'. Choose one of: {', '.join(METRICS)}.")
-    if not 0 < target < math.inf or not 0 <= stabilisation_s < math.inf or (metric == "kv use" and target > 1):
-        raise InputError("A target is above 0 (a share of memory at most 1), and the window 0 s or more; got "
-                         f"{target} and {stabilisation_s}.")
+    if (not 0 < target < math.inf or not 0 <= stabilisation_s < math.inf or not period_s > 0
+            or (metric == "kv use" and target > 1)):
+        raise InputError("A target and a period are above 0 (a share of memory at most 1), and the window 0 s or "
+                         f"more; got {target}, {period_s} and {stabilisation_s}.")
     size = 1 + math.ceil(stabilisation_s / period_s)
     return Policy(f"{metric} {target:g}", _serving_target, (METRICS.index(metric), target, size), period_s,
                   memory=2 + size)

@@ -84,6 +84,8 @@ def _packed_behavior(behavior: Mapping[str, Any] | None, down_window_s: float,
     Pods, 1 Percent), value and period of each.
     """
     behavior = behavior or {}
+    if not period_s > 0:
+        raise InputError(f"An autoscaler decides every so many seconds, more than 0, not {period_s}.")
     if unknown := set(behavior) - {"scaleUp", "scaleDown"}:
         raise InputError(f"Unknown rule '{sorted(unknown)[0]}' in behavior. Choose one of: scaleUp, scaleDown.")
     numbers: list[float] = []

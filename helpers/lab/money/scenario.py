@@ -143,6 +143,11 @@ class Scenario:
         return self.volume / (HOURS_PER_MONTH * self.traffic_hours / 24 * 3600)
 
     @property
+    def mean_per_second(self) -> float:
+        """Requests a second over all hours of a month, those without traffic among them."""
+        return self.volume / (HOURS_PER_MONTH * 3600)
+
+    @property
     def percent_of_list_price(self) -> float:
         """What the reader pays for the machine, of its list price."""
         return 100 * self.machine.on_demand_usd_hour / offer(self.offer).on_demand_usd_hour

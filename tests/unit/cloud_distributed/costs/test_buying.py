@@ -1,9 +1,12 @@
 """Bills for tokens and machines by hand, the smallest fleet by trying them all, and where two straight lines cross."""
 
 import dataclasses
+import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
 from helpers.cloud_distributed import (
     LlmFleet,
@@ -18,6 +21,7 @@ from helpers.cloud_distributed import (
     serving_bill,
     token_prices,
 )
+from helpers.cloud_distributed.costs.buying import BuyOrRent
 from helpers.lab import InputError, offer
 
 ENGINE = ServingEngine((0.0, 2e-5, 2e-5, 1e-9), (5e-3, 0.0, 1e-4, 3e-8), 0.001, 40_000)
@@ -85,6 +89,34 @@ def test_bursts_and_a_cheap_seller_move_the_break_even_up():
     never = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, cheap, volumes=[1e4, 1e6], seeds=2)
     assert never.break_even is None
     assert never.sentence().startswith("Up to 1,000,000 requests a month, tokens of by hand cost less")
+
+
+def test_the_interval_of_a_break_even_is_students_over_the_seeds():
+    """Of few seeds a bootstrap would say less than their own spread."""
+    volumes = np.geomspace(1e6, 5e7, 4)
+    found = buy_or_rent(bursty, LlmFleet(ENGINE, max_replicas=64), MACHINE, PRICE, volumes=volumes, seeds=3)
+    logs = []
+    for _, part in found.frame.groupby("seed"):
+        gap = np.log(part["own_usd"].to_numpy() / part["hosted_usd"].to_numpy())
+        k = int(np.flatnonzero(gap > 0)[-1])
+        logs.append(np.interp(0.0, -gap[k:k + 2], np.log(volumes[k:k + 2])))
+    mean, half = np.mean(logs), stats.t.ppf(0.975, 2) * np.std(logs, ddof=1) / math.sqrt(3)
+    assert found.break_even == pytest.approx((math.exp(mean), math.exp(mean - half), math.exp(mean + half)))
+
+
+@pytest.mark.parametrize(("own", "break_even", "words"), [
+    ([[9, 9], [9, 9]], None, "Up to 10 requests a month, tokens of a seller cost less"),
+    ([[9, 1], [9, 9]], None, "No break-even up to 10 requests a month: there own machines (m) cost less than tokens of "
+                             "a seller with 1 of 2 seeds."),
+    ([[1, 9], [1, 9]], None, "No break-even up to 10 requests a month: there own machines (m) cost less than tokens of "
+                             "a seller with 0 of 2 seeds."),
+    ([[1, 1], [1, 1]], (1.0000000001, 1.0, 1.0), "Already at the smallest volume that was tried (1 requests a month)"),
+    ([[9, 1], [9, 1]], (3.0, 2.0, 4.0), "From 3 requests a month on (2 to 4, 95 % over 2 seeds), own machines (m)")])
+def test_the_sentence_says_what_came_out(own, break_even, words):
+    """One seed that never crosses does not make tokens the cheaper choice in all of them."""
+    frame = pd.DataFrame({"requests_month": [1.0, 10.0] * 2, "seed": [0, 0, 1, 1], "own_usd": np.ravel(own),
+                          "hosted_usd": 5.0})
+    assert BuyOrRent(frame, break_even, "a seller", "m", 2).sentence().startswith(words)
 
 
 @pytest.mark.parametrize(("call", "message"), [

@@ -38,10 +38,11 @@ def test_only_regions_with_a_sourced_figure_are_there_cleanest_first():
 
 
 def test_moved_hours_by_hand():
-    """California, half of 1,000 kWh at 27 g instead of 121: 74 kg. Two machines: 1 + 24 in that hour, so 23 more."""
+    """California, half of 1,000 kWh at 27 g instead of 121, and Virginia's 1.15 for the building. Two machines: 1 + 24
+    in that hour, so 23 more."""
     row = when_to_run(1000.0, 2.0, HOME, flexible=0.5).set_index("grid").loc["California (CAISO)"]
-    assert row["kg_even"] == pytest.approx(121.0)
-    assert row["kg_moved"] == pytest.approx(0.5 * 121 + 0.5 * 27)
+    assert row["kg_even"] == pytest.approx(1.15 * 121)
+    assert row["kg_moved"] == pytest.approx(1.15 * (0.5 * 121 + 0.5 * 27))
     assert row["saved"] == pytest.approx(0.5 * (1 - 27 / 121))
     assert row["machines"] == pytest.approx(25.0)
     assert row["usd_owned"] == pytest.approx(23 * 730 * 0.096)

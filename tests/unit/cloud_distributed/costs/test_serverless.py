@@ -44,6 +44,8 @@ def plain_pool(arrivals, service, cold_start_s, keep_warm_s, concurrency, most):
     (lambda: serve([0, 1], [1, 1], serverless_offer(LAMBDA), keep_warm_s=60), "no sourced .*give cold_start"),
     (lambda: serve([0, 1], [1, 1], serverless_offer(AZURE)), "no sourced figure here: give keep_warm_s="),
     (lambda: serve([0, 1], [1, 1], serverless_offer(AZURE), keep_warm_s=9, memory_gib=4), "1.5 GB at most"),
+    (lambda: serve([0, 1], [1, 1], serverless_offer(AZURE), keep_warm_s=9, memory_gib=1, cold_start_s=1,
+                   max_instances=0), "max_instances=0"),
     (lambda: run_pool([1, 0], [1, 1], 0, 0), "out of order"),
     (lambda: run_pool([0, 1], [1], 0, 0), "one arrival and one service time for each request"),
     (lambda: run_pool([0, 1], [1, math.nan], 0, 0), "finite seconds"),

@@ -55,6 +55,34 @@ def test_the_break_even_of_an_endpoint_is_the_same_on_a_trace():
     assert on_trace.duty == pytest.approx(on_paper.duty, rel=0.03)
 
 
+@pytest.mark.parametrize(("keep_warm_s", "duty"), [(600.0, None), (math.inf, 0.0)])
+def test_an_instance_that_is_never_taken_down_costs_more_than_a_cheaper_machine_at_any_load(keep_warm_s, duty):
+    """A GPU that is always there is paid all month: by formula as on a trace, a cheap machine wins at once."""
+    arrivals, settings = poisson(0.2, 20_000, seed=3), {"cold_start_s": 5.0, "keep_warm_s": keep_warm_s}
+    arrivals = np.append(arrivals, 20_000.0)
+    service = np.full(len(arrivals), 0.2)
+    gpu, machine = serverless_offer("GCP Cloud Run GPU NVIDIA L4"), offer("AWS m6i.large")
+    duties = [break_even(gpu, machine, service, **settings).duty,
+              break_even_on_trace(arrivals, service, gpu, machine, max_instances=1, **settings).duty]
+    assert duties[0] == pytest.approx(duties[1], rel=0.05)
+    assert duties == [0.0, 0.0] if duty == 0 else duties[0] > 0
+
+
+def test_an_instance_that_is_hardly_ever_taken_down_is_billed_all_the_time():
+    """Requests every tenth of a second, and an hour until it is taken down: no gap is so long."""
+    assert billed_share(10.0, 0.05, 5.0, 3600.0) == 1.0
+    assert billed_share(1e-6, 0.05, 5.0, math.inf) == 1.0
+    assert billed_share(0.999999999 / 0.05, 0.05, 5.0, 600.0) == 1.0
+
+
+@pytest.mark.parametrize(("arrivals", "settings", "message"), [
+    ([], {}, "mean above 0"), ([0.0], {}, "span_s must be above 0"), ([0.0, 1.0], {"places": 0}, "one request at a")])
+def test_traces_without_a_break_even_are_refused(arrivals, settings, message):
+    with pytest.raises(InputError, match=message):
+        break_even_on_trace(arrivals, np.ones(len(arrivals)), serverless_offer(CLOUD_RUN), offer("AWS m6i.large"),
+                            cold_start_s=1.0, keep_warm_s=60.0, **settings)
+
+
 def test_serverless_that_is_always_cheaper_has_no_break_even():
     found = break_even(serverless_offer(ENDPOINT), offer("AWS p5.48xlarge"), np.ones(3), cold_start_s=60)
     assert math.isinf(found.duty)

@@ -59,7 +59,7 @@ def test_each_metric_scales_a_fleet_up_in_a_burst_and_down_after_it(metric, targ
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: serving_target("cpu", 0.7), "Unknown metric 'cpu'"), (lambda: serving_target("kv use", 1.2), "at most 1"),
-    (lambda: serving_target("ttft", 0.0), "above 0")])
+    (lambda: serving_target("ttft", 0.0), "above 0"), (lambda: serving_target("ttft", 1.0, period_s=0.0), "above 0")])
 def test_policies_that_cannot_be_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()

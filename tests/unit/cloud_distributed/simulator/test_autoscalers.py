@@ -250,6 +250,7 @@ def test_ray_serve_decides_as_ray_does(driver_of):
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: target_utilisation(0), "target above 0"),
+    (lambda: target_utilisation(period_s=0), "more than 0, not 0"),
     (lambda: target_utilisation(request=1.5), "request above 0 and at most 1"),
     (lambda: target_utilisation(behavior={"scaleup": {}}), "Unknown rule 'scaleup' in behavior"),
     (lambda: target_utilisation(behavior={"scaleUp": {"policy": []}}), "Unknown entry 'policy' in scaleUp"),
