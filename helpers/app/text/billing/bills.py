@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.app.text.billing.amounts import months, usd, usd_range
+from helpers.app.text.billing.own_models import own_models
 from helpers.app.text.billing.single_changes import Change, change_alone, change_of, computing_usd, work_usd
 from helpers.app.text.billing.stages import FOLDER, Stage, label_savings, stages
 from helpers.app.text.figures import change, count, keeps_quality, origins, percent, two
@@ -249,12 +250,14 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
         then = _exact(hosted_usd(scenario, cached=True))
         note = (f"{scenario.tokens_shared:,.0f} of {scenario.tokens_in:,.0f} tokens at the cache's price; the same "
                 "answers")
-    saved = today.value - then.value
+    saved, (own, origin) = today.value - then.value, own_models(scenario, folder)
+    unknown = f"how often {scenario.api} is right on the same messages is not recorded yet"
     steps = (
-        Step("1", "use fewer bits, a smaller model", None, f"{NOT_RECORDED}: an open model beside {scenario.api}"),
+        Step("1", "use an open model, tuned and in fewer bits", None,
+             f"not counted: {own['1']}, but {unknown}" if own else
+             f"{NOT_RECORDED}: an open model beside {scenario.api}"),
         Step("2", "use a specialist instead", None, f"not counted: {reference.model} answers as many requests for "
-             f"{specialist} a month where the task is to classify, but how often {scenario.api} is right on the same "
-             "messages is not recorded yet"),
+             f"{specialist} a month where the task is to classify{', and ' + own['2'] if own else ''}; but {unknown}"),
         Step("3", CACHE, then if saved > 0 else None, note),
         Step("4", CHOOSE, None, "paid by the token: no labels are bought"),
         Step("5", IN_HOURS, None, "paid by the token: nothing idles"))
@@ -270,4 +273,5 @@ def _language_model(scenario: Scenario, folder: Path) -> Answer:
         "", today, then, None, None, None, first.spent_usd if ranked else 0.0, first.repaid_months, steps,
         first if 12 * saved > first.spent_usd else None, (), _broken(scenario, then, None),
         (f"{scenario.api}: {api.source_url} ({api.as_of})", *([f"Its cache: {api.cache_source}"] if ranked else []),
+         *([origin] if origin else []),
          "Neither its latency nor its energy is recorded"))

@@ -60,7 +60,7 @@ def test_what_pays_at_a_small_volume_and_not_at_a_larger_one_does_not_pay_from_t
 
 
 @pytest.mark.parametrize(("months", "words"), [
-    ({"int8": (30, 2), "hosted": 5.0}, ["would cost $5.0 there: less than"]),
+    ({"int8": (30, 2), "hosted": 5.0}, ["would cost $5.00 there: less than"]),
     ({"int8": (30, 2), "hosted": 500.0}, ["would cost $500 there: no less than"]),
     ({"int8": (30, 2)}, ["int8, 100,000,000.", "saves $40 of it, costs $1,200 once", "30 months: leave it"]),
     ({"int8": (3, 2)}, ["int8, 10,000.", "3.0 months: do it."]),

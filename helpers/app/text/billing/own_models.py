@@ -1,0 +1,32 @@
+"""What would answer in place of a hosted language model: the recorded rungs of extraction, on the reader's machine."""
+
+from pathlib import Path
+
+from helpers.app.records import recorded_table
+from helpers.app.text.billing.amounts import usd
+from helpers.app.text.figures import percent
+from helpers.lab.money.costs import DEFAULT_OFFER, offer
+from helpers.lab.money.scenario import Scenario
+
+RUNGS = "2_efficient_architectures_language_rungs"
+_STRATEGIES = {"tuned": "1", "tagger": "2"}  # of the rungs that can take a hosted model's place
+
+
+def own_models(scenario: Scenario, folder: Path) -> tuple[dict[str, str], str]:
+    """(strategy -> what its recorded model would cost and resolves, in words; their origin); empty where not recorded.
+
+    Dollars are those of busy seconds, core for core: of whole machines nothing is known without the latency of single
+    answers.
+    """
+    machine, listed = scenario.machine, offer(DEFAULT_OFFER)  # the table has its dollars on the latter
+    if not (folder / f"{RUNGS}.json").is_file():
+        return {}, ""
+    dearer = machine.on_demand_usd_hour / machine.vcpus / (listed.on_demand_usd_hour / listed.vcpus)
+    table, found = recorded_table(RUNGS, folder).set_index("rung"), {}
+    for rung, strategy in _STRATEGIES.items():
+        row = table.loc[rung]
+        month = scenario.volume / 1e6 * dearer * row["usd_per_million"]
+        found[strategy] = (f"{row['model']} would take {usd(month)} a month of busy seconds and resolves "
+                           f"{percent(row['resolved'])} ({percent(row['resolved_low'])} to "
+                           f"{percent(row['resolved_high'])}) of the messages whose fields are asked for")
+    return found, f"Own models: {table.attrs['origin']}"
