@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 from benchmarks.page import CHART, chromium, serving
 from helpers import app
 from helpers.app.server.pages import FINDINGS
+from helpers.app.text.figures import percent
 from helpers.lab import InputError
 from helpers.lab.machine import brief
 from helpers.lab.paths import write_atomically
@@ -61,7 +62,36 @@ def also_said() -> dict[str, list[str]]:
         f"{bf16.measured_at[:10]}).",
         f"{app.on_machine([everything])}all steps together, {app.full_name(everything)}: {app.cheaper(everything)}; "
         f"{app.change(everything)}. {app.change_factors(together, everything.model).attrs['sentence']}.",
-        f"Without the first stage it is one model: {app.cheaper(single)}; {app.change(single)}."]}
+        f"Without the first stage it is one model: {app.cheaper(single)}; {app.change(single)}.",
+        bits_said()], "2_efficient_architectures": [rungs_said()]}
+
+
+def bits_said() -> str:
+    """What fewer bits give a language model that writes one token after another, and what they lose."""
+    speed = app.recorded_table("1_model_optimization_language_speed")
+    lost = app.recorded_table("1_model_optimization_language").set_index("name")
+    first, last = speed.iloc[0], speed.iloc[-1]
+    told = [app.two(lost.at[last["name"], name]) for name in ("ratio", "ratio_low", "ratio_high")]
+    fewer, alone, together = (app.two(ratio) for ratio in (
+        first["megabytes"] / last["megabytes"], first["per_token_s"] / last["per_token_s"],
+        last["together_per_s"] / first["together_per_s"]))
+    return (f"A language model: on {speed.attrs['machine']}, {first['model'].partition('.')[0].rpartition('-')[0]} in "
+            f"{last['name']} instead of {first['name']} has {fewer} times fewer bytes, writes a further token {alone} "
+            f"times as fast, and to all requests at once {together} times; rounded once more, its perplexity is "
+            f"{told[0]} times as high ({told[1]} to {told[2]}).")
+
+
+def rungs_said() -> str:
+    """Extraction by a language model, asked and tuned, beside a tagger and regular expressions."""
+    table = app.recorded_table("2_efficient_architectures_language_rungs")
+    rungs = table.set_index("rung")
+    shares = [f"{row['model']} {percent(row['message'])} ({percent(row['message_low'])} to "
+              f"{percent(row['message_high'])})" for _, row in rungs.iterrows()]
+    tuned = rungs.loc["tuned"]
+    return (f"A language model beside small ones: on {table.attrs['machine']}, all fields right in so many of "
+            f"{tuned['rows']:,.0f} messages: {'; '.join(shares)}. The tuned one takes {app.two(tuned['energy'])} times "
+            f"({app.two(tuned['energy_low'])} to {app.two(tuned['energy_high'])}) the energy of "
+            f"{rungs['model'].iloc[0]}.")
 
 
 def renewed(text: str, before: dict[str, dict], now: dict[str, dict]) -> str:
