@@ -107,7 +107,7 @@ def test_a_day_is_billed_from_all_its_hours(page):
     """Its first hour is the quietest, and what that costs is not billed all month."""
     names = page
     law = names["laws"][names["reference"]]
-    frame = names["scenario"]("day and night", 100.0, "Kubernetes HPA", "AWS m6i.large", law, 60.0)
+    frame = names["scenario"]("day and night", 50.0, "Kubernetes HPA", "AWS m6i.large", law, 60.0)
     assert frame["t_s"].iloc[-1] > 0.99 * 86_400
     paid = (frame["ready"] + frame["starting"]).mean() * HOURS * offer("AWS m6i.large").on_demand_usd_hour
     usd = frame.attrs["usd"][0]
@@ -127,7 +127,7 @@ def test_a_ratio_inside_its_noise_is_no_saving(page, ratios, said):
 
 def test_what_the_page_opens_with_is_what_explore_says(page):
     """The same setting twice: the same requests, the same dollars; and an interval of ratios that holds theirs."""
-    again = page["scenario"]("bursts", 30, "Kubernetes HPA", page["OFFER"], page["laws"][page["reference"]],
+    again = page["scenario"]("bursts", page["TRACE_RATE"], "Kubernetes HPA", page["OFFER"], page["laws"][page["reference"]],
                              page["STARTUP_S"]).attrs
     assert again == page["scaled"]
     ratios = [most / one for most, one in zip(page["fixed"]["each"], again["each"], strict=True)]
