@@ -127,8 +127,8 @@ def test_a_ratio_inside_its_noise_is_no_saving(page, ratios, said):
 
 def test_what_the_page_opens_with_is_what_explore_says(page):
     """The same setting twice: the same requests, the same dollars; and an interval of ratios that holds theirs."""
-    again = page["scenario"]("bursts", page["TRACE_RATE"], "Kubernetes HPA", page["OFFER"], page["laws"][page["reference"]],
-                             page["STARTUP_S"]).attrs
+    again = page["scenario"]("bursts", page["TRACE_RATE"], "Kubernetes HPA", page["OFFER"],
+                             page["laws"][page["reference"]], page["STARTUP_S"]).attrs
     assert again == page["scaled"]
     ratios = [most / one for most, one in zip(page["fixed"]["each"], again["each"], strict=True)]
     test = stats.ttest_1samp(np.log(ratios), 0.0).confidence_interval()
