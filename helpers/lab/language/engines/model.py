@@ -11,14 +11,16 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from helpers.lab.errors import InputError
 from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
+
+if TYPE_CHECKING:  # pages of what was recorded open without transformers
+    from transformers import PreTrainedTokenizerBase
 
 HEARTBEAT_S = 0.2  # an engine lets its caller look at Cancel this often
 SAVED, WEIGHTS = "language.json", "weights"  # what `LanguageModel.save` writes
@@ -164,7 +166,7 @@ class LocalModel(LanguageModel):
         path: the file or folder that the engine reads; None where the model was made in memory.
     """
 
-    def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, context: int, ends: Sequence[int], stored: int,
+    def __init__(self, name: str, tokenizer: "PreTrainedTokenizerBase", context: int, ends: Sequence[int], stored: int,
                  path: Path | None) -> None:
         super().__init__(name, context, stored)
         self.tokenizer, self.ends, self.path = tokenizer, frozenset(ends), path
