@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import Row, arguments, at_least, compared, finish, raced, shown
+from benchmarks.common import Row, arguments, at_least, at_most, compared, finish, raced, shown
 from helpers.efficient_architectures import (
     LANGUAGE_RUNGS,
     RUNGS,
@@ -179,9 +179,7 @@ def router_rows(router: Mapping[str, Any], general: str) -> list[Row]:
     delta = [100 * router[name] for name in ("delta", "low", "high")]
     return [at_least(f"resolved: tagger, then {general}, above the {router['best']}", delta[0], 0.0, "points",
                      *delta[1:]),
-            dataclasses.replace(
-                shown("its dollars, beside that one's", router["best_cost_share"], "of them"),
-                target=f"<= {ROUTED_SHARE:g}", holds=bool(router["best_cost_share"] <= ROUTED_SHARE))]
+            at_most("its dollars, beside that one's", router["best_cost_share"], ROUTED_SHARE, "of them")]
 
 
 def classification_rows(path: str | Path, quick: bool) -> list[Row]:
@@ -210,7 +208,7 @@ def bit_rows(path: str | Path, quick: bool) -> list[Row]:
     lost = bits_against_extraction(tuned, llm.path, task, messages=4 if quick else ROWS, kinds=("F16", "Q8_0", "Q4_0"),
                                    progress=printed)
     speed = bits_against_speed(load_task("tickets").test["text"][:4 if quick else 16], rounds=2 if quick else 7,
-                               meters=False, progress=printed)
+                               name=path, meters=False, progress=printed)
     return [*loss_rows(lost), *paper_rows(speed)]
 
 

@@ -82,7 +82,6 @@ PARTS = (
     Part("data", data_efficiency.record, tuple(f"{FOUR}_{part}" for part in (
         "augmentation", "curve_points", "curves", "duplicate_effect", "duplicate_quality", "duplicates", "flag_quality",
         "flags", "labels", "privacy", "pruning", "reviews", "selection", "synthesis")), 28),
-    LanguagePart("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15),
     LanguagePart("written rows", data_language.record_written, (f"{FOUR}_written",), 15),
     Part("adapters", lambda: efficient_architectures.record_adapters(load_task("tickets")), (f"{TWO}_adapters",), 30),
     *(Part(name, _with_base(getattr(model_optimization, f"record_{name}")), (), minutes)
@@ -107,6 +106,7 @@ PARTS = (
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
         f"{THREE}_{part}" for part in ("runtimes", "levels", "switches", "leaving")), 12, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
+    LanguagePart("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15, times=True),
     LanguagePart("retrieval", data_language.record_retrieval, (f"{FOUR}_retrieval",), 25, times=True),
     LanguagePart("language rungs", architectures_language.record_rungs, tuple(
         f"{TWO}_language_{part}" for part in ("rungs", "tokens", "router", "drift")), 40, times=True),

@@ -153,7 +153,7 @@ def errors_by_class(people: Sequence[int], model: Sequence[int], labels: Sequenc
 
 def _tokens_of(server: EndpointModel | None) -> np.ndarray:
     """(2,) int, tokens that a server has read and written so far."""
-    return np.array([server.tokens_read, server.tokens_written] if server else [0, 0])
+    return np.array(server.used if server else (0, 0))
 
 
 def _logits(model: Model, texts: Sequence[str], progress: Progress) -> np.ndarray:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from helpers.lab.errors import InputError
-from helpers.lab.language.engines.completions import Reply, Server, is_local, read_key
+from helpers.lab.language.engines.completions import Server, is_local, read_key
 from helpers.lab.language.engines.model import Answer, LanguageModel, Prompt, messages_of, require_answers
 from helpers.lab.progress import silent
 
@@ -77,16 +77,12 @@ class EndpointModel(LanguageModel):
 
     Args:
         facts: the arguments of `endpoint`, which has looked at them.
-
-    Attributes:
-        tokens_read, tokens_written: of all requests so far, as the server counts them.
     """
 
     engine = "endpoint"
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(facts["model"], _CONTEXT, 0)
-        self.tokens_read = self.tokens_written = 0
         self._facts = dict(facts)
         limits = {name: facts[name] for name in ("key_from", "at_once", "requests_per_minute", "tokens_per_minute",
                                                  "timeout_s")}
@@ -129,7 +125,7 @@ class EndpointModel(LanguageModel):
         bodies = [self.body(messages_of(prompt), max_tokens, options) for prompt in prompts]
         answers = []
         for reply in self.server.ask(bodies, self._guess(bodies), hear, progress.check):
-            read, written = self._count(reply)
+            read, written = self.server.used(reply)
             cached = (reply.usage.get("prompt_tokens_details") or {}).get("cached_tokens")
             answers.append(Answer(reply.text, (), read, reply.ended, written, cached))
         return answers
@@ -172,16 +168,7 @@ class EndpointModel(LanguageModel):
         if not all(reply.likeliest for reply in replies):
             raise InputError(f"{self.server.where} shows no log-probabilities (logprobs), so known answers cannot be "
                              "scored there: use generate with a JSON schema, or another server.")
-        for reply in replies:
-            self._count(reply)
         return {start: reply.likeliest for start, reply in zip(starts, replies, strict=True)}
-
-    def _count(self, reply: Reply) -> tuple[int, int]:
-        """Tokens read and written for a reply; they are added to those of all."""
-        read, written = self.server.used(reply)
-        self.tokens_read += read
-        self.tokens_written += written
-        return read, written
 
     def _save(self, folder):
         return {"endpoint": self._facts}
