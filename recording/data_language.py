@@ -19,9 +19,9 @@ from helpers.data_efficiency import (
 )
 from helpers.data_efficiency.language_model.annotation_costs import PEOPLE
 from helpers.data_efficiency.language_model.annotation_runs import full_accuracy
-from helpers.data_efficiency.options import compute_usd
 from helpers.lab import load_language_model, load_task, prompted
 from helpers.lab.machine import usable_cores
+from helpers.lab.money.costs import compute_usd
 from helpers.lab.progress import printed
 from recording.data_efficiency import SEEDS, write
 

@@ -1,7 +1,5 @@
 """What a user of this strategy may choose, without torch: prices, repetitions, and the names behind the controls."""
 
-from helpers.lab.money.costs import DEFAULT_OFFER, offer
-
 # An assumption to be replaced by your own: 15 s of a person who costs $24 an hour. Crowds ask less for a look, and
 # several look: $0.012 a text and worker for three to five workers through SageMaker Ground Truth, besides its own fee
 # (https://www.wring.co/blog/aws-sagemaker-ground-truth-pricing-guide, 2026-03-15).
@@ -25,14 +23,3 @@ AUGMENTATIONS = ("none", "edits", "masked", "mixup")
 GENERATORS = ("words", "recombine")
 TRIES = 3  # texts that are written for each synthetic row that is wanted
 TOKEN_PRICES = ("OpenAI gpt-4o-mini", "OpenAI gpt-5.4-mini")  # by which requests may be paid
-
-
-def compute_usd(cpu_seconds: float) -> float:
-    """Dollars of so many seconds of one processor of the default offer's machine.
-
-    >>> from helpers.data_efficiency.options import compute_usd
-    >>> round(compute_usd(3600), 3)
-    0.048
-    """
-    rented = offer(DEFAULT_OFFER)
-    return cpu_seconds / 3600 * rented.on_demand_usd_hour / (rented.vcpus or 1)

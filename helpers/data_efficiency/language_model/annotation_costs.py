@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from helpers.data_efficiency.options import USD_PER_LABEL, compute_usd
+from helpers.data_efficiency.options import USD_PER_LABEL
 from helpers.data_efficiency.runs import first_at, judged, require_seeds
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import mean_interval, paired_mean_interval, paired_mean_p
+from helpers.lab.money.costs import compute_usd
 
 PEOPLE, MODEL, DOUBTFUL = "people", "model", "model, people for the doubtful"
 ANNOTATORS = (PEOPLE, MODEL, DOUBTFUL)

@@ -9,7 +9,6 @@ import pandas as pd
 from scipy.special import softmax
 
 from helpers.data_efficiency.cleaning.label_errors import inject_noise
-from helpers.data_efficiency.options import compute_usd
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.endpoints import EndpointModel
@@ -17,7 +16,7 @@ from helpers.lab.language.prompting import PromptedModel
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval, wilson
 from helpers.lab.models.model import Model
-from helpers.lab.money.costs import ApiPrice
+from helpers.lab.money.costs import ApiPrice, compute_usd
 from helpers.lab.progress import Progress, silent
 
 CHUNK = 8  # texts between two looks at Cancel

@@ -4,10 +4,9 @@ import math
 
 import pandas as pd
 
-from helpers.data_efficiency.options import compute_usd
 from helpers.lab.errors import InputError
 from helpers.lab.money.bill import repaid_in
-from helpers.lab.money.costs import api_prices
+from helpers.lab.money.costs import api_prices, compute_usd
 
 
 def tuning_repaid(ways: pd.DataFrame, cores: int, price: str | None = None,

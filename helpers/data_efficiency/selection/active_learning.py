@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from helpers.data_efficiency.linear import Linear, fit
-from helpers.data_efficiency.options import SEEDS, USD_PER_LABEL, compute_usd
+from helpers.data_efficiency.options import SEEDS, USD_PER_LABEL
 from helpers.data_efficiency.runs import Watch, first_at, judged, require_seeds
 from helpers.data_efficiency.selection.strategies import STRATEGIES, Pool, strategy_named
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import paired_mean_interval, paired_mean_p
+from helpers.lab.money.costs import compute_usd
 
 _UNKNOWN = (np.nan, np.nan, np.nan)
 

@@ -171,6 +171,17 @@ def cost(measurement: "Measurement", offer: Offer) -> Cost:
     return Cost(hours * share * offer.on_demand_usd_hour, wh, gco2e, offer, share, tuple(sources))
 
 
+def compute_usd(cpu_seconds: float) -> float:
+    """Dollars of so many seconds of one processor of the default offer's machine.
+
+    >>> from helpers.lab.money.costs import compute_usd
+    >>> round(compute_usd(3600), 3)
+    0.048
+    """
+    rented = offer(DEFAULT_OFFER)
+    return cpu_seconds / 3600 * rented.on_demand_usd_hour / (rented.vcpus or 1)
+
+
 def energy_of(offer: Offer, hours: float) -> tuple[float, float] | tuple[None, None]:
     """Watt-hours of so many hours at full power, with the building's overhead, and their grams of CO2e.
 

@@ -13,7 +13,7 @@ from helpers.lab.language.engines.endpoints import EndpointModel
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.timing import timing_turn
 from helpers.lab.money.bill import repaid_in
-from helpers.lab.money.costs import DEFAULT_OFFER, cost, offer
+from helpers.lab.money.costs import DEFAULT_OFFER, compute_usd
 from helpers.lab.progress import Progress
 
 
@@ -57,7 +57,7 @@ class Bill:
     def usd(self, seconds: float) -> float:
         """Dollars since `begin`, after so many seconds."""
         if not self._served:
-            return _usd_per_s() * seconds
+            return compute_usd(seconds * usable_cores())
         return sum(price * (now - before) for price, now, before in
                    zip(self._price, self._served.used, self._before, strict=True)) / 1e6
 
@@ -80,7 +80,7 @@ def priced(rows: list[dict[str, Any]], trained: Mapping[int, float], request_s: 
         trained: place of each specialist's row -> seconds of its training.
         request_s: that a specialist answers a request in.
     """
-    usd_per_s, asked_usd = _usd_per_s(), teacher.usd / len(teacher.answers)
+    usd_per_s, asked_usd = compute_usd(usable_cores()), teacher.usd / len(teacher.answers)
     for place, row in enumerate(rows):
         labels_usd, labels_s = (teacher.usd, teacher.seconds) if row["taught"] else (0.0, 0.0)
         row |= {"made_in_s": 0.0, "teacher_usd": labels_usd, "usd_per_million": 0.0, "break_even": None}
@@ -90,16 +90,3 @@ def priced(rows: list[dict[str, Any]], trained: Mapping[int, float], request_s: 
                     "break_even": repaid_in(labels_usd + usd_per_s * trained[place], asked_usd - usd)}
     rows[0]["usd_per_million"] = 1e6 * asked_usd
     return pd.DataFrame(rows).assign(offer=DEFAULT_OFFER)
-
-
-def _usd_per_s() -> float:
-    """Dollars of a second of all cores here, on DEFAULT_OFFER."""
-    return cost(_Second(), offer(DEFAULT_OFFER)).usd / 1e6
-
-
-@dataclasses.dataclass(frozen=True)
-class _Second:
-    """A second of all cores, as `cost` takes it: one prediction."""
-
-    throughput_per_s: float = 1.0
-    threads: int = dataclasses.field(default_factory=usable_cores)

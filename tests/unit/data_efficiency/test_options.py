@@ -7,9 +7,10 @@ import pytest
 
 from helpers.app import recorded_table
 from helpers.data_efficiency.generation.augmentation import AUGMENTATIONS
-from helpers.data_efficiency.options import NOISES, REVIEWER_ERROR, REVIEWER_ERRORS, compute_usd
+from helpers.data_efficiency.options import NOISES, REVIEWER_ERROR, REVIEWER_ERRORS
 from helpers.lab import offer
 from helpers.lab.data.augmentation import METHODS
+from helpers.lab.money.costs import compute_usd
 
 
 def test_seconds_become_dollars_at_the_offers_price_for_one_processor():

@@ -1,8 +1,8 @@
 """What would answer in place of a hosted language model: the recorded rungs of extraction, on the reader's machine."""
 
+import json
 from pathlib import Path
 
-from helpers.app.records import recorded_table
 from helpers.app.text.billing.amounts import usd
 from helpers.app.text.figures import percent
 from helpers.lab.money.costs import DEFAULT_OFFER, offer
@@ -18,15 +18,18 @@ def own_models(scenario: Scenario, folder: Path) -> tuple[dict[str, str], str]:
     Dollars are those of busy seconds, core for core: of whole machines nothing is known without the latency of single
     answers.
     """
-    machine, listed = scenario.machine, offer(DEFAULT_OFFER)  # the table has its dollars on the latter
-    if not (folder / f"{RUNGS}.json").is_file():
+    path, machine, listed = folder / f"{RUNGS}.json", scenario.machine, offer(DEFAULT_OFFER)
+    if not path.is_file():
         return {}, ""
+    content, found = json.loads(path.read_text(encoding="utf-8")), {}  # without pandas, as the landing page opens
+    # The table has its dollars on DEFAULT_OFFER.
     dearer = machine.on_demand_usd_hour / machine.vcpus / (listed.on_demand_usd_hour / listed.vcpus)
-    table, found = recorded_table(RUNGS, folder).set_index("rung"), {}
+    rows = {row["rung"]: row for row in content["rows"]}
     for rung, strategy in _STRATEGIES.items():
-        row = table.loc[rung]
+        row = rows[rung]
         month = scenario.volume / 1e6 * dearer * row["usd_per_million"]
         found[strategy] = (f"{row['model']} would take {usd(month)} a month of busy seconds and resolves "
                            f"{percent(row['resolved'])} ({percent(row['resolved_low'])} to "
                            f"{percent(row['resolved_high'])}) of the messages whose fields are asked for")
-    return found, f"Own models: {table.attrs['origin']}"
+    return found, (f"Own models: recorded on {content['data']}, {content['measured_at'][:10]}, on "
+                   f"{content['machine']['cpu']}, {content['machine']['cores']} cores")

@@ -28,7 +28,7 @@ def test_own_models_are_priced_by_core_at_the_readers_price(folder):
     said, origin = own_models(half, folder)
     assert said["1"].startswith("a tuned model would take $150 a month of busy seconds and resolves 50")
     assert said["2"].startswith("a tagger would take $3.00 a month")
-    assert origin.startswith("Own models: Recorded on tickets-fields")
+    assert origin.startswith("Own models: recorded on tickets-fields")
 
 
 def test_they_stand_in_the_steps_that_cannot_be_counted(folder):
