@@ -250,4 +250,5 @@ def test_fewer_weights_may_fail_a_class_or_none(change, words):
     row = {"class": "refund", "rows": 50, "changed": 12, "lost": 11, "won": 1, "change": change, "low": change - 0.05,
            "high": change + 0.05, "significant": True}
     changes, model = pd.DataFrame([row]), SimpleNamespace(card=SimpleNamespace(name="a model"))
-    assert words in said("1", "cn4", by_weights=changes, by_bits=changes, int8=model, pruned=model, alone=record())
+    text = said("1", "cn4", recall_pruned=changes, recall_in_bits=changes, int8=model, pruned=model, alone=record())
+    assert words in text
