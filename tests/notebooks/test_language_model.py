@@ -20,7 +20,8 @@ def taught(gain: float, after: float = 900.0) -> pd.DataFrame:
                  "100 labels of people and 200 of the teacher"],
         "people": [0, 0, 100, 100], "taught": [200, 0, 0, 200], "accuracy": [0.08, 0.12, 0.4, 0.4 + gain],
         "low": 0.05, "high": 0.9, "gain": [math.nan] * 3 + [gain], "gain_low": [math.nan] * 3 + [gain - 0.03],
-        "gain_high": [math.nan] * 3 + [gain + 0.03], "teacher_usd": [0.002, 0.0, 0.0, 0.002],
+        "gain_high": [math.nan] * 3 + [gain + 0.03],
+        "significant": [False] * 3 + [abs(gain) > 0.03], "teacher_usd": [0.002, 0.0, 0.0, 0.002],
         "break_even": [math.nan] * 3 + [after]})
 
 
@@ -46,7 +47,8 @@ def test_tuned_weights_may_lose_or_not(gains, words):
     bits = pd.DataFrame({"name": ["F16", "Q4_0", "2 bits"], "bits": [16, 4.5, 2.5], "megabytes": [270, 76, 42],
                          "accuracy": [0.5 + gain for gain in known], "low": 0.0, "high": 1.0, "rows": 96,
                          "gain": known, "gain_low": [gain - 0.05 for gain in known],
-                         "gain_high": [gain + 0.05 for gain in known], "valid": 1.0, "same": 0.9})
+                         "gain_high": [gain + 0.05 for gain in known],
+                         "significant": [abs(gain) > 0.05 for gain in known], "valid": 1.0, "same": 0.9})
     text = said("1", "tw08", fewer_bits=bits, lost_guess=SimpleNamespace(value=20.0))
     assert words in text
     assert text.startswith("In 16 bits 50% of 96 messages are right.")
@@ -58,7 +60,7 @@ def test_tuned_weights_may_lose_or_not(gains, words):
 def test_a_shorter_model_may_be_surer(ratio, words):
     depths = pd.DataFrame({"name": ["30 blocks", "28 blocks, recovered"], "megabytes": [270.0, 255.0],
                            "ratio": [1.0, ratio], "ratio_low": [1.0, 0.95 * ratio], "ratio_high": [1.0, 1.05 * ratio],
-                           "dropped": ["", "3, 4"]})
+                           "significant": [False, ratio != 1], "dropped": ["", "3, 4"]})
     text = said("1", "dp10", depths=depths, depth_guess=SimpleNamespace(value=1.5))
     assert words in text
     assert "28 blocks, recovered have 94% of the bytes" in text
@@ -116,7 +118,7 @@ def test_a_look_at_data_may_help_or_not(gain, words):
     aware = pd.DataFrame({"name": ["16 bits", "rounded", "AWQ"], "bits": 4.0, "megabytes": 80.0,
                           "accuracy": [0.5, 0.3, 0.3 + gain], "low": 0.0, "high": 1.0, "same": 0.5,
                           "over_rounded": [math.nan, math.nan, gain], "over_rounded_low": gain - 0.1,
-                          "over_rounded_high": gain + 0.1})
+                          "over_rounded_high": gain + 0.1, "over_rounded_significant": gain != 0})
     text = said("1", "tw10", aware=aware)
     assert words in text
     assert text.startswith("Rounded as they stand, 30% of the messages are right, in 16 bits 50%.")

@@ -210,8 +210,8 @@ def who_notices(name: str, changes: "pd.DataFrame") -> str:
 def taught(frame: Any) -> str:
     """What a teacher's answers gave its specialists, of the table that `teach_specialist` or `teach_tagger` returns.
 
-    The specialist named is the most accurate one that learned from the teacher; whether it is repaid is against asking
-    the teacher itself.
+    The specialist named is the one with the fewest labels of people that learned from the teacher: which one did best
+    would be read off the test rows. Whether it is repaid is against asking the teacher itself.
 
     >>> import pandas as pd
     >>> from helpers import app
@@ -219,6 +219,7 @@ def taught(frame: Any) -> str:
     ...     "name": ["a large model", "the constant answer", "100 of people", "100 of people and 400 of the teacher"],
     ...     "taught": [400, 0, 0, 400], "accuracy": [0.08, 0.12, 0.47, 0.36], "gain": [None, None, None, -0.1],
     ...     "gain_low": [None, None, None, -0.13], "gain_high": [None, None, None, -0.07],
+    ...     "significant": [False, False, False, True],
     ...     "teacher_usd": [0.002, 0, 0, 0.002], "break_even": [None, None, None, 600.0]})).partition(". ")[0]
     'a large model is right in 8.0 % of the 400 messages that it labelled, the constant answer in 12 % of the test ones'
     """
@@ -226,17 +227,17 @@ def taught(frame: Any) -> str:
     compared = frame.iloc[2:][lambda rows: rows["taught"] > 0]
     if compared.empty:
         return "No specialist learned from the teacher."
-    best = compared.loc[compared["accuracy"].idxmax()]
-    rows = compared[["name", "gain", "gain_low", "gain_high"]].astype({"gain": float, "gain_low": float,
-                                                                       "gain_high": float})
-    after = float(best["break_even"]) if best["break_even"] is not None else math.nan
+    first = compared.iloc[0]
+    rows = compared[["name", "gain", "gain_low", "gain_high", "significant"]].astype({
+        "gain": float, "gain_low": float, "gain_high": float})
+    after = float(first["break_even"]) if first["break_even"] is not None else math.nan
     repaid = ("never repaid against asking the teacher itself" if math.isnan(after) else
               f"repaid after {count(after)} requests that the teacher would have answered itself")
     return (f"{teacher['name']} is right in {percent(teacher['accuracy'])} of the {teacher['taught']:,} messages that "
             f"it labelled, {constant['name']} in {percent(constant['accuracy'])} of the test ones. Over the same "
             f"labels of people without it: {differences(rows.itertuples(index=False), 'It gains', 'It loses')} Its "
-            f"work costs ${two(best['teacher_usd'])}; that, and the training on {best['name']} "
-            f"({percent(best['accuracy'])} right), is {repaid}.")
+            f"work costs ${two(first['teacher_usd'])}; that, and the training on {first['name']} "
+            f"({percent(first['accuracy'])} right), is {repaid}.")
 
 
 def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: str,

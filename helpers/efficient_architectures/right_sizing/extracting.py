@@ -22,14 +22,13 @@ from helpers.lab.extraction.tuned import tuned_extractor
 from helpers.lab.language.loading import load_language_model
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
-from helpers.lab.measuring.intervals import holm, mcnemar_p, ratio_of_medians, wilson
+from helpers.lab.measuring.intervals import mcnemar_p, ratio_of_medians, significant_of_many, wilson
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.money.costs import DEFAULT_OFFER, cost, offer
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
 
 RESOLVED = WITH_WISH  # a request is resolved where its wish and all of its fields are right
-SIGNIFICANT = 0.05
 WARM_UPS = 2  # calls before the first timed one of a work that takes long, see seconds_in_turns
 
 
@@ -156,7 +155,7 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
                            **_energy_ratio(each[number], powers[number], each[0], powers[0]),
                            "stored_mb": one.stored / 1e6, "rows": len(score.right[MESSAGE]), "rounds": rounds}
                           for number, (rung, one, score) in enumerate(zip(rungs, extractors, scores, strict=True))])
-    frame["significant"] = holm(frame.pop("p")) < SIGNIFICANT
+    frame["significant"] = significant_of_many(frame.pop("p"))
     return frame
 
 

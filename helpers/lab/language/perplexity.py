@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional
 
@@ -45,6 +46,19 @@ class NegativeLogLikelihood:
         if not np.array_equal(self.tokens, reference.tokens):
             raise InputError("Two perplexities are compared on the same tokens; these are not.")
         return bootstrap_interval(_perplexity, self.nats - reference.nats, self.tokens)
+
+    def p_value(self, reference: "NegativeLogLikelihood") -> float:
+        """How likely so large a difference from the reference is by chance, both ways.
+
+        Student's t of the mean difference a token, over texts of unequal length (Cochran, Sampling Techniques, 6.3):
+        1 of the reference itself, NaN of one text.
+        """
+        differences = self.nats - reference.nats
+        if len(differences) < 2 or not differences.any():
+            return math.nan if len(differences) < 2 else 1.0
+        mean = differences.sum() / self.tokens.sum()
+        error = math.sqrt(len(differences) * np.var(differences - mean * self.tokens, ddof=1)) / self.tokens.sum()
+        return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1)) if error else 0.0
 
 
 def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:

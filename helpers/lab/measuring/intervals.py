@@ -125,6 +125,16 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
+def significant_of_many(p_values: ArrayLike) -> np.ndarray:
+    """(m,) bool: which of m comparisons that are read together are significant, see `holm`; one not tested is not.
+
+    >>> from helpers.lab.measuring.intervals import significant_of_many
+    >>> significant_of_many([0.01, 0.04, 0.03, math.nan]).tolist()
+    [True, False, False, False]
+    """
+    return holm(p_values) < 1 - CONFIDENCE
+
+
 def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> tuple[float, float, float]:
     """(mean of numerator / mean of denominator, low, high) of repetitions that share their seeds (Fieller, 1954).
 

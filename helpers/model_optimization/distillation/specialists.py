@@ -17,7 +17,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.scores import MESSAGE, score_extractions
 from helpers.lab.extraction.tag_training import NothingToLearn, train_tagger
-from helpers.lab.measuring.intervals import paired_difference, wilson
+from helpers.lab.measuring.intervals import mcnemar_p, paired_difference, significant_of_many, wilson
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Model
 from helpers.lab.progress import Progress, silent
@@ -93,7 +93,7 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
         (Wilson, 95 %), rows, on (which messages), gain, gain_low, gain_high (over the same people's labels alone;
         with none of these over the constant answer; paired, 95 %), made_in_s, teacher_usd (for the labels),
         usd_per_million (requests), break_even (requests after which labels and training are repaid against asking the
-        teacher itself; None: never), teacher, offer.
+        teacher itself; None: never), significant (the gain, all rows read together), teacher, offer.
 
     Raises:
         InputError: a task of images, other labels than the teacher's, fewer messages than one or more than there are,
@@ -206,7 +206,9 @@ def _table(task: Task, name: str, messages: int, people: Sequence[int | None], s
     few = tests[:TIMED_TEXTS]
     request_s = _seconds_a_request(lambda: kind.answer(first, few), len(few), progress) if trained else math.nan
     progress(1.0, "done")
-    return priced(rows, trained, request_s, teacher).assign(teacher=name)
+    frame = priced(rows, trained, request_s, teacher).assign(teacher=name)
+    frame["significant"] = significant_of_many(frame.pop("p"))
+    return frame
 
 
 def _require_rows(count: int, messages: int, people: Sequence[int | None]) -> None:
@@ -229,8 +231,9 @@ def _row(name: str, people: int, taught: int, right: np.ndarray, on: str,
     """A row of the table, with its gain over what was right `without` the teacher, on the same messages."""
     low, high = wilson(int(right.sum()), len(right))
     gains = (math.nan,) * 3 if without is None else paired_difference(without, right)
+    p = math.nan if without is None else mcnemar_p(without, right)
     return {"name": name, "people": people, "taught": taught, "accuracy": float(right.mean()), "low": low, "high": high,
-            "rows": len(right), "on": on, **dict(zip(("gain", "gain_low", "gain_high"), gains, strict=True))}
+            "rows": len(right), "on": on, **dict(zip(("gain", "gain_low", "gain_high"), gains, strict=True)), "p": p}
 
 
 def _name(people: int, count: int, taught: int) -> str:

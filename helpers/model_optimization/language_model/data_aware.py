@@ -16,10 +16,11 @@ import pandas as pd
 from helpers.lab.data.extraction import extractions, field_names
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.extraction.scores import ExtractionScore, score_extractions
+from helpers.lab.extraction.scores import MESSAGE, ExtractionScore, score_extractions
 from helpers.lab.language.engines.openvino import OpenVinoModel
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.tuning import write_gguf
+from helpers.lab.measuring.intervals import mcnemar_p, significant_of_many
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.language_model.tuned_weights import asking, score_row
 from helpers.model_optimization.language_model.weight_types import GROUP, module_of
@@ -45,7 +46,8 @@ def data_aware_rounding(tuned: TransformersModel, source: Path, task: Task, *, m
 
     Returns:
         A row for 16 bits, and one for each of WAYS: the columns of `bits_against_extraction`, where bits and megabytes
-        are of the graph's file; and over_rounded, over_rounded_low, over_rounded_high (over plain rounding, paired).
+        are of the graph's file; and over_rounded, over_rounded_low, over_rounded_high (over plain rounding, paired),
+        over_rounded_significant (all ways read together).
 
     Raises:
         InputError: as `bits_against_extraction`, or no message to look at.
@@ -77,14 +79,22 @@ def data_aware_rounding(tuned: TransformersModel, source: Path, task: Task, *, m
             rows.append({"name": way, "bits": 8 * size / parameters, "megabytes": size / 1e6}
                         | score_row(scores[way], first[0], found, first[1]) | _over(scores, way))
     progress(1.0, "done")
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame["significant"] = significant_of_many(frame.pop("p"))
+    frame["over_rounded_significant"] = significant_of_many(frame.pop("over_rounded_p"))
+    return frame
 
 
 def _over(scores: dict[str, ExtractionScore], way: str) -> dict[str, float]:
-    """The gain over plain rounding, paired, 95 %; NaN for what is no other way to round."""
+    """The gain over plain rounding, paired, 95 %, and its p-value; NaN for what is no other way to round."""
     plain = next(iter(WAYS))
-    found = scores[way].difference(scores[plain]) if way in WAYS and way != plain else (math.nan,) * 3
-    return dict(zip(("over_rounded", "over_rounded_low", "over_rounded_high"), found, strict=True))
+    if way not in WAYS or way == plain:
+        found, p = (math.nan,) * 3, math.nan
+    else:
+        found = scores[way].difference(scores[plain])
+        p = mcnemar_p(scores[plain].right[MESSAGE], scores[way].right[MESSAGE])
+    return dict(zip(("over_rounded", "over_rounded_low", "over_rounded_high", "over_rounded_p"), (*found, p),
+                    strict=True))
 
 
 def _graph(llm: TransformersModel, source: Path, folder: Path, progress: Progress) -> Path:

@@ -1,6 +1,7 @@
 """Depth pruning of a language model: whole blocks taken out, the least missed ones first, and a short recovery."""
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn import functional
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.perplexity import NegativeLogLikelihood, negative_log_likelihood
+from helpers.lab.measuring.intervals import significant_of_many
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.fine_tuning import NOT_LEARNED, fine_tune, padded_targets
 from helpers.model_optimization.language_model.weight_types import module_of, rows_of
@@ -92,7 +94,7 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
     Returns:
         The whole model, the whole model tuned, then two rows for each drop: columns name, blocks, recovered, megabytes
         (of 16-bit weights), perplexity, low, high, ratio, ratio_low, ratio_high (95 %, over the whole model's, which
-        is tuned where this one is), dropped (the blocks' numbers).
+        is tuned where this one is), significant (the ratio, all rows read together), dropped (the blocks' numbers).
 
     Raises:
         InputError: as `rank_blocks`; or a number of blocks that cannot go.
@@ -119,7 +121,9 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
             references.setdefault(recovered, likelihood)
             found.append(_row(fewer.module, recovered, likelihood, references[recovered], sorted(ranked[:drop])))
     progress(1.0, "done")
-    return pd.DataFrame(found)
+    frame = pd.DataFrame(found)
+    frame["significant"] = significant_of_many(frame.pop("p"))
+    return frame
 
 
 def tuned_on(llm: TransformersModel, texts: Sequence[str], *, epochs: float, seed: int = 0,
@@ -163,4 +167,5 @@ def _row(module: nn.Module, recovered: bool, likelihood: NegativeLogLikelihood, 
     return {"name": f"{blocks} blocks{after}", "blocks": blocks, "recovered": recovered,
             "megabytes": 2 * sum(weight.numel() for weight in module.parameters()) / 1e6,
             "perplexity": likelihood.perplexity, "low": low, "high": high, **ratio,
+            "p": math.nan if likelihood is reference else likelihood.p_value(reference),
             "dropped": ", ".join(map(str, dropped))}

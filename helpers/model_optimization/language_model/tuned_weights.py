@@ -1,6 +1,7 @@
 """What rounding loses of weights that are originals: a language model tuned for a task, in fewer and fewer bits."""
 
 import copy
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from helpers.lab.extraction.scores import MESSAGE, VALID, ExtractionScore, score
 from helpers.lab.language.engines.openvino import OpenVinoModel
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.tuning import write_gguf
-from helpers.lab.measuring.intervals import wilson
+from helpers.lab.measuring.intervals import mcnemar_p, significant_of_many, wilson
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.language_model.weight_types import WEIGHTS, module_of, storage, weights_in
 
@@ -39,7 +40,8 @@ def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, 
     Returns:
         A row for each kind: columns name, bits (of a weight of a matrix, its share of the scale with it), megabytes (in
         this type), accuracy (all fields right), low, high (Wilson, 95 %), rows, gain, gain_low, gain_high (over the
-        first row, paired, 95 %), valid (answers that are JSON), same (extractions equal to the first row's).
+        first row, paired, 95 %), valid (answers that are JSON), same (extractions equal to the first row's),
+        significant (the gain, all rows read together).
 
     Raises:
         InputError: a model of an engine that shows no weights, an unknown type, no message, or a task without fields.
@@ -66,7 +68,9 @@ def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, 
         first = first or (score, found)
         rows.append(storage(kind, few, size) | score_row(score, first[0], found, first[1]))
     progress(1.0, "done")
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame["significant"] = significant_of_many(frame.pop("p"))
+    return frame
 
 
 def asking(llm: Any, task: Task) -> PromptedExtractor:
@@ -88,7 +92,10 @@ def score_row(score: ExtractionScore, reference: ExtractionScore, found: Sequenc
     """The columns of `bits_against_extraction` from accuracy on, of what a model and the reference found."""
     right = score.right[MESSAGE]
     low, high = wilson(int(right.sum()), len(right))
+    itself = score is reference
+    gain = (0.0,) * 3 if itself else score.difference(reference)
+    same = [one == other for one, other in zip(found, by_reference, strict=True)]
     return {"accuracy": float(right.mean()), "low": low, "high": high, "rows": len(right),
-            **dict(zip(("gain", "gain_low", "gain_high"), score.difference(reference), strict=True)),
-            "valid": score[VALID], "same": float(np.mean([one == other for one, other in zip(found, by_reference,
-                                                                                          strict=True)]))}
+            **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
+            "p": math.nan if itself else mcnemar_p(reference.right[MESSAGE], right),
+            "valid": score[VALID], "same": float(np.mean(same))}

@@ -1,6 +1,7 @@
 """A language model's weights in fewer bits: what is lost in perplexity, and how many bytes are left."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from helpers.lab.language.perplexity import (
     negative_log_likelihood,
     uniform_likelihood,
 )
+from helpers.lab.measuring.intervals import significant_of_many
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.options import BITS
 from helpers.model_optimization.quantization.weight_only import weight_config
@@ -139,7 +141,7 @@ def bits_against_perplexity(llm: TransformersModel, texts: Sequence[str], *, kin
     Returns:
         A row for each kind, the first being the reference: columns name, bits (of a weight of a matrix, its share of
         the scale with it), megabytes (of all weights), perplexity, low, high, texts, tokens, ratio (over the first
-        row's), ratio_low, ratio_high.
+        row's), ratio_low, ratio_high, significant (the ratio, all rows read together).
 
     Raises:
         InputError: a model of an engine that shows no weights, an unknown type, or no text of two tokens.
@@ -155,9 +157,12 @@ def bits_against_perplexity(llm: TransformersModel, texts: Sequence[str], *, kin
         likelihood = negative_log_likelihood(few, rows, progress=part)
         reference = reference or likelihood
         found.append(storage(kind, few, size) | _perplexity_row(likelihood) | dict(zip(
-            ("ratio", "ratio_low", "ratio_high"), likelihood.ratio(reference), strict=True)))
+            ("ratio", "ratio_low", "ratio_high"), likelihood.ratio(reference), strict=True))
+            | {"p": math.nan if likelihood is reference else likelihood.p_value(reference)})
     progress(1.0, "done")
-    return pd.DataFrame(found)
+    frame = pd.DataFrame(found)
+    frame["significant"] = significant_of_many(frame.pop("p"))
+    return frame
 
 
 def beside_tables(llm: TransformersModel, texts: Sequence[str], train: Sequence[str], *,

@@ -6,10 +6,16 @@ import random
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from small_llama import tiny_llama
 
 from helpers.lab import InputError
-from helpers.lab.language.perplexity import bigram_likelihood, negative_log_likelihood, uniform_likelihood
+from helpers.lab.language.perplexity import (
+    NegativeLogLikelihood,
+    bigram_likelihood,
+    negative_log_likelihood,
+    uniform_likelihood,
+)
 
 
 def ids(rows: int, length: int, seed: int, tokens: int = 300) -> list[list[int]]:
@@ -49,6 +55,25 @@ def test_a_ratio_is_that_of_the_perplexities_and_of_itself_is_one():
     assert low < own.perplexity < high
     with pytest.raises(InputError, match="same tokens"):
         own.ratio(negative_log_likelihood(tiny_llama(), rows[:4]))
+
+
+def test_chance_is_told_from_difference_as_by_a_paired_test_where_texts_are_equally_long():
+    rows = ids(12, 30, 4)
+    own, other = (negative_log_likelihood(tiny_llama(seed=seed), rows) for seed in (0, 1))
+    assert other.p_value(own) == pytest.approx(stats.ttest_1samp(other.nats - own.nats, 0).pvalue)
+    assert own.p_value(own) == 1
+    assert math.isnan(NegativeLogLikelihood(own.nats[:1], own.tokens[:1]).p_value(
+        NegativeLogLikelihood(other.nats[:1], other.tokens[:1])))
+
+
+def test_of_texts_of_unequal_length_one_in_twenty_differs_by_chance():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(800):
+        tokens = rng.integers(5, 200, 24)
+        nats = 3.0 * tokens
+        found.append(NegativeLogLikelihood(nats + rng.normal(0, np.sqrt(tokens)), tokens).p_value(
+            NegativeLogLikelihood(nats, tokens)))
+    assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.025)
 
 
 def test_the_table_of_pairs_gives_each_token_a_probability_and_all_of_them_one():

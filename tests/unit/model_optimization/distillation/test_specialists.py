@@ -208,4 +208,5 @@ def test_a_bad_teacher_takes_away_what_people_gave(things_task, narrow_encoder):
     assert frame["accuracy"][0] < 0.2
     assert beside["gain"] < -0.2
     assert beside["gain_high"] < 0
+    assert frame["significant"].tolist() == [False, False, False, True]
     assert beside["gain"] == pytest.approx(beside["accuracy"] - alone["accuracy"])

@@ -22,6 +22,7 @@ def test_each_way_answers_from_fewer_bytes(tuned, task):
     by_hand = frame["accuracy"] - frame["accuracy"]["rounded"]
     assert frame["over_rounded"].iloc[2:].tolist() == pytest.approx(by_hand.iloc[2:].tolist())
     assert frame["over_rounded"].iloc[:2].isna().all()
+    assert not frame[["significant", "over_rounded_significant"]].any(axis=None)  # so few messages show nothing
 
 
 def test_what_cannot_be_compared_is_refused(tuned, task):

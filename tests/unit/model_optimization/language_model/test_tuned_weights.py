@@ -20,6 +20,8 @@ def test_each_type_is_compared_with_sixteen_bits_on_the_same_messages(tuned, tas
     assert frame["valid"]["F16"] == (found is not None)
     assert frame["gain"].tolist() == (frame["accuracy"] - frame["accuracy"]["F16"]).tolist()
     assert frame["same"]["F16"] == 1
+    assert frame.loc["F16", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]  # of itself nothing differs
+    assert frame["significant"].tolist() == [False] * 3  # one message shows nothing
     assert frame["bits"].round(1).tolist() == [16, 8.5, 2.5]
     assert (frame["megabytes"].diff().dropna() < 0).all()
     assert np.isfinite(frame[["gain_low", "gain_high", "valid"]]).all(axis=None)

@@ -76,6 +76,8 @@ def test_fewer_bits_lose_more_and_the_model_knows_more_than_a_table_of_pairs():
     frame = bits_against_perplexity(llm, TEXTS, kinds=("F16", "Q4_0", 2)).set_index("name")
     assert frame["ratio"]["F16"] == 1
     assert 1 < frame["ratio"]["Q4_0"] < 2 < frame["ratio"]["2 bits"]
+    assert frame["significant"]["2 bits"]
+    assert not frame["significant"]["F16"]
     assert frame["bits"].round(2).tolist() == [16, 4.5, 2.5]
     table = beside_tables(llm, TEXTS, TEXTS[:1]).set_index("name")["perplexity"]
     assert table.iloc[0] == pytest.approx(llm.module.config.vocab_size)
