@@ -18,7 +18,6 @@ from benchmarks.common import Row, arguments, at_least, at_most, compared, finis
 from helpers.efficient_architectures import (
     LANGUAGE_RUNGS,
     RUNGS,
-    WARM_UPS,
     Routable,
     compare_rungs,
     extraction_rungs,
@@ -28,6 +27,7 @@ from helpers.efficient_architectures import (
 )
 from helpers.lab import Measurement, Task, baseline, load_language_model, load_task, prompted, tuned_for
 from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.extraction.measuring import WARM_UPS
 from helpers.lab.extraction.scores import WITH_WISH, ExtractionScore
 from helpers.lab.language.engines.model import Answer, LocalModel
 from helpers.lab.language.loading import SMOLLM2, find_language_model

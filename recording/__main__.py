@@ -34,6 +34,7 @@ from recording import (
     efficient_architectures,
     hardware_codesign,
     language_serving,
+    language_together,
     model_optimization,
 )
 
@@ -109,7 +110,8 @@ PARTS = (
     LanguagePart("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15, times=True),
     LanguagePart("retrieval", data_language.record_retrieval, (f"{FOUR}_retrieval",), 25, times=True),
     LanguagePart("language rungs", architectures_language.record_rungs, tuple(
-        f"{TWO}_language_{part}" for part in ("rungs", "tokens", "router", "drift")), 40, times=True),
+        f"{TWO}_language_{part}" for part in ("rungs", "tokens", "router", "drift")), 17, times=True),
+    LanguagePart("language together", language_together.record, (f"{TWO}_language_together",), 25, times=True),
     LanguagePart("language tenants", architectures_language.record_tenants, tuple(
         f"{TWO}_language_{part}" for part in ("tenants", "tenant_bytes")), 6, times=True),
     LanguagePart("language serving", language_serving.record, (f"{THREE}_language",), 20, times=True),

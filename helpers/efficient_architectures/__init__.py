@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "options": ["STEPS", "RUNGS", "LANGUAGE_RUNGS", "ATTENTIONS", "Shape", "cache_bytes", "cheapest_within",
                 "explain_separable", "separable_ratio", "tenant_bytes", "working_bytes"],
     "right_sizing.rungs": ["ladder", "few_labels", "quality_by_labels"],
-    "right_sizing.extracting": ["WARM_UPS", "extraction_rungs", "score_rungs", "compare_rungs", "times_the_work"],
+    "right_sizing.extracting": ["extraction_rungs", "score_rungs", "compare_rungs", "times_the_work"],
     "right_sizing.hosted": ["hosted_llm"],
     "right_sizing.token_terms": ["RequestTokens", "hosted_prompts", "hosted_rungs", "request_tokens"],
     "right_sizing.tries": ["explain_tries", "tries_a_day"],

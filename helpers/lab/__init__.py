@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language.engines.endpoints": ["endpoint"],
     "language.prompting": ["prompted"],
     "extraction.tuned": ["tuned_for"],
+    "extraction.measuring": ["Served", "compare_extractors"],
     "extraction.prompting": ["prompted_extractor"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.scenario": ["Scenario"],

@@ -128,5 +128,5 @@ def _takes(saved: Range) -> str:
 
 
 def _numbers(scenario: Scenario) -> str:
-    what = scenario.offer if scenario.subject == "classifier" else scenario.api
+    what = scenario.api if scenario.subject == "language model" else scenario.offer
     return f"{count(scenario.volume)} requests a month in {scenario.traffic_hours:g} hours a day, {what}."

@@ -13,7 +13,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.scores import WITH_WISH, ExtractionScore, score_extractions
-from helpers.lab.extraction.tagger import Tagger
+from helpers.lab.extraction.tagging.tagger import Tagger
 from helpers.lab.measuring.intervals import paired_difference
 from helpers.lab.models.thresholds import threshold_by_risk
 from helpers.lab.progress import Progress, silent

@@ -1,7 +1,6 @@
 """The ladder on extraction: regular expressions, a tagger, and a language model asked, shown examples, or tuned."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from helpers.lab.data.extraction import extractions, field_names
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
+from helpers.lab.extraction.measuring import WARM_UPS, reading_on
 from helpers.lab.extraction.patterns import learn_patterns
 from helpers.lab.extraction.prompting import PromptedExtractor, prompted_extractor
 from helpers.lab.extraction.scores import ALL, MESSAGE, WITH_WISH, ExtractionScore, score_extractions
-from helpers.lab.extraction.tagger import Tagger
+from helpers.lab.extraction.tagging.tagger import Tagger
 from helpers.lab.extraction.tuned import tuned_extractor
 from helpers.lab.language.loading import load_language_model
 from helpers.lab.machine import usable_cores
@@ -29,7 +29,6 @@ from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
 
 RESOLVED = WITH_WISH  # a request is resolved where its wish and all of its fields are right
-WARM_UPS = 2  # calls before the first timed one of a work that takes long, see seconds_in_turns
 
 
 def extraction_rungs(task: Task, rungs: Sequence[str] = RUNGS, *, llm: str | Path = "smollm2",
@@ -58,7 +57,7 @@ def extraction_rungs(task: Task, rungs: Sequence[str] = RUNGS, *, llm: str | Pat
     speaker = load_language_model(llm) if set(rungs) & set(LANGUAGE_RUNGS[:2]) else None
 
     def tagger(report: Progress) -> Extractor:
-        from helpers.lab.extraction.tag_training import train_tagger
+        from helpers.lab.extraction.tagging.tag_training import train_tagger
 
         return train_tagger(task, encoder=encoder, epochs=tagger_epochs, seed=seed, progress=report).exported("int8")
 
@@ -142,7 +141,7 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
                          f"extractor and a score each; there are {len(texts)} messages, {len(rungs)} rungs, "
                          f"{len(extractors)} extractors and {len(scores)} scores.")
     listening = Progress(cancelled=lambda: bool(progress.check()))  # what is timed reports nothing, and can be ended
-    works = {number: _reading_on(one, texts, at_once, listening) for number, one in enumerate(extractors)}
+    works = {number: reading_on(one, texts, at_once, listening) for number, one in enumerate(extractors)}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, progress=progress.part(0.0, 0.8))
         powers = []
@@ -157,12 +156,6 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
                           for number, (rung, one, score) in enumerate(zip(rungs, extractors, scores, strict=True))])
     frame["significant"] = significant_of_many(frame.pop("p"))
     return frame
-
-
-def _reading_on(extractor: Extractor, texts: Sequence[str], at_once: int, progress: Progress) -> Callable[[], object]:
-    """A work that reads the next so many messages at each call, and after the last ones the first again."""
-    parts = itertools.cycle([texts[start:start + at_once] for start in range(0, len(texts) - at_once + 1, at_once)])
-    return lambda: extractor.extract(next(parts), progress=progress)
 
 
 def _quality(score: ExtractionScore, reference: ExtractionScore) -> dict[str, object]:

@@ -8,7 +8,7 @@ from helpers.lab.errors import InputError, reason
 from helpers.lab.extraction.extractor import FACTS, Extractor
 from helpers.lab.extraction.patterns import PatternExtractor
 from helpers.lab.extraction.prompting import PromptedExtractor
-from helpers.lab.extraction.tagger import Tagger
+from helpers.lab.extraction.tagging.tagger import Tagger
 
 if TYPE_CHECKING:
     from helpers.lab.language.engines.model import LanguageModel

@@ -94,6 +94,8 @@ class Measurement(BesideTheConstant):
 
     `majority`, `weakest_recall` and `weakest_class` are as in `Score`; `unknown`, `rows_cut` and `tokens_cut` as in
     `Coverage`, of the model's encoder on the test rows. None in older records, and where a model has no encoder.
+    `calibration_error` is None where answers come without probabilities. `settings["slots"]`: the requests that are
+    answered together, in whose company the latencies were measured; 1 where it is missing.
     """
 
     task: str
@@ -107,7 +109,7 @@ class Measurement(BesideTheConstant):
     accuracy_delta_low: float
     accuracy_delta_high: float
     macro_f1: float
-    calibration_error: float
+    calibration_error: float | None
     rows: int
     speedup: float
     speedup_low: float

@@ -101,7 +101,8 @@ def places_needed(per_second: float, mean_s: float, wait_s: float) -> int:
 def serving(record: "Measurement", scenario: Scenario) -> Serving:
     """What a month of the scenario costs with this model.
 
-    A machine works on as many requests at a time as the model's `threads` go into its cores. The interval is that of
+    A machine works on as many requests at a time as the model's `threads` go into its cores, times those that it
+    answers together (`settings["slots"]`), whose latencies are those in company. The interval is that of
     the speed-up: a model that is so much faster or slower takes its time divided by that.
     """
     slower = Range(*(record.speedup / bound for bound in (record.speedup, record.speedup_high, record.speedup_low)))
@@ -144,7 +145,7 @@ def _usd_per_machine(scenario: Scenario) -> float:
 
 def _machines(record: "Measurement", scenario: Scenario, slower: float) -> int:
     """Whole machines for a model that takes `slower` times the recorded seconds."""
-    places = max(1, (scenario.machine.vcpus or 1) // record.threads)
+    places = max(1, (scenario.machine.vcpus or 1) // record.threads) * record.settings.get("slots", 1)
     mean_s = mean_service_s(record.p50_ms, record.p95_ms) * slower
     wait_s = max(scenario.deadline_ms / 1e3 - mean_s, MIN_WAIT_S)
     return math.ceil(places_needed(scenario.per_second, mean_s, wait_s) / places)

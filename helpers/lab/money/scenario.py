@@ -12,7 +12,7 @@ from typing import Any
 from helpers.lab.errors import InputError
 from helpers.lab.money.costs import DEFAULT_OFFER, HOURS_PER_MONTH, ApiPrice, Offer, api_prices, offer, offers
 
-SUBJECTS = ("classifier", "language model")
+SUBJECTS = ("classifier", "language model", "own language model")  # on machines, by the token, on machines
 PREFIX = "bill."  # of the scenario's fields in an address, beside the settings of a page's panels
 KEPT_PREFIX = "today."  # of the scenario that a reader keeps beside it
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")  # 5,000,000.0; any other comma may be meant as a point

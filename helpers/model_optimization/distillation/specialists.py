@@ -16,7 +16,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.scores import MESSAGE, score_extractions
-from helpers.lab.extraction.tag_training import NothingToLearn, train_tagger
+from helpers.lab.extraction.tagging.tag_training import NothingToLearn, train_tagger
 from helpers.lab.measuring.intervals import mcnemar_p, paired_difference, significant_of_many, wilson
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Model

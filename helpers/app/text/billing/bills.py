@@ -11,15 +11,16 @@ from pathlib import Path
 from helpers.app.text.billing.amounts import months, usd, usd_range
 from helpers.app.text.billing.own_models import own_models
 from helpers.app.text.billing.single_changes import Change, change_alone, change_of, computing_usd, work_usd
-from helpers.app.text.billing.stages import FOLDER, Stage, label_savings, stages
+from helpers.app.text.billing.stages import CLASSIFIER, FOLDER, STORIES, Stage, label_savings, stages
 from helpers.app.text.figures import change, count, keeps_quality, origins, percent, two
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.bill import Range, hosted_usd, repaid_in, serving, why_uncached
 from helpers.lab.money.costs import cost
-from helpers.lab.money.scenario import SUBJECTS, Scenario
+from helpers.lab.money.scenario import Scenario
 
 NOT_RECORDED = "not recorded yet, so not counted"
 NOT_REACHED = "not reached by any recorded choice of rows, nor at random, so not counted"
+ONE_LABEL = "recorded for one label a message alone; how many messages with their fields are enough is not counted"
 IN_HOURS = "run machines only in the hours of traffic"
 CHOOSE, CACHE = "choose which rows to label", "cache what prompts share"
 
@@ -87,7 +88,7 @@ def monthly_bill(scenario: Scenario, folder: Path = FOLDER) -> Answer:
     >>> bill.then.value < bill.today.value
     True
     """
-    return _classifier(scenario, folder) if scenario.subject == SUBJECTS[0] else _language_model(scenario, folder)
+    return _on_machines(scenario, folder) if scenario.subject in STORIES else _by_the_token(scenario, folder)
 
 
 def _times(gain: Sequence[float]) -> str:
@@ -105,6 +106,8 @@ def _exact(value: float) -> Range:
 def labels_of(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
     """What a month's labels cost with the recorded choice of rows, whether it is counted, and the note."""
     today = _exact(scenario.labels * scenario.usd_per_label)
+    if scenario.subject != CLASSIFIER:
+        return today, False, ONE_LABEL
     row, origin = label_savings(folder)
     if row is None:
         return today, False, NOT_REACHED if origin else NOT_RECORDED
@@ -117,8 +120,8 @@ def labels_of(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
                  ), True, note
 
 
-def _classifier(scenario: Scenario, folder: Path) -> Answer:
-    reference, chain, singles = stages(folder)
+def _on_machines(scenario: Scenario, folder: Path) -> Answer:
+    reference, chain, singles = stages(folder, scenario.subject)
     labels_now, (labels, counted, note) = _exact(scenario.labels * scenario.usd_per_label), labels_of(scenario, folder)
     now, *served = [serving(one, scenario) for one in (reference, *(stage.after for stage in chain))]
     last, record = [now, *served][-1], chain[-1].after if chain else reference
@@ -242,7 +245,7 @@ def _sources(scenario: Scenario, reference: Measurement, folder: Path) -> tuple[
             *cost(reference, machine).sources)
 
 
-def _language_model(scenario: Scenario, folder: Path) -> Answer:
+def _by_the_token(scenario: Scenario, folder: Path) -> Answer:
     api, reference = scenario.hosted, stages(folder)[0]
     today = then = _exact(hosted_usd(scenario))
     specialist, note = usd(serving(reference, scenario).always_usd.value), why_uncached(scenario)

@@ -18,7 +18,7 @@ def changes_by_volume(scenario: Scenario, volumes: Sequence[float], folder: Path
     """Each recorded change alone, at each volume: what it saves a month, costs once, and when that is repaid.
 
     Args:
-        scenario: a classifier's; its own volume is not used, and it buys the same labels at each.
+        scenario: of what runs on machines; its own volume is not used, and it buys the same labels at each.
         volumes: requests a month.
 
     Returns:
@@ -35,7 +35,7 @@ def changes_by_volume(scenario: Scenario, volumes: Sequence[float], folder: Path
     >>> set(app.changes_by_volume(Scenario(), [1e6])["requests"])
     {1000000.0}
     """
-    reference, _, singles = stages(folder)
+    reference, _, singles = stages(folder, scenario.subject)
     rows = []
     for volume in volumes:
         each = dataclasses.replace(scenario, volume=float(volume))

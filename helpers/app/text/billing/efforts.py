@@ -33,7 +33,7 @@ def effort(scenario: Scenario, folder: Path = FOLDER) -> "pd.DataFrame":
     """
     import pandas as pd  # a page opens without it
 
-    reference, _, singles = stages(folder)
+    reference, _, singles = stages(folder, scenario.subject)
     rows = []
     for one in singles:
         change = change_alone(one, reference, scenario)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from helpers.app.text.billing.amounts import usd, usd_range
 from helpers.app.text.billing.bills import FOLDER, Answer, labels_of, monthly_bill
-from helpers.app.text.billing.stages import stages
+from helpers.app.text.billing.stages import STORIES, stages
 from helpers.lab.money.bill import Range, serving_change
-from helpers.lab.money.scenario import SUBJECTS, Scenario
+from helpers.lab.money.scenario import Scenario
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def two_bills(before: Scenario, after: Scenario, folder: Path = FOLDER) -> TwoBi
     True
     """
     old, new = (monthly_bill(one, folder) for one in (before, after))
-    if before.subject == after.subject == SUBJECTS[0]:
+    if before.subject == after.subject in STORIES:
         changes = _changes(before, after, folder)
         rows = [_row(*step, change) for step, change in zip(_steps(old, new), changes, strict=True)]
     elif before.subject == after.subject:
@@ -71,8 +71,8 @@ def _steps(old: Answer, new: Answer) -> list[tuple[str, str, Range | None, Range
 
 
 def _changes(before: Scenario, after: Scenario, folder: Path) -> list[Range]:
-    """The change of each row of two classifiers' bills: that of the machines, and that of the labels."""
-    reference, chain, _ = stages(folder)
+    """The change of each row of two bills of machines: that of the machines, and that of the labels."""
+    reference, chain, _ = stages(folder, before.subject)
     served = [serving_change(one, before, after) for one in (reference, *(stage.after for stage in chain))]
     (last, in_hours), bought = served[-1], after.labels * after.usd_per_label - before.labels * before.usd_per_label
     old, new = (labels_of(one, folder)[0] for one in (before, after))

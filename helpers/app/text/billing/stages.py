@@ -13,7 +13,11 @@ from helpers.app.text.figures import full_name
 from helpers.lab.measuring.measurement import Measurement, ratio_of_speedups
 
 FOLDER = Path(__file__).parents[3] / "facts" / "recorded"
-STRATEGY_OF = {"distill": "1", "prune": "1", "quantize": "1", "cascade": "2", "export": "3"}  # kind of step -> number
+STRATEGY_OF = {"distill": "1", "prune": "1", "quantize": "1", "round": "1", "cascade": "2", "adapt": "2",
+               "specialist": "2", "export": "3", "engine": "3", "batch": "3"}  # kind of step -> number
+CLASSIFIER = "classifier"
+STORIES = {CLASSIFIER: "1_model_optimization_together",
+           "own language model": "2_efficient_architectures_language_together"}  # subject on machines -> its records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +32,19 @@ class Stage:
 
 
 @functools.cache
-def stages(folder: Path = FOLDER) -> tuple[Measurement, tuple[Stage, ...], tuple[Measurement, ...]]:
+def stages(folder: Path = FOLDER, subject: str = CLASSIFIER
+           ) -> tuple[Measurement, tuple[Stage, ...], tuple[Measurement, ...]]:
     """The reference, the changes of the longest pipeline of which each beginning is recorded, and each change alone.
+
+    Args:
+        subject: of a scenario; where tokens are paid, nothing runs on machines, and the classifier is told.
 
     Where it is recorded what a runtime gives before the bits become fewer, these are two changes.
 
     Raises:
         InputError: no such records.
     """
-    records = recorded("1_model_optimization_together", folder)
+    records = recorded(STORIES.get(subject, STORIES[CLASSIFIER]), folder)
     by_steps = {_key(one.settings.get("steps", ())): one for one in records}
     whole = [steps for one in records if (steps := one.settings.get("steps")) and all(
         _key(steps[:length]) in by_steps for length in range(len(steps)))]
@@ -50,7 +58,7 @@ def stages(folder: Path = FOLDER) -> tuple[Measurement, tuple[Stage, ...], tuple
                       Stage(f"{step['scheme'].replace('-', ' ')} in place of fp32", "1", after, _gain(between, after),
                             _gain(one, alone) if one and alone else None)]
         else:
-            moved = before.settings["runtime"] != after.settings["runtime"] and step["step"] == "quantize"
+            moved = step["step"] == "quantize" and before.settings["runtime"] != after.settings["runtime"]
             found.append(Stage(full_name(alone) if moved and alone else step.get("name", step["step"]),
                                "1 and 3" if moved else STRATEGY_OF[step["step"]], after, _gain(before, after),
                                _speedup(alone)))

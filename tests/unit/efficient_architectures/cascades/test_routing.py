@@ -105,7 +105,7 @@ class Oracle(Extractor):
 
 @pytest.fixture(scope="module")
 def tagger(things_task, narrow_encoder):
-    from helpers.lab.extraction.tag_training import train_tagger
+    from helpers.lab.extraction.tagging.tag_training import train_tagger
 
     return train_tagger(things_task, encoder=narrow_encoder, epochs=20)
 

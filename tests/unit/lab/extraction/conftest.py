@@ -13,6 +13,6 @@ def things_task():
 @pytest.fixture(scope="session")
 def things_tagger(things_task, narrow_encoder):
     """See train_tagger. Shared: tests leave it as it is."""
-    from helpers.lab.extraction.tag_training import train_tagger
+    from helpers.lab.extraction.tagging.tag_training import train_tagger
 
     return train_tagger(things_task, encoder=narrow_encoder, epochs=120)

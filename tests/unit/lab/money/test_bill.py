@@ -64,6 +64,14 @@ def test_a_machine_of_four_cores_works_on_two_requests_at_a_time(new_measurement
     assert serving(record, asked).machines == 1
 
 
+def test_requests_that_are_answered_together_need_as_many_fewer_machines(new_measurement):
+    """16 in company take 160 ms: 100 a second keep 16 servers busy, and a few more hold the target."""
+    record = new_measurement(p50_ms=160.0, p95_ms=160.0, threads=2, settings={"slots": 16})
+    asked = Scenario(volume=100 * 730 * 3600, traffic_hours=24, deadline_ms=210, usd_per_machine_hour=0.5)
+    servers = next(count for count in range(17, 99) if late_share(count, 100, 0.16, 0.05) <= 0.05)
+    assert serving(record, asked).machines == math.ceil(servers / 16)
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.floats(1, 50), st.floats(0.5, 1), st.floats(1, 2), st.floats(1e6, 1e9), st.floats(1, 24))
 def test_the_interval_holds_the_figure_and_the_busy_seconds_are_the_least(new_measurement, speedup, low, high, volume,

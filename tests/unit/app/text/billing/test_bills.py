@@ -16,7 +16,7 @@ from helpers.app.text.billing.amounts import usd
 from helpers.app.text.billing.stages import FOLDER, stages
 from helpers.lab import InputError
 from helpers.lab.measuring.measurement import write_recorded
-from helpers.lab.money.bill import serving
+from helpers.lab.money.bill import Range, serving
 from helpers.lab.money.scenario import Scenario
 
 MACHINE = {"id": "0", "cpu": "a CPU", "cores": 2, "instruction_sets": [], "memory_gib": 8, "gpu": None}
@@ -115,6 +115,28 @@ def test_the_waterfall_of_the_shipped_records_is_that_by_hand(asked):
     left = labels_usd if choice.usd is None else labels_usd - choice.saved_usd.value
     assert hours.usd.value == pytest.approx(
         machines(chain[-1].after.model) * machine_usd * asked.traffic_hours / 24 + left)
+
+
+def test_an_own_language_model_is_billed_from_its_own_records(tmp_path):
+    """One by one 2 s a request; then 0.5 s; then 16 in company take 1 s: as many servers as requests are answered."""
+    steps = [{"step": "engine", "name": "another engine"}, {"step": "batch", "name": "16 together"}]
+    write_recorded(tmp_path / "2_efficient_architectures_language_together.jsonl", [
+        record(name, speedup, settings={"steps": steps[:done], "slots": slots}, machine=MACHINE, p50_ms=p50, p95_ms=p50,
+               task="tickets-fields")
+        for name, speedup, done, slots, p50 in (("alone", 1.0, 0, 1, 2000.0), ("engine", 4.0, 1, 1, 500.0),
+                                                ("together", 32.0, 2, 16, 1000.0))])
+    asked = Scenario(subject="own language model", volume=730 * 3600 * 20, traffic_hours=24, deadline_ms=3000,
+                     labels=100, usd_per_label=1.0, usd_per_machine_hour=0.5)
+    answer = app.monthly_bill(asked, tmp_path)
+    reference, chain, _ = stages(tmp_path, asked.subject)
+    assert answer.today == Range(*3 * [serving(reference, asked).machines * 365.0 + 100])
+    assert [step.strategy for step in answer.steps] == ["3", "3", "4", "5"]
+    assert [step.usd.value for step in answer.steps[:2]] == [
+        serving(stage.after, asked).machines * 365.0 + 100 for stage in chain]
+    assert serving(chain[-1].after, asked).machines < serving(chain[0].after, asked).machines / 4
+    assert (answer.steps[2].usd, "one label a message" in answer.steps[2].note) == (None, True)
+    changed = app.two_bills(asked, dataclasses.replace(asked, labels=300), tmp_path).rows
+    assert [row.change.value for row in changed if row.change] == [200] * 5
 
 
 def test_labels_that_are_not_significantly_fewer_are_not_counted(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from helpers.lab import InputError
 from helpers.lab.extraction.saved import load_extractor
-from helpers.lab.extraction.tagger import certainty, read_tags
+from helpers.lab.extraction.tagging.tagger import certainty, read_tags
 
 FIELDS, WISHES = ("order", "product"), ("late", "broken")
 TEXT = "My hub HB-77 broke"  # as BERT's tokenizer parts it, between its marks

@@ -14,8 +14,8 @@ from helpers.lab.data.extraction import Extraction, extractions, field_names, pl
 from helpers.lab.data.labels import WISH
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.extraction.tagger import OUTSIDE, Span, Tagger
-from helpers.lab.extraction.token_model import TokenClassifier, TokenModel
+from helpers.lab.extraction.tagging.tagger import OUTSIDE, Span, Tagger
+from helpers.lab.extraction.tagging.token_model import TokenClassifier, TokenModel
 from helpers.lab.models.model import Card
 from helpers.lab.models.torch import count_macs, count_parameters
 from helpers.lab.progress import Progress, silent
@@ -51,7 +51,7 @@ def train_tagger(task: Task, found: Sequence[Extraction | None] | None = None, *
         Cancelled: the caller of `progress` wants an end; it is asked at each step.
 
     >>> from helpers.lab import load_task
-    >>> from helpers.lab.extraction.tag_training import train_tagger
+    >>> from helpers.lab.extraction.tagging.tag_training import train_tagger
     >>> tagger = train_tagger(load_task("tickets-fields")).exported("int8")  # doctest: +SKIP
     >>> tagger.extract(["Where is my doorbell, order HB-52347?"])  # doctest: +SKIP
     [{'wish': 'delivery_late', 'order': 'HB-52347', 'product': 'doorbell'}]

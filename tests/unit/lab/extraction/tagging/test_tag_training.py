@@ -10,7 +10,7 @@ from torch.nn import functional
 from helpers.lab import Cancelled, InputError
 from helpers.lab.data.extraction import extractions
 from helpers.lab.extraction.scores import score_extractions
-from helpers.lab.extraction.tag_training import _loss, tag_tokens, train_tagger
+from helpers.lab.extraction.tagging.tag_training import _loss, tag_tokens, train_tagger
 from helpers.lab.progress import Progress
 
 FIELDS, WISHES = ("order", "product", "amount"), ("late", "broken")

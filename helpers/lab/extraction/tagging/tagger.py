@@ -93,7 +93,7 @@ class Tagger(Extractor):
         if facts["settings"]["runtime"] == "onnxruntime":
             model = load(path / "model")
         else:
-            from helpers.lab.extraction.token_model import TokenModel
+            from helpers.lab.extraction.tagging.token_model import TokenModel
 
             model = TokenModel.read(path / "model")
         return cls(facts["name"], model, facts["fields"], facts["wishes"], facts["settings"])
