@@ -1,7 +1,7 @@
 """The ladder on extraction: regular expressions, a tagger, and a language model asked, shown examples, or tuned."""
 
 import dataclasses
-import itertools
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from helpers.lab.language.loading import load_language_model
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import mcnemar_p, ratio_of_medians, significant_of_many, wilson
-from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.measuring.timing import next_inputs, seconds_in_turns, timing_turn
 from helpers.lab.money.costs import DEFAULT_OFFER, cost, offer
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
@@ -142,7 +142,8 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
                          f"extractor and a score each; there are {len(texts)} messages, {len(rungs)} rungs, "
                          f"{len(extractors)} extractors and {len(scores)} scores.")
     listening = Progress(cancelled=lambda: bool(progress.check()))  # what is timed reports nothing, and can be ended
-    works = {number: _reading_on(one, texts, at_once, listening) for number, one in enumerate(extractors)}
+    works = {number: next_inputs(functools.partial(one.extract, progress=listening), texts, at_once)
+             for number, one in enumerate(extractors)}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, progress=progress.part(0.0, 0.8))
         powers = []
@@ -157,12 +158,6 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
                           for number, (rung, one, score) in enumerate(zip(rungs, extractors, scores, strict=True))])
     frame["significant"] = significant_of_many(frame.pop("p"))
     return frame
-
-
-def _reading_on(extractor: Extractor, texts: Sequence[str], at_once: int, progress: Progress) -> Callable[[], object]:
-    """A work that reads the next so many messages at each call, and after the last ones the first again."""
-    parts = itertools.cycle([texts[start:start + at_once] for start in range(0, len(texts) - at_once + 1, at_once)])
-    return lambda: extractor.extract(next(parts), progress=progress)
 
 
 def _quality(score: ExtractionScore, reference: ExtractionScore) -> dict[str, object]:
