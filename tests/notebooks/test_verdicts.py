@@ -12,7 +12,7 @@ from notebook_cells import functions, said, sensible
 
 from helpers.efficient_architectures import cheapest_within
 from helpers.hardware_codesign import break_even_utilization
-from helpers.lab import offer, paired_difference
+from helpers.lab import offer, paired_difference, paired_differences
 
 
 class Answers:
@@ -79,7 +79,8 @@ def test_int8_may_lose_everywhere(speedup, faster, slower):
 def test_another_cpu_may_score_more_or_less(sign):
     low, high = sorted((0.02 * sign, 0.06 * sign))
     emulated = pd.DataFrame({"kernel": ["VNNI", "AVX2"], "accuracy_delta": [0.0, 0.04 * sign],
-                             "accuracy_delta_low": [-0.01, low], "accuracy_delta_high": [0.01, high]})
+                             "accuracy_delta_low": [-0.01, low], "accuracy_delta_high": [0.01, high],
+                             "significant": [False, True]})
     text = said("1", "q45", emulated=emulated, alone=record())
     assert f"{'More accurate than fp32' if sign > 0 else 'Less accurate'}: AVX2" in text
 
@@ -90,7 +91,7 @@ def test_accuracy_may_fall_at_any_number_of_bits_or_at_none(shares, less):
     rights = {32: np.arange(400) < 360, **{bits: np.arange(400) < 400 * share
                                           for bits, share in zip((8, 4, 3, 2), shares, strict=True)}}
     text = said("1", "q47", few_bits=dict.fromkeys((8, 4, 3, 2)), rights=rights, alone=record(), labels=LABELS,
-                paired_difference=paired_difference)
+                paired_differences=paired_differences)
     assert f"Less accurate: {less}" in text
 
 

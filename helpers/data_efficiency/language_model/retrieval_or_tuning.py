@@ -12,11 +12,11 @@ from helpers.lab.language.engines.model import LocalModel
 from helpers.lab.language.prompting import PromptedModel, prompted
 from helpers.lab.language.tuning import tune
 from helpers.lab.measuring.intervals import paired_difference, wilson
-from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.measuring.timing import next_inputs, seconds_in_turns, timing_turn
 from helpers.lab.progress import Progress, silent
 
 TUNED = "tuned, instruction alone"
-TIMED = 4  # texts, each asked in turn with those of the other ways
+TIMED = 4  # texts in a round, the same for all ways; each round asks the next ones
 
 
 def compare_ways(llm: LocalModel, task: Task, *, shots: Sequence[int] = (0, 2, 8), epochs: float = 2.0, rounds: int = 3,
@@ -31,7 +31,8 @@ def compare_ways(llm: LocalModel, task: Task, *, shots: Sequence[int] = (0, 2, 8
 
     Returns:
         Columns way, shots, rows, accuracy, low, high (Wilson), gain, gain_low, gain_high (of the tuned one over this,
-        paired), tokens_in, tokens_out (of a request, mean), seconds (of a request alone, median), spent_s (of tuning).
+        paired; 0 of itself), tokens_in, tokens_out (of a request, mean), seconds (of a request alone, median), spent_s
+        (of tuning).
 
     Raises:
         InputError: another engine or architecture, or no number of examples.
@@ -61,12 +62,12 @@ def compare_ways(llm: LocalModel, task: Task, *, shots: Sequence[int] = (0, 2, 8
         done = 0.65 + 0.25 * place / len(models)
         scores = model.scores(texts, progress.part(done, done + 0.25 / len(models)))
         right[way] = model.corrected(scores).argmax(axis=1) == labels
-    seconds = _seconds(models, texts[:TIMED], rounds, progress)
+    seconds = _seconds(models, texts, rounds, progress)
     return pd.DataFrame([{
         "way": way, "shots": model.card.settings["shots"], "rows": len(labels), "accuracy": right[way].mean(),
         **_interval("", wilson(int(right[way].sum()), len(labels))),
         "gain": float(right[TUNED].mean() - right[way].mean()),
-        **_interval("gain_", paired_difference(right[way], right[TUNED])[1:]),
+        **_interval("gain_", (0.0, 0.0) if way == TUNED else paired_difference(right[way], right[TUNED])[1:]),
         **dict(zip(("tokens_in", "tokens_out"), np.mean(model.tokens(texts), axis=0), strict=True)),
         "seconds": seconds[way], "spent_s": spent_s if way == TUNED else 0.0} for way, model in models.items()])
 
@@ -83,7 +84,9 @@ def _interval(prefix: str, bounds: tuple[float, float]) -> dict[str, float]:
 def _seconds(models: dict[str, PromptedModel], texts: Sequence[str], rounds: int,
              progress: Progress) -> dict[str, float]:
     """Median seconds of one request of each way; the ways take turns."""
-    works = {way: lambda model=model: [model.predict([text]) for text in texts] for way, model in models.items()}
+    at_once = min(TIMED, len(texts))
+    works = {way: next_inputs(lambda part, model=model: [model.predict([text]) for text in part], texts, at_once)
+             for way, model in models.items()}
     with timing_turn(progress):
         measured = seconds_in_turns(works, rounds, progress=progress.part(0.9, 1.0))
-    return {way: float(np.median(one)) / len(texts) for way, one in measured.items()}
+    return {way: float(np.median(one)) / at_once for way, one in measured.items()}

@@ -1,6 +1,5 @@
 """Many tenants on one language model: its weights in memory once, and a LoRA adapter for each tenant beside them."""
 
-import hashlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.model import Prompt
 from helpers.lab.language.engines.openvino import FAITHFUL, OpenVinoModel
-from helpers.lab.language.gguf import in_weight_type
+from helpers.lab.language.gguf import gguf_digest, in_weight_type
 from helpers.lab.language.loading import load_language_model
 from helpers.lab.language.tuning import SCALE, tune_adapter
 from helpers.lab.measuring.intervals import ratio_of_medians
@@ -201,11 +200,9 @@ def named_graph(base: Path) -> Path:
     """The folder with a GGUF file's graph as OpenVINO builds it, its products named as an adapter's matrices; cached.
 
     Raises:
-        InputError: a graph without matrices of layers, or no room for it on the disk.
+        InputError: no such file, a graph without matrices of layers, or no room for it on the disk.
     """
-    with base.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    folder = cache("language", f"{base.stem}-{digest}.named")
+    folder = cache("language", f"{base.stem}-{gguf_digest(base)[:16]}.named")
     if not (folder / _GRAPH).is_file():
         with replacing(folder) as unfinished:
             _write_named(base, unfinished)

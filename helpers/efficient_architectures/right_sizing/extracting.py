@@ -1,6 +1,7 @@
 """The ladder on extraction: regular expressions, a tagger, and a language model asked, shown examples, or tuned."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from helpers.lab.data.extraction import extractions, field_names
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
 from helpers.lab.extraction.extractor import Extractor
-from helpers.lab.extraction.measuring import WARM_UPS, reading_on
+from helpers.lab.extraction.measuring import WARM_UPS
 from helpers.lab.extraction.patterns import learn_patterns
 from helpers.lab.extraction.prompting import PromptedExtractor, prompted_extractor
 from helpers.lab.extraction.scores import ALL, MESSAGE, WITH_WISH, ExtractionScore, score_extractions
@@ -23,7 +24,7 @@ from helpers.lab.language.loading import load_language_model
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import mcnemar_p, ratio_of_medians, significant_of_many, wilson
-from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.measuring.timing import next_inputs, seconds_in_turns, timing_turn
 from helpers.lab.money.costs import DEFAULT_OFFER, cost, offer
 from helpers.lab.progress import Progress, silent
 from helpers.lab.training.weights import MINILM
@@ -141,7 +142,8 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
                          f"extractor and a score each; there are {len(texts)} messages, {len(rungs)} rungs, "
                          f"{len(extractors)} extractors and {len(scores)} scores.")
     listening = Progress(cancelled=lambda: bool(progress.check()))  # what is timed reports nothing, and can be ended
-    works = {number: reading_on(one, texts, at_once, listening) for number, one in enumerate(extractors)}
+    works = {number: next_inputs(functools.partial(one.extract, progress=listening), texts, at_once)
+             for number, one in enumerate(extractors)}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, progress=progress.part(0.0, 0.8))
         powers = []

@@ -1,8 +1,8 @@
 """Extractors on the same messages, in turns, as the records that all notebooks share."""
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from helpers.lab.measuring.comparison import Comparison
 from helpers.lab.measuring.energy import Power, measure_power
 from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians, wilson
 from helpers.lab.measuring.measurement import Measurement, key_of
-from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.measuring.timing import next_inputs, seconds_in_turns, timing_turn
 from helpers.lab.money import costs
 from helpers.lab.progress import Progress, silent
 
@@ -79,7 +79,8 @@ def compare_extractors(candidates: Sequence[Served], task: Task, *, rows: int = 
         found = one.extractor.extract(task.test["text"][:rows], progress=part)
         scores.append(score_extractions(found, extractions(task, "test")[:rows], field_names(task)))
     listening = Progress(cancelled=lambda: bool(progress.check()))  # what is timed reports nothing, and can be ended
-    works = {one.name: reading_on(one.extractor, unread, one.at_once, listening) for one in candidates}
+    works = {one.name: next_inputs(functools.partial(one.extractor.extract, progress=listening), unread, one.at_once)
+             for one in candidates}
     calls = {one.name: _calls(one, timed) for one in candidates}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, repeats=calls, progress=progress.part(0.6, 0.95))
@@ -94,12 +95,6 @@ def compare_extractors(candidates: Sequence[Served], task: Task, *, rows: int = 
 
 def _calls(one: Served, timed: int) -> int:
     return max(1, timed // one.at_once)
-
-
-def reading_on(extractor: Extractor, texts: Sequence[str], at_once: int, progress: Progress) -> Callable[[], object]:
-    """A work that reads the next so many messages at each call, and after the last ones the first again."""
-    parts = itertools.cycle([texts[start:start + at_once] for start in range(0, len(texts) - at_once + 1, at_once)])
-    return lambda: extractor.extract(next(parts), progress=progress)
 
 
 def _record(one: Served, score: ExtractionScore, reference: ExtractionScore, each: np.ndarray,

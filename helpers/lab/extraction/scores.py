@@ -56,7 +56,9 @@ class ExtractionScore:
         return float(self.right[measure].mean())
 
     def difference(self, reference: "ExtractionScore", measure: str = MESSAGE) -> tuple[float, float, float]:
-        """(this - reference, low, high) of a measure's share on the same messages, paired, 95 %."""
+        """(this - reference, low, high) of a measure's share on the same messages, paired, 95 %; 0 beside itself."""
+        if self is reference:  # nothing was sampled: a width would say that it may differ from itself
+            return 0.0, 0.0, 0.0
         return paired_difference(reference.right[measure], self.right[measure])
 
     def frame(self) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Intervals at 95 % for proportions, paired differences, means and bootstrapped statistics; and what many tests say."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -133,6 +133,26 @@ def significant_of_many(p_values: ArrayLike) -> np.ndarray:
     [True, False, False, False]
     """
     return holm(p_values) < 1 - CONFIDENCE
+
+
+def paired_differences(reference: np.ndarray,
+                       candidates: Mapping[str, np.ndarray]) -> list[tuple[str, float, float, float, bool]]:
+    """Several candidates that are read together beside one reference: (name, difference, low, high, significant).
+
+    Args:
+        reference, candidates: (n,) bool, whether each row was answered correctly; see `paired_difference`.
+
+    Significant is by McNemar's test with all candidates taken into account (`holm`); each interval is its own.
+
+    >>> import numpy as np
+    >>> from helpers.lab import paired_differences
+    >>> [(name, significant) for name, *_, significant in paired_differences(
+    ...     np.ones(20, bool), {"4 bits": np.ones(20, bool), "2 bits": np.arange(20) < 8})]
+    [('4 bits', False), ('2 bits', True)]
+    """
+    significant = significant_of_many([mcnemar_p(reference, right) for right in candidates.values()])
+    return [(name, *paired_difference(reference, right), bool(counts))
+            for (name, right), counts in zip(candidates.items(), significant, strict=True)]
 
 
 def ratio_of_means(numerator: ArrayLike, denominator: ArrayLike) -> tuple[float, float, float]:

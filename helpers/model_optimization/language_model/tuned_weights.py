@@ -92,10 +92,8 @@ def score_row(score: ExtractionScore, reference: ExtractionScore, found: Sequenc
     """The columns of `bits_against_extraction` from accuracy on, of what a model and the reference found."""
     right = score.right[MESSAGE]
     low, high = wilson(int(right.sum()), len(right))
-    itself = score is reference
-    gain = (0.0,) * 3 if itself else score.difference(reference)
     same = [one == other for one, other in zip(found, by_reference, strict=True)]
     return {"accuracy": float(right.mean()), "low": low, "high": high, "rows": len(right),
-            **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
-            "p": math.nan if itself else mcnemar_p(reference.right[MESSAGE], right),
+            **dict(zip(("gain", "gain_low", "gain_high"), score.difference(reference), strict=True)),
+            "p": math.nan if score is reference else mcnemar_p(reference.right[MESSAGE], right),
             "valid": score[VALID], "same": float(np.mean(same))}

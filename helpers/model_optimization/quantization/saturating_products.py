@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.lab.data.task import Task
-from helpers.lab.measuring.intervals import paired_difference
+from helpers.lab.measuring.intervals import mcnemar_p, paired_difference, significant_of_many
 from helpers.lab.models.modules.classifiers import linear_only
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
@@ -86,7 +86,8 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
 
     Returns:
         A row for each of KERNELS: kernel, accuracy, accuracy_delta with _low and _high (paired,
-        against fp32), agreement (share of rows answered as fp32 does), clipped_pairs (share).
+        against fp32), agreement (share of rows answered as fp32 does), clipped_pairs (share), significant (the
+        difference, all kernels read together).
 
     Raises:
         Cancelled: `progress` was told to end; asked between batches.
@@ -108,9 +109,12 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
         delta, low, high = paired_difference(reference == labels, predicted == labels)
         clipped = sum(layer.clipped for layer in layers) / sum(layer.pairs for layer in layers)
         measured.append((kernel, float((predicted == labels).mean()), delta, low, high,
-                         float((predicted == reference).mean()), clipped))
-    return pd.DataFrame(measured, columns=["kernel", "accuracy", "accuracy_delta", "accuracy_delta_low",
-                                           "accuracy_delta_high", "agreement", "clipped_pairs"])
+                         float((predicted == reference).mean()), clipped,
+                         mcnemar_p(reference == labels, predicted == labels)))
+    frame = pd.DataFrame(measured, columns=["kernel", "accuracy", "accuracy_delta", "accuracy_delta_low",
+                                            "accuracy_delta_high", "agreement", "clipped_pairs", "p"])
+    frame["significant"] = significant_of_many(frame.pop("p"))
+    return frame
 
 
 def _emulated(module: nn.Module, max_code: int, clip: bool) -> tuple[nn.Module, list[_Int8Linear]]:

@@ -85,6 +85,7 @@ def test_a_rung_s_row_says_what_its_answers_say(compared, things_task):
         things_task.test["text"][:], progress=silent), expected, strict=True)] for field in ("order", "product")]
     assert rows["field"][2] == pytest.approx(np.mean(exact))  # only absences
     assert (rows["delta"][1], rows["low"][1], rows["high"][1]) == paired_difference(truth[0], truth[1])
+    assert rows.loc[0, ["delta", "low", "high"]].tolist() == [0, 0, 0]
     assert not rows["significant"][0]  # it is compared with itself
     assert rows["significant"][2]
     by_hand = offer("AWS m6i.large").on_demand_usd_hour / 3600 * 1e6

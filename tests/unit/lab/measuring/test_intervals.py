@@ -15,6 +15,7 @@ from helpers.lab.measuring.intervals import (
     mcnemar_p,
     mean_interval,
     paired_difference,
+    paired_differences,
     paired_mean_interval,
     paired_mean_p,
     percentile_interval,
@@ -104,6 +105,17 @@ def test_identical_answers_differ_by_nothing_but_not_with_certainty():
     delta, low, high = paired_difference(reference, reference)
     assert delta == 0
     assert low < 0 < high
+
+
+def test_one_of_several_candidates_counts_only_among_all_of_them():
+    rows = np.arange(100)
+    lost = {name: rows >= count for name, count in (("a", 6), ("b", 0), ("c", 8))}
+    alone = paired_differences(rows >= 0, {"a": lost["a"]})
+    together = paired_differences(rows >= 0, lost)
+    assert alone[0][-1]  # 6 lost of 6 that differ: 2 / 2^6 = 0.031
+    assert [row[-1] for row in together] == [False, False, True]  # 2 x 0.031; 3 x 2 / 2^8 = 0.023
+    assert [row[:4] for row in together] == [(name, *paired_difference(rows >= 0, right))
+                                             for name, right in lost.items()]
 
 
 def test_rows_of_different_length_are_not_compared():

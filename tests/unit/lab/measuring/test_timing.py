@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from helpers.lab import Cancelled, InputError
 from helpers.lab.measuring import timing
-from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
+from helpers.lab.measuring.timing import next_inputs, seconds_in_turns, timing_turn
 from helpers.lab.progress import Progress
 
 TAKE_TURNS = """
@@ -303,6 +303,11 @@ def test_a_short_work_may_repeat_within_its_turn():
     seconds = seconds_in_turns(recorded(log, "whole", "one"), rounds=2, warm_up=0, repeats={"one": 3})
     assert log == ["whole"] * 2 + ["one"] * 4 + ["whole"] * 2 + ["one"] * 4
     assert {name: len(calls) for name, calls in seconds.items()} == {"whole": 2, "one": 6}
+
+
+def test_each_call_gets_the_next_inputs_and_those_of_no_whole_part_are_left_out():
+    work = next_inputs(list, ["a", "b", "c", "d", "e"], at_once=2)
+    assert [work(), work(), work()] == [["a", "b"], ["c", "d"], ["a", "b"]]
 
 
 def test_a_seed_draws_another_order_for_each_round():

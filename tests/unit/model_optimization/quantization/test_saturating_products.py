@@ -72,7 +72,7 @@ def test_the_emulated_layer_is_the_product_of_the_rounded_values(shift):
 def test_saturation_tells_what_each_kind_of_cpu_answers(tiny_model, tiny_task):
     frame = saturation(tiny_model, tiny_task, rows=20)
     assert frame.columns.tolist() == ["kernel", "accuracy", "accuracy_delta", "accuracy_delta_low",
-                                      "accuracy_delta_high", "agreement", "clipped_pairs"]
+                                      "accuracy_delta_high", "agreement", "clipped_pairs", "significant"]
     assert frame["kernel"].tolist() == list(KERNELS)
     shares = frame.set_index("kernel")["clipped_pairs"]
     assert shares["8-bit weights, VNNI"] == shares["7-bit weights, no VNNI"] == 0
@@ -81,6 +81,13 @@ def test_saturation_tells_what_each_kind_of_cpu_answers(tiny_model, tiny_task):
     np.testing.assert_allclose(frame["accuracy"] - frame["accuracy_delta"], right.mean())
     assert ((frame["accuracy_delta_low"] <= frame["accuracy_delta"])
             & (frame["accuracy_delta"] <= frame["accuracy_delta_high"])).all()
+
+
+def test_a_kernel_counts_only_among_all_that_are_read_together(tiny_model, tiny_task, monkeypatch):
+    """Of p-values 0.03, 0.04 and 0.001 Holm's method leaves the last alone: 2 x 0.03 is above 0.05."""
+    found = iter([0.03, 0.04, 0.001])
+    monkeypatch.setattr(f"{saturation.__module__}.mcnemar_p", lambda reference, candidate: next(found))
+    assert saturation(tiny_model, tiny_task, rows=8)["significant"].tolist() == [False, False, True]
 
 
 def test_large_weights_and_activations_saturate_without_vnni(tiny_model, tiny_task):
