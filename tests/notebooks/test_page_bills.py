@@ -63,7 +63,7 @@ def test_a_day_of_more_requests_than_fit_in_memory_is_refused_in_a_sentence():
     arrivals_of = functions("5", "a9dc9ea0", diurnal=diurnal, InputError=InputError)["arrivals_of"]
     arrivals, peak = arrivals_of("day and night", 2.0, 0)
     assert (len(arrivals), peak) == (pytest.approx(2 * 86_400, rel=0.02), 3.2)
-    with pytest.raises(InputError, match="up to 50 a second"):
+    with pytest.raises(InputError, match="up to 400 a second"):
         arrivals_of("day and night", 571.0, 0)
 
 
