@@ -28,7 +28,7 @@ from helpers.efficient_architectures import (
 from helpers.lab import Measurement, Task, baseline, load_language_model, load_task, prompted, tuned_for
 from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.extraction.measuring import WARM_UPS
-from helpers.lab.extraction.scores import WITH_WISH, ExtractionScore
+from helpers.lab.extraction.scores import MESSAGE, WITH_WISH, ExtractionScore
 from helpers.lab.language.engines.model import Answer, LocalModel
 from helpers.lab.language.loading import SMOLLM2, find_language_model
 from helpers.lab.progress import printed
@@ -165,6 +165,8 @@ def ladder_rows(ladder: pd.DataFrame, scores: Mapping[str, ExtractionScore]) -> 
     cheaper = at["usd_per_million"] / ladder["usd_per_million"].iloc[0]
     low, high = (cheaper * at[f"energy_{end}"] / at["energy"] for end in ("low", "high"))  # seconds' interval
     return [at_least("all fields right: tuned above the instruction alone", gain[0], TUNED_POINTS, "points", *gain[1:]),
+            shown("all fields right: the tuned one", 100 * scores["tuned"][MESSAGE], "percent"),
+            shown("all fields right: who finds nothing", 100 * scores["tuned"].constant[MESSAGE], "percent"),
             at_least("all fields right: the tagger above the tuned one", lack[0], -TAGGER_POINTS, "points", *lack[1:]),
             at_least("the tagger's dollars, times less than the tuned one's", cheaper, CHEAPER, "x", low, high),
             shown("the tagger's joules, times less", at["energy"], "x", at["energy_low"], at["energy_high"])]

@@ -87,11 +87,11 @@ def rungs_said() -> str:
     rungs = table.set_index("rung")
     shares = [f"{row['model']} {percent(row['message'])} ({percent(row['message_low'])} to "
               f"{percent(row['message_high'])})" for _, row in rungs.iterrows()]
-    tuned = rungs.loc["tuned"]
+    tuned, nothing = rungs.loc["tuned"], percent(rungs["message_constant"].iloc[0])
     return (f"A language model beside small ones: on {table.attrs['machine']}, all fields right in so many of "
-            f"{tuned['rows']:,.0f} messages: {'; '.join(shares)}. The tuned one takes {app.two(tuned['energy'])} times "
-            f"({app.two(tuned['energy_low'])} to {app.two(tuned['energy_high'])}) the energy of "
-            f"{rungs['model'].iloc[0]}.")
+            f"{tuned['rows']:,.0f} messages: {'; '.join(shares)}; who finds nothing in any, {nothing}. The tuned "
+            f"one takes {app.two(tuned['energy'])} times ({app.two(tuned['energy_low'])} to "
+            f"{app.two(tuned['energy_high'])}) the energy of {rungs['model'].iloc[0]}.")
 
 
 def renewed(text: str, before: dict[str, dict], now: dict[str, dict]) -> str:

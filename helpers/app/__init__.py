@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
                      "on_machine", "two"],
     "text.tables": ["table", "change_factors"],
     "text.verdicts": ["amount", "annotator_bills", "annotator_worth", "differences", "ratios", "share_of_loss",
-                      "taught", "times", "tuning_worth", "who_notices"],
+                      "taught", "times", "tuning_worth", "who_notices", "beside_nothing"],
     "text.billing.bills": ["monthly_bill"],
     "text.billing.by_volume": ["changes_by_volume", "volume_verdict"],
     "text.billing.efforts": ["effort", "effort_worth"],

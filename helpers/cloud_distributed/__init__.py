@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "costs.serverless_prices": ["serverless_offer"],
     "costs.serverless": ["scale_to_zero"],
     "costs.serverless_break_even": ["break_even", "break_even_on_trace"],
-    "costs.buying": ["buy_or_rent", "fewest_replicas", "serving_bill", "token_prices", "TokenPrice"],
+    "costs.buying": ["buy_or_rent", "fewest_replicas", "serving_bill"],
     "costs.fleet_search": ["cheapest_fleet", "Targets"],
     "language_serving.engine": ["ServingEngine", "paper_engine", "paper_band", "NVLINK"],
     "language_serving.calibration": ["measure_steps", "step_points", "fit_engine", "judge_engine"],

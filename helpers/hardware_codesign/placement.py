@@ -148,8 +148,8 @@ def token_costs(model: Decoder, *, prompt: int = 1000, output: int = 250, bits: 
                 token_ms: float = 50.0) -> pd.DataFrame:
     """Each single-accelerator offer and number of bits: tokens a second, dollars per million, at most `token_ms` each.
 
-    A device alternates between reading as many prompts as a batch has, one by one, and writing their answers
-    together.
+    A device alternates between reading as many prompts as a batch has, one by one, each giving its answer's first
+    token, and writing the others together.
 
     Returns:
         TOKEN_COLUMNS: tokens_per_s are those written, usd_per_million counts tokens read and written, in the given
@@ -164,8 +164,8 @@ def token_costs(model: Decoder, *, prompt: int = 1000, output: int = 250, bits: 
     >>> float(cheapest["token_ms"]) <= 50
     True
     """
-    if min(prompt, output, token_ms) <= 0:
-        raise InputError("Prompt, output and milliseconds a token must be positive.")
+    if prompt < 1 or output < 1 or token_ms <= 0:
+        raise InputError("A prompt and its output have a token at least, and milliseconds a token must be positive.")
     rows = []
     for one in offers().values():
         device = device_of(one.accelerator) if one.accelerators == 1 else None
@@ -176,7 +176,7 @@ def token_costs(model: Decoder, *, prompt: int = 1000, output: int = 250, bits: 
             batch = _batch_in_time(sheet, context, token_ms / 1000)
             if batch:
                 step, prefill = sheet.decode_s(batch, context), sheet.prefill_s(prompt)
-                answers_per_s = batch / (batch * prefill + output * step)
+                answers_per_s = batch / (batch * prefill + (output - 1) * step)
                 usd = one.on_demand_usd_hour / 3600 / (answers_per_s * (prompt + output)) * 1e6
                 rows.append((one.name, device, width, batch, prefill, 1000 * step, answers_per_s * output, usd,
                              one.as_of))

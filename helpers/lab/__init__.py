@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "extraction.prompting": ["prompted_extractor"],
     "measuring.comparison": ["compare", "Comparison"],
     "money.scenario": ["Scenario"],
-    "money.costs": ["cost", "offer", "offers", "break_even"],
+    "money.costs": ["ApiPrice", "api_prices", "cost", "offer", "offers", "break_even"],
     "measuring.intervals": ["paired_difference", "paired_differences"],
     "measuring.metrics": ["recall_changes"],
     "measuring.ledger": ["Ledger"],

@@ -48,7 +48,8 @@ def test_tuned_weights_may_lose_or_not(gains, words):
                          "accuracy": [0.5 + gain for gain in known], "low": 0.0, "high": 1.0, "rows": 96,
                          "gain": known, "gain_low": [gain - 0.05 for gain in known],
                          "gain_high": [gain + 0.05 for gain in known],
-                         "significant": [abs(gain) > 0.05 for gain in known], "valid": 1.0, "same": 0.9})
+                         "significant": [abs(gain) > 0.05 for gain in known], "constant": 0.3,
+                         "valid": 1.0, "same": 0.9})
     text = said("1", "tw08", fewer_bits=bits, lost_guess=SimpleNamespace(value=20.0))
     assert words in text
     assert text.startswith("In 16 bits 50% of 96 messages are right.")
@@ -95,14 +96,19 @@ def titles() -> SimpleNamespace:
     def title(*_args, title, **_options):
         return HTML(title)
 
-    return SimpleNamespace(**{"dots": title, "bars": title, "taught": app.taught, "times": app.times, "two": app.two})
+    return SimpleNamespace(**{"dots": title, "bars": title, "taught": app.taught, "times": app.times, "two": app.two,
+                              "beside_nothing": app.beside_nothing})
 
 
 @pytest.mark.parametrize("ratio", [2.0, 0.8, 1.0])
 def test_each_recorded_table_is_drawn_with_what_it_says(ratio):
-    one = functions("1", "q35c", app=titles())
-    tuned = pd.DataFrame({"name": ["F16", "2 bits"], "accuracy": [0.4, 0.4 / ratio]})
-    assert sensible(one["draw_tuned"](tuned).value).startswith("Tuned, F16: 40% of the messages right; 2 bits: ")
+    one = functions("1", "q35c", app=titles(), VBox=VBox, HTML=HTML)
+    tuned = pd.DataFrame({"name": ["F16", "2 bits"], "accuracy": [0.4, 0.4 / ratio], "low": [0.35, 0.35 / ratio],
+                          "constant": 0.3})
+    dots, beside = one["draw_tuned"](tuned).children
+    assert sensible(dots.value).startswith("Tuned, F16: 40% of the messages right; 2 bits: ")
+    above = "F16" if ratio == 2 else "F16, 2 bits"
+    assert beside.value.endswith(f"right in 30 % of them; significantly above that: {above}.")
     other = functions("1", "q35e", app=titles(), VBox=VBox, HTML=HTML)
     depth = pd.DataFrame({"name": ["22 blocks, recovered"], "ratio": ratio, "ratio_low": ratio, "ratio_high": ratio})
     word = {2.0: "2.0 times higher", 0.8: "1.2 times lower", 1.0: "as high"}[ratio]
@@ -118,7 +124,8 @@ def test_a_look_at_data_may_help_or_not(gain, words):
     aware = pd.DataFrame({"name": ["16 bits", "rounded", "AWQ"], "bits": 4.0, "megabytes": 80.0,
                           "accuracy": [0.5, 0.3, 0.3 + gain], "low": 0.0, "high": 1.0, "same": 0.5,
                           "over_rounded": [math.nan, math.nan, gain], "over_rounded_low": gain - 0.1,
-                          "over_rounded_high": gain + 0.1, "over_rounded_significant": gain != 0})
+                          "over_rounded_high": gain + 0.1, "over_rounded_significant": gain != 0,
+                          "constant": 0.4})
     text = said("1", "tw10", aware=aware)
     assert words in text
     assert text.startswith("Rounded as they stand, 30% of the messages are right, in 16 bits 50%.")

@@ -59,7 +59,7 @@ def test_a_quick_race_of_engines_asks_each_for_the_same_and_judges_it(tmp_path, 
 
 def scored(right: int) -> ExtractionScore:
     """The first `right` of a hundred messages."""
-    return ExtractionScore({MESSAGE: np.arange(100) < right}, {})
+    return ExtractionScore({MESSAGE: np.arange(100) < right}, {}, {MESSAGE: 0.3})
 
 
 @pytest.mark.parametrize(("tagger", "asked", "tuned", "usd", "holds"), [
@@ -71,8 +71,8 @@ def test_the_ladder_is_judged_at_the_worse_end_of_paired_intervals(tagger, asked
     rows = language_model.ladder_rows(ladder, {"tagger": scored(tagger), "instruction": scored(asked),
                                                "tuned": scored(tuned)})
     assert [row.holds for row in rows if row.target] == holds
-    assert [row.value for row in rows] == pytest.approx([tuned - asked, tagger - tuned, usd, 50.0])
-    assert (rows[2].low, rows[2].high) == pytest.approx((0.9 * usd, 1.2 * usd))
+    assert [row.value for row in rows] == pytest.approx([tuned - asked, tuned, 30, tagger - tuned, usd, 50.0])
+    assert (rows[4].low, rows[4].high) == pytest.approx((0.9 * usd, 1.2 * usd))
 
 
 @pytest.mark.parametrize(("delta", "low", "share", "holds"), [

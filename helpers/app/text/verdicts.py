@@ -176,6 +176,24 @@ def differences(rows: Iterable[Sequence[Any]], more: str = "Better", less: str =
         f"{two(100 * value)} points ({two(100 * low)} to {two(100 * high)})"))
 
 
+def beside_nothing(frame: "pd.DataFrame") -> str:
+    """Which extractors are significantly above who finds nothing in any message.
+
+    Args:
+        frame: columns name, low (of the share of messages that are right, 95 %) and constant (right for finding
+            nothing), as `bits_against_extraction` gives them.
+
+    >>> import pandas as pd
+    >>> from helpers import app
+    >>> app.beside_nothing(pd.DataFrame({"name": ["16 bits", "2 bits"], "low": [0.43, 0.3], "constant": 0.34}))
+    'Who finds nothing in any message is right in 34 % of them; significantly above that: 16 bits.'
+    """
+    constant = frame["constant"].iloc[0]
+    above = frame.loc[frame["low"] > constant, "name"]
+    return (f"Who finds nothing in any message is right in {percent(constant)} of them; significantly above that: "
+            f"{', '.join(above) or 'none'}.")
+
+
 def who_notices(name: str, changes: "pd.DataFrame") -> str:
     """Whom a changed model serves worse, of the table that `recall_changes` of lab returns.
 

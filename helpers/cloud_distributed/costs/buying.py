@@ -13,54 +13,13 @@ from helpers.cloud_distributed.language_serving.prefix_cache import Prefixes
 from helpers.cloud_distributed.language_serving.serving import LlmFleet, LlmRun, serve_llm
 from helpers.cloud_distributed.language_serving.split_fleets import SplitRun
 from helpers.lab.errors import InputError
-from helpers.lab.facts import read_facts
 from helpers.lab.measuring.intervals import mean_interval
-from helpers.lab.money.costs import HOURS_PER_MONTH, Offer
+from helpers.lab.money.costs import HOURS_PER_MONTH, ApiPrice, Offer
 from helpers.lab.progress import Progress, silent
-
-# Anthropic's (platform.claude.com/docs/build-with-claude/batch-processing); for other sellers an assumption.
-BATCH_DISCOUNT = 0.5
 
 Served = TypeVar("Served")
 # (requests a second, seed) -> arrivals, prompt tokens, output tokens, and prefixes or None.
 Traffic = Callable[[float, int], tuple[np.ndarray, np.ndarray, np.ndarray, Prefixes | None]]
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenPrice:
-    """Dollars per million tokens of a hosted model; cached ones cost as much as others where no price is known."""
-
-    name: str
-    read: float
-    cached: float
-    written: float
-    as_of: str
-
-    def usd(self, read: float, cached: float, written: float, *, batched: float = 0.0,
-            discount: float = BATCH_DISCOUNT) -> float:
-        """Dollars for tokens, of which `cached` of those read are in the seller's cache.
-
-        batched: share of the requests that can wait for a batch, at the price less `discount`.
-        """
-        if not (0 <= cached <= read and 0 <= batched <= 1 and 0 <= discount <= 1):
-            raise InputError("Cached tokens are part of those read, and batched and discount are shares; got "
-                             f"{cached} of {read}, {batched} and {discount}.")
-        full = (read - cached) * self.read + cached * self.cached + written * self.written
-        return full / 1e6 * (1 - batched * discount)
-
-
-def token_prices() -> dict[str, TokenPrice]:
-    """The hosted models of helpers/facts/apis.csv that are sold by the token, by 'VENDOR MODEL'.
-
-    >>> from helpers.cloud_distributed import token_prices
-    >>> round(token_prices()["OpenAI gpt-5.4-nano"].usd(read=1e6, cached=1e6, written=0), 2)
-    0.02
-    """
-    return {f"{row['vendor']} {row['model']}": TokenPrice(
-        f"{row['vendor']} {row['model']}", float(row["input_usd_per_million_tokens"]),
-        float(row["cached_input_usd_per_million_tokens"] or row["input_usd_per_million_tokens"]),
-        float(row["output_usd_per_million_tokens"]), row["as_of"])
-        for row in read_facts("apis") if row["input_usd_per_million_tokens"]}
 
 
 def serving_bill(run: LlmRun, machine: Offer) -> dict[str, float]:
@@ -146,7 +105,7 @@ class BuyOrRent:
                 f"machines ({self.machine}) cost less than tokens of {self.name}.")
 
 
-def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenPrice, *, volumes: Sequence[float],
+def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: ApiPrice, *, volumes: Sequence[float],
                 ttft_s: float = 1.0, seeds: int = 5, cached: float = 0.0, batched: float = 0.0,
                 progress: Progress = silent) -> BuyOrRent:
     """Own machines against tokens, over volumes: the fewest replicas that meet the target at 95 % of the requests.
@@ -154,7 +113,8 @@ def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenP
     Args:
         traffic: (requests a second, seed) -> requests: their burstiness decides how many machines idle.
         volumes: requests a month, ascending. ttft_s: the target of the time to the first token.
-        cached: share of the read tokens that the seller has in its cache. batched: share that can wait for a batch.
+        cached: share of the read tokens that requests begin with alike: the seller's cache has them where a price is
+            known, and where they are enough for it (see `ApiPrice.caches`). batched: share that can wait for a batch.
 
     Returns:
         `frame` with requests_month, seed, replicas, own_usd, hosted_usd, ttft_p95_s, usd_per_million_tokens. Where
@@ -176,9 +136,9 @@ def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: TokenP
             raise InputError(f"No request came at {volume:,.0f} a month: let the traffic last longer.")
         run = fewest_replicas(sent, fleet, ttft_s)
         read, written = (float(np.mean(tokens)) for tokens in (run.prompt_tokens, run.output_tokens))
-        own = serving_bill(run, machine)
+        own, kept = serving_bill(run, machine), cached * read if price.caches(cached * read) else 0.0
         rows.append({"requests_month": volume, "seed": seed, "replicas": run.launches, "own_usd": own["usd_month"],
-                     "hosted_usd": volume * price.usd(read, cached * read, written, batched=batched),
+                     "hosted_usd": volume * price.usd(read, written, kept, batched=batched),
                      "ttft_p95_s": run.summary()["p95_ttft_s"],
                      "usd_per_million_tokens": own["usd_per_million_tokens"]})
     frame = pd.DataFrame(rows)

@@ -126,7 +126,8 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
 
     Returns:
         One row a rung: rung, model; message (share with all fields exact) and resolved (with the wish, too), both with
-        their intervals; field (share of single fields that are exact, absent ones too, mean over the fields); delta,
+        their intervals and what the constant answer gets (_constant, see ExtractionScore); field (share of single
+        fields that are exact, absent ones too, mean over the fields); delta,
         low and high (of `resolved` against the first, paired) and significant (McNemar's test, Holm over all rungs);
         request_s; joules_low, joules and joules_high a request (see lab.measuring.energy); energy, energy_low and
         energy_high (so many times the joules of the first, interval over rounds); joules_per_resolved;
@@ -165,7 +166,8 @@ def _quality(score: ExtractionScore, reference: ExtractionScore) -> dict[str, ob
     for name, measure in (("message", MESSAGE), ("resolved", RESOLVED)):
         right = score.right[measure]
         low, high = wilson(int(right.sum()), len(right))
-        found |= {name: score[measure], f"{name}_low": low, f"{name}_high": high}
+        found |= {name: score[measure], f"{name}_low": low, f"{name}_high": high,
+                  f"{name}_constant": score.constant[measure]}
     delta, low, high = score.difference(reference, RESOLVED)
     p = np.nan if score is reference else mcnemar_p(reference.right[RESOLVED], score.right[RESOLVED])
     fields = [score[name] for name in score.counts if name != ALL]

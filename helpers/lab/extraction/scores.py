@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -46,10 +47,13 @@ class ExtractionScore:
     right: measure -> (n,) bool, message by message: each field by its name; "message", all fields; "wish"; "message and
         wish"; "valid JSON".
     counts: field -> Counts; "all fields" adds them up (micro average).
+    constant: of "message" and "message and wish", the share that is right for who reads nothing: who finds no field in
+        any message, and names the wish that is then right most often. Who reads has to be above it.
     """
 
     right: Mapping[str, np.ndarray]
     counts: Mapping[str, Counts]
+    constant: Mapping[str, float]
 
     def __getitem__(self, measure: str) -> float:
         """Share of messages that are right by this measure."""
@@ -91,8 +95,8 @@ def score_extractions(found: Sequence[Extraction | None], expected: Sequence[Ext
     >>> from helpers.lab.extraction.scores import score_extractions
     >>> expected = [{"order": "HB-1", "amount": "5 €"}, {"order": "HB-2"}]
     >>> score = score_extractions([{"order": "hb-1", "amount": "$5"}, {"order": "HB-3"}], expected, ["order", "amount"])
-    >>> score["order"], score["amount"], score["message"], score.counts["all fields"].f1
-    (0.5, 1.0, 0.5, 0.6666666666666666)
+    >>> score["order"], score["amount"], score["message"], score.counts["all fields"].f1, score.constant["message"]
+    (0.5, 1.0, 0.5, 0.6666666666666666, 0.0)
     """
     if not expected or len(found) != len(expected):
         raise InputError(f"Extractions of the same messages are compared, at least one; there are {len(found)} answers "
@@ -112,7 +116,9 @@ def score_extractions(found: Sequence[Extraction | None], expected: Sequence[Ext
     right[VALID] = valid
     counts[ALL] = Counts(sum(one.right for one in counts.values()), sum(one.found for one in counts.values()),
                          sum(one.present for one in counts.values()))
-    return ExtractionScore(right, counts)
+    of_empty = Counter(_value(one, WISH) for one in expected if not any(_value(one, field) for field in fields))
+    constant = {MESSAGE: of_empty.total() / len(expected), WITH_WISH: max(of_empty.values(), default=0) / len(expected)}
+    return ExtractionScore(right, counts, constant)
 
 
 def _value(extraction: Extraction | None, field: str) -> str:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from helpers.lab.measuring.measurement import Measurement
 
 DEFAULT_OFFER = "AWS m6i.large"  # 2 vCPUs, and one of the few with both a price and power figures
+# Anthropic's (platform.claude.com/docs/build-with-claude/batch-processing); for other sellers an assumption.
+BATCH_DISCOUNT = 0.5
 HOURS_PER_MONTH = 730.0  # 365 days in 12 months; the facts derive their monthly prices with it
 DEFAULT_GRID = {"AWS": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
                 "Azure": "AWS us-east-1 / Azure eastus (Virginia, PJM grid)",
@@ -74,18 +76,31 @@ class ApiPrice:
         return None not in (self.cached_usd_per_million_tokens, self.cache_min_tokens) and (
             shared_tokens >= self.cache_min_tokens)
 
-    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0) -> float:
+    @property
+    def name(self) -> str:
+        """'VENDOR MODEL', as it stands in lists."""
+        return f"{self.vendor} {self.model}"
+
+    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0.0, *,
+            batched: float = 0.0) -> float:
         """Dollars for so many tokens read and written, `cached_tokens` of those read from the provider's cache.
 
+        Args:
+            batched: share of the requests that can wait for a batch, at the price less BATCH_DISCOUNT.
+
         Raises:
-            InputError: no price of cached tokens is known.
+            InputError: no price of cached tokens is known, more are cached than read, or no share.
         """
+        if not (0 <= cached_tokens <= input_tokens and 0 <= batched <= 1):
+            raise InputError(f"Cached tokens are part of those read, and batched is a share; got {cached_tokens} of "
+                             f"{input_tokens}, and {batched}.")
         cached_usd = self.cached_usd_per_million_tokens if cached_tokens else 0.0
         if cached_usd is None:
             raise InputError(f"{self.vendor} {self.model} has no sourced price of cached tokens: count none as cached, "
                              "or choose another model.")
-        return ((input_tokens - cached_tokens) * self.input_usd_per_million_tokens + cached_tokens * cached_usd
-                + output_tokens * self.output_usd_per_million_tokens) / 1e6
+        full = ((input_tokens - cached_tokens) * self.input_usd_per_million_tokens + cached_tokens * cached_usd
+                + output_tokens * self.output_usd_per_million_tokens)
+        return full / 1e6 * (1 - batched * BATCH_DISCOUNT)
 
 
 @functools.cache

@@ -40,8 +40,8 @@ def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, 
     Returns:
         A row for each kind: columns name, bits (of a weight of a matrix, its share of the scale with it), megabytes (in
         this type), accuracy (all fields right), low, high (Wilson, 95 %), rows, gain, gain_low, gain_high (over the
-        first row, paired, 95 %), valid (answers that are JSON), same (extractions equal to the first row's),
-        significant (the gain, all rows read together).
+        first row, paired, 95 %), constant (right for who finds nothing in any), valid (answers that are JSON), same
+        (extractions equal to the first row's), significant (the gain, all rows read together).
 
     Raises:
         InputError: a model of an engine that shows no weights, an unknown type, no message, or a task without fields.
@@ -96,4 +96,4 @@ def score_row(score: ExtractionScore, reference: ExtractionScore, found: Sequenc
     return {"accuracy": float(right.mean()), "low": low, "high": high, "rows": len(right),
             **dict(zip(("gain", "gain_low", "gain_high"), score.difference(reference), strict=True)),
             "p": math.nan if score is reference else mcnemar_p(reference.right[MESSAGE], right),
-            "valid": score[VALID], "same": float(np.mean(same))}
+            "constant": score.constant[MESSAGE], "valid": score[VALID], "same": float(np.mean(same))}

@@ -16,6 +16,7 @@ from helpers.hardware_codesign.placement import (
 from helpers.hardware_codesign.roofline.time_model import DeviceModel, TimeModel
 from helpers.lab import DECODERS, InputError, offer
 from helpers.lab.facts import device_peaks
+from helpers.lab.language.sheet import DecoderSheet
 
 WORK = pd.DataFrame({"length": [32], "linear": [680e6], "attention": [10e6], "activation_bytes": [20e6],
                      "weight_bytes": [45e6]})
@@ -102,6 +103,16 @@ def test_fewer_bits_cost_less_and_what_does_not_fit_is_left_out():
     assert not (set(big["device"]) & {"NVIDIA L4", "NVIDIA T4", "NVIDIA A100 40GB SXM"})
     with pytest.raises(InputError, match="positive"):
         token_costs(LLAMA, prompt=0)
+
+
+def test_a_prompt_that_is_read_has_given_the_first_token():
+    """Of one token, a device has only to read prompts; of each further one, all sequences take a step together."""
+    for output in (1, 2):
+        row = token_costs(LLAMA, output=output, bits=(16,)).iloc[0]
+        sheet = DecoderSheet(LLAMA, row["device"], 16)
+        batch, context = row["batch"], 1000 + output // 2
+        seconds = batch * sheet.prefill_s(1000) + (output - 1) * sheet.decode_s(batch, context)
+        assert row["tokens_per_s"] == pytest.approx(output * batch / seconds)
 
 
 def test_hosted_prices_are_mixed_by_tokens():

@@ -148,7 +148,7 @@ def _on_machines(scenario: Scenario, folder: Path) -> Answer:
         None if now.gco2e is None or last.gco2e is None else (now.gco2e, last.gco2e),
         spent, repaid_in(spent, today.value - then.value), tuple(steps),
         next((one for one in ranked if 12 * one.saved_usd.value > one.spent_usd), None),
-        _overlaps(chain, record, today, steps), _broken(scenario, then, record),
+        _overlaps(reference, chain, today, steps), _broken(scenario, then, record),
         _sources(scenario, reference, folder))
 
 
@@ -164,7 +164,8 @@ def ranked_changes(scenario: Scenario, reference: Measurement, singles: Sequence
     """What saves alone, significantly, without too much loss and within the budgets, by what a year leaves of it."""
     now, work = serving(reference, scenario), work_usd(scenario)
     alone = [change_alone(one, reference, scenario) for one in singles
-             if one.speedup_low > 1 and keeps_quality(one, len(singles)) and not _missed(scenario, one)]
+             if one.speedup_low > 1 and one.learned is not False and keeps_quality(one, len(singles))
+             and not _missed(scenario, one)]
     changes = [dataclasses.replace(one, name=f"use the model '{one.name}'") for one in alone]
     if labels is not None:
         changes.append(change_of(CHOOSE, "4", scenario.labels * scenario.usd_per_label, labels, work))
@@ -192,11 +193,16 @@ def _beside(scenario: Scenario) -> str:
             "the same messages is not recorded yet.")
 
 
-def _overlaps(chain: Sequence[Stage], last: Measurement, today: Range, steps: Sequence[Step]) -> tuple[str, ...]:
-    """Gains that are smaller after others than alone, intervals apart; the whole beside the product; the bill."""
-    sentences = [f"{stage.name} makes it {_times(stage.gain)} as fast after the others, {_times(stage.alone)} alone."
+def _overlaps(first: Measurement, chain: Sequence[Stage], today: Range, steps: Sequence[Step]) -> tuple[str, ...]:
+    """Models that learned nothing; gains that are smaller after others than alone; the whole beside the product."""
+    models = [first, *(stage.after for stage in chain)]
+    sentences = [f"No more accurate than always giving the same answer, which is right in {percent(one.majority)} of "
+                 f"the messages: {one.model}, {percent(one.accuracy)} ({two(100 * one.accuracy_low)} to "
+                 f"{two(100 * one.accuracy_high)})." for one in models if one.learned is False]
+    sentences += [f"{stage.name} makes it {_times(stage.gain)} as fast after the others, {_times(stage.alone)} alone."
             for stage in chain if stage.alone and stage.gain[2] < stage.alone[1]]
     if chain and all(stage.alone for stage in chain):
+        last = chain[-1].after
         whole = _times((last.speedup, last.speedup_low, last.speedup_high))
         product = two(math.prod(stage.alone[0] for stage in chain))
         sentences.append(f"What each gives alone would multiply to {product} times as fast; together they are {whole}.")

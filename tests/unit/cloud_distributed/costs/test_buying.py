@@ -11,7 +11,6 @@ from scipy import stats
 from helpers.cloud_distributed import (
     LlmFleet,
     ServingEngine,
-    TokenPrice,
     bill,
     bursts,
     buy_or_rent,
@@ -19,15 +18,14 @@ from helpers.cloud_distributed import (
     poisson,
     serve_llm,
     serving_bill,
-    token_prices,
 )
 from helpers.cloud_distributed.costs.buying import BuyOrRent
-from helpers.lab import InputError, offer
+from helpers.lab import ApiPrice, InputError, offer
 
 ENGINE = ServingEngine((0.0, 2e-5, 2e-5, 1e-9), (5e-3, 0.0, 1e-4, 3e-8), 0.001, 40_000)
 QUICK = ServingEngine((0.0,) * 4, (1e-6, 0.0, 0.0, 0.0), 0.0, 10_000_000)
 MACHINE = offer("AWS p5.4xlarge")
-PRICE = TokenPrice("by hand", read=2.0, cached=0.5, written=8.0, as_of="today")
+PRICE = ApiPrice("by", "hand", 2.0, 8.0, "today", "", 0.5, cache_min_tokens=600)
 
 
 def steady(rate, seed):
@@ -42,15 +40,15 @@ def bursty(rate, seed):
 
 def test_a_bill_for_tokens_by_hand():
     """3 million read, 1 of them cached, 2 written: 4 + 0.5 + 16 dollars; a quarter of it in batches at half price."""
-    assert PRICE.usd(3e6, 1e6, 2e6) == pytest.approx(20.5)
-    assert PRICE.usd(3e6, 1e6, 2e6, batched=0.25) == pytest.approx(20.5 * 0.875)
+    assert PRICE.usd(3e6, 2e6, 1e6) == pytest.approx(20.5)
+    assert PRICE.usd(3e6, 2e6, 1e6, batched=0.25) == pytest.approx(20.5 * 0.875)
 
 
-def test_prices_are_those_of_the_facts():
-    prices = token_prices()
-    assert (prices["OpenAI gpt-4o-mini"].read, prices["OpenAI gpt-4o-mini"].cached) == (0.15, 0.075)
-    assert prices["Anthropic claude-sonnet-5"].cached == prices["Anthropic claude-sonnet-5"].read  # none is sourced
-    assert all(0 < price.cached <= price.read <= price.written * 1.01 for price in prices.values())
+@pytest.mark.parametrize(("cached", "usd"), [(0.0, 2800.0), (0.59, 2800.0), (0.6, 1900.0)])
+def test_a_beginning_that_is_too_short_for_the_sellers_cache_is_paid_in_full(cached, usd):
+    """A million requests of 1,000 tokens read and 100 written: 2,000 and 800 dollars; 600 of the 1,000 at a quarter."""
+    found = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, PRICE, volumes=[1e6, 2e6], seeds=2, cached=cached)
+    assert found.frame["hosted_usd"].iloc[0] == pytest.approx(usd)
 
 
 def test_dollars_per_token_and_request_add_up_to_those_of_the_run():
@@ -85,7 +83,7 @@ def test_bursts_and_a_cheap_seller_move_the_break_even_up():
                   for traffic in (steady, bursty))
     assert (wild.frame["replicas"] >= calm.frame["replicas"]).all()
     assert wild.frame["replicas"].sum() > calm.frame["replicas"].sum()
-    cheap = dataclasses.replace(PRICE, read=0.001, cached=0.001, written=0.001)
+    cheap = dataclasses.replace(PRICE, input_usd_per_million_tokens=0.001, output_usd_per_million_tokens=0.001)
     never = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, cheap, volumes=[1e4, 1e6], seeds=2)
     assert never.break_even is None
     assert never.sentence().startswith("Up to 1,000,000 requests a month, tokens of by hand cost less")
@@ -120,8 +118,8 @@ def test_the_sentence_says_what_came_out(own, break_even, words):
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: PRICE.usd(1.0, 2.0, 1.0), "part of those read"),
-    (lambda: PRICE.usd(1.0, 0.0, 1.0, batched=2.0), "are shares"),
+    (lambda: PRICE.usd(1.0, 1.0, 2.0), "part of those read"),
+    (lambda: PRICE.usd(1.0, 1.0, batched=2.0), "is a share"),
     (lambda: fewest_replicas(steady(50.0, 0), LlmFleet(ENGINE, max_replicas=1), 0.1), "1 replicas do not hold"),
     (lambda: buy_or_rent(steady, LlmFleet(ENGINE), MACHINE, PRICE, volumes=[2e6, 1e6]), "ascending"),
     (lambda: buy_or_rent(steady, LlmFleet(ENGINE), MACHINE, PRICE, volumes=[1.0, 1e6]), "No request came"),

@@ -10,7 +10,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from helpers.lab import InputError
 from helpers.lab.data.extraction import normalised
-from helpers.lab.extraction.scores import score_extractions
+from helpers.lab.extraction.scores import MESSAGE, WITH_WISH, score_extractions
 
 FIELDS = ("order", "product", "amount")
 EXPECTED = [{"wish": "late", "order": "HB-1", "product": "hub"}, {"wish": "late", "amount": "5 €"},
@@ -75,3 +75,13 @@ def test_answers_to_other_messages_are_refused():
         score_extractions([{}], EXPECTED, FIELDS)
     with pytest.raises(InputError, match="at least one"):
         score_extractions([], [], FIELDS)
+
+
+def test_the_constant_answer_is_scored_as_if_it_were_given():
+    """Finding nothing everywhere, and of the wishes the one that is then right most often."""
+    expected = [{"wish": "late", "order": "HB-1"}, {"wish": "late"}, {"wish": "late", "order": ""}, {"wish": "refund"},
+                {"wish": "refund", "order": "HB-2"}]
+    given = {wish: score_extractions([{"wish": wish}] * 5, expected, ["order"]) for wish in ("late", "refund")}
+    constant = given["late"].constant
+    assert constant[MESSAGE] == given["late"][MESSAGE] == 0.6
+    assert constant[WITH_WISH] == max(one[WITH_WISH] for one in given.values()) == 0.4
