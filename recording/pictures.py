@@ -89,7 +89,7 @@ def rungs_said() -> str:
               f"{percent(row['message_high'])})" for _, row in rungs.iterrows()]
     tuned, nothing = rungs.loc["tuned"], percent(rungs["message_constant"].iloc[0])
     return (f"A language model beside small ones: on {table.attrs['machine']}, all fields right in so many of "
-            f"{tuned['rows']:,.0f} messages: {'; '.join(shares)}; who finds nothing in any, {nothing}. The tuned "
+            f"{tuned['rows']:,.0f} messages: {'; '.join(shares)}; always the same answer, {nothing}. The tuned "
             f"one takes {app.two(tuned['energy'])} times ({app.two(tuned['energy_low'])} to "
             f"{app.two(tuned['energy_high'])}) the energy of {rungs['model'].iloc[0]}.")
 

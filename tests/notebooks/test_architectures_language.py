@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from notebook_cells import functions, said
 
+from helpers import app
 from helpers.app import bars_spec, lines_spec
 from helpers.efficient_architectures import most_lost, route_drift
 from helpers.efficient_architectures.cascades.routing import Routable
@@ -23,6 +24,7 @@ def ladder(delta, energy, significant=True):
     """Patterns are as good and as cheap as the tagger; the language model differs as given."""
     return pd.DataFrame({"rung": LADDER, "delta": [0.0, 0.0, delta], "low": [0.0, -0.1, delta - 0.05],
                          "high": [0.0, 0.1, delta + 0.05], "significant": [False, False, significant],
+                         "resolved_low": [0.3, 0.1, 0.3 + delta], "resolved_constant": 0.12,
                          "energy": [1.0, 1.0, energy], "energy_low": [1.0, 0.9, 0.8 * energy],
                          "energy_high": [1.0, 1.1, 1.2 * energy], "usd_per_million": [1.0, 1.0, energy]})
 
@@ -36,6 +38,18 @@ def test_the_language_model_may_win_or_lose_in_quality_and_in_energy(delta, ener
     text = said("2", "lm10", rungs=ladder(delta, energy, significant), work=900.0, LADDER=LADDER, energy_guess=GUESS)
     assert all(one in text for one in words), text
     assert "On paper 900 times for nearest examples; you guessed 40." in text
+    above = "tagger, nearest examples" if delta > 0 else "tagger"
+    assert f"The same answer to all messages is right in 12 % of them; significantly above that: {above}." in text
+
+
+@pytest.mark.parametrize(("speedups", "words"), [
+    ((1.0, 4.0, 30.0, 60.0), "a tagger 30 times, both 60 times: 50% of the product. You guessed 40 %."),
+    ((1.0, 0.5, 2.0, 3.0), "0.50 times as many requests a second, a tagger 2.0 times, both 3.0 times: 300% of the")])
+def test_changes_on_top_of_each_other_may_give_more_or_less_than_their_product(speedups, words):
+    records = [SimpleNamespace(speedup=speedup, p50_ms=100 / speedup) for speedup in speedups]
+    text = said("2", "lm51", stacked=SimpleNamespace(measurements=records), both_guess=GUESS)
+    assert words in text
+    assert text.endswith(f"A request alone takes 100 ms, in company {app.two(100 / speedups[1])} ms.")
 
 
 def test_the_dearest_and_the_cheapest_terms_are_named():

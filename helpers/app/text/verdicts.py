@@ -177,20 +177,20 @@ def differences(rows: Iterable[Sequence[Any]], more: str = "Better", less: str =
 
 
 def beside_nothing(frame: "pd.DataFrame") -> str:
-    """Which extractors are significantly above who finds nothing in any message.
+    """Which extractors are significantly above who reads nothing.
 
     Args:
-        frame: columns name, low (of the share of messages that are right, 95 %) and constant (right for finding
-            nothing), as `bits_against_extraction` gives them.
+        frame: columns name, low (of the share of messages that are right, 95 %) and constant (that of the constant
+            answer, see ExtractionScore), as `bits_against_extraction` gives them.
 
     >>> import pandas as pd
     >>> from helpers import app
     >>> app.beside_nothing(pd.DataFrame({"name": ["16 bits", "2 bits"], "low": [0.43, 0.3], "constant": 0.34}))
-    'Who finds nothing in any message is right in 34 % of them; significantly above that: 16 bits.'
+    'The same answer to all messages is right in 34 % of them; significantly above that: 16 bits.'
     """
     constant = frame["constant"].iloc[0]
     above = frame.loc[frame["low"] > constant, "name"]
-    return (f"Who finds nothing in any message is right in {percent(constant)} of them; significantly above that: "
+    return (f"The same answer to all messages is right in {percent(constant)} of them; significantly above that: "
             f"{', '.join(above) or 'none'}.")
 
 
