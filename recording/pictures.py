@@ -8,6 +8,7 @@ With --look: every page and the landing page as a whole, on a phone, a tablet an
 import argparse
 import datetime
 import json
+import math
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Page
 from benchmarks.page import CHART, chromium, serving
 from helpers import app
 from helpers.app.server.pages import FINDINGS
+from helpers.app.text.billing.stages import stages
 from helpers.app.text.figures import percent
 from helpers.lab import InputError
 from helpers.lab.machine import brief
@@ -63,7 +65,7 @@ def also_said() -> dict[str, list[str]]:
         f"{app.on_machine([everything])}all steps together, {app.full_name(everything)}: {app.cheaper(everything)}; "
         f"{app.change(everything)}. {app.change_factors(together, everything.model).attrs['sentence']}.",
         f"Without the first stage it is one model: {app.cheaper(single)}; {app.change(single)}.",
-        bits_said()], "2_efficient_architectures": [rungs_said()]}
+        bits_said()], "2_efficient_architectures": [rungs_said(), stack_said()]}
 
 
 def bits_said() -> str:
@@ -92,6 +94,16 @@ def rungs_said() -> str:
             f"{tuned['rows']:,.0f} messages: {'; '.join(shares)}; always the same answer, {nothing}. The tuned "
             f"one takes {app.two(tuned['energy'])} times ({app.two(tuned['energy_low'])} to "
             f"{app.two(tuned['energy_high'])}) the energy of {rungs['model'].iloc[0]}.")
+
+
+def stack_said() -> str:
+    """What changes on top of each other make of a language model's extraction, beside the product of each alone."""
+    reference, chain, _ = stages(subject="own language model")
+    last = chain[-1].after
+    product = math.prod(stage.alone[0] for stage in chain)
+    return (f"{app.on_machine([last])}all of that on top of each other takes extraction from {reference.model} to "
+            f"{last.model}: {app.cheaper(last)}; {app.change(last)}. Alone the changes would multiply to "
+            f"{app.two(product)} times.")
 
 
 def renewed(text: str, before: dict[str, dict], now: dict[str, dict]) -> str:

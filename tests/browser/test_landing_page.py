@@ -94,6 +94,14 @@ def test_the_hosted_model_is_one_choice_away(page):
     expect(shown(page)).to_contain_text("not recorded yet")
 
 
+def test_an_own_language_model_is_one_choice_away(page):
+    page.locator("[name='bill.subject']").select_option("own language model")
+    answer = app.monthly_bill(Scenario(subject="own language model"))
+    says(page, answer)
+    for overlap in answer.overlaps:
+        expect(shown(page)).to_contain_text(overlap)
+
+
 def test_another_machine_is_two_clicks_away(page):
     page.get_by_text("Machines", exact=True).click()
     page.locator("[name='bill.offer']").select_option("GCP n2-standard-4")
