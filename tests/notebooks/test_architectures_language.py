@@ -42,14 +42,24 @@ def test_the_language_model_may_win_or_lose_in_quality_and_in_energy(delta, ener
     assert f"The same answer to all messages is right in 12 % of them; significantly above that: {above}." in text
 
 
+@pytest.mark.parametrize(("a_message", "words"), [
+    (0.5, "On paper, 1.8 times as many with eight at once."),  # 8 / (1 + 7 * 0.5)
+    (0.0, "On paper, 8.0 times as many"), (-0.1, "On paper, 8.0 times as many")])
+def test_further_messages_may_take_time_or_none(a_message, words):
+    assert words in said("2", "lm47", alone_s=1.0, four_s=1.0, a_message=a_message)
+
+
 @pytest.mark.parametrize(("speedups", "words"), [
-    ((1.0, 4.0, 30.0, 60.0), "a tagger 30 times, both 60 times: 50% of the product. You guessed 40 %."),
-    ((1.0, 0.5, 2.0, 3.0), "0.50 times as many requests a second, a tagger 2.0 times, both 3.0 times: 300% of the")])
+    ((1.0, 4.0, 30.0, 60.0), ["more: both 60x (54 to 66); swapped 30x (27 to 33); together 4.0x (3.6 to 4.4). fewer: "
+                              "none.", "Both changes give 50% of the product. You guessed 40 %."]),
+    ((1.0, 0.5, 2.0, 3.0), ["fewer: together 0.50x (0.45 to 0.55).", "Both changes give 300% of the product."])])
 def test_changes_on_top_of_each_other_may_give_more_or_less_than_their_product(speedups, words):
-    records = [SimpleNamespace(speedup=speedup, p50_ms=100 / speedup) for speedup in speedups]
+    records = [SimpleNamespace(model=name, speedup=speedup, speedup_low=0.9 * speedup, speedup_high=1.1 * speedup,
+                               p50_ms=100 / speedup)
+               for name, speedup in zip(("alone", "together", "swapped", "both"), speedups, strict=True)]
     text = said("2", "lm51", stacked=SimpleNamespace(measurements=records), both_guess=GUESS)
-    assert words in text
-    assert text.endswith(f"A request alone takes 100 ms, in company {app.two(100 / speedups[1])} ms.")
+    assert [one for one in words if one not in text] == []
+    assert f"A request alone takes 100 ms, in company {app.two(100 / speedups[1])} ms." in text
 
 
 def test_the_dearest_and_the_cheapest_terms_are_named():
