@@ -13,7 +13,7 @@ from helpers.lab.errors import InputError
 from helpers.lab.extraction.prompting import MAX_ANSWER, PromptedExtractor, parse_answer, prompted_extractor
 from helpers.lab.extraction.scores import VALID, score_extractions
 from helpers.lab.language.engines.model import LanguageModel
-from helpers.lab.measuring.intervals import mean_interval, paired_mean_interval
+from helpers.lab.measuring.intervals import bootstrap_interval, paired_mean_interval
 from helpers.lab.money.costs import api_prices
 from helpers.lab.progress import Progress, silent
 
@@ -54,9 +54,9 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
 
     Returns:
         A row a budget: budget, prompt_tokens, answer_tokens (means), right (mean over messages of the share of fields
-        with the right value, absent ones too), low, high (95 %), difference, difference_low, difference_high (paired
-        with the first), valid (share of answers that are JSON), constant (right of an empty answer to each message),
-        usd_per_million (requests, at PRICE; see `at_prices`), rows, split.
+        with the right value, absent ones too), low, high (95 %, bootstrap over messages), difference, difference_low,
+        difference_high (paired with the first), valid (share of answers that are JSON), constant (right of an empty
+        answer to each message), usd_per_million (requests, at PRICE; see `at_prices`), rows, split.
 
     Raises:
         InputError: no budget, no row, a task without fields, or what the model refuses.
@@ -81,7 +81,7 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
         reference = share if reference is None else reference
         read, written = (float(np.mean([getattr(answer, which) for answer in answers]))
                          for which in ("prompt_tokens", "answer_tokens"))
-        right = dict(zip(("right", "low", "high"), mean_interval(share), strict=True))
+        right = dict(zip(("right", "low", "high"), bootstrap_interval(np.mean, share), strict=True))
         apart = dict(zip(("difference", "difference_low", "difference_high"), paired_mean_interval(reference, share),
                          strict=True))
         found.append({"budget": name, "prompt_tokens": read, "answer_tokens": written, **right, **apart,

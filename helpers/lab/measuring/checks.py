@@ -19,9 +19,10 @@ from helpers.lab.measuring.measurement import Measurement, read_recorded
 
 TOLERANCE = 1.25  # two figures of one thing: the larger at most so many times the smaller
 SAME_MODEL = {"PyTorch fp32": "MiniLM-L6 fp32, PyTorch"}  # names of one model in different tables
-SHARES = {"share", "utilisation", "utilization", "padding_share", "same_answers", "accuracy", "last_accuracy",
-          "recall", "f1", "precision", "escalated", "extracted", "repeated", "test_in_train", "majority",
-          "macro_f1", "weakest_recall", "rows_cut", "tokens_cut", "unknown"}
+SHARES = {"share", "right", "resolved", "message", "field", "valid", "same", "constant", "utilisation", "utilization",
+          "padding_share", "same_answers", "accuracy", "last_accuracy", "recall", "f1", "precision", "escalated",
+          "extracted", "repeated", "test_in_train", "majority", "macro_f1", "weakest_recall", "rows_cut", "tokens_cut",
+          "unknown"}
 _TIMES = ("_s", "_ms", "seconds", "ms", "latency")
 _RATES = ("_per_s",)  # end like a time
 _SCALED, _NOT_SCALED = 0.8, 0.6  # of the threads: what one library reaches, and what another must not fall below
@@ -197,8 +198,11 @@ def _intervals(frame: pd.DataFrame) -> Iterator[str]:
     if "low" in columns and columns.index("low"):
         triples.append((columns[columns.index("low") - 1], "low", "high"))
     for name, row in _rows(frame):
-        for triple in triples:
-            yield from _outside(name, *(row.get(column) for column in triple), triple[0])
+        for what, low, high in triples:
+            yield from _outside(name, row.get(what), row.get(low), row.get(high), what)
+            for bound in (row.get(low), row.get(high)) if what in SHARES else ():
+                if _is_number(bound) and not -_ALMOST <= bound <= 1 + _ALMOST:
+                    yield f"{name} has a {what} whose interval goes to {bound:.3g}, which no share can be."
 
 
 def _outside(name: str, value: object, low: object, high: object, what: str) -> Iterator[str]:

@@ -38,6 +38,7 @@ def test_a_peak_that_grows_with_the_threads_in_one_precision_only_was_disturbed(
     ({"seconds": [-0.1]}, "no time is negative"),
     ({"speedup": [2.0], "speedup_low": [2.1], "speedup_high": [2.2]}, "outside of its interval from 2.1 to 2.2"),
     ({"gain": [3.0], "low": [1.0], "high": [2.0]}, "outside of its interval from 1 to 2"),
+    ({"right": [0.031], "low": [-0.004], "high": [0.067]}, "interval goes to -0.004, which no share can be"),
     ({"order": ["doubt"], "accuracy": [0.889], "low": [0.879], "high": [0.899], "clean": [0.897], "dirty": [0.89]},
      "the loss of 0.007 lies inside its own noise of 0.010"),
 ])
