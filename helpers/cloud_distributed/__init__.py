@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "costs.limits": ["platform_limits", "beyond_limits"],
     "costs.serverless_prices": ["serverless_offer"],
     "costs.serverless": ["scale_to_zero"],
+    "costs.provisioned": ["pays_from", "provision"],
     "costs.serverless_break_even": ["break_even", "break_even_on_trace"],
     "costs.buying": ["buy_or_rent", "fewest_replicas", "serving_bill"],
     "costs.fleet_search": ["cheapest_fleet", "Targets"],

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from notebook_cells import SOURCES, said
 
-from helpers.cloud_distributed import Fleet, ServiceTimes, poisson, simulate
+from helpers.cloud_distributed import Fleet, ServiceTimes, pays_from, poisson, serverless_offer, simulate
 from helpers.lab import DECODERS
 
 
@@ -72,3 +72,18 @@ def test_each_way_and_link_is_said_with_its_share(shares):
     given = {"WIRES": {}, "NVLINK": None, "Link": None}
     text = said("5", "sharded-paper", ways=ways, **given)
     assert f"tensor parallel over NVLink {shares[0]:.2f}; pipeline parallel over Ethernet {shares[1]:.2f}." in text
+
+
+@pytest.mark.parametrize(("best", "words"), [(0, "The cheapest number is 0."), (1, "The cheapest number is 8.")])
+def test_instances_that_are_kept_ready_may_pay_or_not(best, words):
+    table = pd.DataFrame({"slots": [0, 8], "usd_month": [20.0, 30.0 if best == 0 else 10.0], "cold_share": [0.25, 0.0],
+                          "working": [math.nan, 0.4]})
+    text = said("5", "ready-table", kept_ready=table, lambda_x86=serverless_offer("AWS Lambda x86_64"))
+    assert "On demand alone, $20.00 a month and 25.00% cold; with 8 kept ready $" in text
+    assert words in text
+
+
+def test_what_is_kept_ready_pays_from_the_share_that_the_package_gives():
+    text = said("5", "ready-inside", serverless_offer=serverless_offer, ready_guess=SimpleNamespace(value=50.0))
+    share = pays_from(serverless_offer("AWS Lambda x86_64"))
+    assert text == f"It pays from {share:.0%} of its time on. You guessed 50 %."

@@ -103,7 +103,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
     items = [_item(rate, seconds * offer.units_per_second(rate, memory_gib, vcpus)) for rate in offer.time]
     if offer.request:
         items.append(_item(offer.request, len(arrivals) * MONTH_S / span_s))
-    return ServerlessBill(offer, tuple(items), _second_time(twice, len(arrivals), span_s), span_s,
+    return ServerlessBill(offer, tuple(items), second_time(twice, len(arrivals), span_s), span_s,
                           (first - again) * offer.usd_per_second(memory_gib, vcpus))
 
 
@@ -124,23 +124,27 @@ def scale_to_zero(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOf
 
 
 def run_pool(arrivals: np.ndarray, service: np.ndarray, cold_start_s: float, keep_warm_s: float, concurrency: int = 1,
-             max_instances: int | None = None, span_s: float | None = None) -> Pool:
+             max_instances: int | None = None, span_s: float | None = None, provisioned: int = 0) -> Pool:
     """Which instance works on which request, from when to when. Arguments as for `serve`.
 
-    A request goes to the most recently used instance with a free place (so that the others can be taken down), else
+    Args:
+        provisioned: instances, the first ones by number, that are ready from the start on and never taken down.
+
+    A request goes to a provisioned instance with a free place where there is one. Else it goes
+    to the most recently used other instance with a free place (so that the others can be taken down), else
     to one that is just starting and has a place left, else it starts a new one; at the limit it waits for
     the first place to become free, first come, first served.
     """
     arrivals, service = np.ascontiguousarray(arrivals, float), np.ascontiguousarray(service, float)
     require_trace(arrivals, service, span_s)
     if not (0 <= cold_start_s < math.inf and keep_warm_s >= 0 and concurrency >= 1
-            and (max_instances is None or max_instances >= 1)):
+            and (max_instances is None or max_instances >= 1) and provisioned >= 0):
         raise InputError("Seconds must not be negative, and an instance and a request at a time is the least: got "
                          f"cold_start_s={cold_start_s}, keep_warm_s={keep_warm_s}, concurrency={concurrency}, "
-                         f"max_instances={max_instances}.")
+                         f"max_instances={max_instances}, provisioned={provisioned}.")
     end = arrivals[-1] if span_s is None else span_s
     begin, instance, cold, start, stop = _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency,
-                                                 max_instances or len(arrivals))
+                                                 max_instances or len(arrivals) + provisioned, provisioned)
     finish = begin + service
     idle_from = np.zeros(len(start))
     np.maximum.at(idle_from, instance, finish)
@@ -148,7 +152,7 @@ def run_pool(arrivals: np.ndarray, service: np.ndarray, cold_start_s: float, kee
                 np.minimum(stop, np.maximum(end, idle_from)))
 
 
-def _second_time(pool: Pool, count: int, span_s: float) -> Pool:
+def second_time(pool: Pool, count: int, span_s: float) -> Pool:
     """The requests of a trace as they came again, on its own clock."""
     return Pool(pool.begin_s[count:] - span_s, pool.finish_s[count:] - span_s, pool.latency_s[count:],
                 pool.cold[count:], pool.instance[count:], pool.start_s - span_s, pool.end_s - span_s)
@@ -192,15 +196,24 @@ def _take_down(alive, running, free_at, stop, keep_warm_s, now):
 
 
 @numba.njit(cache=True)
-def _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency, most):
+def _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency, most, provisioned):
     n = len(arrivals)
     begin, instance, cold = np.empty(n), np.empty(n, np.int64), np.zeros(n, np.bool_)
-    start, ready, stop = np.empty(n), np.empty(n), np.empty(n)
+    start, ready, stop = np.zeros(n + provisioned), np.zeros(n + provisioned), np.full(n + provisioned, np.inf)
+    kept = np.zeros((provisioned, concurrency))  # when the places of provisioned instances are free
     free_at = np.empty((16, concurrency))  # by row of a running instance
     running = np.empty(16, np.int64)  # its number; kept in the order of last use
-    alive, started, next_look = 0, 0, np.inf  # nobody can be taken down before next_look
+    alive, started, next_look = 0, provisioned, np.inf  # nobody can be taken down before next_look
     for i in range(n):
         now = arrivals[i]
+        soonest = 0
+        for row in range(1, provisioned):
+            if kept[row].min() < kept[soonest].min():
+                soonest = row
+        if provisioned and kept[soonest].min() <= now:
+            begin[i], instance[i] = now, soonest
+            kept[soonest, kept[soonest].argmin()] = now + service[i]
+            continue
         if now >= next_look:
             alive, next_look = _take_down(alive, running, free_at, stop, keep_warm_s, now)
         chosen, when = -1, np.inf
@@ -211,7 +224,7 @@ def _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency, most):
                 chosen, when = row, at
                 if at <= now:
                     break
-        if chosen < 0 and alive < most:
+        if chosen < 0 and alive + provisioned < most:
             if alive == len(running):
                 running = np.append(running, np.empty_like(running))
                 free_at = np.concatenate((free_at, np.empty_like(free_at)))
@@ -227,6 +240,10 @@ def _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency, most):
             for row in range(alive):
                 if free_at[row].min() < when:
                     chosen, when = row, free_at[row].min()
+            if provisioned and kept[soonest].min() < when:
+                begin[i], instance[i] = kept[soonest].min(), soonest
+                kept[soonest, kept[soonest].argmin()] += service[i]
+                continue
         place = free_at[chosen].argmin()
         begin[i], instance[i] = when, running[chosen]
         number, places = running[chosen], free_at[chosen].copy()

@@ -21,6 +21,7 @@ _BY_REQUEST = {
 }
 _BY_INSTANCE = ("Cloud Run GPU", "Inference Endpoints (aws)", "Inference Endpoints (gcp)", "GPU functions",
                 "GPU models")
+_PROVISIONED = ("provisioned concurrency", "duration while provisioned")  # items
 _GRANULARITY_S = {"1 ms": 0.001, "ms": 0.001, "100 ms": 0.1, "per second": 1.0, "per minute": 60.0}
 # Who bills the start of an environment too (AWS since 2025-08-01), and where it says so.
 _START_IS_BILLED = {"AWS": "https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/",
@@ -46,7 +47,8 @@ class ServerlessOffer:
 
     `billed` says whether time is counted while requests are worked on, or while instances run.
     `one_at_a_time`: each request pays for its own time (Lambda, Functions), else the instance does, once for all that
-    it works on. None where nothing is sourced.
+    it works on. `provisioned`: what an instance costs that is kept ready, and its time while it works. None where
+    nothing is sourced.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ServerlessOffer:
     cold_start_s: float | None
     keep_warm_s: float | None
     memory_step_gib: float | None
+    provisioned: tuple[Rate, Rate] | None = None
 
     def units_per_second(self, rate: Rate, memory_gib: float, vcpus: float) -> float:
         """How many units of a time rate one billed second uses up.
@@ -150,7 +153,14 @@ def _offer(name: str, billed: Literal["requests", "instances"], time: list[dict[
         _rate(request) if request else None, granularity_s,
         start_is_billed=billed == "instances" or first["provider"] in _START_IS_BILLED,
         cold_start_s=_number(r"([\d.]+) s\b", starting),
-        keep_warm_s=idle_h * 3600 if idle_h else None, memory_step_gib=step_mb / 1024 if step_mb else None)
+        keep_warm_s=idle_h * 3600 if idle_h else None, memory_step_gib=step_mb / 1024 if step_mb else None,
+        provisioned=_provisioned(first["provider"], first["service"]))
+
+
+def _provisioned(provider: str, service: str) -> tuple[Rate, Rate] | None:
+    rates = {row["item"]: _rate(row) for row in read_facts("serverless")
+             if (row["provider"], row["service"]) == (provider, service)}
+    return tuple(rates[item] for item in _PROVISIONED) if set(_PROVISIONED) <= set(rates) else None
 
 
 def _rate(row: dict[str, str]) -> Rate:
