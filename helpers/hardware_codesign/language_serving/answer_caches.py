@@ -10,7 +10,7 @@ import pandas as pd
 from helpers.lab.data.augmentation import augment
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.measuring.intervals import wilson
+from helpers.lab.measuring.intervals import clustered_wilson
 from helpers.lab.progress import Progress, silent
 
 NEVER = 2.0  # above any cosine: by meaning nothing is found
@@ -99,13 +99,13 @@ def choose_threshold(traffic: Traffic, vectors: np.ndarray, max_wrong: float,
                      thresholds: Sequence[float] = tuple(np.arange(0.70, 1.0, 0.01).round(2))) -> float:
     """The threshold with the most hits whose share of wrong answers, of all requests, stays within `max_wrong`.
 
-    The upper end of its 95 % interval (Wilson) has to stay within it. NEVER where none does.
+    The upper end of its 95 % interval (of messages, which repeat) has to stay within it. NEVER where none does.
     """
     best, most = NEVER, -1
     for threshold in thresholds:
         outcome = replay(traffic, vectors, threshold)
         hits = int((outcome["hit"] != "").sum())
-        if wilson(int(outcome["wrong"].sum()), len(outcome))[1] <= max_wrong and hits > most:
+        if clustered_wilson(outcome["wrong"], traffic.rows)[1] <= max_wrong and hits > most:
             best, most = float(threshold), hits
     return best
 
@@ -122,7 +122,7 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
 
     Returns:
         Columns cache, threshold, requests, hits, hit_rate, wrong, wrong_rate (of all requests; both rates with _low and
-        _high: 95 %, Wilson), embed_s (seconds to embed one text, 0 where nothing is embedded).
+        _high: 95 %, Wilson for messages that repeat), embed_s (seconds to embed one text, 0 where nothing is embedded).
 
     Raises:
         InputError: a task of images, or what `repeated` refuses.
@@ -150,7 +150,7 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
     caches = [("none", np.nan, none, 0.0), ("by text", np.nan, replay(traffic), 0.0),
               ("by meaning", threshold, replay(traffic, vectors, threshold), embed_s)]
     progress(1.0, "done")
-    return pd.DataFrame([_row(*one) for one in caches])
+    return pd.DataFrame([_row(*one, traffic.rows) for one in caches])
 
 
 def cache_verdict(compared: pd.DataFrame) -> str:
@@ -173,10 +173,11 @@ def cache_verdict(compared: pd.DataFrame) -> str:
             f"all get an answer with another label (at most {by_meaning['wrong_rate_high']:.1%}, 95 %).")
 
 
-def _row(cache: str, threshold: float, outcome: pd.DataFrame, embed_s: float) -> dict[str, object]:
+def _row(cache: str, threshold: float, outcome: pd.DataFrame, embed_s: float,
+         rows: np.ndarray) -> dict[str, object]:
     hits, wrong, count = int((outcome["hit"] != "").sum()), int(outcome["wrong"].sum()), len(outcome)
-    hit_rate_low, hit_rate_high = wilson(hits, count)
-    wrong_rate_low, wrong_rate_high = wilson(wrong, count)
+    hit_rate_low, hit_rate_high = clustered_wilson(outcome["hit"] != "", rows)
+    wrong_rate_low, wrong_rate_high = clustered_wilson(outcome["wrong"], rows)
     return {"cache": cache, "threshold": threshold, "requests": count, "hits": hits, "hit_rate": hits / count,
             "hit_rate_low": hit_rate_low, "hit_rate_high": hit_rate_high, "wrong": wrong, "wrong_rate": wrong / count,
             "wrong_rate_low": wrong_rate_low, "wrong_rate_high": wrong_rate_high, "embed_s": embed_s}

@@ -5,12 +5,15 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import (
     bootstrap_draws,
     bootstrap_interval,
+    clustered_wilson,
     holm,
     mcnemar_p,
     mean_interval,
@@ -326,3 +329,23 @@ def test_a_ratio_over_processes_is_their_geometric_mean():
     assert ratio_over_processes([3.0, 3.0], [1.5, 1.5]) == pytest.approx((2.0, 2.0, 2.0))
     with pytest.raises(InputError, match="at least two"):
         ratio_over_processes([1.0], [2.0])
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), min_size=2, max_size=40), st.integers(1, 9))
+def test_rows_that_only_repeat_each_other_tell_as_much_as_one_of_them(outcomes, times):
+    """Each of so many messages comes so often, always with the same outcome: Wilson's interval of the messages."""
+    low, high = clustered_wilson(np.repeat(outcomes, times), np.repeat(np.arange(len(outcomes)), times))
+    assert (low, high) == pytest.approx(wilson(sum(outcomes), len(outcomes)))
+
+
+def test_an_interval_of_repeating_rows_holds_the_truth_where_the_plain_one_does_not():
+    """60 messages, each right for good with a chance of 0.3, come 10 times each."""
+    rng, covered = np.random.default_rng(0), {"plain": 0, "clustered": 0}
+    for _ in range(400):
+        right = np.repeat(rng.random(60) < 0.3, 10)
+        for name, (low, high) in (("plain", wilson(int(right.sum()), 600)),
+                                  ("clustered", clustered_wilson(right, np.repeat(np.arange(60), 10)))):
+            covered[name] += low <= 0.3 <= high
+    assert covered["plain"] / 400 < 0.6
+    assert covered["clustered"] / 400 > 0.92
