@@ -80,8 +80,8 @@ def when_to_run(kwh: float, machines: float, home: Offer, *, flexible: float = 1
     >>> from helpers.cloud_distributed import when_to_run
     >>> from helpers.lab import offer
     >>> frame = when_to_run(100.0, 2.0, offer("AWS m6i.large"), flexible=0.5)
-    >>> frame[["grid", "machines"]].iloc[0].tolist()
-    ['California (CAISO)', 25.0]
+    >>> frame["grid"][0], float(frame["machines"][0])
+    ('California (CAISO)', 25.0)
     """
     _require(kwh, machines)
     if not (0 <= flexible <= 1 and 0 < hours <= 24):
