@@ -195,10 +195,11 @@ def _beside(scenario: Scenario) -> str:
 
 def _overlaps(first: Measurement, chain: Sequence[Stage], today: Range, steps: Sequence[Step]) -> tuple[str, ...]:
     """Models that learned nothing; gains that are smaller after others than alone; the whole beside the product."""
-    models = [first, *(stage.after for stage in chain)]
-    sentences = [f"No more accurate than always giving the same answer, which is right in {percent(one.majority)} of "
-                 f"the messages: {one.model}, {percent(one.accuracy)} ({two(100 * one.accuracy_low)} to "
-                 f"{two(100 * one.accuracy_high)})." for one in models if one.learned is False]
+    unlearned = [one for one in (first, *(stage.after for stage in chain)) if one.learned is False]
+    named = "; ".join(f"{one.model}, {percent(one.accuracy)} ({two(100 * one.accuracy_low)} to "
+                      f"{two(100 * one.accuracy_high)})" for one in unlearned)
+    sentences = [f"No more accurate than always giving the same answer, which is right in "
+                 f"{percent(unlearned[0].majority)} of the messages: {named}."] if unlearned else []
     sentences += [f"{stage.name} makes it {_times(stage.gain)} as fast after the others, {_times(stage.alone)} alone."
             for stage in chain if stage.alone and stage.gain[2] < stage.alone[1]]
     if chain and all(stage.alone for stage in chain):
