@@ -91,6 +91,11 @@ def monthly_bill(scenario: Scenario, folder: Path = FOLDER) -> Answer:
     return _on_machines(scenario, folder) if scenario.subject in STORIES else _by_the_token(scenario, folder)
 
 
+def _asked(record: Measurement) -> str:
+    slots = record.settings.get("slots", 1)
+    return "when asked alone" if slots == 1 else f"when {slots} are asked together"
+
+
 def _times(gain: Sequence[float]) -> str:
     return f"{two(gain[0])} times ({two(gain[1])} to {two(gain[2])})"
 
@@ -128,7 +133,7 @@ def _on_machines(scenario: Scenario, folder: Path) -> Answer:
     today, then = now.always_usd + labels_now, last.in_hours_usd + labels
     steps = [Step(stage.strategy, stage.name, one.always_usd + labels_now,
                   f"{_machines(one.machines)}; {_times(stage.gain)} as many answers a second, 95 of 100 within "
-                  f"{two(one.p95_ms)} ms when asked alone")
+                  f"{two(one.p95_ms)} ms {_asked(stage.after)}")
              for stage, one in zip(chain, served, strict=True)]
     steps += [Step("4", CHOOSE, last.always_usd + labels if counted else None, note,
                    labels_now - labels if counted else None),
@@ -237,8 +242,8 @@ def _missed(scenario: Scenario, record: Measurement) -> list[str]:
         sentences.append(f"Accuracy: {percent(record.accuracy)} ({two(100 * record.accuracy_low)} to "
                          f"{two(100 * record.accuracy_high)}) may be below the {floor:g} % asked for.")
     if record.p95_ms > scenario.deadline_ms:
-        sentences.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms alone, above the target of "
-                         f"{scenario.deadline_ms:g} ms.")
+        sentences.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms {_asked(record)}, above the "
+                         f"target of {scenario.deadline_ms:g} ms.")
     return sentences
 
 

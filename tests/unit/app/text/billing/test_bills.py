@@ -136,6 +136,8 @@ def test_an_own_language_model_is_billed_from_its_own_records(tmp_path):
     assert [step.strategy for step in answer.steps] == ["3", "3", "4", "5"]
     assert [step.usd.value for step in answer.steps[:2]] == [
         serving(stage.after, asked).machines * 365.0 + 100 for stage in chain]
+    told = [step.note.rpartition("ms when ")[2] for step in answer.steps[:2]]
+    assert told == ["asked alone", "16 are asked together"]
     assert serving(chain[-1].after, asked).machines < serving(chain[0].after, asked).machines / 4
     assert (answer.steps[2].usd, "one label a message" in answer.steps[2].note) == (None, True)
     changed = app.two_bills(asked, dataclasses.replace(asked, labels=300), tmp_path).rows
