@@ -47,9 +47,9 @@ def compare_extractors(candidates: Sequence[Served], task: Task, *, rows: int = 
 
     `accuracy` is the share of the first `rows` messages whose wish and fields are all right, `majority` that of the
     constant answer (see ExtractionScore), and `macro_f1` the mean over the fields. Each call that is timed reads
-    messages that no call has read before: a language model's cache of prefixes would spare nearly all the work of
-    messages that it knows. Latencies are those of a request in the company of `settings["slots"]`, itself among them,
-    which all wait for the last one.
+    messages that its extractor has not read before, one that is served in two ways too: a language model's cache of
+    prefixes would spare nearly all the work of messages that it knows. Latencies are those of a request in the company
+    of `settings["slots"]`, itself among them, which all wait for the last one.
 
     Args:
         timed: messages of a round, or as many as are answered together where these are more.
@@ -69,7 +69,12 @@ def compare_extractors(candidates: Sequence[Served], task: Task, *, rows: int = 
     if len({one.name for one in candidates}) < len(candidates):
         raise InputError("Two of the extractors have the same name; records could not be told apart.")
     unread = task.test["text"][rows:]
-    needed = max((_calls(one, timed) + 1) * one.at_once for one in candidates) * (rounds + WARM_UPS)
+    starts, needed = [], 0
+    ends: dict[int, int] = {}  # of an extractor -> where the messages end that its ways before have to themselves
+    for one in candidates:
+        starts.append(ends.get(id(one.extractor), 0))
+        ends[id(one.extractor)] = starts[-1] + (_calls(one, timed) + 1) * one.at_once * (rounds + WARM_UPS)
+        needed = max(needed, ends[id(one.extractor)])
     if len(unread) < needed:
         raise InputError(f"After {rows:,} messages for quality, {needed:,} more are timed, and the task has "
                          f"{len(unread):,}: ask for fewer rows or rounds.")
@@ -80,8 +85,8 @@ def compare_extractors(candidates: Sequence[Served], task: Task, *, rows: int = 
         found = one.extractor.extract(task.test["text"][:rows], progress=part)
         scores.append(score_extractions(found, extractions(task, "test")[:rows], field_names(task)))
     listening = Progress(cancelled=lambda: bool(progress.check()))  # what is timed reports nothing, and can be ended
-    works = {one.name: next_inputs(functools.partial(one.extractor.extract, progress=listening), unread, one.at_once)
-             for one in candidates}
+    works = {one.name: next_inputs(functools.partial(one.extractor.extract, progress=listening), unread[start:],
+                                   one.at_once) for one, start in zip(candidates, starts, strict=True)}
     calls = {one.name: _calls(one, timed) for one in candidates}
     with timing_turn(progress):
         seconds = seconds_in_turns(works, rounds, repeats=calls, progress=progress.part(0.6, 0.95))

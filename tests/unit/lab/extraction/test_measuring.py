@@ -77,6 +77,16 @@ def test_what_is_timed_was_not_read_before(compared):
         assert not set(timed) & set(extractor.calls[0])
 
 
+def test_an_extractor_that_is_served_in_two_ways_reads_other_messages_in_each():
+    both = Slow(things())
+    ways = [Served("one by one", "2", both), Served("two", "3", both, at_once=2)]
+    compare_extractors(ways, things(), rows=4, timed=1, rounds=2)
+    timed = both.calls[2:2 + 3 * (2 + 2)]  # after those for quality: three rounds, each way twice
+    ways = [{text for call in timed if len(call) == size for text in call} for size in (1, 2)]
+    assert all(ways)
+    assert not ways[0] & ways[1]
+
+
 def test_a_record_is_read_back_as_it_was(compared):
     for record in compared[2]:
         assert Measurement.from_json(record.to_json()) == record
