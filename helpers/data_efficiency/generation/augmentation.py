@@ -43,7 +43,7 @@ def augmentation_study(task: Task, data: Features, budgets: Sequence[int] = (48,
 
     Raises:
         InputError: unknown method, no copies, no budget, or one that the training rows do not have.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.data_efficiency import augmentation_study, features
     >>> from helpers.lab import load_task

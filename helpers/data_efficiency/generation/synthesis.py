@@ -46,7 +46,7 @@ def synthesize(texts: Sequence[str], labels: Sequence[int], count: int, method: 
 
     Raises:
         InputError: unknown method, no rows, or what the language model refuses.
-        Cancelled: `progress` was told to end while a language model writes.
+        Cancelled: `progress` cancelled the work while a language model writes.
 
     >>> from helpers.data_efficiency import synthesize
     >>> made, labels = synthesize(["where is my order", "refund me please"], [0, 1], count=4)
@@ -127,7 +127,7 @@ def synthesis_study(task: Task, data: Features, labels: int = 240, method: str |
 
     Raises:
         InputError: labels, mixes or features that do not fit, or what the language model refuses.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.data_efficiency import features, synthesis_study
     >>> from helpers.lab import load_task
@@ -198,7 +198,7 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str | L
 
     Raises:
         InputError: no rows, not as many labels as rows, none of what is counted, or what `synthesize` refuses.
-        Cancelled: `progress` was told to end while a language model writes.
+        Cancelled: `progress` cancelled the work while a language model writes.
 
     >>> from helpers.data_efficiency import extraction_test
     >>> found = extraction_test(["where is my order", "refund me please"], [0, 1], secrets=2, samples=50)

@@ -46,7 +46,7 @@ def annotation_study(data: Features, annotation: Annotation, batch: int = 30, se
 
     Raises:
         InputError: labels of other rows, or a batch that cannot be.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.data_efficiency import annotation_study, features
     >>> from helpers.data_efficiency.language_model.annotators import simulated_annotator

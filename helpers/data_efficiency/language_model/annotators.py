@@ -50,7 +50,7 @@ def annotate(model: Model, texts: Sequence[str], price: ApiPrice | None = None, 
 
     Raises:
         InputError: no text, a price of tokens for a model that reads none, or an endpoint without a price.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.data_efficiency import annotate
     >>> from helpers.lab import load_task, tfidf_baseline

@@ -36,7 +36,7 @@ def compare_ways(llm: LocalModel, task: Task, *, shots: Sequence[int] = (0, 2, 8
 
     Raises:
         InputError: another engine or architecture, or no number of examples.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.data_efficiency import compare_ways
     >>> from helpers.lab import load_language_model, load_task

@@ -51,7 +51,7 @@ def compare_layouts(model: Model, texts: Sequence[str], layouts: Sequence[Layout
 
     Raises:
         InputError: more pinned processes than cores, or a worker that failed.
-        Cancelled: `progress` was told to end; asked before each layout.
+        Cancelled: `progress` cancelled the work; asked before each layout.
     """
     layouts = usual_layouts(usable_cores()) if layouts is None else list(layouts)
     for layout in layouts:

@@ -32,7 +32,7 @@ def batch_times(model: Model, texts: Sequence[str], batches: Sequence[int] = BAT
 
     Raises:
         InputError: no texts, or a batch size below 1.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     if not len(texts) or min(batches) < 1:
         raise InputError("Batch times need at least one text and batch sizes of at least 1.")
@@ -77,7 +77,7 @@ def compare_with_load(model: Model, texts: Sequence[str], times: Times, targets_
 
     Raises:
         InputError: no target, or one that is not positive.
-        Cancelled: `progress` was told to end; asked before each load.
+        Cancelled: `progress` cancelled the work; asked before each load.
     """
     if not len(targets_ms) or min(targets_ms) <= 0:
         raise InputError("A load test needs at least one positive target in milliseconds.")

@@ -68,7 +68,7 @@ def compare_padding(model: TorchTextModel, texts: Sequence[str], peaks: Peaks, *
 
     Raises:
         InputError: no texts, or a model that cannot be packed.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     run = {padding: _runner(model, padding, batch, fixed) for padding in PADDINGS}
     works = {padding: functools.partial(run[padding], texts) for padding in PADDINGS}

@@ -126,7 +126,7 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
 
     Raises:
         InputError: a task of images, or what `repeated` refuses.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     A message may fit two labels: wrong is what the labels call so. An answer that depends on who asks, such as where a
     parcel is, must not be cached at all.

@@ -60,7 +60,7 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
 
     Raises:
         InputError: no budget, no row, a task without fields, or what the model refuses.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.hardware_codesign import compare_budgets
     >>> from helpers.lab import load_language_model, load_task

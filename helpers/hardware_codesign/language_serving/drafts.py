@@ -24,7 +24,7 @@ def draft_folder(path: Path, kind: str, progress: Progress = silent) -> Path:
 
     Raises:
         InputError: another kind, no GGUF file, a tokenizer that cannot be converted, or no room on the disk.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     if kind not in (FEWER_BITS, FEWER_LAYERS) or not path.is_file():
         raise InputError(f"A draft is made of a GGUF file, in '{FEWER_BITS}' or of '{FEWER_LAYERS}', and not of "

@@ -120,7 +120,7 @@ def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt], due_s: Sequence
     Raises:
         InputError: no prompts, times out of order, numbers that do not fit, a server that refuses the first request or
             answers none, or does not count its tokens.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.hardware_codesign import PacedServer, load_endpoint
     >>> from helpers.lab import endpoint
@@ -164,7 +164,7 @@ def own_overhead(rate: float = 50.0, seconds: float = 10.0, progress: Progress =
 
     Raises:
         InputError: a rate or a time that is not above 0.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     due = poisson_times(rate, seconds)
     with PacedServer(first_s=0.02, token_s=0.0, slots=len(due)) as server:
@@ -189,7 +189,7 @@ def find_rate(load: Callable[[float], LoadTest], target: Target, *, start: float
 
     Raises:
         InputError: rates or a precision that are not above 0.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     if min(start, precision) <= 0 or start > highest:
         raise InputError("A search needs a precision above 0, and a first rate above 0 and up to the highest.")

@@ -100,7 +100,7 @@ class Engine:
 
         Raises:
             InputError: numbers that do not fit, or no room for keys and values.
-            Cancelled: `progress` was told to end; asked at each step.
+            Cancelled: `progress` cancelled the work; asked at each step.
         """
         if not len(prompts) or len(prompts) != len(tokens) or min(tokens) < 1 or not all(map(len, prompts)):
             raise InputError("An engine needs prompts of at least one token, and for each the tokens to write.")
@@ -217,7 +217,7 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
 
     Raises:
         InputError: fewer than two rounds, no engine, or none that runs (what `Engine` says of the first one).
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.hardware_codesign import ENGINES, compare_engines, shared_requests
     >>> from helpers.lab import load_language_model, load_task

@@ -60,7 +60,7 @@ def measure_phases(path: Path, *, prompts: Sequence[int] = PROMPTS, batches: Seq
 
     Raises:
         InputError: no point within `max_tokens`, or what `Engine` refuses.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     points = [(batch, prompt) for batch in batches for prompt in prompts if batch * prompt <= max_tokens]
     if not points or rounds < 1:

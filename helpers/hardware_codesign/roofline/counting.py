@@ -99,7 +99,7 @@ def layer_seconds(module: nn.Module, *inputs: Tensor, rounds: int = 9,
     """Median seconds that each part spends itself, without the parts inside of it.
 
     Raises:
-        Cancelled: `progress` was told to end; asked before each round.
+        Cancelled: `progress` cancelled the work; asked before each round.
     """
     spent: dict[str, list[float]] = {}
     stack: list[list[Any]] = []  # name, when it began, seconds of its parts

@@ -31,7 +31,7 @@ def layer_roofline(module: "nn.Module", inputs: Sequence["Tensor"], peaks: Peaks
 
     Raises:
         InputError: weights that are neither float32, bfloat16 nor float16, or inputs that the module refuses.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> import torch
     >>> from helpers.hardware_codesign import layer_roofline, measure_peaks

@@ -33,7 +33,7 @@ def measure_peaks(threads: int | None = None, seconds: float = 0.3, *, progress:
 
     Raises:
         InputError: fewer than one thread, or more than the usable cores.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     threads = usable_cores() if threads is None else threads
     if not 1 <= threads <= usable_cores():

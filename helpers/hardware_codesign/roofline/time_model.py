@@ -150,7 +150,7 @@ def time_grid(calls: dict[str, Callable[[np.ndarray, np.ndarray], object]], batc
 
     Raises:
         InputError: no point within `max_tokens`.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     points = [(batch, length) for batch in batches for length in lengths if batch * length <= max_tokens]
     if not points:

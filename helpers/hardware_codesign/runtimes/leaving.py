@@ -59,7 +59,7 @@ def compare_leaving(base: TorchTextModel, task: Task, texts: list[str], *, progr
 
     Raises:
         InputError: a model that cannot be exported, or no text.
-        Cancelled: `progress` was told to end; asked at each file.
+        Cancelled: `progress` cancelled the work; asked at each file.
 
     >>> from helpers.hardware_codesign import compare_leaving
     >>> from helpers.lab import baseline, load_task

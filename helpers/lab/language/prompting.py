@@ -44,7 +44,7 @@ def prompted(llm: LanguageModel, task: Task, shots: int = 8, select: str = "near
     Raises:
         InputError: an unknown selection, a task of images, no shots, labels that leave no room for a text, or what the
             language model itself refuses.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.lab import load_language_model, load_task, prompted
     >>> task = load_task("tickets")

@@ -102,7 +102,7 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
         ledger: where the records are kept as well.
 
     Raises:
-        Cancelled: `progress` was told to end; asked between batches.
+        Cancelled: `progress` cancelled the work; asked between batches.
         InputError: two models with one name, a single process, or a model that cannot be saved for others.
     """
     if processes == 1 or processes < 0:
@@ -188,7 +188,7 @@ def in_processes(work: Callable[[dict[str, Model]], Result], models: Mapping[str
 
     Raises:
         InputError: a model that cannot be saved, or a process that failed.
-        Cancelled: `progress` was told to end; the process is killed.
+        Cancelled: `progress` cancelled the work; the process is killed.
     """
     with tempfile.TemporaryDirectory() as folder:
         folders = {name: Path(folder) / str(number) for number, name in enumerate(models)}
@@ -202,7 +202,7 @@ def in_fresh_processes(works: Sequence[Callable[[], Result]], progress: Progress
 
     Raises:
         InputError: a process that failed.
-        Cancelled: `progress` was told to end; the process is killed.
+        Cancelled: `progress` cancelled the work; the process is killed.
 
     >>> import functools, operator
     >>> from helpers.lab.measuring.comparison import in_fresh_processes

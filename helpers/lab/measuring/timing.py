@@ -44,7 +44,7 @@ def timing_turn(progress: Progress = silent, folder: Path | None = None, poll_s:
     outlives its process in a child; or one that takes more than two hours.
 
     Raises:
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
         InputError: nobody can draw a number; or others had to go first, so that this run's times may be disturbed.
     """
     folder = _usable(folder or Path(tempfile.gettempdir()) / "compute-smarter-timing")
@@ -261,7 +261,7 @@ def seconds_in_turns(works: Mapping[Name, Callable[[], object]], rounds: int, *,
         Name -> (rounds * repeats,) seconds in the order of the calls; fewer where patience ended.
 
     Raises:
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
 
     >>> from helpers.lab.measuring.timing import seconds_in_turns
     >>> seconds = seconds_in_turns({"few": lambda: sum(range(10)), "many": lambda: sum(range(10_000))}, rounds=3)

@@ -159,7 +159,7 @@ def crossover(reference: TextModel, candidate: TextModel, *, batches: Sequence[i
         Columns batch, tokens, speedup, low, high. Below 1 the candidate loses.
 
     Raises:
-        Cancelled: `progress` was told to end; asked between cells.
+        Cancelled: `progress` cancelled the work; asked between cells.
     """
     cells = [(batch, length) for batch in batches for length in tokens]
     rows = []

@@ -90,7 +90,7 @@ def saturation(model: TorchTextModel, task: Task, *, rows: int = 192, progress: 
         difference, all kernels read together).
 
     Raises:
-        Cancelled: `progress` was told to end; asked between batches.
+        Cancelled: `progress` cancelled the work; asked between batches.
     """
     part = task.take(test=rows).test
     texts, labels = part["text"][:], np.asarray(part["label"][:])

@@ -54,7 +54,7 @@ def quantization_aware(model: TorchTextModel, task: Task, *, bits: int, group_si
 
     Raises:
         InputError: bits outside 2 to 8, or a group size that fits no layer.
-        Cancelled: `progress` was told to end.
+        Cancelled: `progress` cancelled the work.
     """
     require_numbers(model.module, bits, group_size)
     began = time.perf_counter()
@@ -138,7 +138,7 @@ def sensitivity(model: TorchTextModel, task: Task, *, bits: int = 4, group_size:
 
     Raises:
         InputError: bits outside 2 to 8, or a group size that fits no layer.
-        Cancelled: `progress` was told to end; asked between layers.
+        Cancelled: `progress` cancelled the work; asked between layers.
     """
     require_numbers(model.module, bits, group_size)
     texts = task.validation["text"][:rows]

@@ -141,7 +141,7 @@ class EndpointModel(LanguageModel):
         Raises:
             InputError: no answers or an empty one, or a server that shows no log-probabilities, counts no tokens or
                 does not answer.
-            Cancelled: `progress` was told to end.
+            Cancelled: `progress` cancelled the work.
         """
         require_answers(answers)
         found, starts = dict.fromkeys(answers, 0.0), dict.fromkeys(answers, "")

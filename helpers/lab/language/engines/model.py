@@ -111,7 +111,7 @@ class LanguageModel(abc.ABC):
         Raises:
             InputError: no tokens to read or to write, more than the context holds, a form that the engine lacks, or a
                 server that does not answer.
-            Cancelled: `progress` was told to end.
+            Cancelled: `progress` cancelled the work.
         """
 
     @abc.abstractmethod
@@ -122,7 +122,7 @@ class LanguageModel(abc.ABC):
 
         Raises:
             InputError: no answers, an empty one, or more tokens than the context holds.
-            Cancelled: `progress` was told to end.
+            Cancelled: `progress` cancelled the work.
         """
 
     def save(self, folder: Path) -> None:
