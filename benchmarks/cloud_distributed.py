@@ -73,7 +73,7 @@ def closed_forms(servers: int, load: float) -> dict[str, tuple[float, Callable[[
 
 
 def theory_rows(quick: bool) -> list[Row]:
-    """How far each queue is from its closed form, and how many leave both 1 % and the joint 95 % interval."""
+    """How far each queue is from its closed form, and how many leave both 1% and the joint 95% interval."""
     runs, count = (10, 100_000) if quick else (20, 1_000_000)
     worst, outside, cases = {}, 0, 0
     for load in LOADS:
@@ -90,7 +90,7 @@ def theory_rows(quick: bool) -> list[Row]:
             cases += 1
     rows = [shown(f"{name}: largest distance from the closed form, loads {LOADS[0]} to {LOADS[-1]}", far, "of it")
             for name, far in worst.items()]
-    return [*rows, at_most(f"closed forms missed by 1 % and by the interval, of {cases}", float(outside), 0, "")]
+    return [*rows, at_most(f"closed forms missed by 1% and by the interval, of {cases}", float(outside), 0, "")]
 
 
 def fcfs_rows(quick: bool) -> list[Row]:

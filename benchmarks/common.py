@@ -86,13 +86,13 @@ def distance(value: float, low: float, high: float, expected: float) -> tuple[fl
 
 
 def p95(values: Sequence[float]) -> tuple[float, float, float]:
-    """The value that 95 % do not exceed: (value, low, high) by the bootstrap."""
+    """The value that 95% do not exceed: (value, low, high) by the bootstrap."""
     return bootstrap_interval(lambda drawn, axis: np.quantile(drawn, 0.95, axis=axis, method="inverted_cdf"), values)
 
 
 @dataclasses.dataclass(frozen=True)
 class Learner(BesideTheConstant):
-    """What has no measurement of its own: the lower end of its accuracy, the share of the most frequent label."""
+    """A baseline that is not measured: the lower end of its accuracy, the share of the most frequent label."""
 
     accuracy_low: float
     majority: float
@@ -127,7 +127,7 @@ class Point:
 
 
 def points(records: Sequence[Measurement]) -> list[Point]:
-    """Accuracy and dollars per million predictions of those that are better than the most frequent label."""
+    """Accuracy and dollars per million predictions of the models that are better than the most frequent label."""
     return [Point(record.model, record.accuracy, record.usd_per_million) for record in records if record.learned]
 
 
@@ -191,7 +191,7 @@ def on_validation(task: Task) -> Task:
 
 
 def arguments(description: str, parts: Sequence[str] = ()) -> argparse.Namespace:
-    """The command line that all benchmarks take; where there are `parts`, `only` has those that are asked for."""
+    """The command line that all benchmarks take; with `parts`, `only` lists the requested ones."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--task", default="tickets", help="built-in task, file, or hub:owner/name")
     parser.add_argument("--test", help="file with the test rows")

@@ -148,7 +148,7 @@ class Log:
 
 @contextlib.contextmanager
 def served(folder: Path, *options: str) -> Iterator[tuple[str, Server]]:
-    """The pages' address, and their server, which has a home, temporary files and sockets of its own in `folder`."""
+    """The pages' address, and their server, with its own home, temporary files and sockets in `folder`."""
     environment = {name: str(folder / name) for name in ("HELPERS_HOME", "TMPDIR", "JUPYTER_RUNTIME_DIR")}
     for path in environment.values():
         Path(path).mkdir()
@@ -226,7 +226,7 @@ async def stay(page: Page, address: str, notebooks: Sequence[str], chance: rando
 
 async def visits(number: int, browser: Browser, log: Log, end: float,
                  staying: Callable[[Page, random.Random], Coroutine[None, None, None]]) -> None:
-    """One visitor after another on one chair until the end; each has cookies and a cache of their own."""
+    """One visitor after another on one chair until the end; each with fresh cookies and a fresh cache."""
     chance = random.Random(number)
     await asyncio.sleep(chance.uniform(0, min(ARRIVALS_S, end - time.monotonic())))
     while time.monotonic() < end:

@@ -80,7 +80,7 @@ ODD_FILES = {  # what design.md calls bad input, as bytes
 
 
 def noise_rows(data: Features, seeds: int) -> list[Row]:
-    """One label in ten replaced by the most confusable one, and by any other; 15 % of the rows reviewed, as decided
+    """One label in ten replaced by the most confusable one, and by any other; 15% of the rows reviewed, as decided
     before, by somebody who errs as often as published labels do."""
     rows, budget = [], round(0.15 * len(data.train_y))
     for kind in ("confusable", "uniform"):
@@ -88,13 +88,13 @@ def noise_rows(data: Features, seeds: int) -> list[Row]:
         firsts = curves.drop_duplicates("seed")
         for name, target in (("precision", FLAGS_PRECISION), ("recall", FLAGS_RECALL)):
             mean, low, high = mean_interval(firsts[name])
-            said = f"{kind} noise of 10 %: {name} of the flags"
+            said = f"{kind} noise of 10%: {name} of the flags"
             rows.append(at_least(said, mean, target, "", low, high) if kind == "uniform" else shown(
                 said, mean, "", low, high))
         back = review_worth(curves).set_index(["order", "reviewed"]).loc[("doubt", budget)]
         figures = [None if np.isnan(figure) else float(figure)
                    for figure in back[["regained", "regained_low", "regained_high"]]]
-        said = f"{kind} noise of 10 %: share of the lost accuracy regained by reviewing 15 % of the rows"
+        said = f"{kind} noise of 10%: share of the lost accuracy regained by reviewing 15% of the rows"
         judged = kind == "uniform" and figures[0] is not None
         rows.append(at_least(said, figures[0], REGAINED, "", *figures[1:]) if judged else shown(
             said, figures[0], "", *figures[1:]))
@@ -133,10 +133,10 @@ def duplicate_rows(task: Task, rounds: int) -> list[Row]:
 
 
 def selection_rows(data: Features, seeds: int, budget: int, names: tuple[str, ...]) -> list[Row]:
-    """Labels to 95 % of the full accuracy, each strategy against random."""
+    """Labels to 95% of the full accuracy, each strategy against random."""
     full = fit(data.train, data.train_y, len(data.labels)).accuracy(data.test, data.test_y)
     table = labels_to(compare_strategies(data, budget, max(2, budget // 12), names, seeds=seeds), 0.95 * full)
-    rows = [shown("random: labels to 95 % of the full accuracy", table.set_index("strategy").loc["random", "labels"],
+    rows = [shown("random: labels to 95% of the full accuracy", table.set_index("strategy").loc["random", "labels"],
                   "labels")]
     table = table.astype(object).where(table.notna(), None)  # what none reached has no figure
     for row in table[table["strategy"] != "random"].sort_values("saved", ascending=False).itertuples():

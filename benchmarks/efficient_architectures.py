@@ -74,9 +74,9 @@ PARTS = ("ladder", "other ladders", "cascade", "adapters", "tenants", "convoluti
 STEPS = ("majority", "tfidf", "static", "zero-shot", "frozen")
 # What was to be shown, set beforehand.
 KEEP = 0.99  # of the large model's accuracy: one answer in a hundred, which few would notice
-MAX_LOST = 1.0  # points: what 99 % of an accuracy near 100 % allow
+MAX_LOST = 1.0  # points: what 99% of an accuracy near 100% allow
 SPEND = 0.30  # of the large model's cost: less is saved by a smaller model alone
-OFTEN = 95  # of 100 resamplings, as a 95 % interval holds
+OFTEN = 95  # of 100 resamplings, as a 95% interval holds
 ADAPTER_LOSS, ADAPTER_SHARE = -0.5, 0.04  # points, and of the encoder's parameters: a file a tenant, as good as whole
 TENANTS_BYTES = 2.0  # times one model, for all tenants
 SAME_LOGITS = 1e-4  # rounding in float32

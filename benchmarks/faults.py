@@ -74,7 +74,7 @@ def looked_at(work: Work, folder: Path, acknowledged: Sequence[str]) -> list[str
 
 def forked(task: Callable[[Acknowledge], object], folder: Path, *, after_s: float | None = None,
            results: int | None = None) -> list[str]:
-    """The lines that a task acknowledged in a process of its own, whose home and temporary files lie in `folder`.
+    """The lines that a task acknowledged in a separate process, whose home and temporary files lie in `folder`.
 
     It is killed after so many seconds or results; without either it works to its end.
 
@@ -207,7 +207,7 @@ def strictly(wrong: Callable[[Path, Sequence[str]], list[str]]) -> Callable[[Pat
             with warnings.catch_warnings():
                 warnings.simplefilter("error", NotStored)
                 return wrong(folder, acknowledged)
-        except Exception as error:  # each format has errors of its own
+        except Exception as error:  # each format raises its own errors
             return [" ".join(f"{type(error).__name__}: {error}".split())]
 
     return looked

@@ -62,7 +62,7 @@ PRUNED_MACS = 2.0  # half of the multiplications gone is the least that is worth
 PRUNED_SPEED = 1.6  # what is left of that where a fifth of the time is tokenizing and calls
 PRUNED_LOSS = -1.0  # points
 STUDENT_SIZE = 0.334  # two of six layers
-STUDENT_QUALITY = 0.98  # of its teacher's accuracy, as DistilBERT keeps 97 % with half of the layers (arXiv 1910.01108)
+STUDENT_QUALITY = 0.98  # of its teacher's accuracy, as DistilBERT keeps 97% with half of the layers (arXiv 1910.01108)
 SEARCH_MINUTES = 30  # a coffee break and a meeting
 PRUNING_RATE = 2e-4  # learning rate of recovery, ours and the peers'
 PARTS = ("pruning", "distillation", "combined")
@@ -179,7 +179,7 @@ def share_of(record: Measurement, reference: Measurement) -> float:
 
 
 def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list[Row], list[list[Step]]]:
-    """A pipeline without and one with a first stage: of those that are cheap enough, the nearest to the first model.
+    """A pipeline without and one with a first stage: of the cheap enough ones, the nearest to the first model.
 
     Nearest in its answers to the validation rows: a few hundred labels tell models that are a point
     apart from each other less well.

@@ -55,7 +55,7 @@ class Classifier:
     async def __call__(self, number: int) -> float:
         """Seconds of one request's work.
 
-        In a thread of its own: work in the event loop would hold back the answers that are finished until
+        In a separate thread: work in the event loop would hold back the answers that are finished until
         all requests that were waiting are done.
         """
         return await asyncio.get_running_loop().run_in_executor(self._server, self._work, number)
@@ -135,7 +135,7 @@ class Calibrated:
                    float(np.median(served.latency_s - alone.latency_s)))
 
     def drawn(self, count: int) -> np.ndarray:
-        """(count,) seconds for requests 0, 1, ...: each one of those that its messages took."""
+        """(count,) seconds for requests 0, 1, ...: each one of the times that its messages took."""
         rng, every = np.random.default_rng(0), np.concatenate(list(self.work.values()))
         return np.array([rng.choice(self.work.get(first_text(number, self.texts), every)) for number in range(count)])
 

@@ -176,7 +176,7 @@ async def probed(address: str, answers_s: list[float]) -> None:
 def growth(memory: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
     """(growth, low, high) of the server's memory over the time after the warm-up, as a share of its middle.
 
-    By the median of the slopes between all points (Theil and Sen), with its 95 % interval: peaks do not move it.
+    By the median of the slopes between all points (Theil and Sen), with its 95% interval: peaks do not move it.
 
     >>> [round(part, 6) for part in growth([(float(n), 1 + n / 1000, 2.0) for n in range(61)])]
     [0.048309, 0.048309, 0.048309]

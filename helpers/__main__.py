@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     budgets = {name: value for name in BUDGETS if (value := getattr(options, name)) is not None}
     if not 0 <= budgets.get("min_accuracy", 0) <= 1:
         raise InputError(f"--min-accuracy is a share from 0 to 1, not {budgets['min_accuracy']:g}: "
-                         "write 0.85 for 85 %.")
+                         "write 0.85 for 85%.")
     task = load_task(options.task, test=options.test, text=options.text, label=options.label)
     rows = STRATEGIES[options.strategy](task)
     if missing := [name for name in budgets if not any(BUDGETS[name][0] in row for row in rows)]:

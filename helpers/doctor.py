@@ -67,7 +67,7 @@ def instruction_sets() -> Check:
     sets = machine.instruction_sets()
     enough = {"AVX2", "NEON dotprod", "NEON i8mm"} & set(sets)
     fast = "" if machine.has_int8_dot_product() else " (no int8 dot product: int8 gains less here)"
-    return Check("CPU instruction sets", bool(enough), f"{', '.join(sets) or 'none of those that matter'}{fast}",
+    return Check("CPU instruction sets", bool(enough), f"{', '.join(sets) or 'none of the relevant ones'}{fast}",
                  "the results stay right and the speeds say little: use a CPU of the last ten years")
 
 

@@ -3,9 +3,9 @@
 python -m recording [PART ...] [--language] [--again] [--list]
 
 What trains comes before what times, so that all timings come together. A part that is done on this machine is skipped
-(`--again` records it anew), so that a run that was cut off goes on where it was. After each part its figures are held
+(`--again` records it again), so that a run that was cut off goes on where it was. After each part its figures are held
 against what can be and against those recorded before it on this machine; a fault stops the run with a sentence. Two
-stories are told, of the classifier and of the language model, each on one machine: a single part is recorded only where
+stories are recorded, the classifier's and the language model's, each on one machine: a part is recorded alone only where
 the others of its story are this machine's.
 """
 
@@ -177,7 +177,7 @@ def is_done(part: Part, folder: Path) -> bool:
     machines = {machine_of(path)["id"] for path in files_of(part, folder)}
     here = machines == ({fingerprint()["id"]} if part.files else set())
     if stamp.get("machine") == fingerprint()["id"] and here and stamp["code"] != code_version():
-        print(f"{part.name} is done, by other code ({stamp['code']}); --again records it anew.", flush=True)
+        print(f"{part.name} is done, by other code ({stamp['code']}); --again records it again.", flush=True)
     return stamp.get("machine") == fingerprint()["id"] and here
 
 

@@ -100,14 +100,14 @@ def _switches(models: dict[str, Model]) -> pd.DataFrame:
 def _over_processes(frames: list[pd.DataFrame], ratio: str, without: Callable[[pd.DataFrame], pd.Series],
                     own: str) -> pd.DataFrame:
     """The rows of one process, with the ratio `without` / `own` and its interval over all of them."""
-    told = frames[0].copy()
+    combined = frames[0].copy()
     reference, seconds = (np.array([of(frame).to_numpy(float) for frame in frames])
                           for of in (without, lambda frame: frame[own]))  # (processes, rows)
     for row in np.flatnonzero(np.isfinite(seconds).all(axis=0)):
-        told.loc[row, [ratio, "low", "high"]] = ratio_over_processes(reference[:, row], seconds[:, row])
-    for column in told.columns[told.columns.str.endswith("_ms")]:
-        told[column] = np.exp(np.mean([np.log(frame[column].to_numpy(float)) for frame in frames], axis=0))
-    return told.assign(processes=len(frames))
+        combined.loc[row, [ratio, "low", "high"]] = ratio_over_processes(reference[:, row], seconds[:, row])
+    for column in combined.columns[combined.columns.str.endswith("_ms")]:
+        combined[column] = np.exp(np.mean([np.log(frame[column].to_numpy(float)) for frame in frames], axis=0))
+    return combined.assign(processes=len(frames))
 
 
 def record_batching(base: TorchTextModel, task: Task) -> None:

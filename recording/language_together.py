@@ -50,19 +50,19 @@ def record() -> None:
     def shown(llm):
         return prompted_extractor(llm, task, form=False)
 
-    def told(llm):
+    def instructed(llm):
         return prompted_extractor(llm, task, select="none", form=False)
 
     with tempfile.TemporaryDirectory() as folder:
         halves, eighths = (Path(folder) / f"{kind}.gguf" for kind in ("F16", "Q8_0"))
         write_gguf(tuned, source, halves, "F16")
         write_gguf(tuned, source, eighths, "Q8_0")
-        in_pytorch, in_8_bits = shown(plain), told(load_language_model(eighths))
+        in_pytorch, in_8_bits = shown(plain), instructed(load_language_model(eighths))
         chain = [
             Served("SmolLM2 with 8 examples, PyTorch fp32", "efficient architectures", in_pytorch, **of_plain),
             Served("SmolLM2 with 8 examples, OpenVINO", "hardware co-design",
                    shown(load_language_model(in_weight_type(source, "F16"))), steps=(ENGINE,), **of_plain),
-            Served("SmolLM2 tuned, OpenVINO", "efficient architectures", told(load_language_model(halves)),
+            Served("SmolLM2 tuned, OpenVINO", "efficient architectures", instructed(load_language_model(halves)),
                    steps=(ENGINE, ADAPTED), **of_tuned),
             Served("SmolLM2 tuned, in 8 bits, OpenVINO", "model optimization", in_8_bits,
                    steps=(ENGINE, ADAPTED, ROUNDED), **of_tuned),
@@ -71,7 +71,8 @@ def record() -> None:
             Served(f"MiniLM tagger in int8, {SLOTS} together", "efficient architectures", tagger, SLOTS,
                    (ENGINE, ADAPTED, ROUNDED, TOGETHER, SPECIALIST), **of_tagger)]
         alone = [
-            Served("SmolLM2 tuned, PyTorch fp32", "efficient architectures", told(tuned), steps=(ADAPTED,), **of_tuned),
+            Served("SmolLM2 tuned, PyTorch fp32", "efficient architectures", instructed(tuned), steps=(ADAPTED,),
+                   **of_tuned),
             Served("SmolLM2 with 8 examples, in 8 bits, PyTorch", "model optimization", shown(load_language_model(
                 in_weight_type(source, "Q8_0"), "transformers")), steps=(ROUNDED,), **of_plain),
             Served(f"SmolLM2 with 8 examples, PyTorch fp32, {SLOTS} together", "hardware co-design", in_pytorch, SLOTS,

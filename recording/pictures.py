@@ -73,14 +73,14 @@ def bits_said() -> str:
     speed = app.recorded_table("1_model_optimization_language_speed")
     lost = app.recorded_table("1_model_optimization_language").set_index("name")
     first, last = speed.iloc[0], speed.iloc[-1]
-    told = [app.two(lost.at[last["name"], name]) for name in ("ratio", "ratio_low", "ratio_high")]
+    times_higher = [app.two(lost.at[last["name"], name]) for name in ("ratio", "ratio_low", "ratio_high")]
     fewer, alone, together = (app.two(ratio) for ratio in (
         first["megabytes"] / last["megabytes"], first["per_token_s"] / last["per_token_s"],
         last["together_per_s"] / first["together_per_s"]))
     return (f"A language model: on {speed.attrs['machine']}, {first['model'].partition('.')[0].rpartition('-')[0]} in "
             f"{last['name']} instead of {first['name']} has {fewer} times fewer bytes, writes a further token {alone} "
             f"times as fast, and to all requests at once {together} times; rounded once more, its perplexity is "
-            f"{told[0]} times as high ({told[1]} to {told[2]}).")
+            f"{times_higher[0]} times as high ({times_higher[1]} to {times_higher[2]}).")
 
 
 def rungs_said() -> str:
@@ -90,8 +90,8 @@ def rungs_said() -> str:
     shares = [f"{row['model']} {percent(row['message'])} ({percent(row['message_low'])} to "
               f"{percent(row['message_high'])})" for _, row in rungs.iterrows()]
     tuned, nothing = rungs.loc["tuned"], percent(rungs["message_constant"].iloc[0])
-    return (f"A language model beside small ones: on {table.attrs['machine']}, all fields right in so many of "
-            f"{tuned['rows']:,.0f} messages: {'; '.join(shares)}; always the same answer, {nothing}. The tuned "
+    return (f"A language model beside small ones: on {table.attrs['machine']}, share of {tuned['rows']:,.0f} messages "
+            f"with all fields right: {'; '.join(shares)}; the constant answer {nothing}. The tuned "
             f"one takes {app.two(tuned['energy'])} times ({app.two(tuned['energy_low'])} to "
             f"{app.two(tuned['energy_high'])}) the energy of {rungs['model'].iloc[0]}.")
 
@@ -101,8 +101,8 @@ def stack_said() -> str:
     reference, chain, _ = stages(subject="own language model")
     last = chain[-1].after
     product = math.prod(stage.alone[0] for stage in chain)
-    return (f"{app.on_machine([last])}all of that on top of each other takes extraction from {reference.model} to "
-            f"{last.model}: {app.cheaper(last)}; {app.change(last)}. Alone the changes would multiply to "
+    return (f"{app.on_machine([last])}all changes together take extraction from {reference.model} to "
+            f"{last.model}: {app.cheaper(last)}; {app.change(last)}. The gains of each alone would multiply to "
             f"{app.two(product)} times.")
 
 

@@ -21,7 +21,7 @@ from helpers.lab.exporting.int8 import calibration_inputs
 from helpers.lab.models.model import ENTRY_POINTS, Card, TextModel
 from helpers.lab.models.torch import TorchTextModel, device
 
-CALIBRATION_ROWS = 300  # what nncf.quantize takes of a data set unless told otherwise
+CALIBRATION_ROWS = 300  # what nncf.quantize takes of a data set by default
 READERS = {"peer": "benchmarks.peers.recipes:Recipe", "model2vec": "benchmarks.peers.optimization:Model2VecPeer"}
 
 Files = Mapping[str, bytes]  # name -> content, as the peer's project writes them

@@ -1,4 +1,4 @@
-"""Exercises: a participant's function, tried on random points in a process of its own, which can always be ended.
+"""Exercises: a participant's function, tried on random points in a separate process, which can always be ended.
 
 A thread could not be ended: nothing stops a loop inside a library, and a crash takes the kernel with it.
 """

@@ -31,10 +31,10 @@ class Watch:
 
 def paired_gains(runs: pd.DataFrame, arm: str = "strategy", at: str = "labels",
                  reference: str = "random") -> pd.DataFrame:
-    """Each arm's accuracy, and its difference to the reference arm with the same seed, with 95 % intervals over seeds.
+    """Each arm's accuracy, and its difference to the reference arm with the same seed, with 95% intervals over seeds.
 
     Args:
-        runs: columns seed, accuracy (on test rows), validation (accuracy on validation rows), and those that `arm` and
+        runs: columns seed, accuracy (on test rows), validation (accuracy on validation rows), and those `arm` and
             `at` name: of `compare_strategies`, of `prune_study` (arm="method", at="keep"), or of `augmentation_study`
             (arm="method", reference="none").
         arm: the column that tells what is compared; `reference` is one of its values.

@@ -22,7 +22,7 @@ def fit_exponents(times: pd.DataFrame, min_length: int = 0) -> pd.DataFrame:
             bend the curve there.
 
     Returns:
-        One row a kind: kind, exponent, low, high (95 %; the bootstrap draws whole rounds, so that
+        One row a kind: kind, exponent, low, high (95%; the bootstrap draws whole rounds, so that
         what slowed all lengths of a round stays together).
 
     Raises:
@@ -93,7 +93,7 @@ def fit_error_law(costs: Sequence[float], errors: Sequence[float]) -> ErrorLaw:
 
 
 def best_for_budget(models: pd.DataFrame, budget: float) -> pd.Series | None:
-    """The row with the highest accuracy among those that need at most so many MACs; None where none does.
+    """The row with the highest accuracy among rows of at most so many MACs; None if there is none.
 
     Args:
         models: with the columns `accuracy` and `macs`.

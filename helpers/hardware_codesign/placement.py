@@ -78,7 +78,7 @@ def break_even_utilization(frame: pd.DataFrame) -> pd.DataFrame:
         frame: of `rank_offers`.
 
     Returns:
-        Columns: offer, rows_per_s (above which it pays), utilization (share of its own throughput; above 1: never).
+        Columns: offer, rows_per_s (above which it pays), utilization (share of its throughput; above 1: never).
     """
     cpus = frame[frame["device"] == ""]
     if cpus.empty:

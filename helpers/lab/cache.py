@@ -47,7 +47,7 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
             try:
                 _require_unchanged(path)
                 return read(path)
-            except Exception:  # damage shows in many ways: each format raises errors of its own
+            except Exception:  # damage shows in many ways: each format raises its own errors
                 warnings.warn(f"The cache entry {path.name} could not be read and {_set_aside(path)}; it is made "
                               "again.", NotStored, stacklevel=2)
         value = _unwritten.pop(path) if path in _unwritten else make()

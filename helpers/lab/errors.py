@@ -12,7 +12,7 @@ class NotStored(UserWarning):
 
 
 class Cancelled(Exception):
-    """The user pressed Cancel, or the caller's `Progress` was told to end."""
+    """The user pressed Cancel, or the caller cancelled its `Progress`."""
 
 
 def reason(error: BaseException) -> str:

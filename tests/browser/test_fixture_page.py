@@ -111,7 +111,7 @@ def test_a_run_replaces_recorded_marks_by_measured_ones_that_can_be_saved(page):
     expect(panel.locator(".app-status")).to_contain_text("Measured on this machine just now", timeout=30_000)
     expect(button).to_be_enabled()
     said = " | ".join(page.evaluate("window.said"))
-    assert re.search(r"waiting: 1 run ahead.*\d+ %: timing MiniLM fp32.*\d+ %: timing 2-layer student", said), said
+    assert re.search(r"waiting: 1 run ahead.*\d+%: timing MiniLM fp32.*\d+%: timing 2-layer student", said), said
     assert provenances(page) == ["measured"] * 4 + ["simulated"]
     filled = panel.locator(f"{CHARTS} path[aria-roledescription=point]").evaluate_all(
         "marks => marks.filter(mark => mark.getAttribute('fill') !== 'transparent').length")

@@ -39,7 +39,7 @@ def test_the_language_model_may_win_or_lose_in_quality_and_in_energy(delta, ener
     assert all(one in text for one in words), text
     assert "On paper 900 times for nearest examples; you guessed 40." in text
     above = "tagger, nearest examples" if delta > 0 else "tagger"
-    assert f"The same answer to all messages is right in 12 % of them; significantly above that: {above}." in text
+    assert f"The same answer to all messages is right in 12% of them; significantly above that: {above}." in text
 
 
 @pytest.mark.parametrize(("a_message", "words"), [
@@ -51,7 +51,7 @@ def test_further_messages_may_take_time_or_none(a_message, words):
 
 @pytest.mark.parametrize(("speedups", "words"), [
     ((1.0, 4.0, 30.0, 60.0), ["more: both 60x (54 to 66); swapped 30x (27 to 33); together 4.0x (3.6 to 4.4). fewer: "
-                              "none.", "Both changes give 50% of the product. You guessed 40 %."]),
+                              "none.", "Both changes give 50% of the product. You guessed 40%."]),
     ((1.0, 0.5, 2.0, 3.0), ["fewer: together 0.50x (0.45 to 0.55).", "Both changes give 300% of the product."])])
 def test_changes_on_top_of_each_other_may_give_more_or_less_than_their_product(speedups, words):
     records = [SimpleNamespace(model=name, speedup=speedup, speedup_low=0.9 * speedup, speedup_high=1.1 * speedup,

@@ -108,7 +108,7 @@ def test_each_recorded_table_is_drawn_with_what_it_says(ratio):
     dots, beside = one["draw_tuned"](tuned).children
     assert sensible(dots.value).startswith("Tuned, F16: 40% of the messages right; 2 bits: ")
     above = "F16" if ratio == 2 else "F16, 2 bits"
-    assert beside.value.endswith(f"right in 30 % of them; significantly above that: {above}.")
+    assert beside.value.endswith(f"right in 30% of them; significantly above that: {above}.")
     other = functions("1", "q35e", app=titles(), VBox=VBox, HTML=HTML)
     depth = pd.DataFrame({"name": ["22 blocks, recovered"], "ratio": ratio, "ratio_low": ratio, "ratio_high": ratio})
     word = {2.0: "2.0 times higher", 0.8: "1.2 times lower", 1.0: "as high"}[ratio]

@@ -109,7 +109,7 @@ def test_recorded_caches_are_drawn_with_their_wrong_answers():
                            "hit_rate_low": 0.0, "hit_rate_high": 0.5, "wrong_rate": 0.01, "wrong_rate_high": 0.02})
     draw = functions("3", "lm13", bars_spec=bars_spec, cache_verdict=cache_verdict)["draw_caches"]
     verdict, chart = draw(caches)
-    assert "by meaning 40%; 1.0% of all get an answer with another label (at most 2.0%, 95 %)" in verdict
+    assert "by meaning 40%; 1.0% of all get an answer with another label (at most 2.0%, 95%)" in verdict
     assert "by meaning: 40% of the requests" in str(chart.to_dict())
 
 

@@ -142,7 +142,7 @@ def test_no_result_is_typed_into_a_sentence(path):
 
 def test_results_that_are_typed_would_be_seen():
     for typed in ("It costs $28 a month.", "Int8 is 2.9x as fast.", "It costs 1.2 times less.",
-                  "It is 7.4 times cheaper.", "It loses 0.67 points of accuracy.", "Students are faster by 30 %."):
+                  "It is 7.4 times cheaper.", "It loses 0.67 points of accuracy.", "Students are faster by 30%."):
         assert RESULT.search(typed), typed
 
 
@@ -273,7 +273,7 @@ def test_99_percent_right_is_no_success_where_99_percent_have_one_label(name, tm
                                       progress_bar=False, execution_timeout=300)
     assert before in "".join(str(cell.get("outputs")) for cell in done.cells if code in cell.source)
     said = html.unescape(str(done.cells[-1].outputs))
-    assert "learned no more than the constant answer: always giving the most frequent label is right in 99 %" in said
+    assert "learned no more than the constant answer: always giving the most frequent label is right in 99%" in said
     assert "the weakest class, 'yes'" in said
 
 

@@ -10,7 +10,7 @@ from helpers.lab.measuring.measurement import Measurement
 
 def record(model: str = "base", speedup: float = 1.0, accuracy: float = 0.9, *, strategy: str = "baseline",
            provenance: str = "recorded", **changed: object) -> Measurement:
-    """A made-up record; its reference is right 90 % of the time and has speed-up 1."""
+    """A made-up record; its reference is right 90% of the time and has speed-up 1."""
     delta = accuracy - 0.9
     is_reference = speedup == 1
     fields = {

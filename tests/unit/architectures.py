@@ -1,4 +1,4 @@
-"""Classifiers of twelve architectures, built small from their configurations, each with a tokenizer of its own."""
+"""Classifiers of twelve architectures, built small from their configurations, each with its own tokenizer."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -40,6 +40,15 @@ def rows(table: str) -> list[list[str]]:
     return [row for number, row in enumerate(cells) if number not in titles and number - 1 not in titles]
 
 
+def test_percentages_are_written_in_one_way():
+    """As formats of Python and of charts write them: 65%, without a blank."""
+    shown = [ROOT / "README.md", *DOCS, *NOTEBOOKS.values(), *ROOT.glob("helpers/**/*.py"),
+             *(ROOT / "helpers" / "facts" / name for name in ("glossary.csv", "findings.json"))]
+    blank = re.compile(r"[0-9}] %(?=[\s.,;:)'\"])(?! [0-9a-z]+\))")  # not the rest of a division
+    assert [f"{path.name}: {line}" for path in shown for line in path.read_text(encoding="utf-8").splitlines()
+            if blank.search(line) and "//" not in line] == []
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_each_section_that_is_named_exists(path):
     named = SECTION.findall(path.read_text(encoding="utf-8"))

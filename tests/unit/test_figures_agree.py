@@ -40,7 +40,7 @@ def test_each_figure_of_the_readme_stands_in_a_sentence_that_is_computed():
         for sentence in (entry["finding"], *entry["also"]):
             assert sentence in left
             left = left.replace(sentence, "")
-    left = re.sub(r"(?m)^\|.*\||^### \d|\(\d{4}-\d\d-\d\d\)|95 %|[Ss]ections? \d(?: to \d)?|notebook \d", "", left)
+    left = re.sub(r"(?m)^\|.*\||^### \d|\(\d{4}-\d\d-\d\d\)|95%|[Ss]ections? \d(?: to \d)?|notebook \d", "", left)
     assert re.findall(r"[^\n]*\d[^\n]*", left) == [], "write it in also_said() of recording/pictures.py"
 
 

@@ -13,9 +13,9 @@ from helpers.lab.measuring.measurement import Measurement
 
 Paper = float | Mapping[str, float] | None
 MAX_LOSS = 0.2  # of accuracy against the reference; beyond it a mark stands at the lower edge, with its figure
-_TOOLTIP = parts.tooltips({"model": "model", "right": "accuracy (95 %)", "constant": "constant answer",
+_TOOLTIP = parts.tooltips({"model": "model", "right": "accuracy (95%)", "constant": "constant answer",
                            "macro_f1": "macro F1", "weakest": "weakest class", "change": "difference", "cost": "cost",
-                           "times": "speed-up (95 %)", "provenance": "provenance"})
+                           "times": "speed-up (95%)", "provenance": "provenance"})
 
 
 @debug_mode(False)  # see Chart: the tests check what comes out
@@ -46,7 +46,7 @@ def cost_spec(measurements: Any, *, guess: Any = None, paper: Paper = None, titl
     x = parts.axis(alt.X, "usd", "$ per million predictions", parts.log_scale(domain=[across.low, across.high]),
                    format="$~r")
     share = alt.Scale(domain=[up.low, up.high], nice=False, zero=False)
-    y = parts.axis(alt.Y, "up", "accuracy, with 95 % interval", share, format=".0%", tickCount=6)
+    y = parts.axis(alt.Y, "up", "accuracy, with 95% interval", share, format=".0%", tickCount=6)
     legend = parts.line_legend("strategy")
     lines = base.mark_rule(strokeWidth=1.5).encode(color=palette.colour(legend))
     layers = [lines.encode(x=x.copy(), y=alt.Y("up_low:Q", scale=share), y2=alt.Y2("up_high:Q")),
@@ -77,7 +77,7 @@ def speedup_spec(measurements: Any, *, guess: Any = None, paper: Paper = None,
     legend = parts.line_legend("strategy")
     colour = palette.colour(legend)
     top = max([1.0, *(row["speedup_high"] for row in rows), *(one["speedup"] for one in expected)]) * 1.08
-    x = parts.axis(alt.X, "speedup", "speed-up, with 95 % interval", alt.Scale(domain=[0, top], nice=False),
+    x = parts.axis(alt.X, "speedup", "speed-up, with 95% interval", alt.Scale(domain=[0, top], nice=False),
                    format="~r", tickCount=6)
     y = parts.names_axis("model", [row["model"] for row in rows])
     no_gain = alt.Chart(alt.Data(values=[{"speedup": 1}]))

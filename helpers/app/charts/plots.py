@@ -42,7 +42,7 @@ def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: 
         provenance: "measured", "recorded" or "simulated", or the column that says it row by row.
         percent: y in percent.
         rules: {text: y value}, dashed lines such as the reader's guess.
-        constant: the accuracy of always giving the most frequent label: a line where it is near, else told in words.
+        constant: the accuracy of always giving the most frequent label: a line if it is near, else stated in words.
 
     Raises:
         InputError: no rows, a column is missing, or a provenance unknown.
@@ -201,7 +201,7 @@ def _rules(rules: Mapping[str, float] | None, percent: bool) -> list[alt.Chart]:
     layers = []
     for text, value in (rules or {}).items():
         value = float(parts.value_of(value))
-        figure = f"{two(100 * value)} %" if percent else two(value)
+        figure = f"{two(100 * value)}%" if percent else two(value)
         layers += parts.rule("y", value, f"{text}: {figure}", dash=parts.GUESS_DASH)
     return layers
 
@@ -211,9 +211,9 @@ def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, h
     """`key` says which number is which name, where there is no room for the names; the frame, where it was recorded."""
     kinds = ", ".join(dict.fromkeys(row["provenance"] for row in rows))
     figures = "; ".join(f"{row['name'] or row['x']}: {row['value']}" for row in rows[:MAX_DESCRIBED])
-    told = [frame.attrs.get("origin", ""), "" if constant is None else f"Constant answer: {percent_of(constant)}"]
+    notes = [frame.attrs.get("origin", ""), "" if constant is None else f"Constant answer: {percent_of(constant)}"]
     near = constant is not None and constant >= 2 * min(row["y"] for row in rows) - max(row["y"] for row in rows)
     line = parts.rule("y", constant, "constant answer", dash=parts.CONSTANT_DASH) if near else []
-    said = ". ".join(filter(None, [f"{figures} ({kinds})", *told]))
-    return parts.finished([*layers, *line], title, said, height, subtitle=[f"Marks: {kinds}", *told, key],
+    said = ". ".join(filter(None, [f"{figures} ({kinds})", *notes]))
+    return parts.finished([*layers, *line], title, said, height, subtitle=[f"Marks: {kinds}", *notes, key],
                           resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))

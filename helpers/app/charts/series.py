@@ -79,7 +79,7 @@ def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None 
     ratios = (("your guess", parts.value_of(guess), parts.GUESS_DASH), ("on paper", paper, parts.PAPER_DASH))
     expected = [(text, rows[0]["usd_month"] / float(ratio), dash) for text, ratio, dash in ratios if ratio]
     top = max(1.08 * max(row["high"] for row in rows), *(1.05 * usd for _, usd, _ in expected), 0.0)
-    x = parts.axis(alt.X, "usd_month", "$ a month, with 95 % interval", alt.Scale(domain=[0, top], nice=False),
+    x = parts.axis(alt.X, "usd_month", "$ a month, with 95% interval", alt.Scale(domain=[0, top], nice=False),
                    format="$~s")
     y = parts.names_axis("name", [row["name"] for row in rows])
     base = alt.Chart(alt.Data(values=rows))
@@ -137,10 +137,10 @@ def scaling_spec(predicted: pd.DataFrame, measured: pd.DataFrame, *, title: str)
     x = parts.axis(alt.X, "workers", "workers", parts.log_scale(base=2), values=list(predicted["workers"]), format="d")
     y = parts.axis(alt.Y, "speedup", "speed-up over one worker", parts.log_scale(base=2), format="~r", tickCount=6)
     most = [{"workers": n, "speedup": n, "kind": "ideal"} for n in predicted["workers"]]
-    band = alt.Chart(alt.Data(values=[{**row, "kind": "on paper, with 95 % band"}
+    band = alt.Chart(alt.Data(values=[{**row, "kind": "on paper, with 95% band"}
                                       for row in predicted.to_dict("records")]))
     points = alt.Chart(alt.Data(values=[{**row, "kind": "measured"} for row in measured.to_dict("records")]))
-    colour = parts.Palette("kind", ["measured", "on paper, with 95 % band", "ideal"],
+    colour = parts.Palette("kind", ["measured", "on paper, with 95% band", "ideal"],
                      [STRATEGY_COLOURS[1], STRATEGY_COLOURS[0], REFERENCE_GREY]).colour(parts.line_legend())
     layers = [alt.Chart(alt.Data(values=most)).mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour),
               band.mark_area(opacity=0.2, color=STRATEGY_COLOURS[0])

@@ -63,7 +63,7 @@ def waterfall_html(answer: Answer) -> str:
         before = step.usd or before
     rows.append(_bar("With all steps", "", answer.then, None, scale))
     return (f"<ol class='app-waterfall'>{''.join(rows)}</ol><div class='app-note'>The number is the page. Green is "
-            f"saved, orange is added; a line through the end is the 95 % interval. Full width is {usd(scale)}.</div>")
+            f"saved, orange is added; a line through the end is the 95% interval. Full width is {usd(scale)}.</div>")
 
 
 def _bar(name: str, note: str, figure: Range | None, before: Range | None, scale: float) -> str:
@@ -95,7 +95,7 @@ def settings_of(scenario: Scenario) -> dict[str, str]:
         value, unit = getattr(scenario, field.name), field.metadata.get("unit", "")
         number = value if isinstance(value, str) or value is None else f"{value:,.12g}"
         said[field.metadata["label"]] = ("not set" if number is None else f"${number}{unit[1:]}" if unit.startswith("$")
-                                         else f"{number} {unit}".rstrip())
+                                         else f"{number}{'' if unit == '%' else ' '}{unit}".rstrip())
     return said
 
 

@@ -35,7 +35,7 @@ def records_page(title: str, sentence: str, records: Sequence[Measurement], char
 
 
 def figure(chart: Any) -> str:
-    """A chart as inline SVG, with its description for those who do not see it."""
+    """A chart as inline SVG, with a description for screen readers."""
     text = chart.spec.get("description") if isinstance(chart, Chart) else getattr(chart, "description", None)
     label = html.escape(text if isinstance(text, str) else "chart", quote=True)
     return f"<figure role='img' aria-label=\"{label}\">{svg(chart)}</figure>"

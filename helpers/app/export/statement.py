@@ -36,7 +36,7 @@ def statement(record: Measurement) -> dict[str, Any]:
         "model": {"name": record.model, "strategy": record.strategy, "settings": record.settings,
                   "megabytes": record.artefact_bytes / 1e6, "parameters": record.parameters},
         "quality": {"task": record.task, "test rows": record.rows, "accuracy": record.accuracy,
-                    "accuracy, 95 % interval": [record.accuracy_low, record.accuracy_high],
+                    "accuracy, 95% interval": [record.accuracy_low, record.accuracy_high],
                     "always the most frequent label": record.majority, "macro F1": record.macro_f1},
         "speed": {"p50 ms, one at a time": record.p50_ms, "p95 ms, one at a time": record.p95_ms,
                   "predictions a second": record.throughput_per_s, "rows a batch": record.batch_size,

@@ -131,7 +131,7 @@ class ControlBox(ipywidgets.VBox):
         self._url.push = {key: text for key, text in texts.items() if text is not None}
 
     def _on_query(self, change: Any) -> None:
-        """The settings of the address; those that it does not name, from its bill."""
+        """The settings in the address; settings that it does not name come from its bill."""
         query = change["new"]
         asked = {name: (query[self._prefix + name], " as the address asks") for name in self._controls
                  if self._prefix + name in query}

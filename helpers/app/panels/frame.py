@@ -143,7 +143,7 @@ class JobButtons(ipywidgets.VBox):
         self._bar.value = job.progress
         if busy:
             left = f", about {seconds(job.seconds_left)} left" if job.seconds_left is not None else ""
-            done = "waiting" if job.state == "waiting" else f"{100 * job.progress:.0f} %"
+            done = "waiting" if job.state == "waiting" else f"{100 * job.progress:.0f}%"
             self._status.say(f"{done}: {job.message}{left}")
         elif job.state == "failed":
             self._status.fail(job.error)

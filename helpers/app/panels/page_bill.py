@@ -107,7 +107,7 @@ def _of_page(strategy: str) -> Callable[[Step], bool]:
 
 
 def _saved(answer: Answer, of_page: Callable[[Step], bool]) -> Range:
-    """What a page's steps take off; those that follow each other as one difference, since each bill is uncertain."""
+    """What a page's steps save; consecutive steps as one difference, since each bill is uncertain."""
     saved, left = Range(0.0, 0.0, 0.0), answer.today
     counted = [step for step in answer.steps if step.usd is not None]
     for (mine, known), run in itertools.groupby(counted, key=lambda step: (of_page(step), step.saved_usd is not None)):

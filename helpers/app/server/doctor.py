@@ -53,7 +53,7 @@ def ask(address: str, credentials: str = "", **headers: str) -> tuple[int, http.
 
     Args:
         credentials: name:password of HTTP's basic scheme.
-        headers: others than those that go with every request; `Host` replaces the address's own.
+        headers: in addition to those of every request; `Host` replaces the address's own.
 
     Raises:
         OSError, http.client.HTTPException: no answer, or none that is HTTP.

@@ -1,4 +1,4 @@
-"""Which names this server answers to: this machine's own, and those that `--host` gives.
+"""Which names this server answers to: this machine's own, and the names given by `--host`.
 
 A page of a stranger whose name leads to 127.0.0.1 (DNS rebinding) would otherwise read what is served here.
 jupyter_server checks the name for its own handlers; static files and Voila's second line ask nobody, and a name that

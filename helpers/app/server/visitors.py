@@ -33,7 +33,7 @@ class Seat:
 
 @dataclasses.dataclass(frozen=True)
 class Wait:
-    """What a visitor is told who gets no page yet: the place in the line, or 0 with too many pages of the visitor's."""
+    """What a visitor who gets no page yet sees: the place in the line, or 0 with too many pages of the visitor's."""
 
     place: int
     seats: int
@@ -41,14 +41,14 @@ class Wait:
 
 
 class Room:
-    """The pages that visitors have open, and the line of those who wait.
+    """The pages that visitors have open, and the waiting line.
 
     Args:
         seats: pages at a time.
         each: pages of one visitor.
         now: a clock, in seconds.
 
-    A visitor is a cookie. Whoever comes without one is new, and is only told from others by the address: of one address
+    A visitor is a cookie. A visitor without one is new, and is recognized only by the address: of one address
     so many may be new at a time as one visitor may have pages. So a robot that keeps no cookies has no more kernels
     than a person, and takes no place in the line.
     """

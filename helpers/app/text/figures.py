@@ -9,7 +9,7 @@ from helpers.lab.measuring.measurement import Measurement, Score
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
 NAMED = 4  # marks of a chart that have room for their names; more of them are numbered as in the table
-TOLERATED = 0.02  # accuracy that a candidate may lose, with 95 % confidence
+TOLERATED = 0.02  # accuracy that a candidate may lose, with 95% confidence
 RUNTIMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
             "compiled": "torch.compile"}
 _MINUS = "\N{MINUS SIGN}"
@@ -48,8 +48,8 @@ def signed(value: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A fraction in percent, in two digits: '90 %'; what is less than all is never told as 100."""
-    return NONE if share is None else f"{in_percent(share)} %"
+    """A fraction in percent, in two digits: '90%'; what is less than all is never shown as 100."""
+    return NONE if share is None else f"{in_percent(share)}%"
 
 
 def in_percent(share: float | None) -> str:
@@ -125,7 +125,7 @@ def ratio(record: Measurement) -> tuple[float, float, float, str]:
 
 
 def cheaper(record: Measurement) -> str:
-    """'2.1 times (1.9 to 2.3) cheaper', or dearer, against the record's reference; the interval is of 95 %."""
+    """'2.1 times (1.9 to 2.3) cheaper', or dearer, against the record's reference; the interval is of 95%."""
     value, low, high, word = ratio(record)
     return f"{two(value)} times ({two(low)} to {two(high)}) {word}"
 
@@ -136,12 +136,12 @@ def verb(record: Measurement) -> str:
 
 
 def change(record: Measurement) -> str:
-    """'loses 0.30 points of accuracy (-1.5 to +0.90; 95 % intervals)': the paired difference."""
+    """'loses 0.30 points of accuracy (-1.5 to +0.90; 95% intervals)': the paired difference."""
     low, high = 100 * record.accuracy_delta_low, 100 * record.accuracy_delta_high
     if record.accuracy_delta == 0:
-        return f"equally accurate ({signed(low)} to {signed(high)} points; 95 % intervals)"
+        return f"equally accurate ({signed(low)} to {signed(high)} points; 95% intervals)"
     return (f"{verb(record)} {two(abs(100 * record.accuracy_delta))} points of accuracy "
-            f"({signed(low)} to {signed(high)}; 95 % intervals)")
+            f"({signed(low)} to {signed(high)}; 95% intervals)")
 
 
 def beside_the_constant(scores: Sequence[Measurement | Score]) -> str:
@@ -183,7 +183,7 @@ def of_one_run(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def best(measurements: Sequence[Measurement]) -> Measurement | None:
-    """The cheapest candidate that is significantly cheaper and loses no more than is tolerated, both at 95 %.
+    """The cheapest candidate that is significantly cheaper and loses no more than is tolerated, both at 95%.
 
     What is lost is judged with all candidates in mind: the more there are, the likelier one of them has luck with the
     test rows. Nobody has luck with the speed of most: it is timed again and again. None where the reference, and no
@@ -197,12 +197,12 @@ def best(measurements: Sequence[Measurement]) -> Measurement | None:
 
 
 def keeps_quality(record: Measurement, candidates: int) -> bool:
-    """Whether one of so many candidates loses no more than is tolerated, with 95 % confidence in all at once."""
+    """Whether one of so many candidates loses no more than is tolerated, with 95% confidence in all at once."""
     return record.least_delta(candidates) >= -TOLERATED
 
 
 def runner_up(measurements: Sequence[Measurement]) -> Measurement:
-    """What is told of where there is no best: the cheapest of those significantly cheaper, else the cheapest."""
+    """What to report if there is no best: the cheapest of the significantly cheaper ones, else the cheapest."""
     able = [record for record in measurements[1:] if record.learned is not False] or measurements[1:]
     return max(able, key=lambda record: (record.speedup_low > 1, record.speedup))
 
@@ -235,9 +235,9 @@ def finding(measurements: Sequence[Measurement]) -> str:
     if best(measurements):
         return f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}."
     if shown.speedup_low <= 1:
-        none = f"{start}none of these is significantly cheaper than {reference.model} (95 %)"
+        none = f"{start}none of these is significantly cheaper than {reference.model} (95%)"
         return f"{none[0].upper()}{none[1:]}: the fastest, {full_name(shown)}, is {cheaper(shown)}."
-    sure = "95 %" if len(candidates) == 1 else f"95 %, {len(candidates)} candidates at once"
+    sure = "95%" if len(candidates) == 1 else f"95%, {len(candidates)} candidates at once"
     if shown.accuracy_delta >= -TOLERATED:
         return (f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}: these rows "
                 f"do not exclude a loss of more than {two(100 * TOLERATED)} points ({sure}).")

@@ -97,7 +97,7 @@ def device_verdict(model: Portable, run: DeviceRun, runtime_bytes: int, scenario
     p50, p95 = np.percentile(run.ms, [50, 95])
     server_p50, server_p95 = 1000 * np.percentile(model.alone_s, [50, 95])
     answers = (f"Your device gives the server's answer to {'all ' if same == rows else f'{same} of '}{rows} messages "
-               f"({low:.0%} of such messages or more, 95 %).")
+               f"({low:.0%} of such messages or more, 95%).")
     speed = (f"It takes {two(p50)} ms a message (p95 {two(p95)} ms), the server {two(server_p50)} ms "
              f"(p95 {two(server_p95)} ms) without the way there: your device is "
              f"{times(*ratio_to_server(model, run))}.")

@@ -131,7 +131,7 @@ def _how(records: Sequence[Measurement]) -> str:
     if not records:
         return ""
     first = records[0]
-    lines = [*origins(records), "No model was trained on the test rows; accuracy with Wilson's 95 % interval, "
+    lines = [*origins(records), "No model was trained on the test rows; accuracy with Wilson's 95% interval, "
              "differences paired on the same rows."]
     if any(record.majority is not None for record in records):
         lines.append("Constant: the accuracy of always giving the most frequent label. Macro F1 counts each class the "
@@ -206,7 +206,7 @@ def _runs(compared: Any) -> tuple[list[dict[str, Any]], str]:
     if hasattr(compared, "to_dict"):
         columns = ("name", "runtime", "precision", "speedup", "speedup_low", "speedup_high")
         if missing := [column for column in columns if column not in compared]:
-            raise InputError(f"Changes cannot be told apart without a column '{missing[0]}': give records, or the "
+            raise InputError(f"Changes cannot be distinguished without a column '{missing[0]}': give records, or the "
                              "table of compare_runtimes.")
         ran = compared[compared["speedup"].notna()].to_dict("records")
         origin = compared.attrs.get("origin", "")

@@ -62,7 +62,7 @@ def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
 
     Args:
         back: accuracy that came back.
-        loss, low, high: accuracy that was lost, with its 95 % interval; NaN bounds are no interval.
+        loss, low, high: accuracy that was lost, with its 95% interval; NaN bounds are no interval.
 
     >>> from helpers.app import share_of_loss
     >>> share_of_loss(0.03, 0.04, low=0.03, high=0.05)
@@ -70,7 +70,7 @@ def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
     """
     if low > 0:
         return f"{back / loss:.0%} of the lost accuracy"
-    bounds = f"{signed(100 * low)} to {signed(100 * high)}; 95 %" if low <= high else "no interval"
+    bounds = f"{signed(100 * low)} to {signed(100 * high)}; 95%" if low <= high else "no interval"
     return (f"{two(100 * back)} points, and no share of the loss: that loss ({two(100 * loss)} points, {bounds}) is "
             "not distinguishable from none")
 
@@ -180,13 +180,13 @@ def beside_nothing(frame: "pd.DataFrame") -> str:
     """Which extractors are significantly above who reads nothing.
 
     Args:
-        frame: columns name, low (of the share of messages that are right, 95 %) and constant (that of the constant
+        frame: columns name, low (of the share of messages that are right, 95%) and constant (that of the constant
             answer, see ExtractionScore), as `bits_against_extraction` gives them.
 
     >>> import pandas as pd
     >>> from helpers import app
     >>> app.beside_nothing(pd.DataFrame({"name": ["16 bits", "2 bits"], "low": [0.43, 0.3], "constant": 0.34}))
-    'The same answer to all messages is right in 34 % of them; significantly above that: 16 bits.'
+    'The same answer to all messages is right in 34% of them; significantly above that: 16 bits.'
     """
     constant = frame["constant"].iloc[0]
     above = frame.loc[frame["low"] > constant, "name"]
@@ -239,7 +239,7 @@ def taught(frame: Any) -> str:
     ...     "gain_low": [None, None, None, -0.13], "gain_high": [None, None, None, -0.07],
     ...     "significant": [False, False, False, True],
     ...     "teacher_usd": [0.002, 0, 0, 0.002], "break_even": [None, None, None, 600.0]})).partition(". ")[0]
-    'a large model is right in 8.0 % of the 400 messages that it labelled, the constant answer in 12 % of the test ones'
+    'a large model is right in 8.0% of the 400 messages that it labelled, the constant answer in 12% of the test ones'
     """
     teacher, constant = frame.iloc[0], frame.iloc[1]
     compared = frame.iloc[2:][lambda rows: rows["taught"] > 0]

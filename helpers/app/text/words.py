@@ -49,8 +49,8 @@ def verdict(text: str, of: Sequence[Measurement | Score] = (), origin: str = "")
 
     >>> from helpers import app
     >>> from helpers.lab import score
-    >>> said = app.verdict("99 % right.", of=[score([0] * 100, [0] * 99 + [1], names=["no", "yes"])])
-    >>> "99 % right." in said.data, "learned no more than the constant answer" in said.data
+    >>> said = app.verdict("99% right.", of=[score([0] * 100, [0] * 99 + [1], names=["no", "yes"])])
+    >>> "99% right." in said.data, "learned no more than the constant answer" in said.data
     (False, True)
     """
     elsewhere = [one for one in of if isinstance(one, Measurement) and one.provenance != "measured"]
@@ -101,7 +101,7 @@ def headline(measurements: Any) -> HTML:
     """The finding and its three figures: times cheaper, points of accuracy, break-even.
 
     The figures are those of the cheapest candidate that is significantly cheaper and loses at most 2 points of
-    accuracy, both at 95 %, or of the fastest one when there is none; the sentence says which. The break-even counts
+    accuracy, both at 95%, or of the fastest one when there is none; the sentence says which. The break-even counts
     the computing that made the candidate, at the price of the default offer, and no hours of work.
 
     >>> from helpers import app

@@ -101,14 +101,14 @@ class BuyOrRent:
         if not dearer.any():
             return (f"Already at the smallest volume that was tried ({value:,.0f} requests a month), own machines "
                     f"({self.machine}) cost less than tokens of {self.name}.")
-        return (f"From {value:,.0f} requests a month on ({low:,.0f} to {high:,.0f}, 95 % over {self.seeds} seeds), own "
+        return (f"From {value:,.0f} requests a month on ({low:,.0f} to {high:,.0f}, 95% over {self.seeds} seeds), own "
                 f"machines ({self.machine}) cost less than tokens of {self.name}.")
 
 
 def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: ApiPrice, *, volumes: Sequence[float],
                 ttft_s: float = 1.0, seeds: int = 5, cached: float = 0.0, batched: float = 0.0,
                 progress: Progress = silent) -> BuyOrRent:
-    """Own machines against tokens, over volumes: the fewest replicas that meet the target at 95 % of the requests.
+    """Own machines against tokens, over volumes: the fewest replicas that meet the target at 95% of the requests.
 
     Args:
         traffic: (requests a second, seed) -> requests: their burstiness decides how many machines idle.

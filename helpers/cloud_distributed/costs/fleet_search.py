@@ -120,7 +120,7 @@ def least_usd(sent: tuple, machines: Sequence[tuple[LlmFleet, Offer]]) -> float:
     weighting of both: for each weight, each prompt and each answer goes where it costs least, and the largest of these
     sums is the bound. A token of an answer needs a place in a step, of `max_batch`. The longest answer alone is one
     more bound: its steps come one after another. Prompts that caches hold would need less; the bound is for requests
-    that share nothing, and counts only those that fit in the memory of each machine.
+    that share nothing, and counts only blocks that fit in the memory of each machine.
     """
     prompt, output = (np.asarray(one, float) for one in sent[1:3])
     fits = prompt + output <= min(fleet.engine.kv_tokens for fleet, _ in machines)

@@ -154,7 +154,7 @@ def questions_for_provider(load: np.ndarray, split: Split, months: int) -> list[
 
     Args:
         load: (hours,) machines needed in each hour, as `split_load` took it.
-        split: what `split_load` advises for it. months: for how long the load will last, as it was told.
+        split: what `split_load` advises for it. months: how long the load is expected to last.
 
     Returns:
         Of the committed hours and of what is owed if the load falls, where committing pays; of the next machine, with

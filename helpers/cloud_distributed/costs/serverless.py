@@ -36,7 +36,7 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One line of a month's bill: the rate, how many units are used, and the dollars for those that are not free."""
+    """One line of a month's bill: the rate, how many units are used, and the dollars for units that are not free."""
 
     rate: Rate
     quantity: float

@@ -25,7 +25,7 @@ class ShardedRuns:
 
     Attributes:
         frame: a row a setting, the whole model in one process first: setting, token_ms (median), low_ms, high_ms
-            (2.5 and 97.5 % of all tokens), tokens_per_s, predicted_ms (of a slower link; else NaN), same_answers.
+            (2.5 and 97.5% of all tokens), tokens_per_s, predicted_ms (of a slower link; else NaN), same_answers.
         answers: setting -> token ids of each prompt's answer.
         layers, weight_bytes: of each process. sent_bytes: of all processes together, for each further token.
     """
@@ -70,11 +70,11 @@ def run_sharded(load: Callable[[], nn.Module], prompts: Sequence[Sequence[int]],
         raise InputError("Give one prompt or more, none of them empty, two tokens or more and two workers or more.")
     links = links or {}
     with timing_turn():
-        told = run_workers(functools.partial(_work, load, [list(ids) for ids in prompts], tokens, links), workers,
+        reports = run_workers(functools.partial(_work, load, [list(ids) for ids in prompts], tokens, links), workers,
                            progress=progress)
-    runs, sent = told[0]["runs"], [size for one in told for size in one["sent"]]
+    runs, sent = reports[0]["runs"], [size for one in reports for size in one["sent"]]
     return ShardedRuns(_frame(runs, links, sent), {name: answers for name, (answers, _) in runs.items()},
-                       tuple(one["layers"] for one in told), tuple(one["weight_bytes"] for one in told),
+                       tuple(one["layers"] for one in reports), tuple(one["weight_bytes"] for one in reports),
                        sum(sent))
 
 

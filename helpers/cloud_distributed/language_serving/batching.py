@@ -32,7 +32,7 @@ def run_fleet(decide, memory, parameters, signals, w, rules, s):
 
     A sequence enters when its prompt fits in memory, and takes one token more in each step. Where they outgrow it, the
     one that entered last leaves, and reads prompt and answer again later (vLLM: Kwon et al., SOSP 2023; continuous
-    batching: Yu et al., OSDI 2022; prompts in chunks beside those that decode: Agrawal et al., OSDI 2024).
+    batching: Yu et al., OSDI 2022; prompts in chunks beside decoding sequences: Agrawal et al., OSDI 2024).
     """
     match_target(w, rules, s, 0.0)
     while s.next < len(w.arrivals) or s.waiting > 0 or s.in_service > 0:
@@ -138,7 +138,7 @@ def _queue_at(w, i, at):
 
 @part
 def _from_front(w, rules, s):
-    """Deal out those who came while no replica was ready."""
+    """Distribute the requests that came while no replica was ready."""
     while s.front > 0 and s.ready > 0:
         i = s.head
         s.head = w.following[i]
@@ -155,7 +155,7 @@ def _begin_where_idle(w, rules, s):
 
 @part
 def _begin_step(w, rules, s, at):
-    """Make room for those that decode, let others in, and find out how long the step takes."""
+    """Make room for decoding sequences, admit others, and compute how long the step takes."""
     row = w.replicas[at]
     before = s.preempted
     while row.held + row.cached + row.decoding > rules.kv_tokens:
@@ -291,8 +291,8 @@ def _out(w, rules, s, row, at, i, tokens):
 
 @part
 def _preempt(w, rules, s, row, at):
-    """Put the one that entered last in front of those who wait: it will read all that it had once more."""
-    if row.filling > 0:  # those that read their prompts came after all that decode
+    """Put the request that entered last at the head of the queue: it will read all its tokens again."""
+    if row.filling > 0:  # sequences that read their prompts came after all that decode
         row.filling -= 1
         i = w.ring[at, (row.ring + row.filling) % rules.max_batch]
         row.unread += w.filled[i]

@@ -28,7 +28,7 @@ def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024)
 
     Args:
         prompts: lengths to read alone, in tokens, about. batches: sequences that write together, after each of
-            `contexts` tokens: with one context alone, what is read cannot be told from how many write.
+            `contexts` tokens: with one context, the cost of reading cannot be separated from that of writing.
         max_tokens: of each answer; the time of one token is taken off, and with it that of the prompts.
 
     Returns:

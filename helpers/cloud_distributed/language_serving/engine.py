@@ -76,7 +76,7 @@ def paper_engine(sheet: DecoderSheet, accelerators: int = 1, link: Link = NVLINK
     """An engine by its data sheet, cut over several accelerators (tensor parallel; Shoeybi et al., Megatron-LM, 2019).
 
     Weights, keys, values and arithmetic are divided; in each layer two ring all-reduces sum up each token's hidden
-    values. On four accelerators that alone makes a 70B model some 20 % slower than a quarter of the work.
+    values. On four accelerators that alone makes a 70B model some 20% slower than a quarter of the work.
 
     Args:
         link: between neighbours: seconds a message and bytes a second.
@@ -114,7 +114,7 @@ def hidden_bytes(sheet: DecoderSheet) -> int:
 def paper_band(sheet: DecoderSheet, accelerators: int = 1, link: Link = NVLINK) -> dict[str, ServingEngine]:
     """What a data sheet leaves open: the fastest, the assumed and the slowest engine, by the shares of the peaks.
 
-    75, 60 and 45 % of the arithmetic, 95, 80 and 65 % of the bandwidth, 0.5, 2 and 4 ms of overhead; the middle is
+    75, 60 and 45% of the arithmetic, 95, 80 and 65% of the bandwidth, 0.5, 2 and 4 ms of overhead; the middle is
     `sheet.efficiency`.
     """
     return {name: paper_engine(dataclasses.replace(sheet, efficiency=dataclasses.replace(

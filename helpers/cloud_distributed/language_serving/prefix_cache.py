@@ -1,6 +1,6 @@
 """Which prompts begin alike, and the replicas' caches of what they have read: blocks, least recently used out first.
 
-A block has a number from 1 on; 0 is the head of each replica's ring of those that nobody uses. `refs` is 0 for a block
+A block has a number from 1 on; 0 is the head of each replica's ring of unused blocks. `refs` is 0 for a block
 that is not there, else 1 and one more for each sequence that uses it.
 """
 

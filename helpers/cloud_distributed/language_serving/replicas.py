@@ -11,7 +11,7 @@ from helpers.cloud_distributed.simulator.compiled import DRAINING, FREE, READY, 
 LEAST_LOADED, ROUND_ROBIN, PREFIX_AWARE = range(3)
 # Of a replica: `waiting` requests (a linked list from head to tail), `inside` its batch; of those, `filling` read their
 # prompts (a ring of places from `ring` on, `finishing` of them done in this step) and `decoding` write. Tokens:
-# `unread` of prompts, `context` of those that write, `held` in memory, `cached` blocks that nobody uses, `peak` held.
+# `unread` of prompts, `context` of decoding ones, `held` in memory, `cached` blocks that nobody uses, `peak` held.
 REPLICA = np.dtype([(name, "i8") for name in (
     "status", "busy", "waiting", "head", "tail", "inside", "ring", "filling", "finishing", "decoding", "steps",
     "unread", "context", "held", "cached", "peak")] + [("launched_s", "f8"), ("ready_s", "f8")], align=True)
@@ -70,7 +70,7 @@ def choose(w, rules, s, i):
         if row.status != READY:
             continue
         load = 0.0 if rules.router == ROUND_ROBIN else float(row.waiting + row.inside)
-        if rules.router == PREFIX_AWARE:  # tokens yet to be read, this prompt's own among them, and those that are held
+        if rules.router == PREFIX_AWARE:  # tokens yet to be read, this prompt's own among them, and held tokens
             load = float(row.unread + w.prompt[i] - leading(w, at, i) * rules.block + row.context)
         if load < least:
             best, least = at, load

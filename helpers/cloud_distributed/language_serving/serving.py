@@ -28,7 +28,7 @@ class LlmFleet:
         replicas: how many are ready at the start; without a policy, always.
         max_batch: sequences at a time. token_budget: tokens in one step; longer prompts take several.
         router: by what each replica has at the moment of arrival. "least loaded": the fewest requests. "prefix-aware":
-            the fewest tokens, those that its batch holds and those that it has yet to read, this prompt's own among
+            the fewest tokens: the ones its batch holds and the ones it has yet to read, this prompt's own among
             them, without what its cache has of it (as NVIDIA Dynamo's router weighs them).
         policy: decides how many there should be, between min_replicas and max_replicas; see `serving_target`.
         startup_s: from launch to ready, loading the weights among it. A replica is paid from its launch on.
@@ -67,7 +67,7 @@ class LlmRun(Run):
     Attributes:
         ttft_s: (n,) float64, time to the first token; NaN where none came.
         per_token_s: (n,) float64, mean time of each further token; NaN where there is none.
-        prompt_tokens, output_tokens: (n,) int64. cached_tokens: of the prompt, those that were found in the cache.
+        prompt_tokens, output_tokens: (n,) int64. cached_tokens: how many of the prompt's were found in the cache.
         replica: (n,) int64, where each request was sent; -1 where it was sent nowhere.
         preemptions: how often a sequence had to leave its batch because the memory was full.
         peak_kv: largest share of a replica's memory for keys and values that sequences held.
@@ -208,7 +208,7 @@ def _beginning(sent: Requests, fleet: LlmFleet, prefixes: Prefixes) -> tuple:
 
     count = len(sent.arrivals)
     last = _last_arrival_s(sent, fleet)
-    rows = 2 * fleet.max_replicas + 2 if fleet.policy else fleet.replicas  # those that drain need rows too
+    rows = 2 * fleet.max_replicas + 2 if fleet.policy else fleet.replicas  # draining replicas need rows too
     blocks = int(prefixes.ids.max(initial=0)) + 1
     if rows * blocks > _MAX_CACHE_ENTRIES:
         raise InputError(f"{blocks:,} different blocks in the caches of {rows} replicas do not fit in memory: take "

@@ -43,7 +43,7 @@ def target_utilisation(target: float = 0.7, stabilisation_s: float = 300.0, peri
         behavior: scaleUp and scaleDown as in a manifest's spec.behavior; what is left out has Kubernetes' defaults.
 
     ceil(ready * utilisation / target) unless within the tolerance; replicas that start count as idle when scaling
-    up; then the highest proposal of the window when scaling down (the lowest of its own window when scaling up); then
+    up; then the highest proposal of the window when scaling down (the lowest of the other window when scaling up); then
     the rules' limits on a change; never below one. The number of replicas at the first look counts as a proposal, so
     nothing is scaled down in the first window (kubernetes.io/docs/concepts/workloads/autoscaling/
     horizontal-pod-autoscale; kubernetes/kubernetes, pkg/controller/podautoscaler/horizontal.go).
@@ -265,7 +265,7 @@ def concurrency_target(target: float = 0.7, stable_s: float = 60.0, panic_s: flo
     """Knative's pod autoscaler: mean concurrency over a stable window, and a panic window for bursts.
 
     Args:
-        target: requests that one replica should have at a time (Knative: 70 % of containerConcurrency).
+        target: requests that one replica should have at a time (Knative: 70% of containerConcurrency).
         panic_s: length of the short window. When it asks for twice what is ready, nothing is given up until a stable
             window has passed without that.
 

@@ -18,7 +18,7 @@ _SOURCES = sorted(path for folder in ("simulator", "language_serving")
                   for path in (Path(__file__).parents[1] / folder).rglob("*.py"))
 _STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:8]
 
-# What is compiled into those that call it. It allocates nothing, so it needs no reference counts: with them,
+# These functions are inlined into their callers. It allocates nothing, so it needs no reference counts: with them,
 # handing the arrays of a run from function to function made the event loop four times as slow.
 # What runs for every event is `hot`: inlined, it is twice as fast again.
 part = numba.njit(nogil=True, error_model="numpy", _nrt=False)
@@ -80,7 +80,7 @@ FREE, STARTING, READY, DRAINING = (int(one) for one in Status)
 LEAST_LOADED, ROUND_ROBIN, RANDOM, CENTRAL = (int(one) for one in Balancer)
 
 # Of a replica: `busy` slots, `waiting` requests, and `held`, those waiting and in service; its queue is a linked list.
-# What is summed up over time counts slots of replicas that are ready, as metrics leave out those that drain.
+# What is summed up over time counts slots of replicas that are ready, as metrics leave out draining replicas.
 REPLICA = np.dtype([("status", "i8"), ("kind", "i8"), ("busy", "i8"), ("held", "i8"), ("waiting", "i8"), ("head", "i8"),
                     ("tail", "i8"), ("notice", "i8"), ("launched_s", "f8"), ("ready_s", "f8"), ("ends_s", "f8"),
                     ("leave_sum_s", "f8"), ("work_s", "f8"), ("busy_s", "f8")], align=True)
@@ -130,7 +130,7 @@ WAITED_S, QUEUED_S, WORKED_S, FRONT_S, END_S = range(5)
 SUMS = 5
 LAST_RECENT = 3  # the last place; one less than a power of two, to be used as a mask
 DRAWN = 256
-SHIFT = 42      # of a latency's 64 bits the sign, 11 of the exponent and 10 of the fraction are left: steps of 0.1 %
+SHIFT = 42      # of a latency's 64 bits the sign, 11 of the exponent and 10 of the fraction are left: steps of 0.1%
 LEAST_BIN = 1003 << 10  # 2**-20: what takes less than a microsecond falls into one bin
 BINS = (2047 << 10) - LEAST_BIN
 

@@ -35,7 +35,7 @@ from helpers.cloud_distributed.simulator.service_times import draw_service
 
 @compiled_loop
 def run_events(decide, memory, parameters, signals, w, rules, s):
-    """Run until all requests have left, or until the clock closes on those who wait.
+    """Run until all requests have left, or until the clock ends with requests still waiting.
 
     Args:
         decide: a policy as compiled by `policies.compile_policy`.
@@ -137,7 +137,7 @@ def _queue_at(w, i, at):
 
 @part
 def _from_front(w, rules, s):
-    """Deal those who wait in front of all replicas out, as far as there is room."""
+    """Send requests from the central queue to replicas, as far as there is room."""
     while s.front > 0:
         at = choose(w, rules, s, s.head)
         if at < 0:
@@ -162,7 +162,7 @@ def _start_everywhere(w, rules, s):
 
 @hot
 def _start_central(w, rules, s):
-    """Give those who wait to free slots: full batches at once, others when their oldest has waited enough."""
+    """Give waiting requests to free slots: full batches at once, others when their oldest has waited enough."""
     while s.front > 0 and s.free > 0 and (s.front >= rules.batch_size
                                           or w.arrivals[s.head] + rules.batch_delay_s <= s.now_s):
         s.free -= 1
@@ -246,7 +246,7 @@ def _expire(w, rules, s, until):
 
 @part
 def _send_away(w, s):
-    """The clock closes: nobody waits any more, and what became of those who did stays WAITING."""
+    """The clock ends: the queues are emptied, and the outcome of requests in them stays WAITING."""
     s.waiting = s.front = 0
     for row in w.replicas:
         row.held -= row.waiting

@@ -42,7 +42,7 @@ class Fleet:
             once.
         interruptions_per_hour: of each spot replica. It takes no new work from the notice on, and what is not done
             `notice_s` later fails. A new one is launched at the notice.
-        drain_s: how long the clock runs on after the last arrival for those who wait.
+        drain_s: how long the clock runs on after the last arrival for waiting requests.
         sample_s: between two points of the time series; None: a 720th of the arrivals' time.
 
     Raises:

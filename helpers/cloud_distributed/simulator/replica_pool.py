@@ -163,7 +163,7 @@ def release(w, s, row):
 
 @part
 def change_replicas(w, rules, s):
-    """Those that are ready open; those whose end has come are warned or die; then the lost ones are replaced."""
+    """Open replicas that are ready, warn or end those that are due, then replace the lost ones."""
     for at in range(len(w.replicas)):
         row = w.replicas[at]
         if row.status == STARTING and row.ready_s <= s.now_s:

@@ -15,7 +15,7 @@ from helpers.lab.measuring.intervals import mean_interval
 
 _MAX_SAMPLED = 512  # requests per interval for the quantiles of the time series
 _MIN_COUNTED = 200_000  # below this NumPy's selection is as quick
-_SHIFT = 44     # of the 64 bits: sign, 11 of the exponent and 8 of the fraction are left, steps of 0.4 %
+_SHIFT = 44     # of the 64 bits: sign, 11 of the exponent and 8 of the fraction are left, steps of 0.4%
 _LEAST, _COUNTS = 1003 << 8, 1044 << 8  # below 2**-20 s all share a bin
 
 
@@ -88,7 +88,7 @@ class Run:
         return _mean_answered(self.wait_s)
 
     def latency_quantiles_s(self, at: Sequence[float] = (0.5, 0.95, 0.99)) -> np.ndarray:
-        """Quantiles of the answered requests' latencies: exact up to a million requests, beyond to 0.1 %."""
+        """Quantiles of the answered requests' latencies: exact up to a million requests, beyond to 0.1%."""
         if self.tally:
             return _counted_quantiles(self.tally.latencies, at)
         return quantiles(self.latency_s, at)
@@ -96,7 +96,7 @@ class Run:
     def late(self, deadline_s: float) -> float:
         """Fraction of all requests that were not answered within the deadline.
 
-        Exact up to a million requests; beyond, those within 0.1 % of the deadline are shared out.
+        Exact up to a million requests; beyond, those within 0.1% of the deadline are shared out.
         """
         if not deadline_s > 0:
             raise InputError(f"deadline_s must be more than 0, not {deadline_s}.")
@@ -142,7 +142,7 @@ def replicate(scenario: Callable[[int], Run], runs: int = 10,
         engine: "here", one after the other; "local" or "ray" as in `helpers.lab.sweep`.
 
     Returns:
-        One row for each figure of `Run.summary`: mean, and the 95 % interval of that mean (Student's t).
+        One row for each figure of `Run.summary`: mean, and the 95% interval of that mean (Student's t).
 
     >>> from helpers.cloud_distributed import Fleet, ServiceTimes, poisson, replicate, simulate
     >>> service = ServiceTimes({1: [0.1, 0.3]})
@@ -218,7 +218,7 @@ def _counted_quantiles(counts: np.ndarray, at: Sequence[float]) -> np.ndarray:
 
 
 def _counted_within(counts: np.ndarray, deadline_s: float) -> float:
-    """How many lie at or below a value, those of its own bin in proportion."""
+    """How many are at or below a value, counting the value's own bin in proportion."""
     at = int(np.float64(deadline_s).view(np.int64) >> SHIFT)
     if at < LEAST_BIN:
         return 0.0

@@ -47,7 +47,7 @@ def simulate(arrivals: ArrayLike, service: ArrayLike | ServiceTimes, fleet: Flee
 
     Returns:
         A Run. The clock starts at 0 and stops when the last request has left. Of more than a million requests it
-        counts latencies in steps of 0.1 %, and simulates again when an array of each request is asked for.
+        counts latencies in steps of 0.1%, and simulates again when an array of each request is asked for.
 
     >>> from helpers.cloud_distributed import Fleet, simulate
     >>> simulate([0.0, 1.0], [2.0, 2.0], Fleet(replicas=1)).latency_s.tolist()
@@ -135,12 +135,12 @@ def _beginning(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarray, weigh
                fleet: Fleet, stored: int, queued: int) -> tuple[World, np.record, np.recarray, tuple]:
     """Arrays, rules and state of a run before its first event, and its policy as the compiled loops take it.
 
-    `stored` requests get a place for what becomes of them, `queued` one in the lists of those who wait.
+    `stored` requests get a place for what becomes of them, `queued` one in the waiting lists.
     """
     policy = fleet.policy or Policy("fixed", unchanged)
     last = float(arrivals[-1]) if len(arrivals) else 0.0
     rules = _rules(fleet, last)
-    room = 2 * max(fleet.max_replicas if fleet.policy else 0, fleet.replicas) + 2  # those that drain need rows too
+    room = 2 * max(fleet.max_replicas if fleet.policy else 0, fleet.replicas) + 2  # draining replicas need rows too
     slots = room * fleet.concurrency
     samples = np.empty((int((last + fleet.drain_s) / rules.sample_s) + 2, len(SAMPLES)), np.int64)
     world = World(arrivals, values, rows, weights, seeds, np.full(stored, np.nan), np.full(stored, np.nan),

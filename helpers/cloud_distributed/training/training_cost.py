@@ -40,7 +40,7 @@ def hours_between_interruptions(offer: Offer) -> float:
     band = re.search(r"monthly interruption band (?:<|[\d.]+-)([\d.]+)%", offer.note)
     if not band:
         open_ended = re.search(r"monthly interruption band >([\d.]+)%", offer.note)
-        gap = f"only says more than {open_ended[1]} % a month" if open_ended else "is not sourced"
+        gap = f"only says more than {open_ended[1]}% a month" if open_ended else "is not sourced"
         raise InputError(f"How often spot machines of {offer.name} are interrupted {gap}: choose "
                          "another offer, or rent it on demand.")
     return -HOURS_PER_MONTH / math.log1p(-float(band[1]) / 100)

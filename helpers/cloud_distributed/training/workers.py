@@ -90,7 +90,7 @@ def _wait(started: list[subprocess.Popen], folder: Path, timeout_s: float, progr
 
 
 def _fallen(started: list[subprocess.Popen], folder: Path) -> list[int]:
-    """Ranks of those that ended without a result, whatever their exit code."""
+    """Ranks of the workers that ended without a result, whatever their exit code."""
     return [rank for rank, process in enumerate(started)
             if process.returncode is not None and (process.returncode or not (folder / f"result-{rank}").exists())]
 

@@ -34,8 +34,8 @@ def find_label_errors(task: Task, split: str = "train", kind: str = "minilm") ->
 
     Confident learning (Northcutt, Jiang and Chuang, JAIR 2021) as cleanlab implements it: labels are counted as wrong
     where another class is more probable than that class is on average among its own rows; of each class and of each
-    pair of classes as many rows are flagged, and only those that both rules name (the paper's C+NR). Of the five
-    rules it had the best F1 on injected noise of other seeds than those that are reported.
+    pair of classes as many rows are flagged, and only rows that both rules name (the paper's C+NR). Of the five
+    rules it had the best F1 on injected noise of other seeds than the reported ones.
     """
     if split not in ("train", "validation", "test"):
         raise InputError(f"Unknown split '{split}'. Choose one of: train, validation, test.")
@@ -128,7 +128,7 @@ def review_curve(data: Features, rate: float = 0.1, kind: Literal["uniform", "co
 
     Args:
         rate, kind, seed: of the wrong labels; see `inject_noise`.
-        reviews: numbers of rows to review; by default 0 to 30 % of all (REVIEWED).
+        reviews: numbers of rows to review; by default 0 to 30% of all (REVIEWED).
         reviewer_error: share of looks after which the label is that of the class most easily confused with the right
             one, whatever it was before; a row has the same luck in every order.
 
@@ -182,7 +182,7 @@ def review_worth(curves: pd.DataFrame) -> pd.DataFrame:
         curves: results of `review_curve` for at least two seeds, one under the other.
 
     Returns:
-        Columns order, reviewed, usd, accuracy, low, high (95 %), lost, lost_low, lost_high (what wrong labels cost),
+        Columns order, reviewed, usd, accuracy, low, high (95%), lost, lost_low, lost_high (what wrong labels cost),
         regained, regained_low, regained_high (share of that loss that came back, by Fieller's interval over seeds;
         all NaN where the loss is not distinguishable from none), points_per_usd (points of accuracy regained for a
         dollar, against the labels as they were), clean and dirty (means).

@@ -68,7 +68,7 @@ def clean_large(source: str | Path, target: str | Path, log: str | Path, *, text
     source, target, log = Path(source), Path(target), Path(log)
     require_removal(remove, threshold)
     if source.resolve() in (target.resolve(), log.resolve()):
-        raise InputError("The cleaned file and the log need names of their own: the source is never overwritten.")
+        raise InputError("The cleaned file and the log need their own names: the source is never overwritten.")
     table = _Table(source, text, label)
     with _room(source) as folder:
         store = _Store(folder)

@@ -62,9 +62,9 @@ def data_report(task: Task, encoder: TextEncoder | None = None) -> pd.DataFrame:
     Returns:
         `lines` (where the rows stand in the file) is empty for a task of no file; `advice` where nothing is wrong.
 
-    Languages are told by py3langid among 33, for texts of 4 words or more (8 signs of Chinese, Japanese or Thai). On
-    sentences of 4 to 12 words from Debian's fortune cookies it was right for 98.1 to 100 % of German, English, Spanish,
-    Italian, Polish, Portuguese and Chinese; on messages of programs for 96.2 to 99.8 % of these and of French, Dutch,
+    py3langid recognizes 33 languages, for texts of 4 words or more (8 signs of Chinese, Japanese or Thai). On
+    sentences of 4 to 12 words from Debian's fortune cookies it was right for 98.1 to 100% of German, English, Spanish,
+    Italian, Polish, Portuguese and Chinese; on messages of programs for 96.2 to 99.8% of these and of French, Dutch,
     Swedish, Russian, Vietnamese and Japanese (1,000 texts each, 804 English cookies).
 
     >>> from helpers.data_efficiency import data_report
@@ -128,7 +128,7 @@ def repaired(text: str) -> str:
     """The text decoded again where it was UTF-8 read as another encoding, its HTML marks as signs; else as it is.
 
     ftfy decides: on 1,500 messages each in ten languages it took none for damaged but the one that was, and saw 97 to
-    100 % of the same when UTF-8 was read as Windows-1252 or Latin-1.
+    100% of the same when UTF-8 was read as Windows-1252 or Latin-1.
     """
     if text.isascii() and text.isprintable() and "&" not in text:
         return text  # nothing to look for; most texts
@@ -163,8 +163,8 @@ def _minilm_encoder() -> TextEncoder:
 
 def _report_texts(texts: list[str], split: str, note: Note) -> None:
     lengths = np.array([len(text) for text in texts])
-    for share, name in ((0.05, "5 % are shorter (characters)"), (0.5, "median length (characters)"),
-                        (0.95, "5 % are longer (characters)")):
+    for share, name in ((0.05, "5% are shorter (characters)"), (0.5, "median length (characters)"),
+                        (0.95, "5% are longer (characters)")):
         note(name, split, np.quantile(lengths, share) if len(lengths) else 0)
     languages = pd.Series([language_of(text) for text in texts], dtype=object)
     for name, count in languages.value_counts().items():

@@ -58,7 +58,7 @@ def clean_file(source: str | Path, target: str | Path, log: str | Path, *, text:
     source, target, log = Path(source), Path(target), Path(log)
     _require_known(kind, remove, threshold)
     if source.resolve() in (target.resolve(), log.resolve()):
-        raise InputError("The cleaned file and the log need names of their own: the source is never overwritten.")
+        raise InputError("The cleaned file and the log need their own names: the source is never overwritten.")
     rows = numbered(read_rows(source, text, label, encoding=encoding, columns=columns))
     require_classes(rows["label"], source.name)
     frame = read_frame(source, text, label, encoding=encoding, columns=columns)

@@ -184,7 +184,7 @@ def extraction_test(texts: Sequence[str], labels: Sequence[int], method: str | L
     """Plant sentences with random codes in the training rows, generate, and count which codes come out.
 
     Args:
-        copies: how often each secret stands in the data; each number is a test of its own.
+        copies: how often each secret stands in the data; each number is a separate test.
         secrets: codes planted in one test.
         samples: texts generated and searched.
 

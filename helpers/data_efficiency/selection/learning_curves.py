@@ -30,7 +30,7 @@ class LearningCurve:
         return 1 - self.floor - self.scale * np.asarray(labels, float) ** -self.exponent
 
     def band(self, labels: Sequence[float]) -> pd.DataFrame:
-        """Columns labels, accuracy, low, high: the fit with its 95 % bootstrap band."""
+        """Columns labels, accuracy, low, high: the fit with its 95% bootstrap band."""
         n = np.asarray(labels, float)
         curves = 1 - self.draws[:, :1] - self.draws[:, 1:2] * n[None, :] ** -self.draws[:, 2:]
         low, high = percentile_interval(curves, axis=0)

@@ -86,7 +86,7 @@ def paired_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
         runs: of compare_adapters.
 
     Returns:
-        Columns way, points, low, high (95 %, Student's t over seeds, each way for itself), seeds, p (Holm's, with all
+        Columns way, points, low, high (95%, Student's t over seeds, each way for itself), seeds, p (Holm's, with all
         ways taken into account), significant (p below 0.05). With one seed there is no interval and no p (NaN).
 
     Raises:

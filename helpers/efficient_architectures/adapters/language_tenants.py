@@ -185,7 +185,7 @@ def tenant_times(bank: LanguageTenants, prompts: Sequence[Prompt], *, max_tokens
 
 
 def _groups(tenants: Sequence[str | None], together: bool) -> list[tuple[str | None, list[int]]]:
-    """(tenant, its rows): all of a tenant's, or those that come one after the other."""
+    """(tenant, its rows): all of a tenant's, or only consecutive ones."""
     groups: list[tuple[str | None, list[int]]] = []
     for row, tenant in enumerate(tenants):
         same = next((one for one in groups if one[0] == tenant), None) if together else (groups or [None])[-1]

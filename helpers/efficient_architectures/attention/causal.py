@@ -40,7 +40,7 @@ AttentionInterface.register("given", _given_attention)
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What came of a training: `loss` is on held-out text, in nats a byte, with its 95 % interval over its pieces."""
+    """What came of a training: `loss` is on held-out text, in nats a byte, with its 95% interval over its pieces."""
 
     kind: str
     loss: float

@@ -106,7 +106,7 @@ def convolution_times(c_in: int = 64, c_out: int = 64, kernel: int = 3, size: in
     Returns:
         One row a part (standard, separable, depthwise half, pointwise half): part, macs (of the batch),
         bytes (weights, images read and images written once, float32), macs_per_byte, seconds (median),
-        low, high (95 %, bootstrap of the median), gmacs_per_s.
+        low, high (95%, bootstrap of the median), gmacs_per_s.
 
     Raises:
         InputError: numbers that make no block.

@@ -69,7 +69,7 @@ class DynamicBatcher:
             began = time.perf_counter()
             try:
                 results = self._predict([one for _, one, _ in batch])
-            except Exception as error:  # belongs to those who asked; the batcher lives on
+            except Exception as error:  # belongs to the callers; the batcher lives on
                 for _, _, answer in batch:
                     answer.set_exception(error)
                 continue

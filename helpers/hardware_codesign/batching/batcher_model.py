@@ -86,7 +86,7 @@ def p95_of(latencies: np.ndarray) -> float:
 def best_delay(times: Times, rate: float, max_batch: int, target_s: float) -> tuple[float, float]:
     """(delay, predicted p95) of the delay, in shares of the target, with the lowest p95 at this rate.
 
-    Ties within 2 % go to the longer delay: larger batches leave more room.
+    Ties within 2% go to the longer delay: larger batches leave more room.
     """
     delays = [(share * target_s, p95_of(simulate_batcher(times, rate, share * target_s, max_batch)))
               for share in _DELAYS]

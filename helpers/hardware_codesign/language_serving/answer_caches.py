@@ -99,7 +99,7 @@ def choose_threshold(traffic: Traffic, vectors: np.ndarray, max_wrong: float,
                      thresholds: Sequence[float] = tuple(np.arange(0.70, 1.0, 0.01).round(2))) -> float:
     """The threshold with the most hits whose share of wrong answers, of all requests, stays within `max_wrong`.
 
-    The upper end of its 95 % interval (of messages, which repeat) has to stay within it. NEVER where none does.
+    The upper end of its 95% interval (of messages, which repeat) has to stay within it. NEVER where none does.
     """
     best, most = NEVER, -1
     for threshold in thresholds:
@@ -122,7 +122,7 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
 
     Returns:
         Columns cache, threshold, requests, hits, hit_rate, wrong, wrong_rate (of all requests; both rates with _low and
-        _high: 95 %, Wilson for messages that repeat), embed_s (seconds to embed one text, 0 where nothing is embedded).
+        _high: 95%, Wilson for messages that repeat), embed_s (seconds to embed one text, 0 where nothing is embedded).
 
     Raises:
         InputError: a task of images, or what `repeated` refuses.
@@ -170,7 +170,7 @@ def cache_verdict(compared: pd.DataFrame) -> str:
     found = (f"by meaning {by_meaning['hit_rate']:.0%}" if by_meaning["threshold"] < NEVER else
              "by meaning no more: on validation rows no threshold kept wrong answers rare enough")
     return (f"By text {by_text['hit_rate']:.0%} of the requests are found, {found}; {by_meaning['wrong_rate']:.1%} of "
-            f"all get an answer with another label (at most {by_meaning['wrong_rate_high']:.1%}, 95 %).")
+            f"all get an answer with another label (at most {by_meaning['wrong_rate_high']:.1%}, 95%).")
 
 
 def _row(cache: str, threshold: float, outcome: pd.DataFrame, embed_s: float,

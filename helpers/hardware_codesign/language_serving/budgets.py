@@ -54,7 +54,7 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
 
     Returns:
         A row a budget: budget, prompt_tokens, answer_tokens (means), right (mean over messages of the share of fields
-        with the right value, absent ones too), low, high (95 %, bootstrap over messages), difference, difference_low,
+        with the right value, absent ones too), low, high (95%, bootstrap over messages), difference, difference_low,
         difference_high (paired with the first), valid (share of answers that are JSON), constant (right of an empty
         answer to each message), usd_per_million (requests, at PRICE; see `at_prices`), rows, split.
 
@@ -116,9 +116,9 @@ def _asker(llm: LanguageModel, task: Task, budget: Budget) -> PromptedExtractor:
 
 
 def cheapest_budget(tried: pd.DataFrame) -> str:
-    """The cheapest budget that finds at most TOLERATED fewer of the fields than the first one (95 %).
+    """The cheapest budget that finds at most TOLERATED fewer of the fields than the first one (95%).
 
-    Where none can be told to, it is the first one itself: its own difference is none.
+    If none is certain to, it is the first one itself, whose difference is 0.
 
     Args:
         tried: what `compare_budgets` returned, of validation rows.

@@ -20,7 +20,7 @@ from helpers.lab.measuring.intervals import ratio_over_processes
 from helpers.lab.measuring.timing import settle, timing_turn
 from helpers.lab.progress import Progress, silent
 
-_NGRAM = 3  # tokens that have to be the same before those that prompt lookup guesses
+_NGRAM = 3  # tokens that have to match before the tokens that prompt lookup guesses
 _WARM_UP = 2  # requests: what prompts begin with is cached by then
 _ANY_TEXT = r"[\s\S]*"  # a form that changes no answer: what is left is its price
 
@@ -185,15 +185,15 @@ def shared_requests(llm: LocalModel, texts: Sequence[str], *, common: float = 0.
                          f"first: not {count} requests with {answer_tokens[0]} to {answer_tokens[1]} tokens.")
     ids = [token for row in llm.encode(list(texts)) for token in row]
     shared = round(common * prompt_tokens)
-    own = prompt_tokens - shared
-    if not 0 <= common < 1 or own < 1 or len(ids) < 2 * prompt_tokens:
+    unshared = prompt_tokens - shared
+    if not 0 <= common < 1 or unshared < 1 or len(ids) < 2 * prompt_tokens:
         raise InputError(f"Prompts of {prompt_tokens} tokens with a common share of {common:g} need a share from 0 to "
                          f"below 1, and texts of {2 * prompt_tokens} tokens or more, not {len(ids)}.")
 
     def requests(number: int) -> Requests:
         rng = np.random.default_rng(number)
-        starts = rng.integers(shared, len(ids) - own + 1, count)
-        return ([ids[:shared] + ids[start:start + own] for start in starts],
+        starts = rng.integers(shared, len(ids) - unshared + 1, count)
+        return ([ids[:shared] + ids[start:start + unshared] for start in starts],
                 rng.integers(answer_tokens[0], answer_tokens[1] + 1, count).tolist())
     return requests
 
@@ -210,7 +210,7 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
 
     Returns:
         A row an engine: engine, seconds, requests_per_s, tokens_per_s (written), speedup, low, high (over the first
-        engine; 95 %, over processes), off (the engine that differs in this switch alone, where it is among them), gain,
+        engine; 95%, over processes), off (the engine that differs in this switch alone, where it is among them), gain,
         gain_low, gain_high (over that one), tokens_per_step (written), first_p50_s, first_p95_s (all requests come at
         once), same_answers (share of the first engine's, token by token), prompt_tokens, answer_tokens (means of a
         request), requests, rounds, note (why an engine did not run, empty where it did; its figures are missing).
@@ -234,8 +234,8 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
         for number, (warm, timed) in enumerate(asked):
             ready = {name: switches for name, switches in engines.items() if not notes[name]}
             part = progress.part(0.1 + 0.9 * number / rounds, 0.1 + 0.9 * (number + 1) / rounds)
-            [told] = in_fresh_processes([functools.partial(_round, path, ready, warm, timed)], part)
-            for name, run in told.items():
+            [round_runs] = in_fresh_processes([functools.partial(_round, path, ready, warm, timed)], part)
+            for name, run in round_runs.items():
                 if isinstance(run, Run):
                     runs[name].append(run)
                 else:
@@ -250,7 +250,7 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
 
 
 def _without_drafts(path: Path, engines: Mapping[str, Switches], progress: Progress) -> dict[str, str]:
-    """name -> why its draft cannot be made, or ""; those that can are made before anything is timed."""
+    """name -> why its draft cannot be made, or ""; the others are made before anything is timed."""
     notes = dict.fromkeys(engines, "")
     for place, (name, switches) in enumerate(engines.items()):
         progress(place / len(engines), name)
@@ -264,17 +264,17 @@ def _without_drafts(path: Path, engines: Mapping[str, Switches], progress: Progr
 
 def _round(path: Path, engines: Mapping[str, Switches], warm: Requests, timed: Requests) -> dict[str, Run | str]:
     """name -> what came of it, or why it did not run: one process, one engine after another in memory."""
-    told: dict[str, Run | str] = {}
+    runs: dict[str, Run | str] = {}
     for name, switches in engines.items():
         try:
             engine = Engine(path, switches)
             engine.run(*(some[:_WARM_UP] for some in warm))
             settle()
-            told[name] = engine.run(*timed)
+            runs[name] = engine.run(*timed)
             del engine
         except InputError as error:
-            told[name] = str(error)
-    return told
+            runs[name] = str(error)
+    return runs
 
 
 def _row(name: str, ran: Mapping[str, Sequence[Run]], engines: Mapping[str, Switches], asked: Sequence[Requests]

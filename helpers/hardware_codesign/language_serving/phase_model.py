@@ -26,7 +26,7 @@ class StepCounts:
     """What a step of a decoder has to do, by its file.
 
     Args:
-        body: weights that each token is multiplied by. head: those that turn a sequence's last token into scores.
+        body: weights that each token is multiplied by. head: weights that turn a sequence's last token into scores.
         stored: bytes of both. kv_bytes: of one token's keys and values.
         attention: operations of one token that attends to one other.
     """

@@ -177,21 +177,21 @@ def _written(ran: pd.DataFrame, name: str) -> float:
     return float(before / steps) if steps > 0 else 1.0
 
 
-def lessons(told: pd.DataFrame, here: str, there: str) -> str:
+def lessons(gains: pd.DataFrame, here: str, there: str) -> str:
     """A sentence: what is faster here, and what would be on the other machine alone, by paper.
 
     Args:
-        told: what `on_other_machines` returned. here, there: two of its machines.
+        gains: what `on_other_machines` returned. here, there: two of its machines.
 
     >>> import pandas as pd
     >>> from helpers.hardware_codesign import lessons
-    >>> told = pd.DataFrame({"engine": ["a", "b"], "gain_low": [1.5, 0.6], "gain_high": [1.9, 0.9], "CPU": [1.6, 0.8],
+    >>> gains = pd.DataFrame({"engine": ["a", "b"], "gain_low": [1.5, 0.6], "gain_high": [1.9, 0.9], "CPU": [1.6, 0.8],
     ...                      "GPU": [1.6, 2.0]})
-    >>> lessons(told, "CPU", "GPU")
+    >>> lessons(gains, "CPU", "GPU")
     'Faster here: a. Slower here: b. On paper a gain of a tenth or more on GPU alone: b.'
     """
-    faster, slower = told["gain_low"] > 1, told["gain_high"] < 1
-    only = (told[there] >= _WORTH) & (told[here] < _WORTH) & ~faster
-    named = [", ".join(told.loc[rows, "engine"]) or "none" for rows in (faster, slower, only)]
+    faster, slower = gains["gain_low"] > 1, gains["gain_high"] < 1
+    only = (gains[there] >= _WORTH) & (gains[here] < _WORTH) & ~faster
+    named = [", ".join(gains.loc[rows, "engine"]) or "none" for rows in (faster, slower, only)]
     return (f"Faster here: {named[0]}. Slower here: {named[1]}. On paper a gain of a tenth or more on {there} alone: "
             f"{named[2]}.")

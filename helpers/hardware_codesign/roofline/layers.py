@@ -99,7 +99,7 @@ def why_slow(layers: pd.DataFrame) -> str:
 
 
 def _under_roofline(frame: pd.DataFrame, peaks: Peaks, precision: str) -> pd.DataFrame:
-    """The columns of `operators` and measured_s with those that `layer_roofline` adds."""
+    """The columns of `operators` and measured_s, plus the ones that `layer_roofline` adds."""
     arithmetic = frame["flops"] / peaks.rate(precision)
     memory = frame["bytes"] / peaks.bandwidth
     frame.attrs["precision"] = precision

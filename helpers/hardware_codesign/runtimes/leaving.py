@@ -98,7 +98,7 @@ def _opened(base: TorchTextModel, name: str, form: Form, path: Path, ids: np.nda
             run, operators = opener(base, path)
             logits[runtime] = run(ids, mask)
             row["integer"] = _integer_share(operators)
-        except Exception as error:  # each runtime refuses what it cannot read in a way of its own
+        except Exception as error:  # each runtime refuses what it cannot read in its own way
             row |= {"opens": False, "note": reason(error)}
         rows.append(row)
     for row in rows:

@@ -123,7 +123,7 @@ def tokenizer_parts(model: "OnnxTextModel") -> tuple[tuple[str, ...], dict[str, 
 
 
 def _kinds_of_signs(tokenizer: Any) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Ranges of signs that the library drops, and of those that are words alone: asked of it, all 1.1 million."""
+    """Ranges of characters that the library drops, and of those that are whole words: all 1.1 million are tried."""
     codes = [code for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF and chr(code) != _MARK]
     text = _MARK.join(map(chr, codes))
     became = tokenizer.normalizer.normalize_str(text).split(_MARK)

@@ -30,7 +30,7 @@ _LEVELS = {"none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
 def compare_switches(model: TorchTextModel, *, batch: int = 8, length: int = 64, rounds: int = 9) -> pd.DataFrame:
     """Each switch on and off, in turns: columns switch, on, off (words), gain, low, high, on_ms, off_ms, note.
 
-    `gain` is the time without over the time with; its interval is 95 %. A switch that this machine lacks keeps its
+    `gain` is the time without over the time with; its interval is 95%. A switch that this machine lacks keeps its
     row, with a sentence.
 
     Raises:

@@ -22,7 +22,7 @@ def augment(texts: Sequence[str], copies: int, seed: int = 0, method: str = "cro
     Args:
         copies: of each text; 0 gives none. A text without a word is copied as it is.
         method: "edits", a tenth of the words swapped, dropped, repeated elsewhere or replaced (EDA; Wei and Zou, EMNLP
-            2019; replacements are words that occur between the same neighbours); "masked", 15 % of the words hidden
+            2019; replacements are words that occur between the same neighbours); "masked", 15% of the words hidden
             and filled in from both neighbours (see `fill_in`): both leave the label as it is. "crossover", words left
             out, neighbours swapped, a word taken from another text, or its first half joined to another's second half:
             no label can be trusted, so a teacher must answer. That gives the answers between the classes that a
@@ -65,7 +65,7 @@ def words_between(texts: Sequence[str]) -> Between:
 
 
 def fill_in(words: list[str], between: Between, rng: random.Random) -> list[str]:
-    """Hide 15 % of the words, at least one, and draw each again from the words seen between its two neighbours.
+    """Hide 15% of the words, at least one, and draw each again from the words seen between its two neighbours.
 
     A masked language model in its smallest form: both neighbours are known, the word is drawn by how often it stood
     there in the texts. Where no other word was ever seen there, the word stays.

@@ -51,10 +51,10 @@ def harvest() -> pd.DataFrame:
     The sources are parsed with `ast` and never imported; names of packages are masked, else they
     would be the answer; layout and punctuation are taken out, else they would be (see `prose`); rows are split by
     source file, so that neighbours do not straddle, and what nearly copies a row of another split is left out: of
-    training and validation rows those that are like a test row, of training rows those like a validation row.
+    training and validation rows the ones like a test row, of training rows the ones like a validation row.
 
     Warns:
-        UserWarning: the rows are not those that the recorded figures were measured on, and which packages differ.
+        UserWarning: the rows differ from the ones behind the recorded figures; it names the packages that differ.
 
     Raises:
         InputError: fewer than two domains have installed sources.
@@ -87,7 +87,7 @@ def difference(found: dict[str, Any], pinned: dict[str, Any]) -> str:
     changed = [f"{name} {here.get(name, 'missing')} instead of {there.get(name, 'missing')}"
                for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
     why = ", ".join(changed) or "the same versions, with other files"
-    return (f"'docstrings' is harvested from the installed packages, and they are not those that were pinned: {why} "
+    return (f"'docstrings' is harvested from the installed packages, and they differ from the pinned ones: {why} "
             f"({found['rows']:,} rows instead of {pinned['rows']:,}). What was recorded on it need not hold for these "
             "rows.")
 
@@ -120,7 +120,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _without_crossing(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows without those that nearly copy one of another split; test rows stay, then validation rows."""
+    """Rows without near-copies of rows in another split; test rows stay, then validation rows."""
     parts = {split: rows[rows["split"] == split] for split in ("test", "validation", "train")}
     kept = parts["test"]
     for split in ("validation", "train"):

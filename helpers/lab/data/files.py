@@ -242,7 +242,7 @@ def _require_columns(frame: pd.DataFrame, name: str, uploaded: bool, **wanted: s
         example = _plausible(frame, role, [c for c in columns if c not in wanted.values()])
         if example is None:
             raise InputError(f"{name} has no column '{column}', and none that could be it. Its columns: {shown}. Write "
-                             f"the {role} of each row as a column of its own.")
+                             f"the {role} of each row as a separate column.")
         way = (f"Rename the right one, perhaps '{example}', to '{column}', and choose the file again." if uploaded
                else f'Name the right one: load_task("{name}", {role}="{example}").')
         raise InputError(f"{name} has no column '{column}'. Its columns: {shown}. {way}")
@@ -282,7 +282,7 @@ def _require_plain_texts(values: pd.Series, name: str, column: str) -> None:
     if (wrong := values.map(is_nested)).any():
         row, shown = int(wrong.to_numpy().argmax()) + 1, str(values[wrong].iloc[0])[:60]
         raise InputError(f"{name} has no plain text in column '{column}' (row {row}: {shown}). Write the part that is "
-                         "meant as a column of its own.")
+                         "meant as a separate column.")
 
 
 def _filled(frame: pd.DataFrame, column: str, name: str) -> pd.Series:

@@ -64,7 +64,7 @@ def folded(labels: pd.Series, notes: list[str]) -> pd.Series:
 
 
 def aligned(labels: pd.Series, known: pd.Series) -> pd.Series:
-    """The labels in the spelling of those that are known already, where `folded` would take them for the same."""
+    """The labels in the spelling of known ones, where `folded` makes them equal."""
     key = _keys([*known.unique(), *labels.unique()])
     spelling = {key[label]: label for label in known.unique()}
     return labels.map(lambda label: spelling.get(key[label], label))
@@ -95,7 +95,7 @@ def require_classes(labels: pd.Series, name: str) -> None:
 
 
 def require_one_label(values: pd.Series, name: str, column: str) -> None:
-    """Refuse lists of labels, also those that were written as text."""
+    """Refuse lists of labels, also if written as text."""
     def several(value: object) -> bool:
         return is_nested(value) or (
             isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"))
@@ -104,7 +104,7 @@ def require_one_label(values: pd.Series, name: str, column: str) -> None:
         row, shown = int(wrong.to_numpy().argmax()) + 1, values[wrong].iloc[0]
         if isinstance(shown, dict):
             raise InputError(f"{name} has no plain label in column '{column}' (row {row}: {str(shown)[:60]}). Write "
-                             "the field that is meant as a column of its own (one label a text).")
+                             "the field that is meant as a separate column (one label a text).")
         _refuse_several(name, column, row, shown)
 
 

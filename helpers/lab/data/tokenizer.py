@@ -220,7 +220,7 @@ def _is_lower_case_bert(tokenizer: Tokenizer) -> bool:
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """One sentence for whatever the library says about a file that is none of its own."""
+    """One sentence for whatever the library says about a file that is not a tokenizer's."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit):

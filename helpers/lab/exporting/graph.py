@@ -107,7 +107,7 @@ def naming(model: TorchTextModel, step: str) -> Iterator[None]:
         yield
     except (InputError, Cancelled, OSError, MemoryError):  # of the disk and the machine, not of the architecture
         raise
-    except Exception as error:  # each library has errors of its own
+    except Exception as error:  # each library raises its own errors
         raise InputError(f"'{model.module.config.model_type}' cannot be {step} ({reason(error)}). "
                          "Choose another scheme or runtime for this architecture.") from error
 

@@ -20,7 +20,7 @@ class Extractor(abc.ABC):
 
     Args:
         name: what it is called in tables.
-        fields: those that it looks for, beside the wish.
+        fields: what it looks for, beside the wish.
         settings: what tells it from others of its kind.
     """
 

@@ -67,7 +67,7 @@ def compare_extractors(candidates: Sequence[Served], task: Task, *, rows: int = 
     0.43
     """
     if len({one.name for one in candidates}) < len(candidates):
-        raise InputError("Two of the extractors have the same name; records could not be told apart.")
+        raise InputError("Two of the extractors have the same name; records could not be distinguished.")
     unread = task.test["text"][rows:]
     starts, needed = [], 0
     ends: dict[int, int] = {}  # of an extractor -> where the messages end that its ways before have to themselves

@@ -37,7 +37,7 @@ class PromptedExtractor(Extractor):
 
     Args:
         llm: see load_language_model; or any other with its `generate`.
-        wishes: those that it may choose from.
+        wishes: the ones to choose from.
         examples: texts and what is to be found in them; training rows.
         shots: examples shown in each prompt; fewer where they would not fit.
         select: "none"; "fixed", the first ones for all texts; "nearest", those likest the text by TF-IDF, the likest

@@ -60,13 +60,13 @@ class ExtractionScore:
         return float(self.right[measure].mean())
 
     def difference(self, reference: "ExtractionScore", measure: str = MESSAGE) -> tuple[float, float, float]:
-        """(this - reference, low, high) of a measure's share on the same messages, paired, 95 %; 0 beside itself."""
+        """(this - reference, low, high) of a measure's share on the same messages, paired, 95%; 0 beside itself."""
         if self is reference:  # nothing was sampled: a width would say that it may differ from itself
             return 0.0, 0.0, 0.0
         return paired_difference(reference.right[measure], self.right[measure])
 
     def frame(self) -> pd.DataFrame:
-        """A row a measure: exact, low, high (Wilson, 95 %), and of fields precision, recall and f1."""
+        """A row a measure: exact, low, high (Wilson, 95%), and of fields precision, recall and f1."""
         rows = []
         for measure in [*self.right, ALL]:
             row: dict[str, object] = {"measure": measure}
@@ -87,7 +87,7 @@ def score_extractions(found: Sequence[Extraction | None], expected: Sequence[Ext
     Args:
         found: of each message; None where the answer was no valid JSON: nothing of it is right, not even an absence.
         expected: of the same messages.
-        fields: those that count. A field is right in a message if its values are equal, or if it is absent in both.
+        fields: the ones that count. A field is right in a message if its values are equal, or if it is absent in both.
 
     Raises:
         InputError: no message, or not as many answers as messages.

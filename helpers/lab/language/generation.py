@@ -32,16 +32,16 @@ class Generation:
     first_token_s: from the prompt to its first token, alone; an engine with a cache of prompts has met it in the
         warm-up. per_token_s: each further token, alone.
     alone_per_s, together_per_s: tokens a second, one prompt after another and all at once; `low` and `high` are the
-        95 % interval of `together_per_s` over rounds.
+        95% interval of `together_per_s` over rounds.
     read_per_s: prompt tokens a second, all prompts at once, each with a beginning that no cache has met.
     written_per_s: tokens a second after the first ones, all at once, without what reading takes; None where answers
-        have one token, or two runs cannot be told apart.
+        have one token, or two runs cannot be distinguished.
     peak_mb: the most memory (10^6 bytes) of a fresh process that loads the model and answers all prompts at once.
     joules_low, joules, joules_high: for a request, all at once; see lab.measuring.energy. These and `peak_mb` are None
         behind a server, which has them to itself, and where they were not asked for.
     agreement: share of prompts with the very answer of the first model of the run.
     resolved: share of prompts whose answer resolves the request; None where nobody judges.
-    cached_tokens: of the prompts', all at once, those that a server had in its cache; None where it does not say.
+    cached_tokens: of the prompts', all at once, how many a server had in its cache; None if it does not say.
     """
 
     model: str

@@ -38,11 +38,11 @@ class NegativeLogLikelihood:
         return float(_perplexity(self.nats, self.tokens))
 
     def interval(self) -> tuple[float, float]:
-        """The perplexity's 95 % interval over texts (bootstrap)."""
+        """The perplexity's 95% interval over texts (bootstrap)."""
         return bootstrap_interval(_perplexity, self.nats, self.tokens)[1:]
 
     def ratio(self, reference: "NegativeLogLikelihood") -> tuple[float, float, float]:
-        """(perplexity over the reference's on the same texts, low, high), 95 % over texts (bootstrap)."""
+        """(perplexity over the reference's on the same texts, low, high), 95% over texts (bootstrap)."""
         if not np.array_equal(self.tokens, reference.tokens):
             raise InputError("Two perplexities are compared on the same tokens; these are not.")
         return bootstrap_interval(_perplexity, self.nats - reference.nats, self.tokens)

@@ -191,7 +191,7 @@ class PromptedModel:
         """Examples for a text, the most wanted first."""
         if self.card.settings["select"] != "nearest":
             return self.examples
-        # The first of those that are alike in the same measure, or not at all: in them each class has its turn.
+        # The first of equally similar ones, or of ones not similar at all: in them each class has its turn.
         return [self.examples[row] for row in self._nearest.rows(text, _TRIED * self.card.settings["shots"])]
 
 

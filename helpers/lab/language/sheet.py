@@ -30,7 +30,7 @@ class Decoder:
         return 2 * self.layers * self.kv_heads * self.head_size * _BYTES_PER_VALUE
 
     def weight_bytes(self, bits: int) -> float:
-        """Bytes of the weights; the scales of 4 and 8 bits add some 3 % that are left out."""
+        """Bytes of the weights; the scales of 4 and 8 bits add some 3% that are left out."""
         return self.parameters * bits / 8
 
 

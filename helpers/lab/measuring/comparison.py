@@ -57,7 +57,7 @@ class Comparison:
         return self.of(model).speedup
 
     def interval(self, model: Model | str) -> str:
-        """The speed-up's 95 % interval in words."""
+        """The speed-up's 95% interval in words."""
         record = self.of(model)
         return f"{record.speedup_low:.2f} to {record.speedup_high:.2f}"
 
@@ -108,7 +108,7 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
     if processes == 1 or processes < 0:
         raise InputError(f"processes must be 0 (time here), or 2 or more for an interval over them, not {processes}.")
     if len({model.card.name for model in models}) < len(models):
-        raise InputError("Two of the models have the same name; records could not be told apart.")
+        raise InputError("Two of the models have the same name; records could not be distinguished.")
 
     candidates = []
     for index, model in enumerate(models):
@@ -198,7 +198,7 @@ def in_processes(work: Callable[[dict[str, Model]], Result], models: Mapping[str
 
 
 def in_fresh_processes(works: Sequence[Callable[[], Result]], progress: Progress = silent) -> list[Result]:
-    """The result of each work, in a fresh process of its own, one after another.
+    """The result of each work, in a fresh process, one after another.
 
     Raises:
         InputError: a process that failed.
@@ -241,7 +241,7 @@ def one_by_one(model: Model, sample: list) -> Callable[[], object]:
 def best_batch_size(model: Model, sample: list, progress: Progress) -> int:
     """The inputs at a time at which the model answers fastest; hold `timing_turn` around it.
 
-    All of BATCH_SIZES are tried, since with streams throughput falls and rises again; of a slow model those that come
+    All of BATCH_SIZES are tried, since with streams throughput falls and rises again; of a slow model the ones
     before its patience is over.
     """
     part = sample[:MAX_BATCH]

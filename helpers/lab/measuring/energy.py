@@ -36,7 +36,7 @@ def measure_power(work: Callable[[], object], threads: int, seconds: float = 1.0
     """Watts while `work` is repeated for some seconds on so many threads.
 
     With a meter (RAPL, NVML; read by codecarbon) the middle is its reading, the low end that less the idle machine's,
-    the high end 10 % more. Without one see `estimated_power`.
+    the high end 10% more. Without one see `estimated_power`.
     """
     settle()
     if not meter():

@@ -1,4 +1,4 @@
-"""Intervals at 95 % for proportions, paired differences, means and bootstrapped statistics; and what many tests say."""
+"""Intervals at 95% for proportions, paired differences, means and bootstrapped statistics; and what many tests say."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -135,7 +135,7 @@ def paired_mean_p(reference: ArrayLike, candidate: ArrayLike) -> float:
 def holm(p_values: ArrayLike) -> np.ndarray:
     """(m,) p-values of m comparisons, adjusted so that the best of many is not taken for luck (Holm, 1979).
 
-    With those below 0.05 called significant, the chance of one false call among all of them is at most 5 %.
+    With those below 0.05 called significant, the chance of one false call among all of them is at most 5%.
     A NaN, a comparison that could not be tested, stays one and does not count.
 
     >>> from helpers.lab.measuring.intervals import holm
@@ -226,7 +226,7 @@ def bootstrap_draws(statistic: Callable[..., ArrayLike], *samples: ArrayLike, pa
 
 
 def percentile_interval(draws: ArrayLike, axis: int = -1) -> tuple:
-    """(low, high) between which the middle 95 % of bootstrap draws lie."""
+    """(low, high) between which the middle 95% of bootstrap draws lie."""
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=axis)
     return low, high
 

@@ -80,7 +80,7 @@ class Ledger:
         return next(filter(None, found), None)
 
     def all(self) -> list[Measurement]:
-        """Every record, oldest first; those that are not of this version's shape are left out, with a warning."""
+        """Every record, oldest first; records of another version's shape are left out, with a warning."""
         records = list(self._read("SELECT body FROM measurements ORDER BY measured_at, id"))
         if odd := records.count(None):
             warnings.warn(f"{odd} of {len(records)} records in {self.path.name} are of another version's shape, or "

@@ -31,7 +31,7 @@ class BesideTheConstant:
 
     @property
     def learned(self) -> bool | None:
-        """Whether it is significantly more accurate than always giving the most frequent label (95 %).
+        """Whether it is significantly more accurate than always giving the most frequent label (95%).
 
         None where that label's share was not recorded.
         """
@@ -40,7 +40,7 @@ class BesideTheConstant:
 
 @dataclasses.dataclass(frozen=True)
 class Score(BesideTheConstant):
-    """How often answers are right, and whom they fail; fractions, the interval is Wilson's of 95 %.
+    """How often answers are right, and whom they fail; fractions, the interval is Wilson's of 95%.
 
     majority: the accuracy of always giving the most frequent label of these rows; weakest_recall: of the class whose
     rows are least often answered correctly; weakest_class: its name.
@@ -89,7 +89,7 @@ def score(answers: Sequence[int], labels: Sequence[int], names: Sequence[str] | 
 class Measurement(BesideTheConstant):
     """One candidate on one task on one machine.
 
-    Fractions, not percent; 95 % intervals; seconds, bytes and joules per prediction unless the
+    Fractions, not percent; 95% intervals; seconds, bytes and joules per prediction unless the
     name says otherwise. `accuracy_delta` and `speedup` are against the first model of the same run.
 
     `majority`, `weakest_recall` and `weakest_class` are as in `Score`; `unknown`, `rows_cut` and `tokens_cut` as in
@@ -154,7 +154,7 @@ class Measurement(BesideTheConstant):
         return cls(**json.loads(line))
 
     def least_delta(self, candidates: int) -> float:
-        """The lower bound of `accuracy_delta` that holds for all of so many candidates at once, with 95 % confidence.
+        """The lower bound of `accuracy_delta` that holds for all of so many candidates at once, with 95% confidence.
 
         Bonferroni's, with the shape of a normal estimate.
         """

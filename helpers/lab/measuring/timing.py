@@ -35,7 +35,7 @@ def timing_turn(progress: Progress = silent, folder: Path | None = None, poll_s:
     """Hold the machine's only stopwatch: one timing at a time, first come, first served.
 
     Args:
-        progress: hears how many runs are ahead while there are any; told to end, it leaves the queue.
+        progress: hears how many runs are ahead while there are any; cancelled, the run leaves the queue.
         folder: where the queue stands; the system's temporary folder by default, so that different users of one machine
             share it. Where it cannot be used, a warning says so, and this user's runs queue apart.
 
@@ -116,7 +116,7 @@ def _next_number(folder: Path) -> int:
 
 
 class _Queue:
-    """Those who came before a run, and for how long the first of them has stood still, by this process's own clock."""
+    """The runs ahead of a run, and for how long the first of them has not moved, by this process's own clock."""
 
     def __init__(self, folder: Path, mine: Path) -> None:
         self._folder, self._mine = folder, mine

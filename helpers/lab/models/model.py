@@ -35,7 +35,7 @@ class Card:
 
     `macs` is for one input of the task's mean length. `labels` are the names of the classes, in the order of the
     logits; `coverage` is what the encoder reads of the task's test texts. `checkpoint` is what the names of models made
-    from this one begin with, so that those of two checkpoints can be told apart.
+    from this one begin with, so that those of two checkpoints can be distinguished.
     """
 
     name: str

@@ -104,7 +104,7 @@ def as_sequence_classifier(encoder: nn.Module, head: nn.Linear) -> nn.Module:
     kind = config.model_type
     if kind not in (*_MEAN_AS_A_LAYER, "modernbert"):
         raise InputError(f"transformers has no classifier of the architecture {kind} that takes the mean of the token "
-                         f"vectors. Those that can be written: {', '.join([*_MEAN_AS_A_LAYER, 'modernbert'])}.")
+                         f"vectors. Types that can be written: {', '.join([*_MEAN_AS_A_LAYER, 'modernbert'])}.")
     config.num_labels = head.out_features
     if kind == "modernbert":
         config.classifier_pooling, config.classifier_activation = "mean", "linear"
@@ -218,7 +218,7 @@ def write_for_transformers(classifier: nn.Module, labels: Sequence[str], encoder
         texts = ["The quick brown fox, 3 of 17!", "Gr\u00f6\u00dfe caf\u00e9 \u58f9\u8cb3  2 blanks", *labels]
         read = AutoTokenizer.from_pretrained(unfinished)(texts, truncation=True)["input_ids"]
         if [ids or [encoder.pad_id] for ids in read] != encoder.encode(texts):
-            raise InputError(f"For a {config.model_type} transformers takes a tokenizer of its own, which reads "
+            raise InputError(f"For a {config.model_type} transformers takes its own tokenizer, which reads "
                              "other tokens than this model's: it cannot be written for transformers.")
 
 

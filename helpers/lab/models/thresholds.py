@@ -151,7 +151,7 @@ def threshold_by_cost(stages: Sequence[np.ndarray], seconds: Sequence[float], ma
         stages: (n, classes) logits of each stage, cheapest first; no labels are needed.
         seconds: of one answer of each stage; a row pays every stage that it passes.
         max_cost_share: the mean cost of a row, as a share of the last stage's. The upper end of its one-sided
-            95 % interval over these rows stays within it, so that fresh rows of the same kind mostly do, too.
+            95% interval over these rows stays within it, so that fresh rows of the same kind mostly do, too.
 
     Raises:
         InputError: the first stage alone may cost more.

@@ -262,7 +262,7 @@ def position_limit(module: nn.Module) -> int | None:
     RoBERTa's family counts positions from behind the padding token's number, so its table has more rows than places.
     """
     for name, part in module.named_modules():
-        if name.rpartition(".")[2] in POSITION_TABLES and hasattr(part, "padding_idx"):  # I-BERT has a class of its own
+        if name.rpartition(".")[2] in POSITION_TABLES and hasattr(part, "padding_idx"):  # I-BERT has its own class
             named = getattr(module.config, "max_position_embeddings", None)
             rows = len(part.weight) if part.padding_idx is None else len(part.weight) - part.padding_idx - 1
             return min(rows, named) if isinstance(named, int) else rows

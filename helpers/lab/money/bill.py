@@ -19,7 +19,7 @@ SPEEDUPS_TRIED = 64  # inside a speed-up's interval; bills of whole machines mov
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """A figure with its 95 % interval; without one, low and high are the figure."""
+    """A figure with its 95% interval; without one, low and high are the figure."""
 
     value: float
     low: float
@@ -53,7 +53,7 @@ class Serving:
         in_hours_usd: they run in the hours of traffic only.
         busy_usd: the seconds in which they work, if one could rent just those, as `lab.cost` counts.
         gco2e: grams of those busy seconds; None where no power figure is sourced.
-        p95_ms: one answer alone, as measured. At most 5 % of the requests wait longer than the target leaves beside the
+        p95_ms: one answer alone, as measured. At most 5% of the requests wait longer than the target leaves beside the
             mean; a model whose p95 alone is over the target misses it with any fleet.
     """
 
@@ -77,9 +77,9 @@ def mean_service_s(p50_ms: float, p95_ms: float) -> float:
 
 
 def places_needed(per_second: float, mean_s: float, wait_s: float) -> int:
-    """The fewest servers with which at most 5 % of the requests of a Poisson stream wait longer than `wait_s`.
+    """The fewest servers with which at most 5% of the requests of a Poisson stream wait longer than `wait_s`.
 
-    Erlang's C formula by the recursion of his B formula; the wait of those who wait is exponential.
+    Erlang's C formula by the recursion of his B formula; the wait of waiting requests is exponential.
 
     >>> from helpers.lab.money.bill import places_needed
     >>> places_needed(per_second=80.0, mean_s=0.1, wait_s=0.15)
@@ -101,7 +101,7 @@ def places_needed(per_second: float, mean_s: float, wait_s: float) -> int:
 def serving(record: "Measurement", scenario: Scenario) -> Serving:
     """What a month of the scenario costs with this model.
 
-    A machine works on as many requests at a time as the model's `threads` go into its cores, times those that it
+    A machine works on as many requests at a time as the model's `threads` go into its cores, times how many it
     answers together (`settings["slots"]`), whose latencies are those in company. The interval is that of
     the speed-up: a model that is so much faster or slower takes its time divided by that.
     """

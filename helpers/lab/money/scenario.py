@@ -99,7 +99,8 @@ class Scenario:
         if not _is_finite(value):
             return f"{label} ({field.name}) is a number ({unit}), not '{str(value)[:40]}'."
         return "" if low <= value <= high else (
-            f"{label} ({field.name}) goes from {low:,.12g} to {high:,.12g} {unit}, not {value:,.12g}.")
+            f"{label} ({field.name}) goes from {low:,.12g} to {high:,.12g}{'' if unit == '%' else ' '}{unit}, not "
+            f"{value:,.12g}.")
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, str]) -> "Scenario":

@@ -31,7 +31,7 @@ def read_checkpoint(kind: Any, folder: Path, may_lack: str | None = None) -> nn.
         may_lack: part of the names of weights that are not used here, such as an encoder's pooler.
 
     Raises:
-        InputError: the folder is damaged, needs code of its own, or lacks weights, which would stay random; or the
+        InputError: the folder is damaged, needs its own code, or lacks weights, which would stay random; or the
             model cannot answer on token ids alone.
     """
     config = read_config(folder)
@@ -61,18 +61,18 @@ def read_config(folder: Path) -> PretrainedConfig:
     """The configuration of a folder; no code of the folder is ever run.
 
     Raises:
-        InputError: it is damaged, or needs code of its own.
+        InputError: it is damaged, or needs its own code.
     """
     read_facts(folder / "config.json")
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # unknown architectures, values that a configuration refuses, code that is refused
         raise InputError(f"The configuration of '{folder.name}' cannot be read ({reason(error)}). "
-                         "Code of its own is never run.") from error
+                         "A folder's code is never run.") from error
 
 
 def read_tokenizer(folder: Path, module: nn.Module, max_length: int | None = None) -> TextEncoder:
-    """The tokenizer of a folder for the model of that folder, which is told its padding token.
+    """The tokenizer of a folder for the model of that folder, whose padding token it sets.
 
     Args:
         max_length: tokens of a text that are read, marks such as [CLS] included; by default the model's own limit:
@@ -125,7 +125,7 @@ def _own_limit(folder: Path, config: PretrainedConfig, positions: int | None) ->
 
 
 def _weight_files(folder: Path) -> Iterator[Path]:
-    """The files that the weights stand in: one, or those that an index names, all of them in this folder.
+    """The files with the weights: one, or the ones that an index names, all of them in this folder.
 
     Raises:
         InputError: a damaged index, one that names files elsewhere, or a file that is not there.
@@ -157,7 +157,7 @@ def _stored(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             with safe_open(path, framework="pt") as file:
                 parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
                 stored |= {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
-        except Exception as error:  # safetensors has errors of its own for each kind of damage
+        except Exception as error:  # safetensors raises its own errors for each kind of damage
             raise _unreadable(folder, error) from error
     return stored
 

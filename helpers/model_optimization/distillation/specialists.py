@@ -90,8 +90,8 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
     Returns:
         Its first row is the teacher itself, judged on the messages that it labelled; the second the constant answer.
         Then a row a specialist: columns name, people, taught (messages with the teacher's label), accuracy, low, high
-        (Wilson, 95 %), rows, on (which messages), gain, gain_low, gain_high (over the same people's labels alone;
-        with none of these over the constant answer; paired, 95 %), made_in_s, teacher_usd (for the labels),
+        (Wilson, 95%), rows, on (which messages), gain, gain_low, gain_high (over the same people's labels alone;
+        with none of these over the constant answer; paired, 95%), made_in_s, teacher_usd (for the labels),
         usd_per_million (requests), break_even (requests after which labels and training are repaid against asking the
         teacher itself; None: never), significant (the gain, all rows read together), teacher, offer.
 
@@ -218,9 +218,9 @@ def _require_rows(count: int, messages: int, people: Sequence[int | None]) -> No
 
 
 def _taught(by_people: np.ndarray, shown: np.ndarray, count: int) -> list[int]:
-    """The places, among the messages shown to the teacher, of those that a specialist learns with its answer.
+    """The places, among the messages shown to the teacher, of the ones that a specialist learns with its answer.
 
-    All of them where people have labelled all `count`; else those that people have not labelled.
+    All of them if people have labelled all `count`; else the ones that people have not labelled.
     """
     labelled = set(by_people.tolist()) if len(by_people) < count else set()
     return [place for place, row in enumerate(shown.tolist()) if row not in labelled]

@@ -157,7 +157,7 @@ def _cut_inside(layer: nn.Module, into: Sequence[str], out: str, columns: Tensor
 
 
 def _note_kept_heads(module: nn.Module, even_if_all: bool = False) -> None:
-    """Write into the configuration which heads MPNet's layers have left of those that share its position bias."""
+    """Write into the configuration which heads MPNet's layers have left of the heads that share its position bias."""
     layers = [part for part in module.modules() if isinstance(part, MPNetSelfAttention)]
     if layers and (even_if_all or any(hasattr(layer, "kept_heads") for layer in layers)):
         for layer in layers:
@@ -177,7 +177,7 @@ def keep_layers(module: nn.Module, keep: Sequence[int]) -> nn.Module:
     chosen = _chosen(keep, len(parts.layers), "layers").tolist()
     if missing := sorted(set(fixed_layers(parts)) - set(chosen)):
         raise InputError(f"Layer {missing[0]} of '{architecture_of(module)}' stays: it alone reads the embeddings "
-                         "without a norm of its own. Name it among the layers to keep.")
+                         "without its own norm. Name it among the layers to keep.")
     parts.body.set_submodule(parts.stack, nn.ModuleList([parts.layers[index] for index in chosen]))
     for config in configs_of(pruned):
         kinds = getattr(config, "layer_types", None)  # of ModernBERT: local or global attention

@@ -25,7 +25,7 @@ from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.language_model.tuned_weights import asking, score_row
 from helpers.model_optimization.language_model.weight_types import GROUP, module_of
 
-# way -> what NNCF's compress_weights is told beside the type; none of it: each weight is rounded as it stands.
+# way -> arguments of NNCF's compress_weights beside the type; with none, each weight is rounded as it stands.
 # NNCF's GPTQ is not among them: on a graph with a cache as its state it ends in an error of shapes (3.4.0).
 WAYS = {"rounded": {}, "AWQ": {"awq": True}, "AWQ, scales estimated": {"awq": True, "scale_estimation": True}}
 MAX_CALIBRATED = 256  # tokens of a text that is looked at
@@ -37,7 +37,7 @@ def data_aware_rounding(tuned: TransformersModel, source: Path, task: Task, *, m
     """Messages whose fields are all found, with weights in 4 bits: rounded alone, and with a look at training messages.
 
     AWQ scales channels up whose activations are large before their weights are rounded (Lin et al., arXiv 2306.00978);
-    estimated scales are those that change a layer's outputs least. All are NNCF's, symmetric, in groups of 32, and run
+    estimated scales change a layer's outputs least. All are NNCF's, symmetric, in groups of 32, and run
     in OpenVINO; the embedding keeps 8 bits. They are not GGUF's 4 bits, so they are compared among themselves.
 
     Args:
@@ -86,7 +86,7 @@ def data_aware_rounding(tuned: TransformersModel, source: Path, task: Task, *, m
 
 
 def _over(scores: dict[str, ExtractionScore], way: str) -> dict[str, float]:
-    """The gain over plain rounding, paired, 95 %, and its p-value; NaN for what is no other way to round."""
+    """The gain over plain rounding, paired, 95%, and its p-value; NaN for what is no other way to round."""
     plain = next(iter(WAYS))
     if way not in WAYS or way == plain:
         found, p = (math.nan,) * 3, math.nan

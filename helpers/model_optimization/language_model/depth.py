@@ -87,13 +87,13 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
 
     Args:
         texts: unseen ones, on which perplexity is measured.
-        train: those that blocks are ranked on (the first RANKED_ON) and the models are tuned on (all).
-        drops: how many blocks go, each a model of its own.
+        train: the first RANKED_ON rank the blocks, and all of them tune the models.
+        drops: how many blocks are removed, one model for each number.
         epochs: of the recovery, over `train`.
 
     Returns:
         The whole model, the whole model tuned, then two rows for each drop: columns name, blocks, recovered, megabytes
-        (of 16-bit weights), perplexity, low, high, ratio, ratio_low, ratio_high (95 %, over the whole model's, which
+        (of 16-bit weights), perplexity, low, high, ratio, ratio_low, ratio_high (95%, over the whole model's, which
         is tuned where this one is), significant (the ratio, all rows read together), dropped (the blocks' numbers).
 
     Raises:

@@ -39,8 +39,8 @@ def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, 
 
     Returns:
         A row for each kind: columns name, bits (of a weight of a matrix, its share of the scale with it), megabytes (in
-        this type), accuracy (all fields right), low, high (Wilson, 95 %), rows, gain, gain_low, gain_high (over the
-        first row, paired, 95 %), constant (right for who finds nothing in any), valid (answers that are JSON), same
+        this type), accuracy (all fields right), low, high (Wilson, 95%), rows, gain, gain_low, gain_high (over the
+        first row, paired, 95%), constant (right for who finds nothing in any), valid (answers that are JSON), same
         (extractions equal to the first row's), significant (the gain, all rows read together).
 
     Raises:

@@ -54,7 +54,7 @@ def round_group(weights: np.ndarray, bits: int, zero_point: bool = False) -> tup
     if bits not in BITS or not len(weights):
         raise InputError(f"A group of at least one weight goes into {BITS[0]} to {BITS[-1]} bits, not {bits}.")
     weights = np.asarray(weights, np.float64)
-    low, high = min(0.0, float(weights.min())), max(0.0, float(weights.max()))  # zero keeps a code of its own
+    low, high = min(0.0, float(weights.min())), max(0.0, float(weights.max()))  # zero keeps its own code
     if zero_point:
         scale = (high - low) / (2**bits - 1) or 1.0
         zero, lowest, highest = round(-low / scale), 0, 2**bits - 1

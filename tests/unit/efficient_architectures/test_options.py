@@ -20,7 +20,7 @@ def test_the_cheapest_that_is_good_enough(new_measurement):
 
 
 def test_a_constant_is_not_the_cheapest_that_is_good_enough_however_near_it_comes(new_measurement):
-    """98.5 % of the rows have one label: always giving it is within 2 points of the best."""
+    """98.5% of the rows have one label: always giving it is within 2 points of the best."""
     large, constant, small = (
         new_measurement(model=name, accuracy=accuracy, accuracy_low=low, usd_per_million=usd, majority=0.985)
         for name, accuracy, low, usd in (("large", 0.998, 0.99, 9.0), ("constant", 0.985, 0.98, 0.1),

@@ -44,7 +44,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a month costs today and with all steps, in dollars, and the words for it; intervals are of 95 %.
+    """What a month costs today and with all steps, in dollars, and the words for it; intervals are of 95%.
 
     Attributes:
         beside: what the hosted model would cost; empty where that is what is paid.
@@ -227,7 +227,7 @@ def _broken(scenario: Scenario, then: Range, record: Measurement | None) -> tupl
         sentences = _missed(scenario, record)
     elif scenario.min_accuracy is not None:
         sentences = [f"Accuracy: that of {scenario.api} is not recorded, so it cannot be held to "
-                     f"{scenario.min_accuracy:g} %."]
+                     f"{scenario.min_accuracy:g}%."]
     else:
         sentences = []
     if scenario.max_usd is not None and then.high > scenario.max_usd:
@@ -240,7 +240,7 @@ def _missed(scenario: Scenario, record: Measurement) -> list[str]:
     sentences, floor = [], scenario.min_accuracy
     if floor is not None and 100 * record.accuracy_low < floor:
         sentences.append(f"Accuracy: {percent(record.accuracy)} ({two(100 * record.accuracy_low)} to "
-                         f"{two(100 * record.accuracy_high)}) may be below the {floor:g} % asked for.")
+                         f"{two(100 * record.accuracy_high)}) may be below the {floor:g}% asked for.")
     if record.p95_ms > scenario.deadline_ms:
         sentences.append(f"Latency: 95 of 100 answers take up to {two(record.p95_ms)} ms {_asked(record)}, above the "
                          f"target of {scenario.deadline_ms:g} ms.")

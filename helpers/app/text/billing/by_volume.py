@@ -24,7 +24,7 @@ def changes_by_volume(scenario: Scenario, volumes: Sequence[float], folder: Path
     Returns:
         A row a volume and a change that saves something there: requests, change, page, today_usd (a month without the
         change), hosted_usd (a month of the scenario's hosted model, by the token), saved_usd and saved_usd_low (a
-        month; the low end of the 95 % interval), spent_usd (once: hours of work and computing), repaid_months (missing
+        month; the low end of the 95% interval), spent_usd (once: hours of work and computing), repaid_months (missing
         where it is never) and repaid_months_at_most (from the low end).
 
     Raises:

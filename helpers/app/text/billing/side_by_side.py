@@ -17,7 +17,7 @@ class Row:
     Attributes:
         strategy: the number of its page; empty for the bill without steps and with all.
         before, after: today's and then's bill; None where the step is not counted there.
-        change: dollars more then than today, with the 95 % interval; None where one of the two is not counted.
+        change: dollars more then than today, with the 95% interval; None where one of the two is not counted.
         said: that change in words.
     """
 

@@ -12,7 +12,7 @@ from helpers.lab.money.scenario import Scenario
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One change alone, on top of what there is today; dollars saved a month (95 %), and spent once."""
+    """One change alone, on top of what there is today; dollars saved a month (95%), and spent once."""
 
     name: str
     strategy: str

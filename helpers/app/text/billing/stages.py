@@ -37,7 +37,7 @@ def stages(folder: Path = FOLDER, subject: str = CLASSIFIER
     """The reference, the changes of the longest pipeline of which each beginning is recorded, and each change alone.
 
     Args:
-        subject: of a scenario; where tokens are paid, nothing runs on machines, and the classifier is told.
+        subject: of a scenario; if tokens are paid, nothing runs on machines, and the classifier's story is shown.
 
     Where it is recorded what a runtime gives before the bits become fewer, these are two changes.
 

@@ -32,7 +32,7 @@ def place_drawn(w, rules, s, t, begin, count, balanced, slots, timeout_s, closes
                  starts_s, picks, others, recent, turns, work_s):
     """Let `count` requests start; returns how many were placed.
 
-    Everything that the loop reads for each request is an argument of its own, so that it stays in a register.
+    Everything that the loop reads for each request is a separate argument, so that it stays in a register.
     """
     waited, worked, end = 0.0, 0.0, t.sums_s[END_S]
     for k in range(count):
@@ -207,5 +207,5 @@ def _held(w, s, t, slots, free_s, recent, at, now):
 
 @hot
 def leading_bits(latency):
-    """The bin of a positive number, 0.1 % wide; its least number has these bits and zeros behind."""
+    """The bin of a positive number, 0.1% wide; its least number has these bits and zeros behind."""
     return max(0, (np.float64(latency).view(np.int64) >> SHIFT) - LEAST_BIN)

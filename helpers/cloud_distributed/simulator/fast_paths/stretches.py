@@ -1,4 +1,4 @@
-"""Replicas with queues of their own, from one change of the fleet to the next."""
+"""Replicas with their own queues, from one change of the fleet to the next."""
 
 import numpy as np
 
@@ -32,10 +32,10 @@ from helpers.cloud_distributed.simulator.replica_pool import match_target
 
 @compiled_loop
 def run_stretches(decide, memory, parameters, signals, w, rules, s, t):
-    """Serve single requests at replicas with queues of their own, from one change of the fleet to the next.
+    """Serve single requests at replicas with their own queues, from one change of the fleet to the next.
 
     The same as `event_loop.run_events` for fleets without batches, limits, failures and spot machines. Within a
-    stretch a replica is its slots' times of becoming free (Lindley, 1952), and a list of when those who wait stop.
+    stretch a replica is its slots' times of becoming free (Lindley, 1952), and a list of when waiting requests give up.
 
     Args:
         t: Tally; the others as there.
@@ -115,7 +115,7 @@ def _first_from(arrivals, begin, last, until):
 
 @part
 def _place_front(w, rules, s, t):
-    """Deal out those who waited for a replica to become ready; False where there is no spare entry."""
+    """Place the requests that waited for a replica to become ready; False if there is no spare entry."""
     while s.front > 0:
         i, turn = s.head, s.turn
         if not place(w, rules, s, t, i, s.now_s):

@@ -41,7 +41,7 @@ def train_tagger(task: Task, found: Sequence[Extraction | None] | None = None, *
         encoder: a folder, or a name on the Hugging Face Hub.
 
     Returns:
-        A tagger in PyTorch. `settings["dropped"]` counts the values that nothing is learned of: those that are not in
+        A tagger in PyTorch. `settings["dropped"]` counts the values that nothing is learned of: values that are not in
         their text, ambiguous ones (digits that stand there several times, or values that overlap another field's), and
         those beyond the encoder's token limit.
 

@@ -249,7 +249,7 @@ class _Pace:
 
 def in_own_loop(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, list[Any]]],
                 hear: Callable[[bool], None], check: Callable[[], None]) -> list[Any]:
-    """What `work(said)` gives, in an event loop of its own thread: a notebook's main thread has one that runs."""
+    """What `work(said)` gives, in the event loop of a separate thread: a notebook's main thread already runs one."""
     heard: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
     task = loop.create_task(work(heard.put))

@@ -32,7 +32,7 @@ def endpoint(url: str, *, model: str, key_from: str | None = None, at_once: int 
     Args:
         url: what comes before /chat/completions, such as "https://api.openai.com/v1"; http:// on this machine only.
         model: its name on the server.
-        key_from: the environment variable with the key, which is read anew for each request and kept nowhere.
+        key_from: the environment variable with the key, which is read for each request and stored nowhere.
         at_once: requests under way together, at most.
         requests_per_minute, tokens_per_minute: what the contract with the server allows; None: no limit.
         timeout_s: the longest silence of the server, also before the first token.

@@ -24,7 +24,7 @@ _SLOTS = 4  # answers that are written together; each holds its own context
 
 
 class LlamaCppModel(LocalModel):
-    """llama.cpp's own server, inside this process, on 127.0.0.1 and with a key of its own."""
+    """llama.cpp's own server, inside this process, on 127.0.0.1 and with its own key."""
 
     engine = "llama.cpp"
 
@@ -44,7 +44,7 @@ class LlamaCppModel(LocalModel):
         except RuntimeError as error:
             raise InputError(f"llama.cpp cannot read '{path.name}' ({reason(error)}). Try engine='transformers'."
                              ) from error
-        self._server.handle_metrics()  # answered by its loop: told to end before it begins, it would never end
+        self._server.handle_metrics()  # answered by its loop: stopped before the loop begins, it would never end
         self.address = self._server.listening_address
 
     def _stream(self, rows, limit, form, ended):
@@ -125,8 +125,8 @@ class LlamaCppModel(LocalModel):
                 start = tuple(row[:place])
                 if start not in after:
                     progress.check()
-                    [told] = self._events({"prompt": [*prefix, *start], "n_predict": 1, "temperature": 0,
+                    [event] = self._events({"prompt": [*prefix, *start], "n_predict": 1, "temperature": 0,
                                            "n_probs": len(self.tokenizer)}, set(), threading.Event())
-                    top = told["completion_probabilities"][0]["top_logprobs"]
+                    top = event["completion_probabilities"][0]["top_logprobs"]
                     after[start] = {token["id"]: token["logprob"] for token in top}
         return np.array([sum(after[tuple(row[:place])][token] for place, token in enumerate(row)) for row in rows])

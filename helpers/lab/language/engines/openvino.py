@@ -123,10 +123,10 @@ class OpenVinoModel(LocalModel):
                 progress.check()
             for ids, handle in zip(part, handles, strict=True):
                 # The last value is that of the token written after the prompt.
-                told = [value for output in handle.read_all() for value in output.generated_log_probs][:-1]
-                start = max(len(prefix), len(ids) - len(told))
+                log_probs = [value for output in handle.read_all() for value in output.generated_log_probs][:-1]
+                start = max(len(prefix), len(ids) - len(log_probs))
                 for place, digest in enumerate(_digests(ids, start), start):
-                    self._known[digest] = told[place - len(ids)]
+                    self._known[digest] = log_probs[place - len(ids)]
         keys = [list(_digests(prefix + row, len(prefix))) for row in rows]
         if any(key not in self._known for row in keys for key in row):
             return None

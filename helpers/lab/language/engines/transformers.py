@@ -53,8 +53,8 @@ class TransformersModel(LocalModel):
         ids = torch.tensor(padded, device=logits.device)                            # (answers, longest)
         cache.batch_repeat_interleave(len(rows))
         after = functional.log_softmax(self._forward([row[:-1] for row in padded], cache, keep=0).double(), -1)
-        told = after.gather(2, ids[:, 1:, None])[..., 0]                            # (answers, longest - 1)
-        return np.array([float(first[row[0]]) + float(told[index, :len(row) - 1].sum())
+        written = after.gather(2, ids[:, 1:, None])[..., 0]                         # (answers, longest - 1)
+        return np.array([float(first[row[0]]) + float(written[index, :len(row) - 1].sum())
                          for index, row in enumerate(rows)])
 
     def _save(self, folder):

@@ -67,11 +67,11 @@ def test_the_constant_is_a_line_and_the_weakest_class_in_the_tooltip():
     known = {"majority": 0.88, "weakest_recall": 0.25, "weakest_class": "yes"}
     spec = cost_spec([record(**known), record("small", 2.0, 0.89, **known)]).to_dict()
     rules = [layer["data"]["values"][0] for layer in spec["layer"] if layer["mark"].get("style") == "expected"]
-    assert rules == [{"y": 0.88, "text": "constant answer: 88 %"}]
+    assert rules == [{"y": 0.88, "text": "constant answer: 88%"}]
     assert [(row["constant"], row["weakest"]) for row in rows(cost_spec([record(**known)]))] == [
-        ("88 %", "yes: 25 % found")]
+        ("88%", "yes: 25% found")]
     far = cost_spec([record(**{**known, "majority": 0.04})]).to_dict()
-    assert "constant answer: 4.0 %, below" in str(far)
+    assert "constant answer: 4.0%, below" in str(far)
     assert "constant answer" not in texts(cost_spec(RECORDS))
 
 

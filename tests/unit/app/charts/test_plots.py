@@ -48,7 +48,7 @@ def test_the_first_curve_is_the_reference_in_grey():
 def test_a_band_and_a_rule_are_drawn_where_they_are_told():
     chart = CHARTS["lines"](percent=True, rules={"your guess": 0.85})
     assert [row["high"] for row in layers(chart, "area")[0]["data"]["values"]] == list(CURVES["high"])
-    assert layers(chart, "rule")[0]["data"]["values"][0] == {"y": 0.85, "text": "your guess: 85 %"}
+    assert layers(chart, "rule")[0]["data"]["values"][0] == {"y": 0.85, "text": "your guess: 85%"}
 
 
 def test_provenance_may_differ_from_row_to_row():

@@ -21,10 +21,10 @@ from helpers.lab import InputError
 SERIES = pd.DataFrame({"t_s": [0.0, 1800.0, 3600.0], "ready": [2, 5, 3], "target": [2, 6, 3],
                        "p50_s": [0.02, math.nan, 0.03], "p95_s": [0.08, math.nan, 1.5]})
 BILLS = pd.DataFrame({"name": ["fixed", "scaled", "lean"], "usd_month": [1000.0, 500.0, 800.0],
-                      "low": [1000.0, 450.0, 500.0], "high": [1000.0, 550.0, 1100.0], "note": ["", "5 % late", ""]})
+                      "low": [1000.0, 450.0, 500.0], "high": [1000.0, 550.0, 1100.0], "note": ["", "5% late", ""]})
 CURVE = pd.DataFrame({"duty": [0.01, 1.0, 0.01, 1.0], "usd_month": [70.0, 70.0, 4.0, 400.0],
                       "offer": ["machine", "machine", "by request", "by request"]})
-MEETING = pd.DataFrame({"duty": [0.2], "usd_month": [70.0], "text": ["20 % busy"]})
+MEETING = pd.DataFrame({"duty": [0.2], "usd_month": [70.0], "text": ["20% busy"]})
 PREDICTED = pd.DataFrame({"workers": [1, 2, 4], "speedup": [1.0, 1.6, 2.5], "speedup_low": [1.0, 1.4, 2.0],
                           "speedup_high": [1.0, 1.8, 3.0]})
 MEASURED = pd.DataFrame({"workers": [1, 2], "speedup": [1.0, 1.5]})
@@ -33,7 +33,7 @@ CHARTS = {
     "replicas": lambda: replicas_spec(SERIES),
     "latency": lambda: latency_spec(SERIES, deadline_s=0.25),
     "dollars": lambda: dollars_spec(BILLS, guess=2.5, paper=4.0, title="t"),
-    "break-even": lambda: break_even_spec(CURVE, MEETING, title="Below 20 % busy, by request is cheaper"),
+    "break-even": lambda: break_even_spec(CURVE, MEETING, title="Below 20% busy, by request is cheaper"),
     "scaling": lambda: scaling_spec(PREDICTED, MEASURED, title="4 do the work of 2.5"),
 }
 

@@ -100,7 +100,7 @@ def test_the_time_to_repay_is_told_from_the_soonest_to_the_latest(low, high, sai
 def test_the_numbers_behind_it_are_written_as_money_and_counts():
     said = settings_of(Scenario(usd_per_label=0.25, usd_per_machine_hour=0.05))
     assert (said["Price of a label"], said["Your price of it"], said["Requests"], said["Discount on tokens"]) == (
-        "$0.25", "$0.05 an hour", "500,000,000 a month", "0 %")
+        "$0.25", "$0.05 an hour", "500,000,000 a month", "0%")
 
 
 def test_markup_in_a_name_is_shown_not_obeyed():

@@ -16,7 +16,7 @@ MADE = record(machine=MACHINE, joules_low=0.18, joules=0.36, joules_high=0.72, t
 
 
 def test_energy_and_carbon_by_hand():
-    """0.36 J a prediction are 100 Wh a million; Virginia: 396.25 g/kWh, with 15 % for the buildings."""
+    """0.36 J a prediction are 100 Wh a million; Virginia: 396.25 g/kWh, with 15% for the buildings."""
     said = statement(MADE)
     assert said["energy"]["Wh per million predictions"] == pytest.approx(100.0)
     assert said["energy"]["low and high"] == pytest.approx([50.0, 200.0])
@@ -38,7 +38,7 @@ def test_every_figure_is_the_records(name):
     assert len(written) == len(records)
     for said, one in zip(written, records, strict=True):
         assert said["model"]["name"] == one.model
-        assert said["quality"]["accuracy, 95 % interval"] == [one.accuracy_low, one.accuracy_high]
+        assert said["quality"]["accuracy, 95% interval"] == [one.accuracy_low, one.accuracy_high]
         assert said["speed"]["predictions a second"] == one.throughput_per_s
         assert said["measurement"] == {"provenance": "recorded", "date": one.measured_at, "record": one.id,
                                        "machine": said["measurement"]["machine"],

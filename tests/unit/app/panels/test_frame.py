@@ -34,7 +34,7 @@ def test_a_job_that_is_refused_is_a_sentence_and_leaves_its_button():
     busy = JobButtons(Job(slow), "Measure", dict, first)
     other = JobButtons(Job(slow), "Measure", dict, second)
     busy.run.click()
-    wait_until(lambda: "10 %: counting" in first.value)
+    wait_until(lambda: "10%: counting" in first.value)
     other.run.click()
     assert "already running" in second.value
     assert (busy.run.disabled, busy.cancel.disabled, other.run.disabled) == (True, False, False)

@@ -170,7 +170,7 @@ def test_the_curve_is_drawn_again_after_each_of_its_points(monkeypatch):
         panel.answer("money")
         chart = panel._chart.children[0]
         titles.append(" ".join(chart.spec["title"]["text"]))
-        assert chart.spec["title"]["subtitle"][1] == "Constant answer: 25 %"
+        assert chart.spec["title"]["subtitle"][1] == "Constant answer: 25%"
     assert [title.split(" after ")[1] for title in titles] == ["1 labels", "2 labels", "3 labels"]
 
 

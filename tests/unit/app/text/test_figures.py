@@ -34,8 +34,8 @@ def test_two_significant_digits(value, text):
 
 
 @pytest.mark.parametrize(("share", "text"), [
-    (0.8986, "90 %"), (0.042, "4.2 %"), (0, "0 %"), (1.0, "100 %"), (0.994, "99 %"), (0.996, "99.6 %"),
-    (0.9996, "99.96 %"), (719 / 720, "99.8 %"), (None, "\N{EN DASH}")])
+    (0.8986, "90%"), (0.042, "4.2%"), (0, "0%"), (1.0, "100%"), (0.994, "99%"), (0.996, "99.6%"),
+    (0.9996, "99.96%"), (719 / 720, "99.8%"), (None, "\N{EN DASH}")])
 def test_less_than_all_is_never_100_percent(share, text):
     assert percent(share) == text
 
@@ -71,12 +71,12 @@ def test_the_best_of_many_has_to_do_better_than_the_best_of_one():
     others = [record(f"lossy {number}", 1.5, 0.5) for number in range(14)]
     assert best([record(), one]).model == "one"
     assert best([record(), one, *others]) is None
-    assert "(95 %, 15 candidates at once)" in finding([record(), one, *others])
+    assert "(95%, 15 candidates at once)" in finding([record(), one, *others])
     assert short_finding([record(), one, *others]) == "one costs 2.0x less but may lose up to 2.2 points"
 
 
 def test_none_is_called_good_where_all_lose_just_what_is_tolerated():
-    """5 %, whatever the number of candidates: 300 sets of 14, each with a true loss of 2 points and its own luck."""
+    """5%, whatever the number of candidates: 300 sets of 14, each with a true loss of 2 points and its own luck."""
     rng, called = np.random.default_rng(0), 0
     for _ in range(300):
         deltas = rng.normal(-TOLERATED, 0.005, 14)
@@ -105,8 +105,8 @@ def test_what_learned_no_more_than_the_constant_gets_no_verdict():
     said = finding(records)
     assert best(records) is None
     assert said.startswith("Neither base nor quick has learned more than the constant answer")
-    assert "right in 99 % of the test rows, base in 99 % (95 to 100). Its macro F1 is 0.50" in said
-    assert "weakest class, 'yes', it finds 0 % of the rows" in said
+    assert "right in 99% of the test rows, base in 99% (95 to 100). Its macro F1 is 0.50" in said
+    assert "weakest class, 'yes', it finds 0% of the rows" in said
     assert "cheaper" not in said + short_finding(records)
 
 

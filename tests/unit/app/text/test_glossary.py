@@ -62,7 +62,7 @@ def test_a_meaning_is_one_short_sentence_that_does_not_explain_a_word_by_itself(
 @pytest.mark.parametrize(("text", "names"), [
     ("Int8 and int8", ["int8", "int8"]), ("Dynamic int8", ["dynamic int8"]), ("ONNX Runtime", ["ONNX Runtime"]),
     ("MiniLM-L6-v2", []), ("paint8", []), ("p95_ms", []), ("LORA", []), ("two tenants", ["tenant"]),
-    ("loses 2 points (95 % intervals)", ["95 % interval"])])
+    ("loses 2 points (95% intervals)", ["95% interval"])])
 def test_whole_words_are_found_and_the_longest_spelling_wins(text, names):
     assert [term.name for _, term in found(text)] == names
 
@@ -84,7 +84,7 @@ def test_each_button_opens_and_is_described_by_the_meaning_of_its_term():
 
 def test_the_first_sentence_of_a_page_explains_its_terms():
     shown = headline(recorded("1_model_optimization_together")).data
-    assert {name for _, name in MEANING.findall(shown)} >= {"MiniLM-L6", "fp32", "95 % interval"}
+    assert {name for _, name in MEANING.findall(shown)} >= {"MiniLM-L6", "fp32", "95% interval"}
 
 
 def test_a_page_explains_a_term_once_and_again_when_the_same_cell_runs_again(monkeypatch):

@@ -106,7 +106,7 @@ def test_of_one_run_alone_no_interval_is_shown(ratio, said):
 
 @pytest.mark.parametrize(("loss", "said"), [
     ((0.04, 0.03, 0.05), "75% of the lost accuracy"),
-    ((0.04, -0.01, 0.09), f"3.0 points, and no share of the loss: that loss (4.0 points, {MINUS}1.0 to +9.0; 95 %) is "
+    ((0.04, -0.01, 0.09), f"3.0 points, and no share of the loss: that loss (4.0 points, {MINUS}1.0 to +9.0; 95%) is "
                           "not distinguishable from none"),
     ((0.04, float("nan"), float("nan")), "3.0 points, and no share of the loss: that loss (4.0 points, no interval) is "
                                          "not distinguishable from none")])
@@ -133,8 +133,8 @@ def taught_table(gains, after=600.0):
 def test_a_teacher_may_take_away_what_people_gave(gains, words):
     said = taught(taught_table(gains))
     assert words in said
-    assert "right in 8.0 % of the 400 messages that it labelled" in said
-    assert "the training on 0 of people and 400 of the teacher (30 % right), is repaid after 600 requests" in said
+    assert "right in 8.0% of the 400 messages that it labelled" in said
+    assert "the training on 0 of people and 400 of the teacher (30% right), is repaid after 600 requests" in said
 
 
 def test_what_is_significant_of_several_is_read_from_the_table():

@@ -38,7 +38,7 @@ def test_a_headline_on_what_learned_nothing_shows_no_saving():
     rare = {"majority": 0.99, "weakest_recall": 0.0, "weakest_class": "yes"}
     shown = headline([record("base", 1.0, 0.99, **rare), record("quick", 9.0, 0.99, **rare)]).data
     assert "cheaper" not in shown
-    assert "<b>0 %</b><span>of the weakest class found: yes</span>" in shown
+    assert "<b>0%</b><span>of the weakest class found: yes</span>" in shown
 
 
 def test_the_headline_names_the_data_and_the_machine():
@@ -47,5 +47,5 @@ def test_the_headline_names_the_data_and_the_machine():
 
 def test_a_verdict_on_what_learned_nothing_is_not_given():
     rare = record("base", 1.0, 0.99, majority=0.99, weakest_recall=0.0, weakest_class="yes")
-    assert "99 % right" not in verdict("It is 99 % right.", of=[rare]).data
-    assert "It is 99 % right." in verdict("It is 99 % right.", of=[record()]).data
+    assert "99% right" not in verdict("It is 99% right.", of=[rare]).data
+    assert "It is 99% right." in verdict("It is 99% right.", of=[record()]).data

@@ -109,7 +109,7 @@ def test_the_interval_of_a_break_even_is_students_over_the_seeds():
     ([[1, 9], [1, 9]], None, "No break-even up to 10 requests a month: there own machines (m) cost less than tokens of "
                              "a seller with 0 of 2 seeds."),
     ([[1, 1], [1, 1]], (1.0000000001, 1.0, 1.0), "Already at the smallest volume that was tried (1 requests a month)"),
-    ([[9, 1], [9, 1]], (3.0, 2.0, 4.0), "From 3 requests a month on (2 to 4, 95 % over 2 seeds), own machines (m)")])
+    ([[9, 1], [9, 1]], (3.0, 2.0, 4.0), "From 3 requests a month on (2 to 4, 95% over 2 seeds), own machines (m)")])
 def test_the_sentence_says_what_came_out(own, break_even, words):
     """One seed that never crosses does not make tokens the cheaper choice in all of them."""
     frame = pd.DataFrame({"requests_month": [1.0, 10.0] * 2, "seed": [0, 0, 1, 1], "own_usd": np.ravel(own),

@@ -87,7 +87,7 @@ def test_a_bound_for_a_month_takes_the_time_until_the_last_answer():
 
 @pytest.mark.parametrize(("late", "held"), [(2, True), (3, False)])
 def test_the_target_of_further_tokens_is_for_answers_that_have_some(late, held):
-    """Of 50 answers 2 or 3 write too slowly, 4 or 6 %; 50 more of one token cannot."""
+    """Of 50 answers 2 or 3 write too slowly, 4 or 6%; 50 more of one token cannot."""
     per_token_s = np.concatenate([np.full(late, 0.9), np.full(50 - late, 0.1), np.full(50, np.nan)])
     run = SplitRun({}, np.zeros(100), per_token_s, np.ones(100), np.repeat([9, 1], 50), np.ones(100, bool))
     assert Targets(1.0, 0.2).held(run) is held

@@ -97,7 +97,7 @@ def test_a_month_on_demand_at_google_has_its_discount_and_one_at_aws_has_none():
 
 
 def test_machines_that_run_for_a_part_of_the_month_get_a_part_of_the_discount():
-    """One machine always, a second one for half of the time: 80.02 % and (1 + 0.8678) / 2 of the price."""
+    """One machine always, a second one for half of the time: 80.02% and (1 + 0.8678) / 2 of the price."""
     policy = schedule({0: 1, 1800: 2}, cycle_s=3600, period_s=1.0)
     run = simulate(np.arange(0, 36_000, 10.0), np.full(3600, 0.1), Fleet(1, policy=policy, max_replicas=2))
     priced = bill(run, offer("GCP n2-standard-4"))

@@ -40,7 +40,7 @@ def test_noise_of_three_percent_is_not_blown_up():
 
 
 def test_an_h100_calibrated_on_six_steps_is_known_at_the_others():
-    """Median error at most 15 %, 90th percentile 30 %, at steps that were not fitted."""
+    """Median error at most 15%, 90th percentile 30%, at steps that were not fitted."""
     points = step_points(recorded_table("3_hardware_codesign_gpu_decoder").query("model == 'Llama 3.1 8B'"))
     fitted = points["prompt"].isin([16, 512, 4096]) | (points["batch"] == 64)
     fitted |= (points["batch"] == 1) & points["read"].isin([128, 4096])

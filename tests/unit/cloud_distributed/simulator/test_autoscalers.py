@@ -19,8 +19,8 @@ from helpers.lab.facts import read_facts
 @pytest.mark.parametrize(("ready", "starting", "utilisation", "target", "expected"), [
     (50, 0, 0.90, 0.75, 60),    # the example of kubernetes.io's post on tolerances (v1.33)
     (2, 0, 1.0, 0.5, 4),        # twice the target: twice the pods
-    (10, 0, 0.54, 0.5, 10),     # 8 % off: within the tolerance of 10 %
-    (10, 0, 0.56, 0.5, 12),     # 12 % off: 11.2, rounded up
+    (10, 0, 0.54, 0.5, 10),     # 8% off: within the tolerance of 10%
+    (10, 0, 0.56, 0.5, 12),     # 12% off: 11.2, rounded up
     (100, 0, 1.0, 0.2, 200),    # at most twice as many in 15 s
     (1, 0, 1.0, 0.2, 5),        # or four more
     (4, 4, 1.0, 0.5, 8),        # those that start count as idle: 8 are enough
@@ -56,7 +56,7 @@ def test_queue_length_holds_what_there_is_for_its_first_window(driver_of):
 
 
 def test_a_target_above_all_that_is_requested(driver_of):
-    """Pods that request a quarter of what they may use, at 150 % of that: 37.5 % of the capacity."""
+    """Pods that request a quarter of what they may use, at 150% of that: 37.5% of the capacity."""
     driver = driver_of(target_utilisation(1.5, request=0.25))
     assert driver(4, utilisation=0.75) == 8
     assert driver(8, utilisation=0.375) == 8
@@ -149,7 +149,7 @@ def test_target_tracking_waits_for_three_minutes_above_and_fifteen_below(driver_
 
 
 def test_the_lengths_of_aws_alarms_are_sourced_facts():
-    """3 and 15 datapoints of a minute, 27 % for a target of 30 %: what ECS users see of alarms that AWS makes."""
+    """3 and 15 datapoints of a minute, 27% for a target of 30%: what ECS users see of alarms that AWS makes."""
     rows = {row["figure"]: row for row in read_facts("autoscalers")}
     assert {name: float(row["value"]) for name, row in rows.items()} == {
         "alarm_period_s": 60, "minutes_above": 3, "minutes_below": 15, "low_share": 27 / 30}

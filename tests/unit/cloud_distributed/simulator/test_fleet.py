@@ -39,7 +39,7 @@ def finite_queue(servers: int, offered: float, room: int) -> tuple[float, float]
 
 
 def agrees(found: list[float], expected: float) -> bool:
-    """Within 1 %, or inside the interval of independent runs; all queues and loads together at 95 %."""
+    """Within 1%, or inside the interval of independent runs; all queues and loads together at 95%."""
     half = stats.t.ppf(1 - 0.025 / (QUEUES * len(LOADS)), len(found) - 1) * np.std(found, ddof=1) / len(found)**0.5
     return abs(np.mean(found) - expected) <= max(0.01 * expected, half)
 

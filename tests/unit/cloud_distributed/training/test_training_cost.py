@@ -59,7 +59,7 @@ def test_every_offer_of_an_accelerator_is_priced_or_says_why_not():
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: training_cost.spot_run(offer("AWS g5.xlarge"), 1, checkpoint_s=1, restart_s=1), "more than 20 % a month"),
+    (lambda: training_cost.spot_run(offer("AWS g5.xlarge"), 1, checkpoint_s=1, restart_s=1), "more than 20% a month"),
     (lambda: training_cost.spot_run(offer("GCP g2-standard-4"), 1, checkpoint_s=1, restart_s=1), "is not sourced"),
     (lambda: training_cost.training_costs(1, checkpoint_s=1, restart_s=1, accelerator="X"),
      "Choose one of: AWS Inferentia2"),

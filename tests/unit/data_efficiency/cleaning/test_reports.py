@@ -162,7 +162,7 @@ def test_a_lost_sign_is_damage_that_cannot_be_repaired():
     "\u00e2m, \u0111\u00e3, t\u1ea5t c\u1ea3 m\u1ecdi ng\u01b0\u1eddi",
     "\u9000\u6b3e\u5f88\u6162\uff0c\u8bf7\u5e2e\u52a9\u6211\u3002\u201c\u597d\u7684\u201d",
     "\u00a1Ma\u00f1ana! \u00bfQu\u00e9 pas\u00f3?",
-    "10 \u00b5m \u00b1 5 %, \u00a9 2026, \u00bd \u00d7 \u00be"])
+    "10 \u00b5m \u00b1 5%, \u00a9 2026, \u00bd \u00d7 \u00be"])
 def test_other_languages_are_not_taken_for_damage(text):
     assert not is_damaged(text)
     assert not is_damaged(text.upper())

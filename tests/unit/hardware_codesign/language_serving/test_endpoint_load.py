@@ -143,7 +143,7 @@ def test_the_rate_of_a_regular_queue_is_one_over_its_service_time():
 
 @pytest.mark.parametrize("start", [0.5, 7.0, 100.0])
 def test_the_rate_of_a_random_queue_is_that_of_a_scan(start):
-    """At most 5 % wait for more than four service times."""
+    """At most 5% wait for more than four service times."""
     def load(rate):
         return in_a_queue(poisson_times(rate, 2000 / rate), 0.05)
 

@@ -120,7 +120,7 @@ def test_the_installed_packages_give_over_10000_docstrings_in_10_domains(install
 
 @pytest.mark.slow
 def test_layout_alone_hardly_tells_the_domain(installed):
-    """Lengths, sentences, blanks and every mark, counted, in a boosted forest; before, it was right in 48.5 %."""
+    """Lengths, sentences, blanks and every mark, counted, in a boosted forest; before, it was right in 48.5%."""
     texts = installed["text"]
     marks = sorted({letter for text in texts for letter in text if not letter.isalnum()})
     layout = np.column_stack([texts.str.len(), texts.str.split().str.len(), texts.str.count(r"\n"),

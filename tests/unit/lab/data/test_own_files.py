@@ -139,7 +139,7 @@ def test_labels_that_join_other_labels_are_refused(write, mark):
 def test_records_and_lists_are_no_texts(write, text, said):
     message = refusal(write("t.jsonl", "\n".join(json.dumps({"text": text, "label": label}) for _, label in ROWS)))
     assert said in message
-    assert "as a column of its own" in message
+    assert "as a separate column" in message
 
 
 def test_what_is_nested_is_refused_with_what_to_do(write):

@@ -37,7 +37,7 @@ def test_decoding_alone_is_reading_the_weights_and_the_overhead_of_a_step(bits):
 
 
 def test_a_decode_step_is_one_reading_of_the_weights_and_of_each_sequences_keys_and_values():
-    """32 sequences of 1,000 tokens: 16.06 GB and 4.19 GB at 80 % of 3,350 GB/s are 7.56 ms, and 2 ms of overhead."""
+    """32 sequences of 1,000 tokens: 16.06 GB and 4.19 GB at 80% of 3,350 GB/s are 7.56 ms, and 2 ms of overhead."""
     assert H100.decode_s(32, 1000) == pytest.approx((16.06e9 + 32 * 1000 * 131_072) / 2680e9 + 0.002)
     assert 1000 * H100.decode_s(32, 1000) == pytest.approx(9.56, abs=0.01)
 
@@ -66,7 +66,7 @@ def test_what_cannot_be_is_refused(call, message):
 
 
 def test_the_sheet_is_near_a_recorded_gpu():
-    """PyTorch alone on an H100: without a server's overhead, within 15 % wherever the GPU, not Python, is the limit."""
+    """PyTorch alone on an H100: without a server's overhead, within 15% wherever the GPU, not Python, is the limit."""
     seen = read_table(RECORDED / "3_hardware_codesign_gpu_decoder.json")
     seen = seen.groupby(["phase", "batch", "context"])["seconds"].median().reset_index()
     alone = DecoderSheet(LLAMA, "NVIDIA H100 SXM", efficiency=Efficiency(overhead_s=0.0))

@@ -28,7 +28,7 @@ from helpers.lab.measuring.intervals import (
     wilson,
 )
 
-Z = 1.959963984540054  # the normal distribution's 97.5 % point
+Z = 1.959963984540054  # the normal distribution's 97.5% point
 
 
 def answers(both: int, reference_only: int, candidate_only: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

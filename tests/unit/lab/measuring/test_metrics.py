@@ -31,7 +31,7 @@ def test_a_second_call_does_not_remember_the_first():
 
 
 def test_the_changes_of_recall_are_scikit_learns_and_holm_rejects_step_by_step():
-    """The exact test from binomial coefficients; Holm's rule as it is written: stop at the first p above 5 % / left."""
+    """The exact test from binomial coefficients; Holm's rule as it is written: stop at the first p above 5% / left."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 600)
     before, now = (np.where(rng.random(600) < share, labels, (labels + 1) % 5) for share in (0.9, 0.8))

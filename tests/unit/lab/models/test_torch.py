@@ -110,7 +110,7 @@ def test_transformers_opens_a_loaded_classifier_with_the_same_logits(tiny_task, 
 def test_a_tokenizer_that_transformers_does_not_take_from_the_folder_is_refused(tiny_task, tmp_path):
     """For Qwen2 it splits texts in its own way, which is Qwen's own; this test's tokenizer splits in another."""
     build("qwen2", tmp_path / "from", tiny_task.train["text"][:], tiny_task.labels)
-    with pytest.raises(InputError, match="For a qwen2 transformers takes a tokenizer of its own"):
+    with pytest.raises(InputError, match="For a qwen2 transformers takes its own tokenizer"):
         load_pretrained(tmp_path / "from", tiny_task).to_transformers(tmp_path / "to")
     assert not (tmp_path / "to").exists()
     alphabet = {letter: number for number, letter in enumerate([*SPECIALS, *sorted(ByteLevel.alphabet())])}

@@ -247,7 +247,7 @@ def test_code_that_comes_with_a_model_is_never_run(pretrained, tiny_task, tmp_pa
     config |= {"model_type": "mischief", "auto_map": {"AutoConfig": "code.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
-    with pytest.raises(InputError, match=r"Code of its own is never run"):
+    with pytest.raises(InputError, match=r"A folder's code is never run"):
         load_pretrained(folder, tiny_task)
     assert not (tmp_path / "ran").exists()
 

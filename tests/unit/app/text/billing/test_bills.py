@@ -151,9 +151,9 @@ def test_a_model_that_learned_nothing_is_named_and_never_advised(tmp_path):
         folder.mkdir()
         answer = app.monthly_bill(Scenario(volume=1e9, traffic_hours=24), recorded_in(
             folder, [4.0, 4.1, 4.2], [1.1, 1.2], majority=majority))
-        named = [said for said in answer.overlaps if "always giving the same answer, which is right in 89 %" in said]
+        named = [said for said in answer.overlaps if "always giving the same answer, which is right in 89%" in said]
         assert len(named) == (0 if learned else 1)
-        assert learned or named[0].count("90 % (88 to 92)") == 3, "the steps; the base has no share recorded"
+        assert learned or named[0].count("90% (88 to 92)") == 3, "the steps; the base has no share recorded"
         assert ("use the model" in answer.advice) == learned
 
 
@@ -230,7 +230,7 @@ def test_a_language_model_is_priced_from_the_list_and_says_what_is_not_recorded(
     assert answer.points is None
     assert "not recorded yet" in answer.steps[0].note
     held = app.monthly_bill(dataclasses.replace(asked, min_accuracy=50.0))
-    assert "is not recorded, so it cannot be held to 50 %" in held.broken[0]
+    assert "is not recorded, so it cannot be held to 50%" in held.broken[0]
 
 
 @pytest.mark.parametrize(("api", "shared", "why"), [

@@ -95,7 +95,7 @@ def test_a_run_that_is_only_counted_has_the_figures_of_the_one_that_is_stored(po
 
 
 def test_counted_latencies_are_those_of_an_m_m_1_queue(monkeypatch):
-    """Exponential with rate 1 - load: quantiles and the late share to a bin of 0.1 % and the scatter of 2 million."""
+    """Exponential with rate 1 - load: quantiles and the late share to a bin of 0.1% and the scatter of 2 million."""
     monkeypatch.setattr(simulating, "_MAX_EACH", 0)
     arrivals = poisson(0.7, 3_000_000, 1)
     run = simulate(arrivals, exponential_service(1.0, len(arrivals), 2), Fleet(1))
