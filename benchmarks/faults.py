@@ -193,8 +193,8 @@ def writing() -> Work:
                 losses.append("the file is half of one and half of another")
             elif values[0] < last:
                 losses.append(f"the file is number {values[0]}, and {last} was acknowledged")
-        if (kept := entries(folder)) <= last:
-            losses.append(f"the log has {kept} decisions, and {last + 1} were acknowledged")
+        if (decided := entries(folder)) <= last:
+            losses.append(f"the log has {decided} decisions, and {last + 1} were acknowledged")
         return losses
 
     return Work("writing", run, strictly(wrong))

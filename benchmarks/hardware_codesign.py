@@ -101,10 +101,10 @@ def prediction_rows(base: TorchTextModel, effort: Effort) -> list[Row]:
         print(f"{name}: {1000 * fit.fixed:.2f} ms a call, layers {fit.linear_rate / 1e9:.0f} GFLOP/s, attention "
               f"{fit.attention_rate / 1e9:.0f} GFLOP/s")
     errors = 100 * pd.concat(validated)["error"].abs().to_numpy()
-    rows += [at_most(f"predicted against measured time, points not fitted: {words} of the error", found[0], target, "%",
-                     *found[1:])
+    rows += [at_most(f"predicted against measured time, points not fitted: {words} of the error", interval[0], target,
+                     "%", *interval[1:])
              for words, quantile, target in (("median", 0.5, MEDIAN_ERROR), ("90th percentile", 0.9, P90_ERROR))
-             for found in [bootstrap_interval(functools.partial(np.quantile, q=quantile), errors)]]
+             for interval in [bootstrap_interval(functools.partial(np.quantile, q=quantile), errors)]]
     return rows
 
 

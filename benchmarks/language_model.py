@@ -75,15 +75,15 @@ def token_rows(path: str | Path, quick: bool) -> list[Row]:
     rows: list[Row] = []
     expected: dict[str, str] = {}
     for name, (peer, target) in peers.items():
-        own, theirs = (Asked(ask, prompts, count) for ask in (
+        ours_asked, theirs = (Asked(ask, prompts, count) for ask in (
             lambda prompts: ours.generate(prompts, max_tokens=ANSWER_TOKENS), peer))
-        _, _, ratio = raced(own, theirs, rounds)
-        each = [one * own.tokens_a_call / theirs.tokens_a_call for one in ratio]
+        _, _, ratio = raced(ours_asked, theirs, rounds)
+        each = [one * ours_asked.tokens_a_call / theirs.tokens_a_call for one in ratio]
         rows.append(at_least(f"tokens for the same money, over {name}", each[0], target, "x", *each[1:]))
         expected = expected or theirs.texts
         rows += [shown(f"greedy answers of {who} that are transformers'", np.mean(
-            [found.texts[prompt] == text for prompt, text in expected.items() if prompt in found.texts]), "of answers")
-            for who, found in (("ours", own), (name, theirs)) if found.texts is not expected]
+            [other.texts[prompt] == text for prompt, text in expected.items() if prompt in other.texts]), "of answers")
+            for who, other in (("ours", ours_asked), (name, theirs)) if other.texts is not expected]
     return rows
 
 
@@ -132,24 +132,26 @@ def climb(path: str | Path, task: Task, *, rows: int = ROWS, timed_rows: int = T
     Args:
         path: of the language model. settings: see `extraction_rungs`.
     """
-    made = dict(zip(RUNGS, extraction_rungs(task, RUNGS, llm=path, progress=printed, **settings), strict=True))
-    held_out, test = (dict(zip(RUNGS, score_rungs(list(made.values()), task, split, rows, progress=printed),
+    extractors = dict(zip(RUNGS, extraction_rungs(task, RUNGS, llm=path, progress=printed, **settings), strict=True))
+    held_out, test = (dict(zip(RUNGS, score_rungs(list(extractors.values()), task, split, rows, progress=printed),
                                strict=True)) for split in ("validation", "test"))
     unread = task.test["text"][rows:][:timed_rows * (rounds + WARM_UPS)]
-    frame = compare_rungs(RUNGS, list(made.values()), list(test.values()), unread, rounds=rounds, progress=printed)
+    frame = compare_rungs(RUNGS, list(extractors.values()), list(test.values()), unread, rounds=rounds,
+                          progress=printed)
     print(frame.round(4).to_string(index=False), flush=True)
     general = max(LANGUAGE_RUNGS, key=lambda rung: held_out[rung][WITH_WISH])
     usd = frame.set_index("rung")["usd_per_million"]
-    return Ladder(frame, made, test, general, routable(made["tagger"], held_out[general], task, "validation", rows),
-                  routable(made["tagger"], test[general], task, "test", rows), (usd["tagger"], usd[general]))
+    tagger = extractors["tagger"]
+    return Ladder(frame, extractors, test, general, routable(tagger, held_out[general], task, "validation", rows),
+                  routable(tagger, test[general], task, "test", rows), (usd["tagger"], usd[general]))
 
 
 def extraction_rows(path: str | Path, quick: bool) -> list[Row]:
     """Regular expressions, tagger, and the language model asked, shown and tuned; and a router between the two."""
     small = {"rows": 20, "timed_rows": 2, "rounds": 2, "tagger_epochs": 1.0, "tuned_rows": 8} if quick else {}
-    found = climb(path, load_task("tickets-fields"), **small)
-    router = route_guarantees(found.held_out, found.test, found.costs, (MAX_LOST,)).iloc[0]
-    return [*ladder_rows(found.frame, found.scores), *router_rows(router, found.general)]
+    ladder = climb(path, load_task("tickets-fields"), **small)
+    router = route_guarantees(ladder.held_out, ladder.test, ladder.costs, (MAX_LOST,)).iloc[0]
+    return [*ladder_rows(ladder.frame, ladder.scores), *router_rows(router, ladder.general)]
 
 
 def ladder_rows(ladder: pd.DataFrame, scores: Mapping[str, ExtractionScore]) -> list[Row]:

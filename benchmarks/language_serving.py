@@ -107,18 +107,18 @@ def switch_rows(llm: LocalModel, quick: bool) -> list[Row]:
     ask = shared_requests(llm, texts, common=0.8, **({"count": 4, "prompt_tokens": 64, "answer_tokens": (2, 6)} if quick
                                                      else {"prompt_tokens": 128, "answer_tokens": (8, 24)}))
     names = ("one by one", "static batches", "continuous batching", "with prefix caching") if quick else ENGINES
-    found = compare_engines(llm.path, ask, {name: ENGINES[name] for name in names}, rounds=2 if quick else 3,
+    engines = compare_engines(llm.path, ask, {name: ENGINES[name] for name in names}, rounds=2 if quick else 3,
                             progress=printed).set_index("engine")
-    best = found.loc["with prefix caching"]
+    best = engines.loc["with prefix caching"]
     rows = [at_least("prefix caching and batches over one by one", best["speedup"], TIMES_FASTER, "x", best["low"],
                      best["high"]),
             at_least("the same answers as one by one", best["same_answers"], 1.0, "of requests")]
-    gains = found[found["gain"].notna()]
+    gains = engines[engines["gain"].notna()]
     rows += [shown(f"{name}, over {row['off']}", row["gain"], "x", row["gain_low"], row["gain_high"])
              for name, row in gains.iterrows()]
-    fixed = found.loc[[name for name in ("one by one", "static batches") if name in found.index], "tokens_per_s"].max()
+    fixed = engines.reindex(["one by one", "static batches"])["tokens_per_s"].max()
     return [*rows, at_least("tokens a second of continuous batching over the best fixed batch",
-                            found.loc["continuous batching", "tokens_per_s"] / fixed, 0.9, "x")]
+                            engines.loc["continuous batching", "tokens_per_s"] / fixed, 0.9, "x")]
 
 
 def fleet_traffic(rate: float, seconds: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -185,30 +185,30 @@ def chosen_steps(base: TorchTextModel, task: Task, effort: Effort) -> tuple[list
     apart from each other less well.
     """
     began = time.perf_counter()
-    found = search(base, task, pipelines_of(effort), max_accuracy_loss=1.0, give_up_at=4.0, progress=printed,
+    searched = search(base, task, pipelines_of(effort), max_accuracy_loss=1.0, give_up_at=4.0, progress=printed,
                    rows=effort.timing["rows"], rounds=5)
     took = time.perf_counter() - began
-    print(f"given up: {[(len(abandoned.steps), round(abandoned.accuracy, 3)) for abandoned in found.given_up]}")
+    print(f"given up: {[(len(abandoned.steps), round(abandoned.accuracy, 3)) for abandoned in searched.given_up]}")
     texts = task.validation["text"][:]
     first = log_softmax(base.predict(texts), axis=1)
     distances = {m.model: divergence(first, log_softmax(build(base, task, m.settings["steps"]).predict(texts), axis=1))
-                 for m in found.measurements}
-    for m in found.measurements:
+                 for m in searched.measurements}
+    for m in searched.measurements:
         print(f"{m.model:<50} {m.accuracy:.3f} ({100 * m.accuracy_delta:+.1f}) {m.speedup:.1f}x on validation rows, "
               f"{distances[m.model]:.3f} nats from the first model")
-    chosen = [nearest(found, distances, staged=False, cheaper=ONE_MODEL),
-              nearest(found, distances, staged=True, cheaper=TWO_STAGES)]
+    chosen = [nearest(searched, distances, staged=False, cheaper=ONE_MODEL),
+              nearest(searched, distances, staged=True, cheaper=TWO_STAGES)]
     return [at_most("search over pipelines, finished ones from the ledger", took / 60, SEARCH_MINUTES, "min")], chosen
 
 
-def nearest(found: SearchResult, distances: Mapping[str, float], staged: bool, cheaper: float) -> list[Step]:
+def nearest(searched: SearchResult, distances: Mapping[str, float], staged: bool, cheaper: float) -> list[Step]:
     """Of the pipelines that are so many times cheaper, the nearest to the first model; without one, the cheapest.
 
     Where all of a kind were given up on the way, the most accurate of these: its figures show how far short it falls.
     """
-    mine = [m for m in found.measurements if is_staged(m.settings["steps"]) == staged]
+    mine = [m for m in searched.measurements if is_staged(m.settings["steps"]) == staged]
     if not mine:
-        given_up = [abandoned for abandoned in found.given_up if is_staged(abandoned.steps) == staged]
+        given_up = [abandoned for abandoned in searched.given_up if is_staged(abandoned.steps) == staged]
         return list(max(given_up, key=lambda abandoned: abandoned.accuracy).steps)
     cheap = [m for m in mine if m.speedup >= cheaper] or [max(mine, key=lambda m: m.speedup)]
     return min(cheap, key=lambda m: distances[m.model]).settings["steps"]

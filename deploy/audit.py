@@ -20,18 +20,18 @@ def main(arguments: Sequence[str] = ()) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "audit.json"
         run = subprocess.run([*COMMAND, "--output", report, *arguments], capture_output=True, text=True)
-        found = json.loads(report.read_text(encoding="utf-8")) if report.exists() else None
-    if found is None:
+        audit = json.loads(report.read_text(encoding="utf-8")) if report.exists() else None
+    if audit is None:
         reason = (run.stderr.strip().splitlines() or ["no reason was given"])[-1].strip()
         print(f"{_today()}: no database of vulnerabilities could be asked, so nothing was audited ({reason}). Try "
               "again where there is a network.")
         return 2
-    lines = vulnerable(found)
-    print(f"{_today()}: {len(found['dependencies'])} packages of {LOCK.name}, {len(lines)} findings.", *lines, sep="\n")
+    lines = vulnerable(audit)
+    print(f"{_today()}: {len(audit['dependencies'])} packages of {LOCK.name}, {len(lines)} findings.", *lines, sep="\n")
     return 1 if lines else 0
 
 
-def vulnerable(found: dict[str, Any]) -> list[str]:
+def vulnerable(report: dict[str, Any]) -> list[str]:
     """A line for each vulnerability in pip-audit's report, and for each package that it could not look up.
 
     >>> known = {"id": "PYSEC-1", "fix_versions": ["2"]}
@@ -39,7 +39,7 @@ def vulnerable(found: dict[str, Any]) -> list[str]:
     ['a 1: PYSEC-1, fixed in 2']
     """
     lines = []
-    for package in found["dependencies"]:
+    for package in report["dependencies"]:
         if "skip_reason" in package:
             lines.append(f"{package['name']}: not looked up, {package['skip_reason']}")
         for known in package.get("vulns", ()):

@@ -160,14 +160,14 @@ def _seconds(predict: Callable[[list[str]], Any], texts: Sequence[str]) -> list[
     """Seconds of one answer at a time, while nobody else on this machine times anything."""
     from helpers.lab.measuring.timing import timing_turn
 
-    found = []
+    seconds = []
     with timing_turn():
         predict(list(texts[:1]))  # warm
         for text in texts:
             began = time.perf_counter()
             predict([text])
-            found.append(time.perf_counter() - began)
-    return found
+            seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 STRATEGIES: dict[str, Callable[[Any], Rows]] = {

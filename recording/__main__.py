@@ -5,7 +5,7 @@ python -m recording [PART ...] [--language] [--again] [--list]
 What trains comes before what times, so that all timings come together. A part that is done on this machine is skipped
 (`--again` records it again), so that a run that was cut off goes on where it was. After each part its figures are held
 against what can be and against those recorded before it on this machine; a fault stops the run with a sentence. Two
-stories are recorded, the classifier's and the language model's, each on one machine: a part is recorded alone only where
+stories are recorded, the classifier's and the language model's, each on one machine: a part alone only where
 the others of its story are this machine's.
 """
 
@@ -194,8 +194,8 @@ def require_no_fault(written: Sequence[Path], folder: Path) -> None:
     """Stop where what was written cannot be, or disagrees with what this machine recorded before."""
     task = load_task("tickets")
     ours = [path for path in sorted(folder.glob("*.json*")) if machine_of(path)["id"] == fingerprint()["id"]]
-    found = faults(ours, {task.name: median_tokens(task)})
-    said = [sentence for path in written for sentence in found.get(path.name, [])]
+    faulty = faults(ours, {task.name: median_tokens(task)})
+    said = [sentence for path in written for sentence in faulty.get(path.name, [])]
     if said:
         raise InputError(f"{said[0]} ({len(said)} such sentences; the part counts as not done. Record it again, with "
                          "--again the one that it disagrees with, or mend how it is measured.)")

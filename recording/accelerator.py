@@ -158,8 +158,8 @@ def record(folder: Path = FOLDER) -> None:
     spawn = multiprocessing.get_context("spawn")
     for process in range(PROCESSES):
         with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
-            for kept, rows in zip(tables, pool.submit(measured).result(), strict=True):
-                kept += [{"process": process, **row} for row in rows]
+            for table, rows in zip(tables, pool.submit(measured).result(), strict=True):
+                table += [{"process": process, **row} for row in rows]
     for name, rows in zip(("encoder", "decoder"), tables, strict=True):
         frame = pd.DataFrame(rows)
         write_table(folder / f"3_hardware_codesign_gpu_{name}.json", frame)

@@ -33,19 +33,19 @@ TENANTS, TENANT_ROWS, COUNTS = 3, 64, (1, 10, 50, 100)
 def record_rungs() -> None:
     """The ladder on extraction, the tokens of a request, and a router from the tagger to the best language rung."""
     task = load_task("tickets-fields")
-    found = climb(SMOLLM2, task)
-    write("language_rungs", found.frame, task.name)
-    tokens = [{"rung": rung, **vars(request_tokens(found.made[rung], task, ROWS))} for rung in LANGUAGE_RUNGS]
+    ladder = climb(SMOLLM2, task)
+    write("language_rungs", ladder.frame, task.name)
+    tokens = [{"rung": rung, **vars(request_tokens(ladder.made[rung], task, ROWS))} for rung in LANGUAGE_RUNGS]
     write("language_tokens", pd.DataFrame(tokens), task.name)
-    general = {"general": found.general}
-    guarantees = route_guarantees(found.held_out, found.test, found.costs, LOSSES)
+    general = {"general": ladder.general}
+    guarantees = route_guarantees(ladder.held_out, ladder.test, ladder.costs, LOSSES)
     write("language_router", guarantees.assign(**general), task.name)
-    threshold = threshold_of(found.held_out, MAX_LOST)
-    wish = most_lost(found.held_out, threshold)
-    hard = {"more unsure messages": found.test.sure <= np.quantile(found.test.sure, 0.25)}
+    threshold = threshold_of(ladder.held_out, MAX_LOST)
+    wish = most_lost(ladder.held_out, threshold)
+    hard = {"more unsure messages": ladder.test.sure <= np.quantile(ladder.test.sure, 0.25)}
     if wish is not None:
-        hard = {f"more of {wish}": found.test.wishes == wish} | hard
-    drifts = [route_drift(found.test, found.costs, threshold, rows).assign(drift=name, max_lost=MAX_LOST, **general)
+        hard = {f"more of {wish}": ladder.test.wishes == wish} | hard
+    drifts = [route_drift(ladder.test, ladder.costs, threshold, rows).assign(drift=name, max_lost=MAX_LOST, **general)
               for name, rows in hard.items() if 0 < rows.mean() < 1]
     write("language_drift", pd.concat(drifts, ignore_index=True), task.name)
 

@@ -98,11 +98,11 @@ def _switches(models: dict[str, Model]) -> pd.DataFrame:
 
 
 def _over_processes(frames: list[pd.DataFrame], ratio: str, without: Callable[[pd.DataFrame], pd.Series],
-                    own: str) -> pd.DataFrame:
-    """The rows of one process, with the ratio `without` / `own` and its interval over all of them."""
+                    timed: str) -> pd.DataFrame:
+    """The rows of one process, with the ratio `without` / `timed` and its interval over all of them."""
     combined = frames[0].copy()
     reference, seconds = (np.array([of(frame).to_numpy(float) for frame in frames])
-                          for of in (without, lambda frame: frame[own]))  # (processes, rows)
+                          for of in (without, lambda frame: frame[timed]))  # (processes, rows)
     for row in np.flatnonzero(np.isfinite(seconds).all(axis=0)):
         combined.loc[row, [ratio, "low", "high"]] = ratio_over_processes(reference[:, row], seconds[:, row])
     for column in combined.columns[combined.columns.str.endswith("_ms")]:

@@ -78,9 +78,9 @@ def record() -> None:
             Served(f"SmolLM2 with 8 examples, PyTorch fp32, {SLOTS} together", "hardware co-design", in_pytorch, SLOTS,
                    (TOGETHER,), **of_plain),
             Served("MiniLM tagger in int8", "efficient architectures", tagger, steps=(SPECIALIST,), **of_tagger)]
-        found = compare_extractors([*chain, *alone], task, rows=ROWS, timed=TIMED, rounds=ROUNDS, progress=printed)
-    write_recorded(FOLDER / f"{NAME}_language_together.jsonl", list(found.measurements))
-    print(found.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high", "p50_ms",
+        comparison = compare_extractors([*chain, *alone], task, rows=ROWS, timed=TIMED, rounds=ROUNDS, progress=printed)
+    write_recorded(FOLDER / f"{NAME}_language_together.jsonl", list(comparison.measurements))
+    print(comparison.frame()[["model", "accuracy", "accuracy_delta", "speedup", "speedup_low", "speedup_high", "p50_ms",
                          "usd_per_million"]].round(3).to_string(index=False), flush=True)
 
 

@@ -46,9 +46,9 @@ def build() -> None:
                 write_atomically(target, gzip.compress(content, 9, mtime=0))
 
 
-def _require(what: str, found: str, wanted: str) -> None:
-    if found != wanted:
-        raise SystemExit(f"{what} of {PACKAGE} {VERSION} is not the one that was checked in: its digest is {found}.")
+def _require(what: str, actual: str, wanted: str) -> None:
+    if actual != wanted:
+        raise SystemExit(f"{what} of {PACKAGE} {VERSION} is not the one that was checked in: its digest is {actual}.")
 
 
 if __name__ == "__main__":

@@ -141,15 +141,15 @@ def answers(report: Any, function: Callable[..., Any], points: Sequence[Sequence
     if prepare:
         prepare()
     report.partial(None)  # all is there: from here on the time is the function's
-    found: list[Figures] = []
+    figures: list[Figures] = []
     printed = _Printed()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         for point in points:
             try:
-                found.append(_figures(use(function, *point) if use else function(*copy.deepcopy(point))))
+                figures.append(_figures(use(function, *point) if use else function(*copy.deepcopy(point))))
             except BaseException as error:  # also what would end the process, such as sys.exit
-                return Outcome(found, _stopped(error, function), printed.getvalue(), at_point=True)
-    return Outcome(found, printed=printed.getvalue())
+                return Outcome(figures, _stopped(error, function), printed.getvalue(), at_point=True)
+    return Outcome(figures, printed=printed.getvalue())
 
 
 class _Printed(io.StringIO):

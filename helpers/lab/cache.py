@@ -64,11 +64,11 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
 
 def _require_unchanged(path: Path) -> None:
     """Refuse an entry whose bytes are others than were written; one that a kill left without its digest is whole."""
-    kept = _digest_file(path)
-    if not kept.exists():
+    digest = _digest_file(path)
+    if not digest.exists():
         with contextlib.suppress(InputError):  # in a folder that cannot be written it is kept nowhere
-            write_atomically(kept, _digest(path))
-    elif kept.read_text(encoding="utf-8") != _digest(path):
+            write_atomically(digest, _digest(path))
+    elif digest.read_text(encoding="utf-8") != _digest(path):
         raise ValueError("the entry has changed since it was written")
 
 

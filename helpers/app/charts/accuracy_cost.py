@@ -122,8 +122,8 @@ def _row(record: Measurement, reference: bool) -> dict[str, Any]:
 
 
 def _weakest(record: Measurement) -> str:
-    found = percent(record.weakest_recall)
-    return f"{record.weakest_class}: {found} found" if record.weakest_class else found
+    recall = percent(record.weakest_recall)
+    return f"{record.weakest_class}: {recall} found" if record.weakest_class else recall
 
 
 def _constant(records: list[Measurement], up: parts.Span) -> list[alt.Chart]:

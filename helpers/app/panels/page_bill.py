@@ -70,8 +70,8 @@ class PageBill(ipywidgets.VBox):
 
     def _show(self, said: str, query: Mapping[str, str]) -> None:
         answer = monthly_bill(self.scenario)
-        kept = {name: text for name, text in query.items() if name.startswith((PREFIX, KEPT_PREFIX))}
-        back = (f" <a href='{html.escape(HOME + ('?' if kept else '') + urllib.parse.urlencode(kept))}'>"
+        shared = {name: text for name, text in query.items() if name.startswith((PREFIX, KEPT_PREFIX))}
+        back = (f" <a href='{html.escape(HOME + ('?' if shared else '') + urllib.parse.urlencode(shared))}'>"
                 "Your whole bill, and other numbers</a>" if is_page() else "")
         first, *rest = (html.escape(line) for line in share_of(answer, self._strategy))
         numbers = f"{said}{_numbers(self.scenario)}"
@@ -89,14 +89,14 @@ def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
     True
     """
     opening, of_page = f"Your bill: {usd(answer.today.value)} a month", _of_page(strategy)
-    found = [step.name for step in answer.steps if of_page(step) and step.usd is not None]
-    if not found:
+    names = [step.name for step in answer.steps if of_page(step) and step.usd is not None]
+    if not names:
         notes = [step.note for step in answer.steps if of_page(step)]
         return f"{opening}; this strategy's part of it is not counted.", f"{'; '.join(notes) or 'It has no step'}."
-    saved, work = _saved(answer, of_page), answer.scenario.hours_of_work * len(found)
+    saved, work = _saved(answer, of_page), answer.scenario.hours_of_work * len(names)
     repaid = months(repaid_in(work * answer.scenario.usd_per_hour_of_work, saved.value))
     return (f"{opening}; {_takes(saved)} {usd_range(answer.today - saved)}.",
-            f"Counted: {', '.join(found)}, as the steps of all pages follow each other; all of them make it "
+            f"Counted: {', '.join(names)}, as the steps of all pages follow each other; all of them make it "
             f"{usd_range(answer.then)}. " + (
                 f"No significant saving repays its {work:g} hours of work." if saved.holds_zero else
                 f"Repays its {work:g} hours of work: {repaid}."))

@@ -205,8 +205,8 @@ def sign_in(address: str) -> Check:
 
 def headers(address: str, credentials: str) -> Check:
     """Whether what protects the page in a browser comes through the proxy."""
-    status, found, _ = ask(address, credentials)
-    missing = [name for name in WANTED_HEADERS if name not in found]
+    status, received, _ = ask(address, credentials)
+    missing = [name for name in WANTED_HEADERS if name not in received]
     if status != 200:
         return Check("headers", False, f"the landing page gets status {status}", "name a reader who may: --user NAME")
     return Check("headers", not missing, f"{', '.join(missing)} missing" if missing else "all there",
@@ -234,10 +234,10 @@ def websockets(address: str, credentials: str) -> Check:
 
 def skew(address: str) -> Check:
     """Whether proxy and this machine agree on the time."""
-    _, found, _ = ask(address)
-    if "Date" not in found:
+    _, headers, _ = ask(address)
+    if "Date" not in headers:
         return Check("clocks", True, "the proxy does not say its time")
-    apart = abs(email.utils.parsedate_to_datetime(found["Date"]).timestamp() - time.time())
+    apart = abs(email.utils.parsedate_to_datetime(headers["Date"]).timestamp() - time.time())
     return Check("clocks", apart <= MAX_SKEW_S, f"the proxy's is {apart:.0f} s from this one",
                  "set both clocks: timedatectl set-ntp true")
 

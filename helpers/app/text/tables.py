@@ -225,8 +225,8 @@ def _named_settings(name: str) -> dict[str, Any]:
     """The settings that stand in a name of `compare_runtimes`: 'ONNX Runtime int8, 2 streams'."""
     patterns = {"streams": r", (\d+) streams", "micro_batch": r", rows by (\d+)", "padding": r", padded to (\d+)",
                 "hint": r", (\w+) hint"}
-    found = {setting: re.search(pattern, name) for setting, pattern in patterns.items()}
-    return {setting: int(match[1]) if match[1].isdigit() else match[1] for setting, match in found.items() if match}
+    matches = {setting: re.search(pattern, name) for setting, pattern in patterns.items()}
+    return {setting: int(match[1]) if match[1].isdigit() else match[1] for setting, match in matches.items() if match}
 
 
 _TIMES = " \N{MULTIPLICATION SIGN} "
@@ -237,8 +237,8 @@ Facets = dict[str, tuple[str, ...]]
 
 def _facets(name: str, settings: Mapping[str, Any]) -> Facets:
     """What can be changed alone -> how it is, in words; several words where one thing was done after another."""
-    made = settings["steps"] if isinstance(settings.get("steps"), list) else []  # else how often pruning cut
-    smaller = tuple(str(step.get("name", step["step"])) for step in made if step["step"] in ("distill", "prune"))
+    steps = settings["steps"] if isinstance(settings.get("steps"), list) else []  # else how often pruning cut
+    smaller = tuple(str(step.get("name", step["step"])) for step in steps if step["step"] in ("distill", "prune"))
     if not smaller and (settings.get("sizes") or settings.get("zeros") or settings.get("runtime") in _NO_ENCODERS):
         smaller = (name,)
     numbers = {name: settings[name] for name in _OF_BITS

@@ -75,11 +75,11 @@ def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
             "not distinguishable from none")
 
 
-def annotator_bills(found: "pd.DataFrame", reference: str = "people") -> str:
+def annotator_bills(bills: "pd.DataFrame", reference: str = "people") -> str:
     """What each way of labelling costs to an accuracy; what was not reached is said, and has no price.
 
     Args:
-        found: columns annotator, usd, saved_usd, saved_usd_low, saved_usd_high, significant, break_even_usd, reached
+        bills: columns annotator, usd, saved_usd, saved_usd_low, saved_usd_high, significant, break_even_usd, reached
             (share of repetitions) and within (labels that were tried), as `usd_to` of data_efficiency gives them.
         reference: the way that the others are compared with.
 
@@ -90,7 +90,7 @@ def annotator_bills(found: "pd.DataFrame", reference: str = "people") -> str:
     ...     {"annotator": "model", "usd": float("nan"), "reached": 0.0, "within": 600}]))
     'people: $40.00; model: not reached within 600 labels.'
     """
-    return "; ".join(_bill(row, row["annotator"] == reference) for row in found.to_dict("records")) + "."
+    return "; ".join(_bill(row, row["annotator"] == reference) for row in bills.to_dict("records")) + "."
 
 
 def annotator_worth(equal: int, rows: int, constant: float, pays_from: float, tried: float) -> str:
@@ -125,11 +125,11 @@ pay: at its price an annotator has to be right in 80%'
             f"label ({constant:.0%}); {worth}")
 
 
-def tuning_worth(found: "pd.DataFrame") -> str:
+def tuning_worth(ways: "pd.DataFrame") -> str:
     """What tuning gives and when it is repaid, beside each way with examples in the prompt.
 
     Args:
-        found: columns way, gain, gain_low, gain_high (accuracy of the tuned one over it) and requests (after which
+        ways: columns way, gain, gain_low, gain_high (accuracy of the tuned one over it) and requests (after which
             tuning is repaid; infinity: never), as `tuning_repaid` of data_efficiency gives them.
 
     >>> import pandas as pd
@@ -139,7 +139,7 @@ def tuning_worth(found: "pd.DataFrame") -> str:
     'Beside 8 examples, tuning gains 10 points (5.0 to 15) and is repaid after 12,000 requests.'
     """
     parts = []
-    for row in found.to_dict("records"):
+    for row in ways.to_dict("records"):
         points = 100 * row["gain"], 100 * row["gain_low"], 100 * row["gain_high"]
         gained = (f"gains {two(points[0])} points ({two(points[1])} to {two(points[2])})" if points[1] > 0 else
                   f"loses {two(-points[0])} points ({two(-points[2])} to {two(-points[1])})" if points[2] < 0 else
@@ -265,10 +265,10 @@ def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: 
     if not known:
         return "Nothing could be compared."
     counts = [bool(given[0]) if given else not low <= neutral <= high for _, _, low, high, *given in known]
-    found = [row[:4] for row, counted in zip(known, counts, strict=True) if counted]
+    columns = [row[:4] for row, counted in zip(known, counts, strict=True) if counted]
     neither = [row[0] for row, counted in zip(known, counts, strict=True) if not counted]
-    groups = [sorted((row for row in found if row[1] > neutral), key=lambda row: -row[1]),
-              sorted((row for row in found if row[1] < neutral), key=lambda row: row[1])]
+    groups = [sorted((row for row in columns if row[1] > neutral), key=lambda row: -row[1]),
+              sorted((row for row in columns if row[1] < neutral), key=lambda row: row[1])]
     parts = [f"{word}: {'; '.join(f'{name} {say(*figures)}' for name, *figures in group) or 'none'}."
              for word, group in zip((more, less), groups, strict=True)]
     rest = f" and {len(neither) - LISTED} others" if len(neither) > LISTED else ""

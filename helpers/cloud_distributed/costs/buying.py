@@ -136,11 +136,11 @@ def buy_or_rent(traffic: Traffic, fleet: LlmFleet, machine: Offer, price: ApiPri
             raise InputError(f"No request came at {volume:,.0f} a month: let the traffic last longer.")
         run = fewest_replicas(sent, fleet, ttft_s)
         read, written = (float(np.mean(tokens)) for tokens in (run.prompt_tokens, run.output_tokens))
-        own, kept = serving_bill(run, machine), cached * read if price.caches(cached * read) else 0.0
-        rows.append({"requests_month": volume, "seed": seed, "replicas": run.launches, "own_usd": own["usd_month"],
-                     "hosted_usd": volume * price.usd(read, written, kept, batched=batched),
+        bill, cached_tokens = serving_bill(run, machine), cached * read if price.caches(cached * read) else 0.0
+        rows.append({"requests_month": volume, "seed": seed, "replicas": run.launches, "own_usd": bill["usd_month"],
+                     "hosted_usd": volume * price.usd(read, written, cached_tokens, batched=batched),
                      "ttft_p95_s": run.summary()["p95_ttft_s"],
-                     "usd_per_million_tokens": own["usd_per_million_tokens"]})
+                     "usd_per_million_tokens": bill["usd_per_million_tokens"]})
     frame = pd.DataFrame(rows)
     meetings = [_meeting(part["requests_month"].to_numpy(), part["own_usd"].to_numpy(), part["hosted_usd"].to_numpy())
                 for _, part in frame.groupby("seed")]

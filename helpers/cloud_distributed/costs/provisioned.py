@@ -87,10 +87,10 @@ def serve_provisioned(arrivals: np.ndarray, service: np.ndarray, offer: Serverle
     def items(pool: Pool, until: int) -> list[Item]:
         billed = round_up(service + np.where(pool.cold[:until] & offer.start_is_billed, cold_start_s, 0.0),
                           offer.granularity_s) * MONTH_S / span_s
-        kept, units = pool.instance[:until] < slots, offer.units_per_second(ready, memory_gib, vcpus)
+        on_provisioned, units = pool.instance[:until] < slots, offer.units_per_second(ready, memory_gib, vcpus)
         return [_paid(rate, quantity) for rate, quantity in (
-            (ready, slots * MONTH_S * units), (working, billed[kept].sum() * units),
-            (offer.time[0], billed[~kept].sum() * units), (offer.request, count * MONTH_S / span_s))]
+            (ready, slots * MONTH_S * units), (working, billed[on_provisioned].sum() * units),
+            (offer.time[0], billed[~on_provisioned].sum() * units), (offer.request, count * MONTH_S / span_s))]
 
     first, later = (sum(item.usd for item in items(pool, count)) for pool in (twice, again))
     return ServerlessBill(offer, tuple(items(again, count)), again, span_s, (first - later) * span_s / MONTH_S)

@@ -200,7 +200,7 @@ def _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency, most, pro
     n = len(arrivals)
     begin, instance, cold = np.empty(n), np.empty(n, np.int64), np.zeros(n, np.bool_)
     start, ready, stop = np.zeros(n + provisioned), np.zeros(n + provisioned), np.full(n + provisioned, np.inf)
-    kept = np.zeros((provisioned, concurrency))  # when the places of provisioned instances are free
+    provisioned_until = np.zeros((provisioned, concurrency))  # when the places of provisioned instances are free
     free_at = np.empty((16, concurrency))  # by row of a running instance
     running = np.empty(16, np.int64)  # its number; kept in the order of last use
     alive, started, next_look = 0, provisioned, np.inf  # nobody can be taken down before next_look
@@ -208,11 +208,11 @@ def _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency, most, pro
         now = arrivals[i]
         soonest = 0
         for row in range(1, provisioned):
-            if kept[row].min() < kept[soonest].min():
+            if provisioned_until[row].min() < provisioned_until[soonest].min():
                 soonest = row
-        if provisioned and kept[soonest].min() <= now:
+        if provisioned and provisioned_until[soonest].min() <= now:
             begin[i], instance[i] = now, soonest
-            kept[soonest, kept[soonest].argmin()] = now + service[i]
+            provisioned_until[soonest, provisioned_until[soonest].argmin()] = now + service[i]
             continue
         if now >= next_look:
             alive, next_look = _take_down(alive, running, free_at, stop, keep_warm_s, now)
@@ -240,9 +240,9 @@ def _assign(arrivals, service, cold_start_s, keep_warm_s, concurrency, most, pro
             for row in range(alive):
                 if free_at[row].min() < when:
                     chosen, when = row, free_at[row].min()
-            if provisioned and kept[soonest].min() < when:
-                begin[i], instance[i] = kept[soonest].min(), soonest
-                kept[soonest, kept[soonest].argmin()] += service[i]
+            if provisioned and provisioned_until[soonest].min() < when:
+                begin[i], instance[i] = provisioned_until[soonest].min(), soonest
+                provisioned_until[soonest, provisioned_until[soonest].argmin()] += service[i]
                 continue
         place = free_at[chosen].argmin()
         begin[i], instance[i] = when, running[chosen]

@@ -258,10 +258,10 @@ def _fitting(prefixes: Prefixes | None, prompt: np.ndarray) -> Prefixes:
     if len(prefixes.first) != count + 1:
         raise InputError(f"prefixes are of {len(prefixes.first) - 1} prompts, and there are {count}.")
     lengths = np.diff(prefixes.first)
-    kept = np.minimum(lengths, prompt // prefixes.block)
+    shared_blocks = np.minimum(lengths, prompt // prefixes.block)
     place = np.arange(len(prefixes.ids)) - np.repeat(prefixes.first[:-1], lengths)
-    return Prefixes(prefixes.block, np.concatenate([[0], np.cumsum(kept)]),
-                    np.ascontiguousarray(prefixes.ids[place < np.repeat(kept, lengths)], np.int64))
+    return Prefixes(prefixes.block, np.concatenate([[0], np.cumsum(shared_blocks)]),
+                    np.ascontiguousarray(prefixes.ids[place < np.repeat(shared_blocks, lengths)], np.int64))
 
 
 def _checked_tokens(tokens: ArrayLike, name: str, count: int) -> np.ndarray:

@@ -144,15 +144,15 @@ def _is_compiled(function: types.FunctionType, name: str, known: Mapping[str, An
 
 def _loops(steps: list[dis.Instruction]) -> set[int]:
     """Where for loops begin: the places to which these jump back."""
-    found, prefix = set(), []
+    unsafe, prefix = set(), []
     for step in steps:
         prefix.append(step.offset)
         if step.opname == "EXTENDED_ARG":  # part of the step that follows
             continue
         if step.opname == "FOR_ITER":
-            found.update(prefix)
+            unsafe.update(prefix)
         prefix = []
-    return found
+    return unsafe
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:

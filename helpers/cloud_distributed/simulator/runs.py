@@ -124,12 +124,13 @@ class Run:
         bounds = np.concatenate([[0], edges]).astype(np.int64)
         if self.tally:
             unanswered = self.tally.unanswered[:len(rows)]
-            found = _quantiles_between(self.tally.sampled, -(-bounds // self.tally.stride), _MAX_SAMPLED)
+            quantiles = _quantiles_between(self.tally.sampled, -(-bounds // self.tally.stride), _MAX_SAMPLED)
         else:
             lost = np.concatenate([[0], np.cumsum(self.outcome != Outcome.ANSWERED)])
             unanswered = np.diff(lost[bounds])
-            found = _quantiles_between(self.latency_s, bounds, _MAX_SAMPLED)
-        return rows.assign(arrivals=np.diff(bounds), unanswered=unanswered, p50_s=found[:, 0], p95_s=found[:, 1])
+            quantiles = _quantiles_between(self.latency_s, bounds, _MAX_SAMPLED)
+        return rows.assign(arrivals=np.diff(bounds), unanswered=unanswered, p50_s=quantiles[:, 0],
+                           p95_s=quantiles[:, 1])
 
 
 def replicate(scenario: Callable[[int], Run], runs: int = 10,
@@ -233,9 +234,9 @@ def _quantiles_between(values, bounds, most):
 
     As NumPy's default has them; NaN where none is a number.
     """
-    found = np.full((len(bounds) - 1, 2), np.nan)
+    quantiles = np.full((len(bounds) - 1, 2), np.nan)
     some = np.empty(most)
-    for k in range(len(found)):
+    for k in range(len(quantiles)):
         begin, end = bounds[k], bounds[k + 1]
         step, size = max(1, -(-(end - begin) // most)), 0
         for i in range(begin, end, step):
@@ -247,8 +248,8 @@ def _quantiles_between(values, bounds, most):
             for column, at in enumerate((0.5, 0.95)):
                 rank = at * (size - 1)
                 low = int(rank)
-                found[k, column] = some[low] + (rank - low) * (some[min(low + 1, size - 1)] - some[low])
-    return found
+                quantiles[k, column] = some[low] + (rank - low) * (some[min(low + 1, size - 1)] - some[low])
+    return quantiles
 
 
 @compiled

@@ -58,9 +58,9 @@ def one_metric(frame: pd.DataFrame, path: Path, notes: list[str]) -> pd.DataFram
         raise InputError(f"{path.name} holds several metrics ({', '.join(metrics[:5])}), and which of them counts "
                          "requests is not clear: keep the rows of one.")
     notes.append(f"Of {len(metrics)} metrics the rows of {counting[0]} were taken.")
-    kept = frame[frame[column] == counting[0]].drop(columns=column).reset_index(drop=True)
-    values = [name for name in kept.columns if pd.to_numeric(kept[name], errors="coerce").eq(1).all()]
-    return kept.drop(columns=values)  # a 1 for each request says no more than the row does
+    counted = frame[frame[column] == counting[0]].drop(columns=column).reset_index(drop=True)
+    values = [name for name in counted.columns if pd.to_numeric(counted[name], errors="coerce").eq(1).all()]
+    return counted.drop(columns=values)  # a 1 for each request says no more than the row does
 
 
 def plain_name(name: str) -> str:
@@ -136,12 +136,12 @@ def _plain(value: object) -> str:
 
 
 def _access_log(lines: list[str], path: Path) -> pd.DataFrame:
-    found = [(number, _LOG_TIME.search(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    missing = next((number for number, match in found if match is None), None)
+    times = [(number, _LOG_TIME.search(line)) for number, line in enumerate(lines, 1) if line.strip()]
+    missing = next((number for number, match in times if match is None), None)
     if missing:
         raise InputError(f"{path.name} has no time in brackets in line {missing}, as an access log has: correct it or "
                          "remove the line.")
-    return pd.DataFrame({"time": [match[1] for _, match in found]})
+    return pd.DataFrame({"time": [match[1] for _, match in times]})
 
 
 def _table(text: str, path: Path) -> tuple[pd.DataFrame, str]:

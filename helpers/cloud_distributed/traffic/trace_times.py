@@ -82,10 +82,10 @@ def numbers_of(column: pd.Series, name: str, unit: str | None, file: str) -> tup
         return None
     if not np.isfinite(values).all() or values.abs().max() > 5e18:
         raise InputError(f"{file} has a time that cannot be: {column.iloc[int(values.abs().argmax())]}.")
-    own, middle = unit or unit_of_name(name), float(values.median())
+    named_unit, middle = unit or unit_of_name(name), float(values.median())
     by_size = next((known for least, known in _BY_SIZE if middle > least), None)
-    chosen = own or by_size or "s"
-    whence = "as you said" if unit else "as its name says" if own else ""
+    chosen = named_unit or by_size or "s"
+    whence = "as you said" if unit else "as its name says" if named_unit else ""
     if middle * UNITS[chosen] <= 1e8:
         doubt = whence or "no unit is named: pass unit=\"ms\" where they are milliseconds"
         return values * UNITS[chosen], f"plain times in {chosen} ({doubt})"
@@ -123,11 +123,11 @@ def _in_one_format(text: pd.Series, zoned: bool, dayfirst: bool | None, file: st
             continue
         forms = (f"{date.replace('/', sign)}{joint if clock else ''}{clock}{zone}" for date, clock, joint, zone in
                  itertools.product(dates, _CLOCKS, (" ", ":", "T", ", "), ("%z", " %z") if zoned else ("",)))
-        found = next(((moments, form) for form in dict.fromkeys(forms)
+        parsed = next(((moments, form) for form in dict.fromkeys(forms)
                       if not pd.isna(_try(text.iloc[0], form)) and not (moments := _parsed(text, form)).isna().any()),
                      None)
-        if found:
-            read[family] = found
+        if parsed:
+            read[family] = parsed
     if True in read and False in read and not read[True][0].equals(read[False][0]):
         raise InputError(f"{file} has dates such as '{text.iloc[0]}' that could begin with the day or with the month: "
                          "pass dayfirst=True or dayfirst=False.")

@@ -114,7 +114,7 @@ def near_of_one_label(packed: Packed, y: np.ndarray, rows: np.ndarray, threshold
     permutations, bands, width = banding(threshold)
     signed = signatures(packed, permutations)
     spoken = rows[signed[rows, 0] != 0xFFFFFFFF]
-    paired, found = np.zeros(len(y), bool), [pd.DataFrame({name: [] for name in COLUMNS})]
+    paired, tables = np.zeros(len(y), bool), [pd.DataFrame({name: [] for name in COLUMNS})]
     for band in range(bands):
         keys = band_keys(signed[spoken, band * width:(band + 1) * width])
         left, right = bucket_pairs(keys, spoken, neighbours=LINKS)
@@ -125,8 +125,8 @@ def near_of_one_label(packed: Packed, y: np.ndarray, rows: np.ndarray, threshold
         alike = jaccard(packed, left, right)
         near = alike >= np.float32(threshold)
         paired[right[near]] = True
-        found.append(pd.DataFrame({"row": right[near], "twin": left[near], "similarity": alike[near]}))
-    return pd.concat(found).astype({"row": np.int64, "twin": np.int64})
+        tables.append(pd.DataFrame({"row": right[near], "twin": left[near], "similarity": alike[near]}))
+    return pd.concat(tables).astype({"row": np.int64, "twin": np.int64})
 
 
 def keepers(pairs: pd.DataFrame, count: int) -> np.ndarray:

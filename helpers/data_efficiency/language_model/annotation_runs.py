@@ -93,8 +93,8 @@ def accuracy_that_pays(data: Features, share: float, usd_per_model_label: float,
             people = _played(data, annotation, (PEOPLE,), batch, seeds, progress.part(0, 1 / parts_in_all))
         part = progress.part((2 * number + 1) / parts_in_all, (2 * number + 3) / parts_in_all)
         runs = pd.concat([people, _played(data, annotation, (MODEL, DOUBTFUL), batch, seeds, part)])
-        found = compared_with_people(runs, goal, usd_per_model_label, usd_per_label)
-        parts.append(found[found["annotator"] != PEOPLE].assign(right=right))
+        bills = compared_with_people(runs, goal, usd_per_model_label, usd_per_label)
+        parts.append(bills[bills["annotator"] != PEOPLE].assign(right=right))
     frame = pd.concat(parts, ignore_index=True)
     return frame.assign(**judged(frame["p"]))
 

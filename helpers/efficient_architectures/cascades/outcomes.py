@@ -100,9 +100,9 @@ def guarantees(held_out: Sequence[np.ndarray], labels: np.ndarray, test: Sequenc
     return pd.DataFrame(rows)
 
 
-def row_of(found: Outcome) -> dict[str, float]:
+def row_of(outcome: Outcome) -> dict[str, float]:
     """An outcome's fields, `kept` (accuracy over the last stage's) and `escalated` (past the first stage)."""
-    row = dataclasses.asdict(found)
+    row = dataclasses.asdict(outcome)
     first, *_ = row.pop("answered")
     return row | {"kept": row["accuracy"] / row["last_accuracy"] if row["last_accuracy"] else float("nan"),
                   "escalated": 1 - first}

@@ -43,20 +43,20 @@ class Router:
 
     def extract(self, texts: Sequence[str], *, progress: Progress = silent) -> list[Extraction | None]:
         """See Extractor."""
-        found, sure = confident(self.specialist, texts, progress.part(0.0, 0.1))
+        extracted, sure = confident(self.specialist, texts, progress.part(0.0, 0.1))
         onward = np.flatnonzero(goes_on(sure, self.threshold))
         if len(onward):
             answers = self.general.extract([texts[row] for row in onward], progress=progress.part(0.1, 1.0))
             for row, answer in zip(onward, answers, strict=True):
-                found[row] = answer
-        return found
+                extracted[row] = answer
+        return extracted
 
 
 def confident(specialist: Tagger, texts: Sequence[str],
               progress: Progress = silent) -> tuple[list[Extraction | None], np.ndarray]:
     """A specialist's extractions, and (n,) how sure it is of each; 0 where it reads that a message is out of scope."""
-    found, sure = specialist.extract_surely(texts, progress=progress)
-    return found, np.where([one[WISH] == OUT_OF_SCOPE for one in found], 0.0, sure)
+    extracted, sure = specialist.extract_surely(texts, progress=progress)
+    return extracted, np.where([one[WISH] == OUT_OF_SCOPE for one in extracted], 0.0, sure)
 
 
 def goes_on(sure: np.ndarray, threshold: float) -> np.ndarray:
@@ -104,8 +104,8 @@ def routable(specialist: Tagger, general: ExtractionScore, task: Task, split: st
     if len(general.right[WITH_WISH]) != len(texts):
         raise InputError(f"The language model's score is of {len(general.right[WITH_WISH]):,} messages, and there are "
                          f"{len(texts):,}: score it on the same split and rows.")
-    found, sure = confident(specialist, texts)
-    right = score_extractions(found, expected, field_names(task)).right[WITH_WISH]
+    extracted, sure = confident(specialist, texts)
+    right = score_extractions(extracted, expected, field_names(task)).right[WITH_WISH]
     return Routable(sure, np.stack([right, general.right[WITH_WISH]]), np.array([one[WISH] for one in expected]))
 
 
@@ -135,12 +135,12 @@ def route_guarantees(held_out: Routable, test: Routable, costs: Sequence[float],
     rows = []
     for loss in losses:
         threshold = threshold_of(held_out, loss)
-        found = _outcome(test, costs, threshold)
+        outcome = _outcome(test, costs, threshold)
         delta, low, high = paired_difference(test.right[best], test.routed(threshold))
-        rows.append({"max_lost": loss, "threshold": threshold, "held_out_rows": len(held_out.sure), **row_of(found),
-                     "best": ("specialist", "language model")[best], "best_cost_share": found.cost / costs[best],
+        rows.append({"max_lost": loss, "threshold": threshold, "held_out_rows": len(held_out.sure), **row_of(outcome),
+                     "best": ("specialist", "language model")[best], "best_cost_share": outcome.cost / costs[best],
                      "delta": delta, "low": low, "high": high,
-                     "cost_per_resolved": found.cost / found.accuracy if found.accuracy else np.nan})
+                     "cost_per_resolved": outcome.cost / outcome.accuracy if outcome.accuracy else np.nan})
     return pd.DataFrame(rows)
 
 

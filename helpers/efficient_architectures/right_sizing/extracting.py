@@ -68,11 +68,11 @@ def extraction_rungs(task: Task, rungs: Sequence[str] = RUNGS, *, llm: str | Pat
         "instruction": lambda report: prompted_extractor(speaker, task, select="none"),
         "nearest examples": lambda report: prompted_extractor(speaker, task, select="nearest"),
         "tuned": lambda report: tuned_extractor(llm, task, rows=tuned_rows, seed=seed, progress=report)}
-    made = []
+    extractors = []
     for number, rung in enumerate(rungs):
         progress(number / len(rungs), f"making rung {number + 1} of {len(rungs)}: {rung}")
-        made.append(makers[rung](progress.part(number / len(rungs), (number + 1) / len(rungs))))
-    return made
+        extractors.append(makers[rung](progress.part(number / len(rungs), (number + 1) / len(rungs))))
+    return extractors
 
 
 def times_the_work(specialist: Tagger, general: PromptedExtractor, tokens: RequestTokens) -> float:
@@ -162,16 +162,16 @@ def compare_rungs(rungs: Sequence[str], extractors: Sequence[Extractor], scores:
 
 
 def _quality(score: ExtractionScore, reference: ExtractionScore) -> dict[str, object]:
-    found: dict[str, object] = {}
+    columns: dict[str, object] = {}
     for name, measure in (("message", MESSAGE), ("resolved", RESOLVED)):
         right = score.right[measure]
         low, high = wilson(int(right.sum()), len(right))
-        found |= {name: score[measure], f"{name}_low": low, f"{name}_high": high,
+        columns |= {name: score[measure], f"{name}_low": low, f"{name}_high": high,
                   f"{name}_constant": score.constant[measure]}
     delta, low, high = score.difference(reference, RESOLVED)
     p = np.nan if score is reference else mcnemar_p(reference.right[RESOLVED], score.right[RESOLVED])
     fields = [score[name] for name in score.counts if name != ALL]
-    return found | {"field": float(np.mean(fields)), "delta": delta, "low": low, "high": high, "p": p}
+    return columns | {"field": float(np.mean(fields)), "delta": delta, "low": low, "high": high, "p": p}
 
 
 def _bill(seconds: np.ndarray, power: Power, resolved: float) -> dict[str, object]:

@@ -50,12 +50,12 @@ def request_tokens(extractor: "PromptedExtractor", task: "Task", rows: int | Non
     Raises:
         InputError: fewer than two messages: one prompt alone is shared as a whole.
     """
-    texts, found = task.test["text"][:rows], extractions(task, "test")[:rows]
+    texts, expected = task.test["text"][:rows], extractions(task, "test")[:rows]
     if len(texts) < 2:
         raise InputError("What requests share is counted in at least two test messages; give more rows than "
                          f"{len(texts)}.")
     prompts = [extractor.llm.read(extractor.prompt(text)) for text in texts]
-    answers = [answer for _, answer in extractor.tuning_rows(list(zip(texts, found, strict=True)))]
+    answers = [answer for _, answer in extractor.tuning_rows(list(zip(texts, expected, strict=True)))]
     # Where the first and the last of the sorted prompts part, all of them have parted.
     first, last = min(prompts), max(prompts)
     shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))

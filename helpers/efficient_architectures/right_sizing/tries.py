@@ -31,14 +31,14 @@ def tries_a_day(names: Sequence[str], seconds: Sequence[float], accuracies: Sequ
     """
     if len(names) < 2 or min(seconds) <= 0:
         raise InputError("Tries a day need two ways to train or more, each with its seconds, above 0.")
-    found = pd.DataFrame({"name": names, "seconds": seconds, "accuracy": accuracies})
-    return pd.DataFrame({"name": found["name"], "seconds": found["seconds"],
-                         "tries": (DAY_S // found["seconds"]).astype(int),
-                         "times": found["seconds"][0] / found["seconds"],
-                         "points": 100 * (found["accuracy"] - found["accuracy"][0])})
+    tries = pd.DataFrame({"name": names, "seconds": seconds, "accuracy": accuracies})
+    return pd.DataFrame({"name": tries["name"], "seconds": tries["seconds"],
+                         "tries": (DAY_S // tries["seconds"]).astype(int),
+                         "times": tries["seconds"][0] / tries["seconds"],
+                         "points": 100 * (tries["accuracy"] - tries["accuracy"][0])})
 
 
-def explain_tries(found: pd.DataFrame, points: float) -> str:
+def explain_tries(table: pd.DataFrame, points: float) -> str:
     """Which way near the reference's accuracy can be tried most often; of `tries_a_day`.
 
     Args:
@@ -46,7 +46,7 @@ def explain_tries(found: pd.DataFrame, points: float) -> str:
 
     Each was timed in one recording: a factor below 1.25, by which a second one may differ, is no difference.
     """
-    first, others = found.iloc[0], found.iloc[1:]
+    first, others = table.iloc[0], table.iloc[1:]
     faster, slower = (others["times"] > TOLERANCE).sum(), (others["times"] < 1 / TOLERANCE).sum()
     opening = (f"{first['name']} can be trained {first['tries']:,} times in eight hours. Of {len(others)} others "
                f"{faster} can be trained more often, {slower} less often")

@@ -167,9 +167,9 @@ def cache_verdict(compared: pd.DataFrame) -> str:
     'By text 20% of the requests are found, by meaning 50%'
     """
     by_text, by_meaning = compared.iloc[-2], compared.iloc[-1]
-    found = (f"by meaning {by_meaning['hit_rate']:.0%}" if by_meaning["threshold"] < NEVER else
+    hits = (f"by meaning {by_meaning['hit_rate']:.0%}" if by_meaning["threshold"] < NEVER else
              "by meaning no more: on validation rows no threshold kept wrong answers rare enough")
-    return (f"By text {by_text['hit_rate']:.0%} of the requests are found, {found}; {by_meaning['wrong_rate']:.1%} of "
+    return (f"By text {by_text['hit_rate']:.0%} of the requests are found, {hits}; {by_meaning['wrong_rate']:.1%} of "
             f"all get an answer with another label (at most {by_meaning['wrong_rate_high']:.1%}, 95%).")
 
 

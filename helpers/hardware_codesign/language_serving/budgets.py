@@ -73,7 +73,7 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
     expected = extractions(task, split)[:rows]
     texts, names = getattr(task, split)["text"][:rows], field_names(task)
     constant = _shares([{} for _ in texts], expected, names)[0].mean()
-    found, reference = [], None
+    scored, reference = [], None
     for place, (name, budget) in enumerate(budgets.items()):
         answers = _asker(llm, task, budget).ask(texts, progress=progress.part(place / len(budgets),
                                                                               (place + 1) / len(budgets)))
@@ -84,11 +84,11 @@ def compare_budgets(llm: LanguageModel, task: Task, budgets: Mapping[str, Budget
         right = dict(zip(("right", "low", "high"), bootstrap_interval(np.mean, share), strict=True))
         apart = dict(zip(("difference", "difference_low", "difference_high"), paired_mean_interval(reference, share),
                          strict=True))
-        found.append({"budget": name, "prompt_tokens": read, "answer_tokens": written, **right, **apart,
+        scored.append({"budget": name, "prompt_tokens": read, "answer_tokens": written, **right, **apart,
                       "valid": valid, "constant": float(constant)})
     progress(1.0, "done")
     listed = api_prices()[PRICE]
-    return at_prices(pd.DataFrame(found), listed.input_usd_per_million_tokens,
+    return at_prices(pd.DataFrame(scored), listed.input_usd_per_million_tokens,
                      listed.output_usd_per_million_tokens).assign(rows=len(texts), split=split)
 
 
@@ -155,8 +155,8 @@ def budget_verdict(tested: pd.DataFrame) -> str:
             f"{chosen['right']:.0%}: {lost}, on rows on which it was not chosen.")
 
 
-def _shares(found: list[Extraction | None], expected: list[Extraction], names: tuple[str, ...]
+def _shares(extractions: list[Extraction | None], expected: list[Extraction], names: tuple[str, ...]
             ) -> tuple[np.ndarray, float]:
     """(messages,) share of the fields that are right in each, and the share of answers that are JSON."""
-    scored = score_extractions(found, expected, names)
+    scored = score_extractions(extractions, expected, names)
     return np.mean([scored.right[name] for name in names], axis=0), scored[VALID]

@@ -96,9 +96,9 @@ def without(name: str, engines: Mapping[str, Switches] = ENGINES) -> str | None:
     >>> without("with prefix caching"), without("continuous batching"), without("static batches")
     ('continuous batching', 'static batches', 'one by one')
     """
-    own, names = dataclasses.asdict(engines[name]), list(engines)
+    switches, names = dataclasses.asdict(engines[name]), list(engines)
     for other in names[:names.index(name)]:
-        if sum(own[key] != value for key, value in dataclasses.asdict(engines[other]).items()) == 1:
+        if sum(switches[key] != value for key, value in dataclasses.asdict(engines[other]).items()) == 1:
             return other
     return None
 
@@ -112,7 +112,7 @@ def request_seconds(switches: Switches, counts: StepCounts, peaks: Peaks, *, pro
             have in common.
         written: tokens that a step writes of one answer: 1, and with guesses as many more as were right.
     """
-    kept = min(prompt + answer / 2, switches.kept_tokens or float("inf"))
+    context = min(prompt + answer / 2, switches.kept_tokens or float("inf"))
     known = common * prompt if switches.prefix_caching else 0.0
     sequences, guesses = switches.sequences, GUESSES * bool(switches.guesser)
     draft = _draft(switches, counts)
@@ -124,8 +124,8 @@ def request_seconds(switches: Switches, counts: StepCounts, peaks: Peaks, *, pro
         attended = (prompt * (prompt + 1) - known * (known + 1)) / 2
         prefill_s += peaks.seconds(of_each.flops(prompt - known, 1, attended), of_each.moved(prompt), precision)
         checked = sequences * tokens
-        step_s += steps * peaks.seconds(of_each.flops(checked, checked, checked * kept),
-                                        of_each.moved(sequences * kept), precision)
+        step_s += steps * peaks.seconds(of_each.flops(checked, checked, checked * context),
+                                        of_each.moved(sequences * context), precision)
     return prefill_s + (answer - 1) * step_s / (sequences * written)
 
 

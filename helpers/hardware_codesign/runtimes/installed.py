@@ -39,7 +39,7 @@ def required_packages(names: Sequence[str], find: Find = distribution) -> dict[s
     >>> "numpy" in required_packages(["onnxruntime"])
     True
     """
-    found, seen, waiting = {}, set(), [Requirement(name) for name in names]
+    distributions, seen, waiting = {}, set(), [Requirement(name) for name in names]
     while waiting:
         wanted = waiting.pop()
         name = canonicalize_name(wanted.name)
@@ -47,10 +47,10 @@ def required_packages(names: Sequence[str], find: Find = distribution) -> dict[s
             if (name, extra) in seen:
                 continue
             seen.add((name, extra))
-            found[name] = _installed(name, find)
-            requires = [Requirement(line) for line in found[name].requires or ()]
+            distributions[name] = _installed(name, find)
+            requires = [Requirement(line) for line in distributions[name].requires or ()]
             waiting += [one for one in requires if _applies(one, extra)]
-    return found
+    return distributions
 
 
 def _installed(name: str, find: Find) -> Distribution:

@@ -73,23 +73,23 @@ def pin_of(rows: pd.DataFrame) -> dict[str, Any]:
             "packages": _versions()}
 
 
-def difference(found: dict[str, Any], pinned: dict[str, Any]) -> str:
-    """What a harvest has otherwise than the pinned one, in a sentence; empty where they are the same.
+def difference(harvest: dict[str, Any], pinned: dict[str, Any]) -> str:
+    """How a harvest differs from the pinned one, in a sentence; empty where they are the same.
 
     >>> from helpers.lab.data.docstrings import difference
     >>> pinned = {"digest": "1", "rows": 9, "packages": {"numpy": "2.4.1"}}
     >>> difference({"digest": "2", "rows": 8, "packages": {"numpy": "2.5.0"}}, pinned).split(": ")[1]
     'numpy 2.5.0 instead of 2.4.1 (8 rows instead of 9). What was recorded on it need not hold for these rows.'
     """
-    if found["digest"] == pinned["digest"]:
+    if harvest["digest"] == pinned["digest"]:
         return ""
-    here, there = found["packages"], pinned["packages"]
+    here, there = harvest["packages"], pinned["packages"]
     changed = [f"{name} {here.get(name, 'missing')} instead of {there.get(name, 'missing')}"
                for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
     why = ", ".join(changed) or "the same versions, with other files"
     return (f"'docstrings' is harvested from the installed packages, and they differ from the pinned ones: {why} "
-            f"({found['rows']:,} rows instead of {pinned['rows']:,}). What was recorded on it need not hold for these "
-            "rows.")
+            f"({harvest['rows']:,} rows instead of {pinned['rows']:,}). What was recorded on it need not hold for "
+            "these rows.")
 
 
 def _versions() -> dict[str, str]:
@@ -122,12 +122,12 @@ def _uncollected() -> Iterator[None]:
 def _without_crossing(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows without near-copies of rows in another split; test rows stay, then validation rows."""
     parts = {split: rows[rows["split"] == split] for split in ("test", "validation", "train")}
-    kept = parts["test"]
+    distinct = parts["test"]
     for split in ("validation", "train"):
-        others, part = kept["text"].tolist(), parts[split]
+        others, part = distinct["text"].tolist(), parts[split]
         _, near, _ = near_pairs([*others, *part["text"]], NEAR, first=len(others))
-        kept = pd.concat([kept, part[~np.isin(np.arange(len(others), len(others) + len(part)), near)]])
-    return kept.reset_index(drop=True)
+        distinct = pd.concat([distinct, part[~np.isin(np.arange(len(others), len(others) + len(part)), near)]])
+    return distinct.reset_index(drop=True)
 
 
 def _installed_digest() -> str:

@@ -49,8 +49,8 @@ def extractions(task: "Task", split: str) -> list[Extraction]:
 
 def field_names(task: "Task") -> tuple[str, ...]:
     """The fields that the training rows have, the most frequent first; the wish is none of them."""
-    found = [name for one in extractions(task, "train") for name in one if name != WISH]
-    return tuple(sorted(set(found), key=lambda name: (-found.count(name), name)))
+    names = [name for one in extractions(task, "train") for name in one if name != WISH]
+    return tuple(sorted(set(names), key=lambda name: (-names.count(name), name)))
 
 
 def normalised(field: str, value: str) -> str:

@@ -94,8 +94,8 @@ def _shares(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
     quota[first[:rows - quota.sum()]] += 1
     rank = np.empty(len(labels), int)
     for index, label in enumerate(classes):
-        own = order[labels[order] == label]
-        rank[own] = np.arange(len(own)) < quota[index]
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members)) < quota[index]
     return order[rank[order].astype(bool)]
 
 

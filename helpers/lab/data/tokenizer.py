@@ -150,11 +150,11 @@ class TextEncoder:
             part = texts[start:start + _TEXTS_AT_ONCE]
             for text, (length, strange) in zip(part, self._lengths(part), strict=True):
                 # Beyond so many characters a text is cut before it is tokenized, whatever its number of tokens.
-                kept = (length if len(text) <= self.max_characters
+                remaining = (length if len(text) <= self.max_characters
                         else min(length, len(self.encode([text])[0]) - self._frame))
-                kept = max(0, min(kept, self.max_tokens - self._frame))
+                remaining = max(0, min(remaining, self.max_tokens - self._frame))
                 tokens, unknown = tokens + length, unknown + strange
-                cut_rows, cut_tokens = cut_rows + (kept < length), cut_tokens + length - kept
+                cut_rows, cut_tokens = cut_rows + (remaining < length), cut_tokens + length - remaining
         return Coverage(unknown / max(1, tokens), cut_rows / max(1, len(texts)), cut_tokens / max(1, tokens))
 
     def _lengths(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:

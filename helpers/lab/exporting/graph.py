@@ -61,12 +61,12 @@ def assembled(source: TorchTextModel, kind: type[TextModel], card: Card, *artefa
         InputError: it cannot be run, or its answers are no numbers.
     """
     with naming(source, f"made into '{card.name}'"):
-        made = kind(card, source.encoder, *artefact)
-        logits = made._logits(*trial_rows(source))
+        model = kind(card, source.encoder, *artefact)
+        logits = model._logits(*trial_rows(source))
     if not np.isfinite(logits).all() and np.isfinite(source._logits(*trial_rows(source))).all():
         raise InputError(f"'{source.module.config.model_type}' cannot be made into '{card.name}': its answers are no "
                          "numbers there. Choose a format with a wider range, such as bf16.")
-    return made
+    return model
 
 
 def _require_same_answers(model: TorchTextModel, kind: type[TextModel], graph: Any, expected: np.ndarray) -> None:

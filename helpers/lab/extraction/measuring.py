@@ -82,8 +82,8 @@ def compare_extractors(candidates: Sequence[Served], task: Task, *, rows: int = 
     for number, one in enumerate(candidates):
         part = progress.part(0.6 * number / len(candidates), 0.6 * (number + 1) / len(candidates))
         part(0.0, f"quality of {one.name}")
-        found = one.extractor.extract(task.test["text"][:rows], progress=part)
-        scores.append(score_extractions(found, extractions(task, "test")[:rows], field_names(task)))
+        extracted = one.extractor.extract(task.test["text"][:rows], progress=part)
+        scores.append(score_extractions(extracted, extractions(task, "test")[:rows], field_names(task)))
     listening = Progress(cancelled=lambda: bool(progress.check()))  # what is timed reports nothing, and can be ended
     works = {one.name: next_inputs(functools.partial(one.extractor.extract, progress=listening), unread[start:],
                                    one.at_once) for one, start in zip(candidates, starts, strict=True)}

@@ -56,12 +56,12 @@ class PatternExtractor(Extractor):
         """See Extractor."""
         progress.check()
         wishes = self.classifier.predict(texts).argmax(axis=1)
-        found: list[Extraction | None] = []
+        rows: list[Extraction | None] = []
         for text, wish in zip(texts, wishes, strict=True):
             matches = {field: pattern.search(text) for field, pattern in self._patterns.items()}
-            found.append({WISH: self.classifier.card.labels[wish],
+            rows.append({WISH: self.classifier.card.labels[wish],
                           **{field: match[0] for field, match in matches.items() if match}})
-        return found
+        return rows
 
     def _save(self, path: Path) -> dict[str, Any]:
         self.classifier.save(path / "wish")
@@ -92,13 +92,13 @@ def learn_patterns(task: Task) -> PatternExtractor:
     >>> learn_patterns(load_task("tickets-fields")).extract(["Where is my doorbell, order HB-52347?"])  # doctest: +SKIP
     [{'wish': 'delivery_late', 'order': 'HB-52347', 'product': 'doorbell'}]
     """
-    fields, texts, found = field_names(task), task.train["text"][:], extractions(task, "train")
-    lists = {field: _trustworthy(field, texts, found) for field in fields if field not in PATTERNS}
+    fields, texts, extracted = field_names(task), task.train["text"][:], extractions(task, "train")
+    lists = {field: _trustworthy(field, texts, extracted) for field in fields if field not in PATTERNS}
     return PatternExtractor(fields, lists, tfidf_baseline(task))
 
 
-def _trustworthy(field: str, texts: Sequence[str], found: Sequence[Extraction]) -> list[str]:
-    counts = Counter(one[field].casefold() for one in found if field in one)
+def _trustworthy(field: str, texts: Sequence[str], extracted: Sequence[Extraction]) -> list[str]:
+    counts = Counter(one[field].casefold() for one in extracted if field in one)
     lowered = [text.casefold() for text in texts]
     kept = []
     for value, count in counts.items():

@@ -134,8 +134,8 @@ class PromptedExtractor(Extractor):
         turns[0] = ("user", f"{asked}\n\n{turns[0][1]}")
         return [{"role": role, "content": content} for role, content in turns]
 
-    def _answer(self, found: Extraction) -> str:
-        return json.dumps({name: found.get(name, "") for name in (WISH, *self.fields)}, ensure_ascii=False)
+    def _answer(self, fields: Extraction) -> str:
+        return json.dumps({name: fields.get(name, "") for name in (WISH, *self.fields)}, ensure_ascii=False)
 
     def _schema(self) -> dict[str, Any]:
         kinds: dict[str, Any] = {WISH: {"enum": list(self.wishes)}}
@@ -173,8 +173,8 @@ def prompted_extractor(llm: "LanguageModel", task: Task, *, shots: int = 8, sele
     [{'wish': 'delivery_late', 'order': 'HB-52347', 'product': 'doorbell'}]
     """
     order = np.random.default_rng(0).permutation(len(task.train)) if select == "fixed" else range(len(task.train))
-    texts, found = task.train["text"][:], extractions(task, "train")
-    return PromptedExtractor(llm, field_names(task), task.labels, [(texts[row], found[row]) for row in order],
+    texts, extracted = task.train["text"][:], extractions(task, "train")
+    return PromptedExtractor(llm, field_names(task), task.labels, [(texts[row], extracted[row]) for row in order],
                              shots=shots, select=select, form=form, meanings=meanings, max_answer=max_answer)
 
 
@@ -204,9 +204,9 @@ def parse_answer(answer: str, fields: Sequence[str]) -> Extraction | None:
     {'wish': 'refund', 'amount': '5'}
     """
     try:
-        found, _ = json.JSONDecoder().raw_decode(answer, answer.index("{"))
+        values, _ = json.JSONDecoder().raw_decode(answer, answer.index("{"))
     except (ValueError, RecursionError):
         return None
-    plain = {name: str(value).strip() for name, value in found.items()
+    plain = {name: str(value).strip() for name, value in values.items()
              if name in (WISH, *fields) and isinstance(value, str | int | float) and not isinstance(value, bool)}
     return {name: value for name, value in plain.items() if value}

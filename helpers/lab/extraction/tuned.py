@@ -43,8 +43,8 @@ def tuned_for(llm: "TransformersModel", task: Task, *, rows: int = 200, epochs: 
     from helpers.lab.language.tuning import tune
 
     chosen = np.random.default_rng(seed).permutation(len(task.train))[:rows]
-    texts, found = task.train["text"][:], extractions(task, "train")
-    asked = prompted_extractor(llm, task, select="none").tuning_rows([(texts[row], found[row]) for row in chosen])
+    texts, extracted = task.train["text"][:], extractions(task, "train")
+    asked = prompted_extractor(llm, task, select="none").tuning_rows([(texts[row], extracted[row]) for row in chosen])
     return tune(llm, asked, epochs=epochs, seed=seed, progress=progress)
 
 

@@ -113,11 +113,11 @@ class PromptedModel:
 
     def scores(self, inputs: Sequence[str], progress: Progress = silent) -> np.ndarray:
         """(n, classes) log-probabilities of the labels, as the language model gives them."""
-        found = np.empty((len(inputs), self.card.classes))
+        log_probs = np.empty((len(inputs), self.card.classes))
         for row, text in enumerate(inputs):
             progress(row / len(inputs), f"text {row + 1} of {len(inputs)}")
-            found[row] = self.llm.score(self.prompt(text), self.words, progress=progress)
-        return found
+            log_probs[row] = self.llm.score(self.prompt(text), self.words, progress=progress)
+        return log_probs
 
     def corrected(self, scores: np.ndarray) -> np.ndarray:
         """(n, classes) float32 of (n, classes) scores: see `prompted`."""

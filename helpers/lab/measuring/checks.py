@@ -76,7 +76,7 @@ def disagreements(sightings: Iterable[Sighting], tolerance: float = TOLERANCE) -
     >>> disagreements(seen)[0][1]
     'MiniLM on tickets: ms for one text is 22 in batches and 80 in times, on the same machine.'
     """
-    found = []
+    sentences = []
     groups: dict[tuple, list[Sighting]] = defaultdict(list)
     for one in sightings:
         groups[one.model, one.task, one.setting, one.figure].append(one)
@@ -84,13 +84,13 @@ def disagreements(sightings: Iterable[Sighting], tolerance: float = TOLERANCE) -
         seen.sort(key=lambda one: one.value)
         if len({one.machine for one in seen}) > 1:
             places = {one.machine: one for one in seen}.values()
-            found.append(({one.record for one in seen}, f"{model} on {task}: {figure} comes from {len(places)} "
+            sentences.append(({one.record for one in seen}, f"{model} on {task}: {figure} comes from {len(places)} "
                           f"machines: {', '.join(f'{one.value:.3g} in {one.record}' for one in places)}."))
         for low, high in itertools.combinations(seen, 2):
             if low.machine == high.machine and high.value > tolerance * low.value and not _meet(low, high):
-                found.append(({low.record, high.record}, f"{model} on {task}: {figure} is {low.value:.3g} in "
+                sentences.append(({low.record, high.record}, f"{model} on {task}: {figure} is {low.value:.3g} in "
                               f"{low.record} and {high.value:.3g} in {high.record}, on the same machine."))
-    return found
+    return sentences
 
 
 def faults(paths: Iterable[Path], tokens: Mapping[str, float]) -> dict[str, list[str]]:
@@ -99,22 +99,22 @@ def faults(paths: Iterable[Path], tokens: Mapping[str, float]) -> dict[str, list
     Args:
         tokens: task -> tokens of its median text, at which tables of times over lengths are read: it takes the p50.
     """
-    found: dict[str, list[str]] = defaultdict(list)
+    sentences: dict[str, list[str]] = defaultdict(list)
     sightings: list[Sighting] = []
     for path in paths:
         if path.suffix == ".jsonl":
             records = read_recorded(path)
-            found[path.name] += impossible(records)
+            sentences[path.name] += impossible(records)
             sightings += sightings_of(path.name, records)
         else:
             content = json.loads(path.read_text(encoding="utf-8"))
             frame = pd.DataFrame(content["rows"], columns=content["columns"])
-            found[path.name] += impossible(frame)
+            sentences[path.name] += impossible(frame)
             sightings += sightings_in(path.name, frame, content["machine"], content.get("data"), tokens)
     for records, said in disagreements(sightings):
         for name in sorted(records):
-            found[name].append(said)
-    return {name: said for name, said in found.items() if said}
+            sentences[name].append(said)
+    return {name: said for name, said in sentences.items() if said}
 
 
 def sightings_of(record: str, measurements: Sequence[Measurement]) -> Iterator[Sighting]:

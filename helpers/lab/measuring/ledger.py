@@ -76,8 +76,8 @@ class Ledger:
 
     def latest(self, key: str) -> Measurement | None:
         """The newest record with this key, or None."""
-        found = self._read("SELECT body FROM measurements WHERE key = ? ORDER BY measured_at DESC", key)
-        return next(filter(None, found), None)
+        rows = self._read("SELECT body FROM measurements WHERE key = ? ORDER BY measured_at DESC", key)
+        return next(filter(None, rows), None)
 
     def all(self) -> list[Measurement]:
         """Every record, oldest first; records of another version's shape are left out, with a warning."""

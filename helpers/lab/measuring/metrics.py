@@ -103,6 +103,6 @@ def recall_changes(reference: Sequence[int], candidate: Sequence[int], labels: S
                      "changed": int((reference[inside] != candidate[inside]).sum()),
                      "won": int((~before & now).sum()), "change": change, "low": low, "high": high,
                      "p": mcnemar_p(before, now)})
-    found = pd.DataFrame(rows)
-    found["p"] = holm(found["p"])
-    return found.assign(significant=found["p"] < 0.05).sort_values("change", kind="stable", ignore_index=True)
+    table = pd.DataFrame(rows)
+    table["p"] = holm(table["p"])
+    return table.assign(significant=table["p"] < 0.05).sort_values("change", kind="stable", ignore_index=True)

@@ -190,15 +190,15 @@ def _require_single_label(config: PretrainedConfig, name: str) -> None:
 
 def _label_order(config: PretrainedConfig, task: Task, name: str, labels: Sequence[str] | None) -> list[int]:
     """For each label of the task the model's output that stands for it."""
-    own = [str(config.id2label.get(number)) for number in range(config.num_labels)]
-    unnamed = all(re.fullmatch(r"LABEL_\d+", label) for label in own)
+    label_names = [str(config.id2label.get(number)) for number in range(config.num_labels)]
+    unnamed = all(re.fullmatch(r"LABEL_\d+", label) for label in label_names)
     if labels is not None and (isinstance(labels, str) or not all(isinstance(label, str) for label in labels)):
         raise InputError('labels= takes the names of the classes in a list: labels=["no", "yes"].')
-    known = own if labels is None else list(labels)
-    if len(own) != len(task.labels) or len(known) != len(own):
-        counts = f"; labels= names {len(known)}" if len(known) != len(own) else ""
+    known = label_names if labels is None else list(labels)
+    if len(label_names) != len(task.labels) or len(known) != len(label_names):
+        counts = f"; labels= names {len(known)}" if len(known) != len(label_names) else ""
         missing = [label for label in task.labels if label not in known]
-        raise InputError(f"The model '{name}' knows {len(own)} labels, the task '{task.name}' has "
+        raise InputError(f"The model '{name}' knows {len(label_names)} labels, the task '{task.name}' has "
                          f"{len(task.labels)}{counts}; it does not know, for one, '{(missing or task.labels)[0]}'.")
     legible = [label.encode("utf-8", "replace").decode() for label in known]  # half a character is no text
     known = aligned(pd.Series(legible), pd.Series(task.labels)).tolist()
@@ -211,7 +211,7 @@ def _label_order(config: PretrainedConfig, task: Task, name: str, labels: Sequen
         raise InputError(f"labels= names {'no' if strange is None else f'{strange!r}, but no'} '{missing}'; the labels "
                          f"of the task '{task.name}' are: {_shown(task.labels)}. Name each once, in the order of the "
                          "model's outputs.")
-    outputs = "its outputs have no names (LABEL_0, …)" if unnamed else f"its labels are {_shown(own)}"
+    outputs = "its outputs have no names (LABEL_0, …)" if unnamed else f"its labels are {_shown(label_names)}"
     raise InputError(f"The model '{name}' and the task '{task.name}' name their labels differently: it does not know, "
                      f"for one, '{missing}'; {outputs}. If they mean the same, name its outputs in their order: "
                      f'load_pretrained("{name}", task, labels=[{_shown(task.labels, chr(34))}]), reordered as it was '

@@ -117,11 +117,11 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
                          "teacher for this task.")
 
     def ask(texts: Sequence[str], report: Progress) -> list[int]:
-        found = []
+        predicted = []
         for start in range(0, len(texts), _CHUNK):
             report(start / len(texts), f"{teacher.card.name} labels message {start + 1:,} of {len(texts):,}")
-            found += teacher.predict(texts[start:start + _CHUNK]).argmax(1).tolist()
-        return found
+            predicted += teacher.predict(texts[start:start + _CHUNK]).argmax(1).tolist()
+        return predicted
 
     def train(rows: Sequence[int], labels: Sequence[int], report: Progress) -> tuple[Model, float]:
         model = baseline(_with_labels(task, rows, labels), encoder, epochs=epochs, seed=seed, progress=report)

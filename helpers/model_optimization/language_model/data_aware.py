@@ -73,11 +73,11 @@ def data_aware_rounding(tuned: TransformersModel, source: Path, task: Task, *, m
             folder = graph if how is None else _compressed(graph, data, how, Path(name) / str(number))
             size = (folder / _GRAPH).with_suffix(".bin").stat().st_size
             llm = OpenVinoModel(tuned.name, tuned.tokenizer, tuned.context, tuned.ends, size, folder)
-            found = asking(llm, task).extract(texts, progress=part.part(0.5, 1.0))
-            scores[way] = score_extractions(found, expected, field_names(task))
-            first = first or (scores[way], found)
+            extracted = asking(llm, task).extract(texts, progress=part.part(0.5, 1.0))
+            scores[way] = score_extractions(extracted, expected, field_names(task))
+            first = first or (scores[way], extracted)
             rows.append({"name": way, "bits": 8 * size / parameters, "megabytes": size / 1e6}
-                        | score_row(scores[way], first[0], found, first[1]) | _over(scores, way))
+                        | score_row(scores[way], first[0], extracted, first[1]) | _over(scores, way))
     progress(1.0, "done")
     frame = pd.DataFrame(rows)
     frame["significant"] = significant_of_many(frame.pop("p"))
@@ -89,11 +89,11 @@ def _over(scores: dict[str, ExtractionScore], way: str) -> dict[str, float]:
     """The gain over plain rounding, paired, 95%, and its p-value; NaN for what is no other way to round."""
     plain = next(iter(WAYS))
     if way not in WAYS or way == plain:
-        found, p = (math.nan,) * 3, math.nan
+        difference, p = (math.nan,) * 3, math.nan
     else:
-        found = scores[way].difference(scores[plain])
+        difference = scores[way].difference(scores[plain])
         p = mcnemar_p(scores[plain].right[MESSAGE], scores[way].right[MESSAGE])
-    return dict(zip(("over_rounded", "over_rounded_low", "over_rounded_high", "over_rounded_p"), (*found, p),
+    return dict(zip(("over_rounded", "over_rounded_low", "over_rounded_high", "over_rounded_p"), (*difference, p),
                     strict=True))
 
 
@@ -128,9 +128,9 @@ def _compressed(graph: Path, data: Sequence[dict[str, np.ndarray]], how: dict[st
 def _inputs(llm: TransformersModel, task: Task, rows: int) -> list[dict[str, np.ndarray]]:
     """What the graph reads of the first training messages, each with its right answer."""
     some = list(zip(task.train["text"][:rows], extractions(task, "train")[:rows], strict=True))
-    found = []
+    records = []
     for prompt, answer in asking(llm, task).tuning_rows(some):
         ids = [*llm.read(prompt), *llm.encode([answer])[0]][-MAX_CALIBRATED:]
-        found.append({"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64),
+        records.append({"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64),
                       "position_ids": np.arange(len(ids))[None], "beam_idx": np.zeros(1, np.int32)})
-    return found
+    return records

@@ -67,14 +67,14 @@ def rank_blocks(llm: TransformersModel, texts: Sequence[str], *, progress: Progr
         Cancelled: the caller of `progress` wants an end.
     """
     module, rows = module_of(llm), rows_of(llm, texts)
-    count, found = module.config.num_hidden_layers, []
+    count, ratios = module.config.num_hidden_layers, []
     whole = negative_log_likelihood(module, rows, progress=progress.part(0.0, 1 / (count + 1)))
     for block in range(count):
         progress((block + 1) / (count + 1), f"without block {block} of {count}")
         likelihood = negative_log_likelihood(without_blocks(module, [block]), rows)
-        found.append({"block": block, "perplexity": likelihood.perplexity, "ratio": likelihood.ratio(whole)[0]})
+        ratios.append({"block": block, "perplexity": likelihood.perplexity, "ratio": likelihood.ratio(whole)[0]})
     progress(1.0, "done")
-    return pd.DataFrame(found).sort_values("perplexity", ignore_index=True)
+    return pd.DataFrame(ratios).sort_values("perplexity", ignore_index=True)
 
 
 def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train: Sequence[str], *,
@@ -108,7 +108,7 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
         raise InputError(f"Of {module.config.num_hidden_layers} blocks 1 to {module.config.num_hidden_layers - 1} can "
                          f"go, not {', '.join(map(str, drops))}.")
     ranked = rank_blocks(llm, train[:RANKED_ON], progress=progress.part(0.0, 0.3))["block"].tolist()
-    found, references = [], {}
+    records, references = [], {}
     for number, drop in enumerate((0, *drops)):
         part = progress.part(0.3 + 0.7 * number / (len(drops) + 1), 0.3 + 0.7 * (number + 1) / (len(drops) + 1))
         fewer = copy.copy(llm)
@@ -119,9 +119,9 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
             likelihood = negative_log_likelihood(one, rows, progress=part.part(0.8, 1.0) if recovered
                                                  else part.part(0.0, 0.2))
             references.setdefault(recovered, likelihood)
-            found.append(_row(fewer.module, recovered, likelihood, references[recovered], sorted(ranked[:drop])))
+            records.append(_row(fewer.module, recovered, likelihood, references[recovered], sorted(ranked[:drop])))
     progress(1.0, "done")
-    frame = pd.DataFrame(found)
+    frame = pd.DataFrame(records)
     frame["significant"] = significant_of_many(frame.pop("p"))
     return frame
 

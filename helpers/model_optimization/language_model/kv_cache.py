@@ -78,18 +78,18 @@ def cache_in_8_bits(llm: TransformersModel, texts: Sequence[str], *, progress: P
     >>> cache_in_8_bits(llm, texts)[["cache", "ratio", "bytes_per_token"]]  # doctest: +SKIP
     """
     module, rows = module_of(llm), rows_of(llm, texts)
-    found, reference = [], None
+    records, reference = [], None
     for number, (name, kind) in enumerate((("float32", DynamicCache), ("int8", int8_cache))):
         likelihood = negative_log_likelihood(module, rows, cache=kind,
                                              progress=progress.part(number / 2, (number + 1) / 2))
         reference = reference or likelihood
         low, high = likelihood.interval()
         ratio = likelihood.ratio(reference)
-        found.append({"cache": name, "perplexity": likelihood.perplexity, "low": low, "high": high, "ratio": ratio[0],
+        records.append({"cache": name, "perplexity": likelihood.perplexity, "low": low, "high": high, "ratio": ratio[0],
                       "ratio_low": ratio[1], "ratio_high": ratio[2],
                       "bytes_per_token": _bytes_per_token(module, kind())})
     progress(1.0, "done")
-    return pd.DataFrame(found)
+    return pd.DataFrame(records)
 
 
 @torch.inference_mode()

@@ -63,10 +63,10 @@ def bits_against_extraction(tuned: TransformersModel, source: Path, task: Task, 
         few, size = weights_in(module, kind)
         with tempfile.TemporaryDirectory() as folder:
             llm = _in_openvino(tuned, few, source, Path(folder), part.part(0.0, 0.3))
-            found = asking(llm, task).extract(texts, progress=part.part(0.3, 1.0))
-        score = score_extractions(found, expected, fields)
-        first = first or (score, found)
-        rows.append(storage(kind, few, size) | score_row(score, first[0], found, first[1]))
+            extracted = asking(llm, task).extract(texts, progress=part.part(0.3, 1.0))
+        score = score_extractions(extracted, expected, fields)
+        first = first or (score, extracted)
+        rows.append(storage(kind, few, size) | score_row(score, first[0], extracted, first[1]))
     progress(1.0, "done")
     frame = pd.DataFrame(rows)
     frame["significant"] = significant_of_many(frame.pop("p"))
@@ -87,12 +87,12 @@ def _in_openvino(llm: TransformersModel, module: nn.Module, source: Path, folder
     return OpenVinoModel(llm.name, llm.tokenizer, llm.context, llm.ends, file.stat().st_size, file)
 
 
-def score_row(score: ExtractionScore, reference: ExtractionScore, found: Sequence[Extraction | None],
+def score_row(score: ExtractionScore, reference: ExtractionScore, extractions: Sequence[Extraction | None],
               by_reference: Sequence[Extraction | None]) -> dict[str, Any]:
     """The columns of `bits_against_extraction` from accuracy on, of what a model and the reference found."""
     right = score.right[MESSAGE]
     low, high = wilson(int(right.sum()), len(right))
-    same = [one == other for one, other in zip(found, by_reference, strict=True)]
+    same = [one == other for one, other in zip(extractions, by_reference, strict=True)]
     return {"accuracy": float(right.mean()), "low": low, "high": high, "rows": len(right),
             **dict(zip(("gain", "gain_low", "gain_high"), score.difference(reference), strict=True)),
             "p": math.nan if score is reference else mcnemar_p(reference.right[MESSAGE], right),

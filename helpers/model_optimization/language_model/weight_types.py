@@ -148,7 +148,7 @@ def bits_against_perplexity(llm: TransformersModel, texts: Sequence[str], *, kin
         Cancelled: the caller of `progress` wants an end.
     """
     module, rows = module_of(llm), rows_of(llm, texts)
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     reference: NegativeLogLikelihood | None = None
     for index, kind in enumerate(kinds):
         part = progress.part(index / len(kinds), (index + 1) / len(kinds))
@@ -156,11 +156,11 @@ def bits_against_perplexity(llm: TransformersModel, texts: Sequence[str], *, kin
         few, size = weights_in(module, kind)
         likelihood = negative_log_likelihood(few, rows, progress=part)
         reference = reference or likelihood
-        found.append(storage(kind, few, size) | _perplexity_row(likelihood) | dict(zip(
+        records.append(storage(kind, few, size) | _perplexity_row(likelihood) | dict(zip(
             ("ratio", "ratio_low", "ratio_high"), likelihood.ratio(reference), strict=True))
             | {"p": math.nan if likelihood is reference else likelihood.p_value(reference)})
     progress(1.0, "done")
-    frame = pd.DataFrame(found)
+    frame = pd.DataFrame(records)
     frame["significant"] = significant_of_many(frame.pop("p"))
     return frame
 

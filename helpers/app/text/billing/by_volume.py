@@ -50,8 +50,8 @@ def changes_by_volume(scenario: Scenario, volumes: Sequence[float], folder: Path
 
 
 def _months(spent_usd: float, saved_usd: float) -> float:
-    found = repaid_in(spent_usd, saved_usd)
-    return math.nan if found is None else found
+    months = repaid_in(spent_usd, saved_usd)
+    return math.nan if months is None else months
 
 
 def pays_from(frame: pd.DataFrame, within: float = 12.0) -> dict[str, float]:
@@ -65,14 +65,14 @@ def pays_from(frame: pd.DataFrame, within: float = 12.0) -> dict[str, float]:
     >>> pays_from(pd.DataFrame({"requests": [1.0, 2.0, 3.0], "change": "int8", "repaid_months_at_most": [3, 24, 6]}))
     {'int8': 3.0}
     """
-    volumes, found = sorted(set(frame["requests"]), reverse=True), {}
+    volumes, smallest = sorted(set(frame["requests"]), reverse=True), {}
     for change, rows in frame.groupby("change", sort=False):
         paying = set(rows.loc[rows["repaid_months_at_most"] <= within, "requests"])
         for volume in volumes:
             if volume not in paying:
                 break
-            found[change] = volume
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+            smallest[change] = volume
+    return dict(sorted(smallest.items(), key=lambda item: item[1]))
 
 
 def volume_verdict(frame: pd.DataFrame, within: float = 12.0) -> str:
@@ -83,9 +83,9 @@ def volume_verdict(frame: pd.DataFrame, within: float = 12.0) -> str:
     """
     if frame.empty:
         return "No recorded change saves anything at any of these volumes."
-    found, smallest = pays_from(frame, within), frame["requests"].min()
+    paying, smallest = pays_from(frame, within), frame["requests"].min()
     first = (f"Repaid within {within:g} months, from so many requests a month on: "
-             + "; ".join(f"{name}, {volume:,.0f}" for name, volume in found.items()) + "." if found else
+             + "; ".join(f"{name}, {volume:,.0f}" for name, volume in paying.items()) + "." if paying else
              f"At no volume up to {frame['requests'].max():,.0f} requests a month is a change repaid within "
              f"{within:g} months.")
     small = frame[frame["requests"] == smallest]

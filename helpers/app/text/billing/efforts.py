@@ -47,7 +47,7 @@ def effort(scenario: Scenario, folder: Path = FOLDER) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def effort_worth(found: "pd.DataFrame") -> str:
+def effort_worth(efforts: "pd.DataFrame") -> str:
     """What most of the effort is, and which change repays it soonest; of `effort`.
 
     >>> from helpers import app
@@ -55,14 +55,14 @@ def effort_worth(found: "pd.DataFrame") -> str:
     >>> app.effort_worth(app.effort(Scenario())).startswith("Most settings: ")
     True
     """
-    most, longest, dear = (found.loc[found[column].idxmax()] for column in ("settings", "minutes", "spent_usd"))
+    most, longest, dear = (efforts.loc[efforts[column].idxmax()] for column in ("settings", "minutes", "spent_usd"))
     people = dear["spent_usd"] - dear["computing_usd"]
     larger = "people" if people > dear["computing_usd"] else "computing"
     opening = (f"Most settings: {most['change']}, {most['settings']}. Most computing: {longest['change']}, "
                f"{two(longest['minutes'])} minutes. Most of what a change costs is {larger}: of the dearest, "
                f"{dear['change']}, {usd(people)} are hours of people and {usd(dear['computing_usd'])} computing.")
-    pays = found[found["saved_low"] > 0]
-    doubtful = [row.change for row in found.itertuples() if row.saved_low <= 0]
+    pays = efforts[efforts["saved_low"] > 0]
+    doubtful = [row.change for row in efforts.itertuples() if row.saved_low <= 0]
     unsure = f" No significant saving: {', '.join(doubtful)}." if doubtful else ""
     if pays.empty:
         return f"{opening} None is certain to repay that with these numbers."

@@ -21,15 +21,15 @@ def own_models(scenario: Scenario, folder: Path) -> tuple[dict[str, str], str]:
     path, machine, listed = folder / f"{RUNGS}.json", scenario.machine, offer(DEFAULT_OFFER)
     if not path.is_file():
         return {}, ""
-    content, found = json.loads(path.read_text(encoding="utf-8")), {}  # without pandas, as the landing page opens
+    content, by_name = json.loads(path.read_text(encoding="utf-8")), {}  # without pandas, as the landing page opens
     # The table has its dollars on DEFAULT_OFFER.
     dearer = machine.on_demand_usd_hour / machine.vcpus / (listed.on_demand_usd_hour / listed.vcpus)
     rows = {row["rung"]: row for row in content["rows"]}
     for rung, strategy in _STRATEGIES.items():
         row = rows[rung]
         month = scenario.volume / 1e6 * dearer * row["usd_per_million"]
-        found[strategy] = (f"{row['model']} would take {usd(month)} a month of busy seconds and resolves "
+        by_name[strategy] = (f"{row['model']} would take {usd(month)} a month of busy seconds and resolves "
                            f"{percent(row['resolved'])} ({percent(row['resolved_low'])} to "
                            f"{percent(row['resolved_high'])}) of the messages whose fields are asked for")
-    return found, (f"Own models: recorded on {content['data']}, {content['measured_at'][:10]}, on "
+    return by_name, (f"Own models: recorded on {content['data']}, {content['measured_at'][:10]}, on "
                    f"{content['machine']['cpu']}, {content['machine']['cores']} cores")

@@ -48,22 +48,22 @@ def stages(folder: Path = FOLDER, subject: str = CLASSIFIER
     by_steps = {_key(one.settings.get("steps", ())): one for one in records}
     whole = [steps for one in records if (steps := one.settings.get("steps")) and all(
         _key(steps[:length]) in by_steps for length in range(len(steps)))]
-    found, done = [], []
+    chain, done = [], []
     for step in max(whole, key=len, default=[]):
         before, after, alone = (by_steps.get(_key(steps)) for steps in (done, [*done, step], [step]))
         export = _export_of(step, done, by_steps)
         if export is not None:
             between, one = by_steps[_key([*done, export])], by_steps.get(_key([export]))
-            found += [Stage(export["name"], "3", between, _gain(before, between), _speedup(one)),
+            chain += [Stage(export["name"], "3", between, _gain(before, between), _speedup(one)),
                       Stage(f"{step['scheme'].replace('-', ' ')} in place of fp32", "1", after, _gain(between, after),
                             _gain(one, alone) if one and alone else None)]
         else:
             moved = step["step"] == "quantize" and before.settings["runtime"] != after.settings["runtime"]
-            found.append(Stage(full_name(alone) if moved and alone else step.get("name", step["step"]),
+            chain.append(Stage(full_name(alone) if moved and alone else step.get("name", step["step"]),
                                "1 and 3" if moved else STRATEGY_OF[step["step"]], after, _gain(before, after),
                                _speedup(alone)))
         done.append(step)
-    return records[0], tuple(found), tuple(one for one in records if len(one.settings.get("steps", ())) == 1)
+    return records[0], tuple(chain), tuple(one for one in records if len(one.settings.get("steps", ())) == 1)
 
 
 def _key(steps: Sequence[Mapping[str, Any]]) -> str:

@@ -144,17 +144,17 @@ class EndpointModel(LanguageModel):
             Cancelled: `progress` cancelled the work.
         """
         require_answers(answers)
-        found, starts = dict.fromkeys(answers, 0.0), dict.fromkeys(answers, "")
+        log_probs, starts = dict.fromkeys(answers, 0.0), dict.fromkeys(answers, "")
         while starts:
             likeliest = self._next_tokens(prompt, sorted(set(starts.values())), progress.check)
             for answer, start in list(starts.items()):
                 fitting = [token for token in likeliest[start] if token and answer.startswith(start + token)]
                 token = max(fitting, key=len, default="")
-                found[answer] += likeliest[start][token] if token else min(likeliest[start].values())
+                log_probs[answer] += likeliest[start][token] if token else min(likeliest[start].values())
                 starts[answer] = start + token
                 if not token or starts[answer] == answer:
                     del starts[answer]
-        return np.array([found[answer] for answer in answers])
+        return np.array([log_probs[answer] for answer in answers])
 
     def _next_tokens(self, prompt: Prompt, starts: Sequence[str],
                      check: Callable[[], None]) -> dict[str, dict[str, float]]:

@@ -100,11 +100,11 @@ class OpenVinoModel(LocalModel):
         return pipeline.add_request(self._requests, openvino.Tensor(np.array([ids], np.int64)), config)
 
     def _score(self, prefix, rows, progress):
-        found = self._echoed(prefix, rows, progress)
-        if found is None:  # its cache of prefixes knows what was never asked for: begin without it
+        log_probs = self._echoed(prefix, rows, progress)
+        if log_probs is None:  # its cache of prefixes knows what was never asked for: begin without it
             self._scorer = None
-            found = self._echoed(prefix, rows, progress)
-        return np.array(found)
+            log_probs = self._echoed(prefix, rows, progress)
+        return np.array(log_probs)
 
     def _echoed(self, prefix: list[int], rows: list[list[int]], progress: Progress) -> list[float] | None:
         """The rows' log-probabilities, from the echo of the prompt; None where one is not to be had."""
