@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helpers.app.text.figures import NONE, count, percent, signed, two
+from helpers.app.text.figures import NONE, signed, two
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def amount(value: float, low: float, high: float, more: str, less: str, form: st
     words, value, low, high = (more, value, low, high) if value >= 0 else (less, -value, -high, -low)
     doubt = ": no significant difference" if low <= 0 else ": not significant among all that were compared"
     doubt = "" if (low > 0 if significant is None else significant) else doubt
-    return f"{words.format(_sized(form, value))} ({_sized(form, low)} to {_sized(form, high)}{doubt})"
+    return f"{words.format(sized(form, value))} ({sized(form, low)} to {sized(form, high)}{doubt})"
 
 
 def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
@@ -75,87 +75,12 @@ def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
             "not distinguishable from none")
 
 
-def annotator_bills(bills: "pd.DataFrame", reference: str = "people") -> str:
-    """What each way of labelling costs to an accuracy; what was not reached is said, and has no price.
-
-    Args:
-        bills: columns annotator, usd, saved_usd, saved_usd_low, saved_usd_high, significant, break_even_usd, reached
-            (share of repetitions) and within (labels that were tried), as `usd_to` of data_efficiency gives them.
-        reference: the way that the others are compared with.
-
-    >>> import pandas as pd
-    >>> from helpers import app
-    >>> app.annotator_bills(pd.DataFrame([
-    ...     {"annotator": "people", "usd": 40.0, "reached": 1.0, "within": 600},
-    ...     {"annotator": "model", "usd": float("nan"), "reached": 0.0, "within": 600}]))
-    'people: $40.00; model: not reached within 600 labels.'
-    """
-    return "; ".join(_bill(row, row["annotator"] == reference) for row in bills.to_dict("records")) + "."
-
-
-def annotator_worth(equal: int, rows: int, constant: float, pays_from: float, tried: float) -> str:
-    """Whether an annotator is better than the most frequent label, and right often enough to pay.
-
-    Args:
-        equal: labels that equal people's, of so many rows.
-        constant: share of rows with the most frequent label.
-        pays_from: the accuracy from which on an annotator at this price saves; NaN where none does.
-        tried: the highest accuracy that was tried.
-
-    >>> from helpers import app
-    >>> app.annotator_worth(16, 200, constant=0.13, pays_from=0.8, tried=0.95)
-    'right in 8% of the rows (5% to 13%), worse than always giving the most frequent label (13%); too often wrong to \
-pay: at its price an annotator has to be right in 80%'
-    """
-    from helpers.lab.measuring.intervals import wilson  # SciPy takes a moment, and a page rarely needs it
-
-    right, (low, high) = equal / rows, wilson(equal, rows)
-    beside = ("better than" if low > constant else "worse than" if high < constant
-              else "not significantly different from")
-    if math.isnan(pays_from):
-        worth = f"at its price no annotator pays that was tried, up to one that is right in {tried:.0%}"
-    elif low >= pays_from:
-        worth = f"right often enough to pay: at its price an annotator has to be right in {pays_from:.0%}"
-    elif high < pays_from:
-        worth = f"too often wrong to pay: at its price an annotator has to be right in {pays_from:.0%}"
-    else:
-        worth = (f"whether it pays cannot be said from so few rows: at its price an annotator has to be right in "
-                 f"{pays_from:.0%}")
-    return (f"right in {right:.0%} of the rows ({low:.0%} to {high:.0%}), {beside} always giving the most frequent "
-            f"label ({constant:.0%}); {worth}")
-
-
-def tuning_worth(ways: "pd.DataFrame") -> str:
-    """What tuning gives and when it is repaid, beside each way with examples in the prompt.
-
-    Args:
-        ways: columns way, gain, gain_low, gain_high (accuracy of the tuned one over it) and requests (after which
-            tuning is repaid; infinity: never), as `tuning_repaid` of data_efficiency gives them.
-
-    >>> import pandas as pd
-    >>> from helpers import app
-    >>> app.tuning_worth(pd.DataFrame([{"way": "8 examples", "gain": 0.1, "gain_low": 0.05, "gain_high": 0.15,
-    ...                                 "requests": 12000.0}]))
-    'Beside 8 examples, tuning gains 10 points (5.0 to 15) and is repaid after 12,000 requests.'
-    """
-    parts = []
-    for row in ways.to_dict("records"):
-        points = 100 * row["gain"], 100 * row["gain_low"], 100 * row["gain_high"]
-        gained = (f"gains {two(points[0])} points ({two(points[1])} to {two(points[2])})" if points[1] > 0 else
-                  f"loses {two(-points[0])} points ({two(-points[2])} to {two(-points[1])})" if points[2] < 0 else
-                  "makes no significant difference in accuracy")
-        repaid = ("is never repaid: its requests cost as much or more" if math.isinf(row["requests"])
-                  else f"is repaid after {row['requests']:,.0f} requests")
-        parts.append(f"Beside {row['way']}, tuning {gained} and {repaid}.")
-    return " ".join(parts)
-
-
 def ratios(rows: Iterable[Sequence[Any]], more: str = "Faster", less: str = "Slower") -> str:
     """Which of several ratios are significantly above 1, which below, and which neither; those farthest from 1 first.
 
     Args:
-        rows: of (name, ratio, low, high), and whether it is significant, where that does not follow from the interval
-            because several were compared.
+        rows: of (name, ratio, low, high), and whether it is significant with all of them taken into account; where
+            that is not given, it follows from the intervals, by Holm's method.
         more, less: the words for what is above 1 and below.
 
     >>> from helpers import app
@@ -174,24 +99,6 @@ def differences(rows: Iterable[Sequence[Any]], more: str = "Better", less: str =
     """
     return _sorted_out(rows, 0.0, more, less, lambda value, low, high: (
         f"{two(100 * value)} points ({two(100 * low)} to {two(100 * high)})"))
-
-
-def beside_nothing(frame: "pd.DataFrame") -> str:
-    """Which extractors are significantly above who reads nothing.
-
-    Args:
-        frame: columns name, low (of the share of messages that are right, 95%) and constant (that of the constant
-            answer, see ExtractionScore), as `bits_against_extraction` gives them.
-
-    >>> import pandas as pd
-    >>> from helpers import app
-    >>> app.beside_nothing(pd.DataFrame({"name": ["16 bits", "2 bits"], "low": [0.43, 0.3], "constant": 0.34}))
-    'The same answer to all messages is right in 34% of them; significantly above that: 16 bits.'
-    """
-    constant = frame["constant"].iloc[0]
-    above = frame.loc[frame["low"] > constant, "name"]
-    return (f"The same answer to all messages is right in {percent(constant)} of them; significantly above that: "
-            f"{', '.join(above) or 'none'}.")
 
 
 def who_notices(name: str, changes: "pd.DataFrame") -> str:
@@ -213,49 +120,16 @@ def who_notices(name: str, changes: "pd.DataFrame") -> str:
     named = differences(sure[figures].itertuples(index=False), "Found more often", "Found less often")
     if len(worse):
         subject = worse["class"].iloc[0] if len(worse) == 1 else f"one of these {len(worse)} classes"
-        return f"{opening}. {named} Who writes about {subject} would notice."
+        return f"{opening}. {named} Anyone who writes about {subject} would notice."
     least = changes.loc[changes["change"].idxmin()]
     if least["change"] >= 0:
         doubt = "no class is found less often"
     else:
-        value, low, high = (_sized("{:.1f}", 100 * -least[bound]) for bound in ("change", "high", "low"))
+        value, low, high = (sized("{:.1f}", 100 * -least[bound]) for bound in ("change", "high", "low"))
         doubt = (f"no class is significantly less often found. The largest drop, '{least['class']}', is {value} points "
                  f"({low} to {high}) in {least['rows']:,} rows: nobody can be named who would notice, and so few rows "
                  "may hide it")
     return f"{opening}: {doubt}. {named if len(better) else ''}".strip()
-
-
-def taught(frame: Any) -> str:
-    """What a teacher's answers gave its specialists, of the table that `teach_specialist` or `teach_tagger` returns.
-
-    The specialist named is the one with the fewest labels of people that learned from the teacher: which one did best
-    would be read off the test rows. Whether it is repaid is against asking the teacher itself.
-
-    >>> import pandas as pd
-    >>> from helpers import app
-    >>> app.taught(pd.DataFrame({
-    ...     "name": ["a large model", "the constant answer", "100 of people", "100 of people and 400 of the teacher"],
-    ...     "taught": [400, 0, 0, 400], "accuracy": [0.08, 0.12, 0.47, 0.36], "gain": [None, None, None, -0.1],
-    ...     "gain_low": [None, None, None, -0.13], "gain_high": [None, None, None, -0.07],
-    ...     "significant": [False, False, False, True],
-    ...     "teacher_usd": [0.002, 0, 0, 0.002], "break_even": [None, None, None, 600.0]})).partition(". ")[0]
-    'a large model is right in 8.0% of the 400 messages that it labelled, the constant answer in 12% of the test ones'
-    """
-    teacher, constant = frame.iloc[0], frame.iloc[1]
-    compared = frame.iloc[2:][lambda rows: rows["taught"] > 0]
-    if compared.empty:
-        return "No specialist learned from the teacher."
-    first = compared.iloc[0]
-    rows = compared[["name", "gain", "gain_low", "gain_high", "significant"]].astype({
-        "gain": float, "gain_low": float, "gain_high": float})
-    after = float(first["break_even"]) if first["break_even"] is not None else math.nan
-    repaid = ("never repaid against asking the teacher itself" if math.isnan(after) else
-              f"repaid after {count(after)} requests that the teacher would have answered itself")
-    return (f"{teacher['name']} is right in {percent(teacher['accuracy'])} of the {teacher['taught']:,} messages that "
-            f"it labelled, {constant['name']} in {percent(constant['accuracy'])} of the test ones. Over the same "
-            f"labels of people without it: {differences(rows.itertuples(index=False), 'It gains', 'It loses')} Its "
-            f"work costs ${two(first['teacher_usd'])}; that, and the training on {first['name']} "
-            f"({percent(first['accuracy'])} right), is {repaid}.")
 
 
 def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: str,
@@ -264,7 +138,7 @@ def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: 
              if all(map(math.isfinite, (value, low, high)))]
     if not known:
         return "Nothing could be compared."
-    counts = [bool(given[0]) if given else not low <= neutral <= high for _, _, low, high, *given in known]
+    counts = [bool(given) for *_, given in known] if len(known[0]) > 4 else significant(known, neutral)
     columns = [row[:4] for row, counted in zip(known, counts, strict=True) if counted]
     neither = [row[0] for row, counted in zip(known, counts, strict=True) if not counted]
     groups = [sorted((row for row in columns if row[1] > neutral), key=lambda row: -row[1]),
@@ -276,24 +150,18 @@ def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: 
     return " ".join([*parts, *([none] if neither else [])])
 
 
+def significant(rows: Sequence[Sequence[Any]], neutral: float) -> Sequence[bool]:
+    """Which rows are apart from `neutral`, 1 for ratios and 0 for differences, with all of them taken into account."""
+    from helpers.lab.measuring.intervals import p_of_interval, significant_of_many
+
+    def scaled(figure: float) -> float:
+        return figure if not neutral else math.log(figure) if figure > 0 else -math.inf
+    return significant_of_many([p_of_interval(*map(scaled, (*figures, neutral))) for _, *figures in rows])
+
+
 def _ratio(value: float) -> str:
     return two(value) if value >= 1.1 else f"{value:.2f}"
 
 
-def _sized(form: str, value: float) -> str:
+def sized(form: str, value: float) -> str:
     return f"{_MINUS if value < 0 else ''}{form.format(abs(value))}"
-
-
-def _bill(row: dict[str, Any], is_reference: bool) -> str:
-    who = row["annotator"]
-    if row["reached"] < 1:
-        some = f" in {1 - row['reached']:.0%} of the repetitions" if row["reached"] > 0 else ""
-        return f"{who}: not reached within {row['within']:,.0f} labels{some}"
-    said = f"{who}: ${row['usd']:,.2f}"
-    if is_reference or math.isnan(row["saved_usd"]):
-        return said
-    saved = amount(row["saved_usd"], row["saved_usd_low"], row["saved_usd_high"], "saves {}", "loses {}", "${:,.2f}",
-                   significant=row["significant"])
-    price = row["break_even_usd"]
-    worth = f"up to ${price:.4f} a label of the model it pays" if price > 0 else "even labels for nothing would not pay"
-    return f"{said}, {saved}; {worth}"

@@ -132,6 +132,23 @@ def paired_mean_p(reference: ArrayLike, candidate: ArrayLike) -> float:
     return float(stats.ttest_1samp(differences, 0).pvalue) if len(differences) > 1 else math.nan
 
 
+def p_of_interval(value: float, low: float, high: float, neutral: float = 0.0) -> float:
+    """The two-sided p-value of a 95% interval (Altman and Bland, BMJ 343:d2304, 2011); for a ratio, of logs.
+
+    The error is normal, and as wide as the interval on the side of `neutral`, since those of the bootstrap need not
+    be symmetric: so p is below 0.05 exactly where the interval leaves `neutral` out.
+
+    >>> from helpers.lab.measuring.intervals import p_of_interval
+    >>> round(p_of_interval(1.0, -0.96, 2.96), 2)
+    0.32
+    """
+    distance = abs(value - neutral)
+    spread = (value - low if value > neutral else high - value) / stats.norm.ppf(0.5 + CONFIDENCE / 2)
+    if distance == 0:
+        return 1.0
+    return float(2 * stats.norm.sf(distance / spread)) if spread else 0.0
+
+
 def holm(p_values: ArrayLike) -> np.ndarray:
     """(m,) p-values of m comparisons, adjusted so that the best of many is not taken for luck (Holm, 1979).
 

@@ -17,6 +17,7 @@ from helpers.lab.measuring.intervals import (
     holm,
     mcnemar_p,
     mean_interval,
+    p_of_interval,
     paired_difference,
     paired_differences,
     paired_mean_interval,
@@ -212,6 +213,27 @@ def test_a_paired_p_value_is_scipys():
     assert paired_mean_p([1, 2], [1, 2]) == 1
     assert paired_mean_p([1, 2], [2, 3]) == 0
     assert math.isnan(paired_mean_p([1], [2]))
+
+
+def test_the_p_value_of_an_interval_is_the_published_one():
+    # Altman and Bland, BMJ 343:d2304: a ratio of 0.81 (0.70 to 0.94) has p = 0.005
+    assert p_of_interval(*map(math.log, (0.81, 0.70, 0.94))) == pytest.approx(0.005, abs=0.001)
+
+
+@pytest.mark.parametrize("value", [-3.0, -1.9, 0.0, 0.5, 2.1])
+def test_the_p_value_of_a_normal_interval_is_that_of_the_z_test(value):
+    p = p_of_interval(value, value - stats.norm.ppf(0.975), value + stats.norm.ppf(0.975))
+    assert p == pytest.approx(2 * stats.norm.sf(abs(value)))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.9, 1.8), (1.01, 3.0), (0.2, 1.3)])
+def test_a_p_value_is_below_5_percent_where_the_interval_leaves_the_neutral_value_out(low, high):
+    assert (p_of_interval(1.25, low, high, neutral=1.0) < 0.05) == (not low <= 1.0 <= high)
+
+
+def test_an_interval_without_width_is_certain():
+    assert p_of_interval(1.0, 1.0, 1.0) == 0.0
+    assert p_of_interval(0.0, 0.0, 0.0) == 1.0
 
 
 def test_holm_gives_the_worked_example_and_leaves_what_was_not_tested():
