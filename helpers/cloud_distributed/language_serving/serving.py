@@ -31,6 +31,7 @@ class LlmFleet:
             the fewest tokens: the ones its batch holds and the ones it has yet to read, this prompt's own among
             them, without what its cache has of it (as NVIDIA Dynamo's router weighs them).
         policy: decides how many there should be, between min_replicas and max_replicas; see `serving_target`.
+        min_replicas: with 0 the policy may stop all; the next request then waits for a decision and for startup_s.
         startup_s: from launch to ready, loading the weights among it. A replica is paid from its launch on.
 
     Raises:
@@ -48,9 +49,10 @@ class LlmFleet:
     max_replicas: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "max_batch", "token_budget", "min_replicas", "max_replicas"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be 1 or more, not {getattr(self, name)}.")
+        for name, least in (("replicas", 1), ("max_batch", 1), ("token_budget", 1), ("min_replicas", 0),
+                            ("max_replicas", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be {least} or more, not {getattr(self, name)}.")
         if self.router not in ROUTERS:
             raise InputError(f"Unknown router '{self.router}'. Choose one of: {', '.join(ROUTERS)}.")
         if not 0 <= self.startup_s < math.inf:

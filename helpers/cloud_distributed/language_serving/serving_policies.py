@@ -23,7 +23,7 @@ def serving_target(metric: Literal["tokens", "kv use", "ttft", "requests"], targ
 
     ceil(ready * metric / target), unless it is within a tenth of that. Its limits on how many replicas come at once are
     left out. The memory's share cannot exceed 1: above a target of 0.8 it asks for a quarter more at a time, however
-    many wait.
+    many wait. Where requests are there and no first token came since the last decision, "ttft" changes nothing.
 
     >>> from helpers.cloud_distributed import serving_target
     >>> serving_target("kv use", 0.7).name
@@ -51,7 +51,8 @@ def _serving_target(signals, memory, parameters):
     elif metric == 1:
         wanted = signals.ready * signals.kv_use / target
     elif metric == 2:
-        wanted = signals.ready * signals.ttft_s / target
+        unknown = signals.ttft_s == 0.0 and signals.waiting + signals.in_service > 0  # no first token since then
+        wanted = signals.ready * (1.0 if unknown else signals.ttft_s / target)
     else:
         wanted = (signals.waiting + signals.in_service) / target
     present, proposal = signals.target, signals.target

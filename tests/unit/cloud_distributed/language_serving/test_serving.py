@@ -183,20 +183,20 @@ def test_the_fleet_does_what_a_stepwise_fleet_does(case):
 
 def shrink_and_grow(signals, memory, parameters):
     memory[0] += 1
-    return 1 + (memory[0] * parameters[0]) % 5
+    return parameters[1] + (memory[0] * parameters[0]) % 5
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(CASES, st.sampled_from([1.0, 2.0, 3.0]), st.sampled_from([0.0, 0.03]))
-def test_a_fleet_that_grows_and_shrinks_loses_and_doubles_no_request(case, stride, startup_s):
+@given(CASES, st.sampled_from([1.0, 2.0, 3.0]), st.sampled_from([0.0, 0.03]), st.sampled_from([0, 1]))
+def test_a_fleet_that_grows_and_shrinks_loses_and_doubles_no_request(case, stride, startup_s, least):
     rng = np.random.default_rng(case["seed"])
     count = 10 * case["count"]
     arrivals = np.sort(rng.random(count)) * case["span"]
     prompt, output = rng.integers(1, case["longest"] + 1, count), rng.integers(1, 41, count)
-    policy = Policy("wild", shrink_and_grow, (stride,), period_s=0.02)
+    policy = Policy("wild", shrink_and_grow, (stride, least), period_s=0.02)
     fleet = LlmFleet(dataclasses.replace(ENGINE, kv_tokens=case["kv"]), max_batch=case["max_batch"],
                      token_budget=case["budget"], router=case["router"], policy=policy, startup_s=startup_s,
-                     max_replicas=5)
+                     min_replicas=least, max_replicas=5)
     run = serve_llm(arrivals, prompt, output, fleet, Prefixes.shared(prompt, 0.5, groups=3, block=8))
     fits = prompt + output <= case["kv"]
     np.testing.assert_array_equal(run.outcome, np.where(fits, Outcome.ANSWERED, Outcome.DROPPED))
@@ -323,6 +323,7 @@ def test_a_replica_is_paid_from_its_launch_on():
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: LlmFleet(ENGINE, replicas=0), "replicas must be 1 or more"),
+    (lambda: LlmFleet(ENGINE, min_replicas=-1), "min_replicas must be 0 or more"),
     (lambda: LlmFleet(ENGINE, router="best"), "Unknown router 'best'"),
     (lambda: serve_llm([0.0], [0], [1], LlmFleet(ENGINE)), "prompt_tokens must be whole numbers of 1 or more"),
     (lambda: serve_llm([0.0, 1.0], [1], [1, 1], LlmFleet(ENGINE)), r"shape \(1,\) for 2 arrivals"),

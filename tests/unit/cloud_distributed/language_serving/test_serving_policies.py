@@ -1,5 +1,6 @@
 """The policies for language models, called as the simulator does with signals by hand, and inside of a fleet."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,6 +56,30 @@ def test_each_metric_scales_a_fleet_up_in_a_burst_and_down_after_it(metric, targ
     assert scaled.counts["answered"] == len(arrivals)
     assert scaled.summary()["p95_ttft_s"] < alone.summary()["p95_ttft_s"]
     assert scaled.replica_hours["on_demand"] < ready.max() * scaled.end_s / 3600
+
+
+@pytest.mark.parametrize("metric", ["tokens", "kv use", "ttft", "requests"])
+def test_a_fleet_that_may_stop_makes_the_next_request_wait_for_a_decision_and_a_start(metric):
+    """Decisions at each 15th second, a window of 60 s: the one at 3,602 s is seen at 3,615 and served from 3,645 on."""
+    policy = serving_target(metric, 0.5, stabilisation_s=60.0)
+    fleet = LlmFleet(ENGINE, policy=policy, startup_s=30.0, min_replicas=0, max_replicas=1)
+    run = serve_llm([1.0, 3602.0], [100, 100], [10, 10], fleet)
+    alone_s = run.ttft_s[0]
+    assert run.ttft_s[1] == pytest.approx(3645 - 3602 + alone_s)
+    assert run.counts["answered"] == 2
+    # from 0 s to the decision at which the whole window asked for none, then from 3,615 s to the last answer
+    assert run.replica_hours["on_demand"] * 3600 == pytest.approx(75 + 30 + run.end_s - 3645, abs=15.1)
+    never = serve_llm([1.0, 3602.0], [100, 100], [10, 10], dataclasses.replace(fleet, min_replicas=1))
+    assert never.ttft_s[1] == pytest.approx(alone_s)
+    assert never.replica_hours["on_demand"] * 3600 == pytest.approx(never.end_s)
+
+
+def test_no_first_token_in_a_period_is_no_reason_to_stop_while_requests_wait():
+    policy = serving_target("ttft", 0.5, stabilisation_s=0.0)
+    memory, nobody = np.zeros(policy.memory), {"waiting": 0, "in_service": 0}
+    assert decided(policy, {"ttft_s": 0.0}, memory) == 4
+    assert decided(policy, {"ttft_s": 0.0}, memory) == 4
+    assert decided(policy, {"ttft_s": 0.0} | nobody, memory) == 0
 
 
 @pytest.mark.parametrize(("call", "message"), [
