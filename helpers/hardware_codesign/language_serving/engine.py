@@ -206,7 +206,7 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
         path: of the model, see `Engine`.
         requests: number -> requests, such as `shared_requests` gives. A round is a fresh process, in which each engine
             is opened in its turn, meets two of one number's in its warm-up and is timed on the next number's: what
-            prompts share is cached by then, the rest is not.
+            prompts share is cached by then, the rest is not. Each round begins with another engine.
 
     Returns:
         A row an engine: engine, seconds, requests_per_s, tokens_per_s (written), speedup, low, high (over the first
@@ -232,7 +232,9 @@ def compare_engines(path: Path, requests: Callable[[int], Requests], engines: Ma
     asked = [(requests(2 * number), requests(2 * number + 1)) for number in range(rounds)]
     with timing_turn(progress):
         for number, (warm, timed) in enumerate(asked):
-            ready = {name: switches for name, switches in engines.items() if not notes[name]}
+            first = number * len(engines) // rounds  # no engine is always early, or always late
+            order = [*engines][first:] + [*engines][:first]
+            ready = {name: engines[name] for name in order if not notes[name]}
             part = progress.part(0.1 + 0.9 * number / rounds, 0.1 + 0.9 * (number + 1) / rounds)
             [round_runs] = in_fresh_processes([functools.partial(_round, path, ready, warm, timed)], part)
             for name, run in round_runs.items():
