@@ -1,4 +1,4 @@
-"""What the numbers in a trace's columns stand for: the requests of each interval, or the tokens of each request."""
+"""What a trace's columns stand for: the requests of each interval, or each request's tokens and prompt blocks."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,7 @@ from helpers.lab.errors import InputError
 _SUM_NAMES = re.compile(r"sum|sample_?count")  # a monitor's sums over an interval never are counters
 MAX_TOKENS = 10_000_000
 _MIN_GROWING_ROWS = 10
+_HASH = re.compile(r"\w+")
 
 
 def requests_of_rows(frame: pd.DataFrame, column: str, rate_per_s: str | None,
@@ -80,6 +81,22 @@ def tokens_of_requests(column: pd.Series, path: Path, name: str, notes: list[str
         notes.append(f"{int(blank.sum())} rows have no value in '{name}'; they were given the median, {middle:,}.")
     notes.append(f"Column '{name}' was taken as tokens.")
     return values
+
+
+def hashes_of_requests(column: pd.Series, path: Path, name: str, notes: list[str]) -> np.ndarray:
+    """(n,) object: each prompt's blocks as an int64 array, equal numbers for equal hashes; without a value none."""
+    texts = column.fillna("").astype(str)
+    wrong = ~texts.str.fullmatch(r"""[\[\](){}\w\s,;|"'-]*""")
+    if wrong.any():
+        raise InputError(f"{path.name} has '{texts[wrong].iloc[0][:40]}' in column '{name}', row "
+                         f"{texts.index[wrong][0] + 1}: write each prompt's hashes as a list, such as [46, 47].")
+    lists = [_HASH.findall(text) for text in texts]
+    codes = pd.factorize(np.array([one for hashes in lists for one in hashes], object))[0].astype(np.int64)
+    notes.append(f"Column '{name}' was taken as hashes of each prompt's beginning: {len(np.unique(codes)):,} blocks, "
+                 f"{len(codes):,} with repeats.")
+    parts = np.empty(len(lists), object)
+    parts[:] = np.split(codes, np.cumsum([len(hashes) for hashes in lists])[:-1])
+    return parts
 
 
 def spread_over_intervals(seconds: np.ndarray, counts: np.ndarray, path: Path, notes: list[str],

@@ -12,7 +12,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from helpers.cloud_distributed.traffic.trace_counts import requests_of_rows, spread_over_intervals, tokens_of_requests
+from helpers.cloud_distributed.traffic.trace_counts import (
+    hashes_of_requests,
+    requests_of_rows,
+    spread_over_intervals,
+    tokens_of_requests,
+)
 from helpers.cloud_distributed.traffic.trace_files import named, one_metric, plain_name, read_rows, require_column
 from helpers.cloud_distributed.traffic.trace_times import UNITS, in_range, seconds_of, time_column
 from helpers.lab.errors import InputError
@@ -30,6 +35,7 @@ _OUTPUT_NAMES = re.compile(
     r"((usage_)?(generated|outputs?|completions?|responses?|decode)(_?(tokens?|length|len))(_?(count|s))?|"
     r"(num|n|total)_?(decode|generated|outputs?|completions?)_?tokens?|tokens?_(out|output|completion|generated)|"
     r"output_token_count)")
+_HASH_NAMES = re.compile(r"((prompt|prefix|block|kv|input)_?)*hash(es|_ids?)|prefix_blocks")
 _LONG_GAP = 20.0  # times the mean distance of requests, and a twentieth of the whole
 _MIN_EVEN_ROWS = 4
 
@@ -42,6 +48,7 @@ class Trace:
         arrivals: (n,) float64 seconds since the first request (or the first interval's start), ascending.
         start: the moment of second 0 in UTC; None where the file has plain seconds.
         prompt_tokens, output_tokens: (n,) int64, or None.
+        prefix_hashes: (n,) object, the int64 blocks of each prompt's beginning, for `Prefixes.of_hashes`; or None.
         notes: what was taken for what, what was repaired, what was left out; a sentence each.
     """
 
@@ -50,6 +57,13 @@ class Trace:
     prompt_tokens: np.ndarray | None
     output_tokens: np.ndarray | None
     notes: tuple[str, ...]
+    prefix_hashes: np.ndarray | None = None
+
+    def taken(self, rows: np.ndarray, arrivals: np.ndarray) -> "Trace":
+        """These rows, in this order, at these times."""
+        columns = {name: getattr(self, name) for name in ("prompt_tokens", "output_tokens", "prefix_hashes")}
+        return dataclasses.replace(self, arrivals=arrivals, **{
+            name: None if values is None else values[rows] for name, values in columns.items()})
 
 
 def read_trace(path: str | Path, time: str | None = None, count: str | Literal[False] | None = None, *,
@@ -102,15 +116,17 @@ def read_trace(path: str | Path, time: str | None = None, count: str | Literal[F
     if volume:
         counts = requests_of_rows(frame, volume, rate_per_s, count, seconds, path, notes)
         arrivals = spread_over_intervals(seconds, counts, path, notes, seed)
-        tokens: list[np.ndarray | None] = [None, None]
+        columns: list[np.ndarray | None] = [None, None, None]
         used = {time, volume}
     else:
         notes.append("Each row was taken as one request.")
-        names = [named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES)]
-        tokens = [tokens_of_requests(frame[name], path, name, notes) if name else None for name in names]
+        names = [named(frame, pattern, {time}) for pattern in (_PROMPT_NAMES, _OUTPUT_NAMES, _HASH_NAMES)]
+        readers = tokens_of_requests, tokens_of_requests, hashes_of_requests
+        columns = [read(frame[name], path, name, notes) if name else None
+                   for read, name in zip(readers, names, strict=True)]
         arrivals, used = seconds, {time, *filter(None, names)}
     _note_left_out(frame, used, notes)
-    trace = Trace(arrivals, first, tokens[0], tokens[1], ())
+    trace = Trace(arrivals, first, *columns[:2], (), columns[2])
     trace = _between(trace, start, end, path, notes)
     trace = _scaled(trace, scale, seed, notes)
     if not volume:
@@ -165,11 +181,8 @@ def _between(trace: Trace, start: str | float | None, end: str | float | None, p
         raise InputError(f"{path.name} has no request between start and end: it lasts {trace.arrivals[-1]:,.0f} s"
                          + (f" from {trace.start:%Y-%m-%d %H:%M:%S} UTC." if trace.start is not None else "."))
     notes.append(f"{int(chosen.sum()):,} of {len(chosen):,} requests lie between start and end.")
-    return dataclasses.replace(
-        trace, arrivals=trace.arrivals[chosen] - low,
-        start=trace.start + pd.Timedelta(low, "s") if trace.start is not None else None,
-        prompt_tokens=None if trace.prompt_tokens is None else trace.prompt_tokens[chosen],
-        output_tokens=None if trace.output_tokens is None else trace.output_tokens[chosen])
+    return dataclasses.replace(trace.taken(chosen, trace.arrivals[chosen] - low), start=(
+        trace.start + pd.Timedelta(low, "s") if trace.start is not None else None))
 
 
 def _second_of(trace: Trace, bound: str | float | None, name: str) -> float:
@@ -199,10 +212,7 @@ def _scaled(trace: Trace, scale: float, seed: int, notes: list[str]) -> Trace:
     arrivals[copies] = np.clip(moved, 0.0, trace.arrivals[-1])
     order = np.argsort(arrivals, kind="stable")
     notes.append(f"The traffic was scaled by {scale:g}: {size:,} requests became {len(chosen):,}.")
-    return dataclasses.replace(
-        trace, arrivals=arrivals[order],
-        prompt_tokens=None if trace.prompt_tokens is None else trace.prompt_tokens[chosen][order],
-        output_tokens=None if trace.output_tokens is None else trace.output_tokens[chosen][order])
+    return trace.taken(chosen[order], arrivals[order])
 
 
 def _note_left_out(frame: pd.DataFrame, used: set[str], notes: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Recorded traffic in the forms that people have."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.cloud_distributed import read_trace
+from helpers.cloud_distributed import LlmFleet, Prefixes, ServingEngine, read_trace, serve_llm
 from helpers.lab import InputError
 
 RECORDINGS = Path(os.environ.get("TRACES", "none"))  # a folder with the two public recordings, to be fetched
@@ -46,6 +47,45 @@ def test_rows_out_of_order_are_sorted_with_their_tokens_and_it_is_said(tmp_path)
     assert trace.prompt_tokens.tolist() == [10, 25, 50]
     assert trace.start is None
     assert "1 rows were out of order" in " ".join(trace.notes)
+
+
+MOONCAKE = [{"timestamp": 3000, "input_length": 1500, "output_length": 7, "hash_ids": [46, 47, 2**70]},
+            {"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [46, 99]},
+            {"timestamp": 1000, "input_length": 300, "output_length": 1, "hash_ids": []}]
+
+
+def test_hashes_of_prompts_are_read_with_their_requests(tmp_path):
+    """As Mooncake's traces have them: equal hashes are equal blocks, however large the numbers are."""
+    trace = read_trace(written(tmp_path, "\n".join(map(json.dumps, MOONCAKE))), unit="ms")
+    assert trace.arrivals.tolist() == [0.0, 1.0, 3.0]
+    first, none, last = trace.prefix_hashes
+    assert (len(first), len(none), len(last)) == (2, 0, 3)
+    assert first[0] == last[0]
+    assert len({*first, *last}) == 4
+    assert "taken as hashes of each prompt's beginning: 4 blocks, 5 with repeats" in " ".join(trace.notes)
+    later = read_trace(written(tmp_path, "\n".join(map(json.dumps, MOONCAKE))), unit="ms", start=0.5)
+    assert [len(one) for one in later.prefix_hashes] == [0, 3]
+
+
+@pytest.mark.parametrize("cell", ["[46 47]", "46;47", "(46, 47)", "46|47"])
+def test_lists_of_hashes_are_read_as_programs_write_them(tmp_path, cell):
+    trace = read_trace(written(tmp_path, f'time,prompt_tokens,block_hashes\n0,900,"{cell}"\n1,900,"[47, 48]"\n'))
+    assert trace.prefix_hashes[0][1] == trace.prefix_hashes[1][0]
+
+
+def test_a_trace_repeated_keeps_each_prompts_hashes(tmp_path):
+    trace = read_trace(written(tmp_path, "\n".join(map(json.dumps, MOONCAKE))), unit="ms", scale=3.0)
+    by_length = {600: 2, 300: 0, 1500: 3}
+    assert [len(one) for one in trace.prefix_hashes] == [by_length[length] for length in trace.prompt_tokens]
+
+
+def test_hashes_make_the_fleets_cache_hit_what_repeats(tmp_path):
+    rows = [{"time": at, "prompt_tokens": 1024, "output_tokens": 4, "hash_ids": [1, 2]} for at in (0.0, 5.0)]
+    trace = read_trace(written(tmp_path, "\n".join(map(json.dumps, rows))))
+    engine = ServingEngine((0.0,) * 4, (1e-3, 1e-5, 0.0, 0.0), 0.0, 100_000)
+    run = serve_llm(trace.arrivals, trace.prompt_tokens, trace.output_tokens, LlmFleet(engine),
+                    Prefixes.of_hashes(trace.prefix_hashes))
+    assert run.cached_tokens.tolist() == [0, 1023]  # the last token has to be read
 
 
 def test_time_zones_are_turned_to_utc_and_it_is_said(tmp_path):
@@ -95,6 +135,7 @@ def test_a_long_silence_is_said(tmp_path):
     ("time,value\n0,1\n60,1\n120,1\n9999960,1\n", "must be wrong"),
     ("time,value\n" + "".join(f"{60 * k},900000000\n" for k in range(5)), "at most 500,000,000"),
     ("time,input_tokens\n0,5\n1,-5\n", "'-5' in column 'input_tokens'"),
+    ('time,input_tokens,hash_ids\n0,5,"[1]"\n1,5,1.5*\n', "'1.5\\*' in column 'hash_ids', row 2"),
 ])
 def test_a_trace_that_cannot_be_is_refused_in_one_sentence(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
