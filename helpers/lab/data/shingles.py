@@ -165,13 +165,6 @@ def hashed(packed: Packed, width: int) -> np.ndarray:
     return out
 
 
-def shingle_set(text: str) -> set[int]:
-    """The shingles of one text, as numbers."""
-    packed = Packed([text])
-    room = np.empty(packed.longest, np.uint32)
-    return set(room[:_shingles(packed.content, 0, len(packed.content), room)].tolist())
-
-
 def _in_threads(count: int, work: Callable[[int, int], object]) -> None:
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
         parts = [pool.submit(work, low, min(count, low + CHUNK)) for low in range(0, count, CHUNK)]

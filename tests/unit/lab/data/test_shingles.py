@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from letter_triples import similarity, triples
 
-from helpers.lab.data.shingles import Packed, hashed, jaccard, likely, shingle_set, signatures
+from helpers.lab.data.shingles import Packed, _shingles, hashed, jaccard, likely, signatures
+
+
+def shingle_set(text: str) -> set[int]:
+    packed = Packed([text])
+    room = np.empty(packed.longest, np.uint32)
+    return set(room[:_shingles(packed.content, 0, len(packed.content), room)].tolist())
 
 
 def number(*parts: bytes) -> set[int]:
