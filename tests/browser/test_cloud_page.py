@@ -26,9 +26,9 @@ def panel(address: str, browser: Browser) -> Iterator[Locator]:
     with watched(browser) as open_page:
         page = open_page()
         page.goto(address, timeout=120_000)  # on a fresh machine the simulator is compiled first
-        found = page.locator(".app-panel")
-        expect(found.locator(".app-chart svg")).to_have_count(2, timeout=120_000)
-        yield found
+        first = page.locator(".app-panel").first
+        expect(first.locator(".app-chart svg")).to_have_count(2, timeout=120_000)
+        yield first
 
 
 def figure(panel: Locator, number: int) -> str:
@@ -74,6 +74,39 @@ def test_an_hour_answers_while_the_reader_looks(panel):
     assert sorted(waits)[len(waits) // 2] < 1.5, waits
 
 
+@pytest.fixture
+def others(panel: Locator) -> list[Locator]:
+    """The panels below: serverless platforms, and a language model's fleet."""
+    panels = [panel.page.locator(".app-panel").nth(number) for number in (1, 2)]
+    for one in panels:
+        expect(one.locator(".app-chart svg")).to_have_count(1, timeout=120_000)
+    return panels
+
+
+def test_instances_kept_ready_stand_beside_serverless_and_rented_machines(others):
+    serverless, _ = others
+    assert re.fullmatch(r"\$[\d,]+\.\d\d", figure(serverless, 0))
+    expect(serverless.locator(".app-chart")).to_contain_text(re.compile("1 kept ?ready"))  # a name may take two lines
+    choose(serverless, "Instances of Lambda kept ready", "8")
+    expect(serverless.locator(".app-chart")).to_contain_text(re.compile("8 kept ?ready"))
+    choose(serverless, "Instances of Lambda kept ready", "0")
+    expect(serverless.locator(".app-chart")).not_to_contain_text(re.compile("kept ?ready"))
+    expect(serverless.locator(".app-chart")).to_contain_text(re.compile("that ?always run"))
+
+
+def test_a_language_models_fleet_is_billed_with_an_interval(others):
+    _, fleet = others
+    text = fleet.locator(".app-figures").inner_text()
+    assert re.search(r"\$[\d,]+\s+a month \([\d,]+ to [\d,]+, 4 runs\)", text), text
+    expect(fleet).to_contain_text(re.compile("Steps: Recorded on .*H100"))
+    before = figure(fleet, 0)
+    choose(fleet, "Scale on", "fixed")
+    expect(fleet.locator(".app-figure b").first).not_to_have_text(before)
+    choose(fleet, "Scale on", "requests")
+    choose(fleet, "Replicas that always run", "none: stop when idle")
+    expect(fleet.locator(".app-status.error")).to_have_count(0)
+
+
 def test_the_scenario_is_copied_as_a_script_that_stands_alone(panel):
     panel.get_by_role("button", name="Copy this setting as code").click()
     code = panel.locator(".app-code pre")
@@ -95,7 +128,7 @@ def test_the_panel_works_in_jupyterlab(start_lab, open_page, tmp_path):
     shown, _ = derive(NOTEBOOK.parent, tmp_path / "page")
     page = open_page(viewport={"width": 1280, "height": 6000})  # JupyterLab only renders the cells in view
     run_in_lab(page, f"{start_lab(shown)}{NOTEBOOK.name}")
-    panel = page.locator(".app-panel")
+    panel = page.locator(".app-panel").first
     expect(panel.locator(".app-chart svg")).to_have_count(2, timeout=120_000)
     before = figure(panel, 0)
     choose(panel, "Scaling policy", "fixed")

@@ -112,8 +112,9 @@ def test_a_notebooks_page_opens_without_torch_and_with_the_finding_that_is_shipp
     assert words == recorded_finding(path.stem)[0], "make pictures writes the findings"
     if "app.Panel(" in str(notebook.cells):  # others simulate
         assert "recorded" in str(done.metadata["widgets"])
-    for told in shown.split("<style>")[1:] if "app.recorded_table(" in str(notebook.cells) else ():
-        assert "Recorded on t" in told, "which data, and on which machine"
+    simulates = "helpers.cloud_distributed" in str(notebook.cells)  # and names its records in its panels
+    for part in shown.split("<style>")[1:] if "app.recorded_table(" in str(notebook.cells) and not simulates else ():
+        assert "Recorded on t" in part, "which data, and on which machine"
 
 
 def test_each_notebook_has_a_name_and_a_claim_of_its_own():
