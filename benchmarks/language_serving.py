@@ -3,9 +3,9 @@
 python -m benchmarks.language_serving [--quick] [--json FILE] [--only PART ...]
     [--task TRACE.csv | --task URL | --task MODEL.gguf]
 
-The part `trace` replays the requests of the file that --task names, and without one says nothing. `engine` loads the
-OpenAI-compatible server whose address it is, else llama.cpp's own on this machine. `phases`, `switches` and `engine`
-run SmolLM2, or the model in the file that it names.
+The part `peer` needs GuideLLM, see benchmarks/peers/guidellm.py. The part `trace` replays the requests of the file that
+--task names, and without one says nothing. `engine` loads the OpenAI-compatible server whose address it is, else
+llama.cpp's own on this machine. `phases`, `switches` and `engine` run SmolLM2, or the model in the file that it names.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common import Row, arguments, at_least, at_most, distance, finish, shown
+from benchmarks.peers import guidellm
 from helpers.app import recorded_table
 from helpers.cloud_distributed import (
     Link,
@@ -59,12 +60,13 @@ from helpers.lab.language.loading import SMOLLM2, find_language_model
 from helpers.lab.measuring.intervals import mean_interval
 from helpers.lab.progress import printed
 
-PARTS = ("tester", "phases", "switches", "speed", "conserved", "theory", "steps", "trace", "engine")
+PARTS = ("tester", "peer", "phases", "switches", "speed", "conserved", "theory", "steps", "trace", "engine")
 BITS = {"F16": 16, "Q8_0": 8, "Q4_0": 4}  # GGUF's weight types
 SHEET = DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")
 TTFT_S = 1.0
 LOADS = (0.3, 0.5, 0.7)  # of the prompts and answers that the engine could just work off
 MEDIAN_OFF, P90_OFF, BURST_OFF = 0.15, 0.30, 0.25  # of a predicted time
+OFF_PEER = 0.05  # of a figure of GuideLLM's
 TIMES_FASTER = 3.0  # prefix caching and batches over one by one
 
 
@@ -83,6 +85,30 @@ def tester_rows(quick: bool) -> list[Row]:
             at_most("load tester: requests or tokens that are not the log's", lost, 0, "requests"),
             at_most("load tester: p95 of an answer's time off the log's", 1e3 * float(np.quantile(np.abs(off), 0.95)),
                     1.0, "ms")]
+
+
+def peer_rows(quick: bool) -> list[Row]:
+    """Our figures beside GuideLLM's of the same server, below what it can take and above; none where it is missing."""
+    found = guidellm.program()
+    if not found:
+        print(f"GuideLLM is not installed: see benchmarks/peers/guidellm.py, or set {guidellm.PROGRAM}.", flush=True)
+        return []
+    rows, first_s, token_s, tokens, slots = [], 0.1, 0.02, 16, 4
+    most = slots / (first_s + (tokens - 1) * token_s)
+    for share in (0.8, 1.2):
+        rate, count = share * most, 20 if quick else 150
+        with PacedServer(first_s, token_s, slots) as server:
+            theirs = guidellm.load(found, server.url, rate, count, tokens)
+        with PacedServer(first_s, token_s, slots) as server:
+            load = load_endpoint(endpoint(server.url, model="paced"), ["How are you?"], np.arange(count) / rate,
+                                 max_tokens=tokens)
+        ours = {"first": load.first_s - load.late_s, "further": load.per_token_s, "last": load.last_s - load.late_s}
+        for figure, value in theirs.items():
+            at, name = figure.split()
+            off = abs(float(np.quantile(ours[name], int(at[1:]) / 100)) / value - 1)
+            rows.append(at_most(f"{at} of the {name} token's time at {share:.0%} of capacity, off GuideLLM's", off,
+                                OFF_PEER, "off"))
+    return rows
 
 
 def phase_rows(path: Path, quick: bool) -> list[Row]:
@@ -295,6 +321,7 @@ def main() -> None:
     name = options.task if options.task.endswith(".gguf") else SMOLLM2
     parts = {
         "tester": lambda: tester_rows(options.quick),
+        "peer": lambda: peer_rows(options.quick),
         "phases": lambda: phase_rows(find_language_model(name), options.quick),
         "switches": lambda: switch_rows(load_language_model(name), options.quick),
         "speed": lambda: fleet_speed_rows(options.quick),

@@ -11,6 +11,7 @@ from faulty_server import paris, refusal
 from tiny_gguf import tiny_gguf
 
 from benchmarks import language_model, language_serving
+from benchmarks.peers import guidellm
 from helpers.hardware_codesign import PacedServer
 from helpers.lab import InputError, endpoint
 from helpers.lab.extraction.scores import MESSAGE, ExtractionScore
@@ -111,6 +112,34 @@ def test_a_load_on_a_real_server_has_its_lengths_and_times():
     assert real["output"].tolist() == limits.tolist()
     assert real["ttft_s"].tolist() == pytest.approx([0.3] * 3, abs=0.2)
     assert real["per_token_s"].tolist() == pytest.approx([0.1, math.nan, 0.1], abs=0.08, nan_ok=True)
+
+
+def test_figures_beside_the_peer_are_judged_by_how_far_off_they_are(monkeypatch):
+    """In the peer's place, what a paced server takes: 0.1 s to the first token and 0.02 s for each further one."""
+    exact = {f"{share} {name}": value for share in ("p50", "p95")
+             for name, value in (("first", 0.1), ("further", 0.02), ("last", 0.4))}
+    monkeypatch.setenv(guidellm.PROGRAM, "guidellm")
+    monkeypatch.setattr(guidellm, "load", lambda *settings: {**exact, "p95 last": 0.8})
+    rows = language_serving.peer_rows(quick=True)
+    assert len(rows) == 2 * len(exact)
+    below = {row.name.partition(" token")[0]: row.value for row in rows if "80%" in row.name}
+    assert below["p50 of the first"] < 0.3
+    assert below["p95 of the last"] == pytest.approx(0.5, abs=0.2)
+    assert not next(row for row in rows if row.name.startswith("p95 of the last")).holds
+
+
+def test_without_the_peer_there_is_a_sentence_and_no_row(monkeypatch, capsys):
+    monkeypatch.delenv(guidellm.PROGRAM, raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert language_serving.peer_rows(quick=True) == []
+    assert "not installed" in capsys.readouterr().out
+
+
+def test_the_peers_figures_are_read_in_seconds():
+    report = {name: {"successful": {"percentiles": {"p50": 20.0, "p95": 30.0}}}
+              for name in ("time_to_first_token_ms", "inter_token_latency_ms", "request_latency")}
+    assert guidellm.figures(report) == {"p50 first": 0.02, "p95 first": 0.03, "p50 further": 0.02, "p95 further": 0.03,
+                                        "p50 last": 20.0, "p95 last": 30.0}
 
 
 def test_a_load_with_a_request_that_fails_is_not_compared(faulty):

@@ -22,7 +22,7 @@ class Served:
 
 
 class PacedServer:
-    """Chat completions on 127.0.0.1 that say "word" as often as `max_tokens` asks, at a pace that is set.
+    """Chat completions on 127.0.0.1 that say "word" as often as asked (`max_tokens`), at a pace that is set.
 
     Args:
         first_s: seconds from the moment when a request gets its slot to its first token.
@@ -97,9 +97,10 @@ class PacedServer:
             writer.close()
 
     async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        served, count = Served(time.perf_counter()), int(body["max_tokens"])
+        served = Served(time.perf_counter())
+        count = int(body["max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"])
         self.log.append(served)
-        read = sum(len(message["content"].split()) for message in body["messages"])
+        read = sum(len(_text(message["content"]).split()) for message in body["messages"])
         async with self._free:
             due = time.perf_counter() + self.first_s
             for number in range(count):
@@ -113,6 +114,11 @@ class PacedServer:
         writer.write(_chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}],
                              "usage": {"prompt_tokens": read, "completion_tokens": count}}) + b"0\r\n\r\n")
         await writer.drain()
+
+
+def _text(content: str | list[dict[str, str]]) -> str:
+    """A message's text, which some clients send in parts."""
+    return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
 
 
 def _chunk(event: dict[str, Any]) -> bytes:

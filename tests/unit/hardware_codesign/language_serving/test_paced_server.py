@@ -10,13 +10,15 @@ import pytest
 from helpers.hardware_codesign.language_serving.paced_server import PacedServer
 from helpers.lab import InputError
 
-BODY = json.dumps({"messages": [{"role": "user", "content": "one two"}], "max_tokens": 3, "stream": True})
+BODY = {"messages": [{"role": "user", "content": "one two"}], "max_tokens": 3, "stream": True}
+IN_PARTS = {"messages": [{"role": "user", "content": [{"type": "text", "text": "one two"}]}],
+            "max_completion_tokens": 3, "stream": True}  # as GuideLLM asks
 
 
-def events_of(connection: http.client.HTTPConnection) -> list[tuple[float, dict]]:
+def events_of(connection: http.client.HTTPConnection, body: dict) -> list[tuple[float, dict]]:
     """(seconds, event) of one request."""
     began, found = time.perf_counter(), []
-    connection.request("POST", "/v1/chat/completions", BODY, {"Content-Type": "application/json"})
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
     for line in connection.getresponse():
         if line.startswith(b"data: "):
             found.append((time.perf_counter() - began, json.loads(line[6:])))
@@ -26,8 +28,8 @@ def events_of(connection: http.client.HTTPConnection) -> list[tuple[float, dict]
 def test_tokens_come_at_their_pace_on_one_connection():
     with PacedServer(first_s=0.2, token_s=0.3) as server:
         connection = http.client.HTTPConnection(server.url.split("/")[2])
-        for _ in range(2):
-            *tokens, end = events_of(connection)
+        for body in (BODY, IN_PARTS):
+            *tokens, end = events_of(connection, body)
             np.testing.assert_allclose([at for at, _ in tokens], [0.2, 0.5, 0.8], atol=0.2)
             assert [event["choices"][0]["delta"] for _, event in tokens] == [{"content": "word "}] * 3
             assert end[1]["usage"] == {"prompt_tokens": 2, "completion_tokens": 3}
