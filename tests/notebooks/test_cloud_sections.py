@@ -7,10 +7,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import SOURCES, said
+from notebook_cells import SOURCES, functions, said
 
-from helpers.cloud_distributed import Fleet, ServiceTimes, pays_from, poisson, serverless_offer, simulate
-from helpers.lab import DECODERS
+from helpers.cloud_distributed import (
+    Fleet,
+    ServiceTimes,
+    bill,
+    bursts,
+    pays_from,
+    poisson,
+    serverless_offer,
+    simulate,
+)
+from helpers.lab import DECODERS, offer
 
 
 def test_a_queue_by_hand_is_the_simulators():
@@ -38,6 +47,23 @@ def test_a_tokens_memory_by_hand():
 def test_what_is_sent_for_a_token_by_hand():
     text = said("5", "sharded-inside")
     assert "384 messages and 786 KB where matrices are cut; 1 message and 8 KB where layers are" in text
+
+
+@pytest.mark.parametrize("rate", [0.5, 190.0])
+def test_serverless_bills_of_a_months_requests_by_hand(rate):
+    """20 ms of 3.5 GB and a price for each request, beyond what is free; the machines are those of the fixed fleet."""
+    given = {"np": np, "math": math, "TRACE": None, "OFFER": "AWS m6i.large", "DEADLINE_S": 0.25, "STARTUP_S": 60.0,
+             "service_times": lambda *_: ServiceTimes({1: [0.02]}), "bursts": bursts, "simulate": simulate,
+             "bill": bill, "offer": offer, "replicas_on_paper": lambda *_: 7,
+             "fleet_of": lambda _, plan, *__: Fleet(replicas=plan)}
+    names = functions("5", "sl-rented", **given)
+    exec(SOURCES["5", "sl-compute"], names)
+    table = names["serverless_bills"](rate, (20.0, 20.0), 1.0, 2, 50.0).set_index("name")["usd_month"]
+    count = rate * 730 * 3600
+    by_hand = max(0.0, count - 1e6) * 2e-7 + max(0.0, count * 0.02 * 3.5 - 4e5) * 1.66667e-5
+    assert table["AWS Lambda x86_64"] == pytest.approx(by_hand, rel=0.02)
+    assert table["AWS Lambda x86_64, 2 kept ready"] > 2 * 730 * 3600 * 3.5 * 4.1667e-6
+    assert table["7 AWS m6i.large that always run"] == pytest.approx(0.5 * 7 * 0.096 * 730)
 
 
 @pytest.mark.parametrize(("asked", "words"), [
