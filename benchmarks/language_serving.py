@@ -41,7 +41,7 @@ from helpers.cloud_distributed import (
 )
 from helpers.hardware_codesign import (
     ENGINES,
-    PacedServer,
+    PacedProcess,
     compare_engines,
     count_steps,
     fit_phases,
@@ -74,9 +74,9 @@ def tester_rows(quick: bool) -> list[Row]:
     """What the load tester adds, and its figures beside a server's own log: none may differ."""
     added = own_overhead(seconds=2.0 if quick else 20.0)
     due = poisson_times(20.0, 2.0 if quick else 10.0)
-    with PacedServer(first_s=0.02, token_s=0.005, slots=4) as server:
+    with PacedProcess(first_s=0.02, token_s=0.005, slots=4) as server:
         load = load_endpoint(endpoint(server.url, model="paced"), ["How are you?"], due, max_tokens=4)
-        log = server.log[1:]  # one went ahead
+    log = server.log[1:]  # one went ahead
     logged = np.array([one.last - one.came for one in log])
     lost = abs(len(log) - len(due)) + int((load.answer_tokens != 4).sum()) + sum(map(bool, load.errors))
     off = load.last_s - load.late_s - logged
@@ -97,9 +97,9 @@ def peer_rows(quick: bool) -> list[Row]:
     most = slots / (first_s + (tokens - 1) * token_s)
     for share in (0.8, 1.2):
         rate, count = share * most, 20 if quick else 150
-        with PacedServer(first_s, token_s, slots) as server:
+        with PacedProcess(first_s, token_s, slots) as server:
             theirs = guidellm.load(found, server.url, rate, count, tokens)
-        with PacedServer(first_s, token_s, slots) as server:
+        with PacedProcess(first_s, token_s, slots) as server:
             load = load_endpoint(endpoint(server.url, model="paced"), ["How are you?"], np.arange(count) / rate,
                                  max_tokens=tokens)
         ours = {"first": load.first_s - load.late_s, "further": load.per_token_s, "last": load.last_s - load.late_s}

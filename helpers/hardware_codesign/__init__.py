@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "language_serving.engine": ["compare_engines", "shared_requests"],
     "language_serving.endpoint_load": ["Target", "load_endpoint", "find_rate", "own_overhead", "poisson_times",
                                        "prompts_of_lengths"],
-    "language_serving.paced_server": ["PacedServer"],
+    "language_serving.paced_server": ["PacedProcess"],
     "language_serving.answer_caches": ["cache_verdict", "compare_caches"],
     "language_serving.budgets": ["BUDGETS", "compare_budgets", "at_prices", "cheapest_budget", "budget_verdict"],
     "placement": ["MeasuredMachine", "rank_offers", "break_even_utilization", "token_costs", "hosted_prices"],

@@ -12,7 +12,7 @@ from tiny_gguf import tiny_gguf
 
 from benchmarks import language_model, language_serving
 from benchmarks.peers import guidellm
-from helpers.hardware_codesign import PacedServer
+from helpers.hardware_codesign.language_serving.paced_server import PacedServer
 from helpers.lab import InputError, endpoint
 from helpers.lab.extraction.scores import MESSAGE, ExtractionScore
 from helpers.lab.language.gguf import in_weight_type

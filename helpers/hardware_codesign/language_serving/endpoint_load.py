@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.hardware_codesign.language_serving.paced_server import PacedServer
+from helpers.hardware_codesign.language_serving.paced_server import PacedProcess
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.completions import Again, Reply, in_own_loop
 from helpers.lab.language.engines.endpoints import EndpointModel, endpoint
@@ -122,9 +122,9 @@ def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt], due_s: Sequence
             answers none, or does not count its tokens.
         Cancelled: `progress` cancelled the work.
 
-    >>> from helpers.hardware_codesign import PacedServer, load_endpoint
+    >>> from helpers.hardware_codesign import PacedProcess, load_endpoint
     >>> from helpers.lab import endpoint
-    >>> with PacedServer(first_s=0.01, token_s=0.001) as server:
+    >>> with PacedProcess(first_s=0.01, token_s=0.001) as server:
     ...     load = load_endpoint(endpoint(server.url, model="paced"), ["Hello"], [0.0, 0.05], max_tokens=4)
     >>> load.answer_tokens.tolist()
     [4, 4]
@@ -158,19 +158,18 @@ def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt], due_s: Sequence
 
 
 def own_overhead(rate: float = 50.0, seconds: float = 10.0, progress: Progress = silent) -> np.ndarray:
-    """(n,) seconds that the tester adds to the time of a first token: what it says, less what a `PacedServer` logged.
+    """(n,) seconds that the tester adds to the time of a first token: what it says, less what a `PacedProcess` logged.
 
-    Sender, connection and reader together, the server being in the same process.
+    Sender, connection and reader together, the server being in a process of its own.
 
     Raises:
         InputError: a rate or a time that is not above 0.
         Cancelled: `progress` cancelled the work.
     """
     due = poisson_times(rate, seconds)
-    with PacedServer(first_s=0.02, token_s=0.0, slots=len(due)) as server:
+    with PacedProcess(first_s=0.02, token_s=0.0, slots=len(due)) as server:
         load = load_endpoint(endpoint(server.url, model="paced"), ["Hello"], due, max_tokens=1, progress=progress)
-        logged = np.array([one.first - one.came for one in server.log[1:]])  # one went ahead
-    return load.first_s - logged
+    return load.first_s - np.array([one.first - one.came for one in server.log[1:]])  # one went ahead
 
 
 def find_rate(load: Callable[[float], LoadTest], target: Target, *, start: float = 1.0, precision: float = 0.1,

@@ -3,6 +3,9 @@
 import asyncio
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from typing import Any, Self
@@ -116,6 +119,41 @@ class PacedServer:
         await writer.drain()
 
 
+class PacedProcess:
+    """A `PacedServer` in a process of its own: in one process, client and server wait for Python's lock, 5 ms a turn.
+
+    Use it in a `with`; `log` has the server's log once it has ended.
+
+    Raises:
+        InputError: the process did not start.
+
+    >>> from helpers.hardware_codesign.language_serving.paced_server import PacedProcess
+    >>> from helpers.lab import endpoint
+    >>> with PacedProcess(first_s=0.01, token_s=0.001) as server:
+    ...     _ = endpoint(server.url, model="paced").generate(["How are you?"], max_tokens=3)
+    >>> len(server.log)
+    1
+    """
+
+    def __init__(self, first_s: float, token_s: float, slots: int = 1) -> None:
+        self.log: list[Served] = []
+        self._command = [sys.executable, "-m", __name__, json.dumps([first_s, token_s, slots])]
+
+    def __enter__(self) -> Self:
+        paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(self._command, env=os.environ | paths, stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, text=True)
+        if not (line := self._process.stdout.readline()):
+            self._process.communicate()
+            raise InputError("The paced server's process did not start; there may be too little memory for it.")
+        self.url = json.loads(line)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        said, _ = self._process.communicate("end\n")
+        self.log = [Served(*one) for one in json.loads(said)]
+
+
 def _text(content: str | list[dict[str, str]]) -> str:
     """A message's text, which some clients send in parts."""
     return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
@@ -125,3 +163,10 @@ def _chunk(event: dict[str, Any]) -> bytes:
     """An event of a stream, as HTTP's chunked encoding has it."""
     data = f"data: {json.dumps(event)}\n\n".encode()
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+if __name__ == "__main__":
+    with PacedServer(*json.loads(sys.argv[1])) as paced:
+        print(json.dumps(paced.url), flush=True)
+        sys.stdin.readline()
+    print(json.dumps([dataclasses.astuple(one) for one in paced.log]))

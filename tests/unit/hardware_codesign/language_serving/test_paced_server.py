@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from helpers.hardware_codesign.language_serving.paced_server import PacedServer
+from helpers.hardware_codesign.language_serving.paced_server import PacedProcess, PacedServer
 from helpers.lab import InputError
 
 BODY = {"messages": [{"role": "user", "content": "one two"}], "max_tokens": 3, "stream": True}
@@ -35,6 +35,23 @@ def test_tokens_come_at_their_pace_on_one_connection():
             assert end[1]["usage"] == {"prompt_tokens": 2, "completion_tokens": 3}
         connection.close()
         np.testing.assert_allclose([one.last - one.first for one in server.log], 0.6, atol=0.2)
+
+
+def test_a_server_in_its_own_process_has_its_log_at_the_end():
+    with PacedProcess(first_s=0.1, token_s=0.05) as server:
+        connection = http.client.HTTPConnection(server.url.split("/")[2])
+        *tokens, _ = events_of(connection, BODY)
+        connection.close()
+        assert len(tokens) == 3
+        assert server.log == []
+    [one] = server.log
+    assert one.first - one.came == pytest.approx(0.1, abs=0.05)
+    assert one.last - one.first == pytest.approx(0.1, abs=0.05)
+
+
+def test_a_process_that_does_not_start_is_refused():
+    with pytest.raises(InputError, match="did not start"), PacedProcess(first_s=-1.0, token_s=0.0):
+        pass
 
 
 def test_times_that_cannot_be_are_refused():
