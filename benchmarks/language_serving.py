@@ -8,9 +8,11 @@ The part `peer` needs GuideLLM, see benchmarks/peers/guidellm.py. The part `trac
 llama.cpp's own on this machine. `phases`, `switches` and `engine` run SmolLM2, or the model in the file that it names.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,7 @@ PARTS = ("tester", "peer", "phases", "switches", "speed", "conserved", "theory",
 BITS = {"F16": 16, "Q8_0": 8, "Q4_0": 4}  # GGUF's weight types
 SHEET = DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")
 TTFT_S = 1.0
+KV_TOKENS = 100_000  # more than these loads need
 LOADS = (0.3, 0.5, 0.7)  # of the prompts and answers that the engine could just work off
 MEDIAN_OFF, P90_OFF, BURST_OFF = 0.15, 0.30, 0.25  # of a predicted time
 OFF_PEER = 0.05  # of a figure of GuideLLM's
@@ -259,11 +262,17 @@ def cheapest_rows(sent: tuple[np.ndarray, ...]) -> list[Row]:
               for kind, row in held.iterrows())]
 
 
-def fleet_engine_rows(llm: EndpointModel, kv_tokens: int, seconds: float) -> list[Row]:
+def engine_rows(task: str, name: str, seconds: float) -> list[Row]:
+    """See `fleet_engine_rows`."""
+    with served(task, name) as llm:
+        return fleet_engine_rows(llm, seconds)
+
+
+def fleet_engine_rows(llm: EndpointModel, seconds: float) -> list[Row]:
     """Simulated against real: calibrated on steps measured alone, judged at loads that it has not seen."""
     steps = measure_steps(llm)
     print(steps.round(5).to_string(index=False), flush=True)
-    fleet, rows = LlmFleet(fit_engine(steps, kv_tokens, f"calibrated on {llm.name}")), []
+    fleet, rows = LlmFleet(fit_engine(steps, KV_TOKENS, f"calibrated on {llm.name}")), []
     rng, said, held = np.random.default_rng(0), 0, 0
     words, limits = rng.integers(20, 300, 400), rng.integers(8, 64, 400)
     full_s = serve_llm(np.zeros(400), words, limits, fleet).end_s
@@ -293,13 +302,15 @@ def _simulated_rows(load: str, real: pd.DataFrame, times: object, target: float)
     return rows
 
 
-def server(task: str, name: str) -> EndpointModel:
-    """The one at the address that --task names, else llama.cpp's own on this machine."""
+@contextlib.contextmanager
+def served(task: str, name: str) -> Iterator[EndpointModel]:
+    """The server at the address that --task names, else llama.cpp's own on this machine, which ends with the model."""
     if task.startswith("http"):
-        return endpoint(task, model="default", at_once=64)
+        yield endpoint(task, model="default", at_once=64)
+        return
     local = load_language_model(name, "llama.cpp")
     os.environ["LLAMA_CPP_KEY"] = local._key
-    return endpoint(f"{local.address}/v1", model=local.name, key_from="LLAMA_CPP_KEY", at_once=64)
+    yield endpoint(f"{local.address}/v1", model=local.name, key_from="LLAMA_CPP_KEY", at_once=64)
 
 
 def fleet_load(llm: EndpointModel, arrivals: np.ndarray, words: np.ndarray, limits: np.ndarray) -> pd.DataFrame:
@@ -329,7 +340,7 @@ def main() -> None:
         "theory": lambda: fleet_theory_rows(options.quick),
         "steps": fleet_step_rows,
         "trace": lambda: fleet_trace_rows(options.task) if options.task.endswith(".csv") else [],
-        "engine": lambda: fleet_engine_rows(server(options.task, name), 100_000, 20.0 if options.quick else 120.0)}
+        "engine": lambda: engine_rows(options.task, name, 20.0 if options.quick else 120.0)}
     finish([row for part in options.only for row in parts[part]()], options.json)
 
 

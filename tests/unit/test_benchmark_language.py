@@ -1,5 +1,6 @@
 """The benchmarks of language models run on a tiny one, and each row says whether it holds."""
 
+import gc
 import json
 import math
 import sys
@@ -140,6 +141,13 @@ def test_the_peers_figures_are_read_in_seconds():
               for name in ("time_to_first_token_ms", "inter_token_latency_ms", "request_latency")}
     assert guidellm.figures(report) == {"p50 first": 0.02, "p95 first": 0.03, "p50 further": 0.02, "p95 further": 0.03,
                                         "p50 last": 20.0, "p95 last": 30.0}
+
+
+def test_the_local_server_answers_while_it_is_used():
+    """It ends with its model, which nothing else holds."""
+    with language_serving.served("tickets", str(in_weight_type(tiny_gguf(), "F16"))) as llm:
+        gc.collect()
+        assert len(llm.generate(["a"], max_tokens=2)) == 1
 
 
 def test_a_load_with_a_request_that_fails_is_not_compared(faulty):
