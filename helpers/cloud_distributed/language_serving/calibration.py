@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the engines bring transformers, which fitting does not need
 
 COLUMNS = ("prompt", "batch", "read", "seconds")
 _MIN_POINTS = 5  # there are four constants
+_FILLER, _TASK = "the ship sails on and the sea is calm and ", "\nWrite a long story about the sea."
 
 
 def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024), batches: Sequence[int] = (1, 4, 8),
@@ -173,10 +174,10 @@ def _checked(points: pd.DataFrame) -> np.ndarray:
 
 
 def _prompt(llm: "LanguageModel", tokens: int) -> str:
-    """About so many tokens with a beginning that no cache has met."""
-    words = f"{secrets.token_hex(4)} " + "one " * tokens
-    excess = llm.count_tokens([words])[0] / tokens
-    return words[:max(9, round(len(words) / excess))]
+    """About so many tokens with a beginning that no cache has met, and an end that models answer at length."""
+    begin, words = f"{secrets.token_hex(4)} ", _FILLER * tokens
+    room = max(0, tokens - llm.count_tokens([begin + _TASK])[0])
+    return begin + words[:round(room * len(words) / llm.count_tokens([words])[0])] + _TASK
 
 
 def _asks(progress: Progress) -> Callable[[], bool]:

@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from small_llama import smollm2
 
 from helpers.app import recorded_table
 from helpers.cloud_distributed import fit_engine, judge_engine, measure_steps, paper_engine, step_points
+from helpers.cloud_distributed.language_serving.calibration import _prompt
 from helpers.lab import DECODERS, DecoderSheet, InputError
 from helpers.lab.language.engines.model import Answer, LanguageModel
 from helpers.lab.measuring import timing
@@ -120,3 +122,12 @@ def test_an_engine_on_paper_is_judged_by_its_own_steps():
 def test_points_that_cannot_be_are_refused(points, message):
     with pytest.raises(InputError, match=message):
         fit_engine(points, 1000)
+
+
+@pytest.mark.parametrize("tokens", [16, 64, 320, 1024])
+def test_the_shipped_model_answers_the_prompts_of_a_calibration_at_length(tokens):
+    """Behind filler words alone it ended at once from some 300 tokens on, and no token could be timed."""
+    llm = smollm2("llama.cpp")
+    [answer] = llm.generate([_prompt(llm, tokens)], max_tokens=6)
+    assert answer.answer_tokens == 6
+    assert answer.prompt_tokens == pytest.approx(tokens, rel=0.1, abs=45)  # the chat's template comes on top
