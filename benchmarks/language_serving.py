@@ -56,6 +56,7 @@ from helpers.hardware_codesign import (
 )
 from helpers.lab import DECODERS, DecoderSheet, InputError, endpoint, load_language_model, load_task, offer
 from helpers.lab.language.engines.endpoints import EndpointModel
+from helpers.lab.language.engines.llama_cpp import SLOTS
 from helpers.lab.language.engines.model import LocalModel
 from helpers.lab.language.gguf import in_weight_type
 from helpers.lab.language.loading import SMOLLM2, find_language_model
@@ -264,15 +265,15 @@ def cheapest_rows(sent: tuple[np.ndarray, ...]) -> list[Row]:
 
 def engine_rows(task: str, name: str, seconds: float) -> list[Row]:
     """See `fleet_engine_rows`."""
-    with served(task, name) as llm:
-        return fleet_engine_rows(llm, seconds)
+    with served(task, name) as (llm, slots):
+        return fleet_engine_rows(llm, slots, seconds)
 
 
-def fleet_engine_rows(llm: EndpointModel, seconds: float) -> list[Row]:
+def fleet_engine_rows(llm: EndpointModel, slots: int, seconds: float) -> list[Row]:
     """Simulated against real: calibrated on steps measured alone, judged at loads that it has not seen."""
     steps = measure_steps(llm)
     print(steps.round(5).to_string(index=False), flush=True)
-    fleet, rows = LlmFleet(fit_engine(steps, KV_TOKENS, f"calibrated on {llm.name}")), []
+    fleet, rows = LlmFleet(fit_engine(steps, KV_TOKENS, f"calibrated on {llm.name}"), max_batch=slots), []
     rng, said, held = np.random.default_rng(0), 0, 0
     words, limits = rng.integers(20, 300, 400), rng.integers(8, 64, 400)
     full_s = serve_llm(np.zeros(400), words, limits, fleet).end_s
@@ -303,14 +304,17 @@ def _simulated_rows(load: str, real: pd.DataFrame, times: object, target: float)
 
 
 @contextlib.contextmanager
-def served(task: str, name: str) -> Iterator[EndpointModel]:
-    """The server at the address that --task names, else llama.cpp's own on this machine, which ends with the model."""
+def served(task: str, name: str) -> Iterator[tuple[EndpointModel, int]]:
+    """The server that --task names, else llama.cpp's own here, which ends with the model; how many it answers at once.
+
+    Of a server elsewhere that is not known: as many as a `LlmFleet` has by default.
+    """
     if task.startswith("http"):
-        yield endpoint(task, model="default", at_once=64)
+        yield endpoint(task, model="default", at_once=64), LlmFleet.max_batch
         return
     local = load_language_model(name, "llama.cpp")
     os.environ["LLAMA_CPP_KEY"] = local._key
-    yield endpoint(f"{local.address}/v1", model=local.name, key_from="LLAMA_CPP_KEY", at_once=64)
+    yield endpoint(f"{local.address}/v1", model=local.name, key_from="LLAMA_CPP_KEY", at_once=64), SLOTS
 
 
 def fleet_load(llm: EndpointModel, arrivals: np.ndarray, words: np.ndarray, limits: np.ndarray) -> pd.DataFrame:

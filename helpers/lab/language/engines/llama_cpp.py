@@ -20,7 +20,7 @@ from helpers.lab.errors import InputError, reason
 from helpers.lab.language.engines.model import HEARTBEAT_S, LocalModel
 from helpers.lab.machine import usable_cores
 
-_SLOTS = 4  # answers that are written together; each holds its own context
+SLOTS = 4  # answers that are written together; each holds its own context
 
 
 class LlamaCppModel(LocalModel):
@@ -34,7 +34,7 @@ class LlamaCppModel(LocalModel):
 
         super().__init__(name, tokenizer, context, ends, stored, path)
         params = xllamacpp.CommonParams()
-        params.model.path, params.n_ctx, params.n_parallel = str(path), context * _SLOTS, _SLOTS
+        params.model.path, params.n_ctx, params.n_parallel = str(path), context * SLOTS, SLOTS
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = usable_cores()  # of prompts, too
         params.verbosity, params.endpoint_metrics = 0, True
         self._key = secrets.token_hex(16)
@@ -69,7 +69,7 @@ class LlamaCppModel(LocalModel):
             finally:
                 pieces.put((row, None))
 
-        with concurrent.futures.ThreadPoolExecutor(_SLOTS) as pool:
+        with concurrent.futures.ThreadPoolExecutor(SLOTS) as pool:
             try:
                 for row in range(len(rows)):
                     pool.submit(ask, row)
