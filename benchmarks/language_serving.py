@@ -271,7 +271,8 @@ def engine_rows(task: str, name: str, seconds: float) -> list[Row]:
 
 def fleet_engine_rows(llm: EndpointModel, slots: int, seconds: float) -> list[Row]:
     """Simulated against real: calibrated on steps measured alone, judged at loads that it has not seen."""
-    steps = measure_steps(llm)
+    together = [count for count in (1, 2, 4, 8) if count <= slots]  # more would wait, and not write at once
+    steps = measure_steps(llm, batches=together)
     print(steps.round(5).to_string(index=False), flush=True)
     fleet, rows = LlmFleet(fit_engine(steps, KV_TOKENS, f"calibrated on {llm.name}"), max_batch=slots), []
     rng, said, held = np.random.default_rng(0), 0, 0
