@@ -54,7 +54,7 @@ def amount(value: float, low: float, high: float, more: str, less: str, form: st
     words, value, low, high = (more, value, low, high) if value >= 0 else (less, -value, -high, -low)
     doubt = ": no significant difference" if low <= 0 else ": not significant among all that were compared"
     doubt = "" if (low > 0 if significant is None else significant) else doubt
-    return f"{words.format(sized(form, value))} ({sized(form, low)} to {sized(form, high)}{doubt})"
+    return f"{words.format(_sized(form, value))} ({_sized(form, low)} to {_sized(form, high)}{doubt})"
 
 
 def share_of_loss(back: float, loss: float, low: float, high: float) -> str:
@@ -125,7 +125,7 @@ def who_notices(name: str, changes: "pd.DataFrame") -> str:
     if least["change"] >= 0:
         doubt = "no class is found less often"
     else:
-        value, low, high = (sized("{:.1f}", 100 * -least[bound]) for bound in ("change", "high", "low"))
+        value, low, high = (_sized("{:.1f}", 100 * -least[bound]) for bound in ("change", "high", "low"))
         doubt = (f"no class is significantly less often found. The largest drop, '{least['class']}', is {value} points "
                  f"({low} to {high}) in {least['rows']:,} rows: nobody can be named who would notice, and so few rows "
                  "may hide it")
@@ -163,5 +163,5 @@ def _ratio(value: float) -> str:
     return two(value) if value >= 1.1 else f"{value:.2f}"
 
 
-def sized(form: str, value: float) -> str:
+def _sized(form: str, value: float) -> str:
     return f"{_MINUS if value < 0 else ''}{form.format(abs(value))}"
