@@ -24,7 +24,8 @@ def ladder(delta, energy, significant=True):
     """Patterns are as good and as cheap as the tagger; the language model differs as given."""
     return pd.DataFrame({"rung": LADDER, "delta": [0.0, 0.0, delta], "low": [0.0, -0.1, delta - 0.05],
                          "high": [0.0, 0.1, delta + 0.05], "significant": [False, False, significant],
-                         "resolved_low": [0.3, 0.1, 0.3 + delta], "resolved_constant": 0.12,
+                         "resolved": [0.4, 0.2, 0.4 + delta], "resolved_low": [0.3, 0.1, 0.3 + delta],
+                         "resolved_high": [0.5, 0.3, 0.5 + delta], "resolved_constant": 0.12,
                          "energy": [1.0, 1.0, energy], "energy_low": [1.0, 0.9, 0.8 * energy],
                          "energy_high": [1.0, 1.1, 1.2 * energy], "usd_per_million": [1.0, 1.0, energy]})
 

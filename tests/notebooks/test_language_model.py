@@ -104,7 +104,7 @@ def titles() -> SimpleNamespace:
 def test_each_recorded_table_is_drawn_with_what_it_says(ratio):
     one = functions("1", "q35c", app=titles(), VBox=VBox, HTML=HTML)
     tuned = pd.DataFrame({"name": ["F16", "2 bits"], "accuracy": [0.4, 0.4 / ratio], "low": [0.35, 0.35 / ratio],
-                          "constant": 0.3})
+                          "high": [0.45, 0.45 / ratio], "constant": 0.3})
     dots, beside = one["draw_tuned"](tuned).children
     assert sensible(dots.value).startswith("Tuned, F16: 40% of the messages right; 2 bits: ")
     above = "F16" if ratio == 2 else "F16, 2 bits"

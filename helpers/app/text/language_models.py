@@ -87,19 +87,23 @@ def tuning_worth(ways: "pd.DataFrame") -> str:
 
 
 def beside_nothing(frame: "pd.DataFrame") -> str:
-    """Which extractors are significantly above who reads nothing.
+    """Which extractors are significantly above one that reads nothing, with all of them taken into account.
 
     Args:
-        frame: columns name, low (of the share of messages that are right, 95%) and constant (that of the constant
-            answer, see ExtractionScore), as `bits_against_extraction` gives them.
+        frame: columns name, accuracy, low, high (of the share of messages that are right, 95%) and constant (that of
+            the constant answer, see ExtractionScore), as `bits_against_extraction` gives them.
 
     >>> import pandas as pd
     >>> from helpers import app
-    >>> app.beside_nothing(pd.DataFrame({"name": ["16 bits", "2 bits"], "low": [0.43, 0.3], "constant": 0.34}))
+    >>> app.beside_nothing(pd.DataFrame({
+    ...     "name": ["16 bits", "2 bits"], "accuracy": [0.5, 0.37], "low": [0.43, 0.3], "high": [0.57, 0.44],
+    ...     "constant": 0.34}))
     'The same answer to all messages is right in 34% of them; significantly above that: 16 bits.'
     """
     constant = frame["constant"].iloc[0]
-    above = frame.loc[frame["low"] > constant, "name"]
+    apart = frame[["accuracy", "low", "high"]] - constant
+    counted = significant([("", *figures) for figures in apart.to_numpy()], 0.0)
+    above = frame.loc[counted & (apart["accuracy"] > 0), "name"]
     return (f"The same answer to all messages is right in {percent(constant)} of them; significantly above that: "
             f"{', '.join(above) or 'none'}.")
 

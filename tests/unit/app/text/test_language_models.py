@@ -89,6 +89,15 @@ def test_tuning_may_gain_lose_be_repaid_or_never(gain, requests, words):
     assert words in app.tuning_worth(pd.DataFrame([row]))
 
 
+def test_the_best_of_many_extractors_is_not_above_the_constant_answer_by_luck():
+    just = {"name": "lucky", "accuracy": 0.4, "low": 0.345, "high": 0.455, "constant": 0.34}
+    others = [{**just, "name": str(number), "accuracy": 0.34, "low": 0.28, "high": 0.4} for number in range(4)]
+    assert app.beside_nothing(pd.DataFrame([just])).endswith("above that: lucky.")
+    assert app.beside_nothing(pd.DataFrame([just, *others])).endswith("above that: none.")
+    below = {**just, "name": "worse", "accuracy": 0.1, "low": 0.08, "high": 0.12}
+    assert app.beside_nothing(pd.DataFrame([below])).endswith("above that: none.")
+
+
 def test_tuning_that_gains_just_enough_beside_one_of_several_ways_gains_nothing_significant():
     just = {"way": "8 examples", "gain": 0.05, "gain_low": 0.001, "gain_high": 0.1, "requests": 100.0}
     others = [{**just, "way": f"{count} examples", "gain": 0.0, "gain_low": -0.05, "gain_high": 0.05}
