@@ -137,7 +137,7 @@ def full_rows(quick: bool) -> list[Row]:
 
 
 def page_rows(quick: bool) -> list[Row]:
-    """What a slider waits for: a day and an hour of traffic, drawn before."""
+    """Time the simulations behind a slider: a day and an hour of traffic, drawn before."""
     fixed, scaled = Fleet(40), Fleet(40, policy=target_utilisation(), startup_s=30)
     rows = [] if quick else answer_rows("a day of 1,000 requests/s, fixed fleet", 1000, 86_400, fixed, 1.0)
     for rate in (100, 1000):
@@ -147,7 +147,7 @@ def page_rows(quick: bool) -> list[Row]:
 
 
 def panel_rows(quick: bool) -> list[Row]:
-    """What Explore of notebook 5 computes and describes for each setting of its controls, without the browser."""
+    """Compute and describe each setting of notebook 5's Explore as the page does, without the browser."""
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
     page = [cell.source for cell in cells if cell.cell_type == "code" and "lesson" not in cell.metadata.get("tags", [])]
     names: dict[str, Any] = {"__name__": "__main__"}

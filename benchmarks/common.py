@@ -1,4 +1,4 @@
-"""What all benchmarks share: arguments, rows with targets, peers and their budgets, the front, the table, the JSON."""
+"""Parts that all benchmarks share: arguments, rows with targets, peers, budgets, the front, the table, the JSON."""
 
 import argparse
 import dataclasses
@@ -105,7 +105,7 @@ def majority_of(task: Task) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What a candidate was given: epochs over so many training rows, a teacher, calibration rows; whose settings.
+    """A candidate's budget: epochs over so many training rows, a teacher, calibration rows; whose settings.
 
     What is timed beside each other gets the same rows and rounds, since one call of `compare` times them all.
     """

@@ -64,7 +64,7 @@ class Server:
     folders: tuple[Path, ...]
 
     def started(self) -> list[psutil.Process]:
-        """What has the server's temporary folder: all that it started, though a process between them has ended."""
+        """The processes with the server's temporary folder: all that it started, even where a parent has ended."""
         started = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):  # another user's, or just gone
@@ -96,7 +96,7 @@ class Server:
         return seen[-1]
 
     async def left(self, before: Counter[str], limit_s: float) -> tuple[Counter[str], float]:
-        """What there is beyond an earlier census, and the seconds until it was nothing, or the limit."""
+        """Wait until nothing is left beyond an earlier census; return what is left, and the seconds or the limit."""
         began = time.monotonic()
         while (more := self.census() - before) and time.monotonic() - began < limit_s:
             await asyncio.sleep(1)
@@ -105,7 +105,7 @@ class Server:
 
 @dataclasses.dataclass
 class Log:
-    """What visitors met: seconds until each page was open, how many had to wait in line or measured, errors by kind.
+    """Visitors' experience: seconds until each page was open, how many had to wait in line or measured, errors by kind.
 
     memory: (minutes, gigabytes of the server, and with all that it started).
     """
@@ -255,7 +255,7 @@ async def crowd(address: str, server: Server, visitors: int, minutes: float) -> 
 
 
 def rows_of(log: Log, before: Counter[str], more: Counter[str], seconds: float) -> list[Row]:
-    """What was to be shown of a crowd; see `common_rows`."""
+    """Rows with the targets of a crowd, `common_rows` among them."""
     soon = sum(one < OPEN_S for one in log.opened_s) / len(log.opened_s)
     value, low, high = p95(log.opened_s)
     return [at_least(f"pages open under {OPEN_S:g} s", soon, OPEN_SHARE, "of all"),
@@ -266,7 +266,7 @@ def rows_of(log: Log, before: Counter[str], more: Counter[str], seconds: float) 
 
 
 def common_rows(log: Log, before: Counter[str], more: Counter[str], seconds: float) -> list[Row]:
-    """What holds for visitors of all kinds; errors by kind and the memory of each minute are printed.
+    """Rows with the targets for visitors of all kinds; errors by kind and the memory of each minute are printed.
 
     Args:
         before: the census before anybody came; `more` is what there was beyond it, `seconds` after all had gone.

@@ -231,7 +231,7 @@ def odd_rows() -> list[Row]:
 
 
 def budgets(task: Task) -> list[Budget]:
-    """What ours and each peer are given: the same rows, vectors, classifier and threshold, in turns."""
+    """Budgets of ours and of each peer: the same rows, vectors, classifier and threshold, in turns."""
     rows = len(task.train)
     return [Budget("minhash here", f"{PERMUTATIONS} permutations, letter triples, each peer's threshold", rows),
             Budget("datasketch", f"{PERMUTATIONS} permutations, words at its 0.9; our triples and threshold", rows),

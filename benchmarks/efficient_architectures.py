@@ -220,7 +220,7 @@ def tenant_rows(task: Task, effort: Effort) -> list[Row]:
 
 
 def _serving_rows(bank: TenantBank, tuned: list[Tuned], task: Task, texts: list[str]) -> list[Row]:
-    """What was really loaded, how long a switch takes, and what mixing costs."""
+    """Rows for adapters served together: memory loaded, time of a switch, and the price of mixing."""
     count = 5
     _, adapters = resident_growth(lambda: TenantBank(tuned), 1)
     _, models = resident_growth(lambda: merge(tuned[0], task), count)

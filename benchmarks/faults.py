@@ -42,7 +42,7 @@ ROWS = 10  # that are reviewed
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What is killed.
+    """A kind of work that is killed.
 
     run: (folder, acknowledge) works on and on, and acknowledges what is stored as soon as it is.
     wrong: (folder, all that was acknowledged) -> a sentence for each thing that is lost or half-written.
@@ -68,7 +68,7 @@ def survived(work: Work, folder: Path, kills: int, seed: int = 0) -> tuple[list[
 
 
 def looked_at(work: Work, folder: Path, acknowledged: Sequence[str]) -> list[str]:
-    """What is wrong with what the work left in the folder, seen by a new process."""
+    """Faults in what the work left in the folder, as a new process sees it."""
     return forked(lambda acknowledge: list(map(acknowledge, work.wrong(folder, acknowledged))), folder)
 
 
@@ -214,7 +214,7 @@ def strictly(wrong: Callable[[Path, Sequence[str]], list[str]]) -> Callable[[Pat
 
 
 def rows_of(work: Work, folder: Path, kills: int) -> list[Row]:
-    """What was to be shown of one kind of work."""
+    """Rows with the targets of one kind of work."""
     wrong, acknowledged = survived(work, folder, kills)
     for sentence in wrong:
         print(sentence)

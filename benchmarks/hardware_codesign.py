@@ -177,7 +177,7 @@ def conversion_rows(base: TorchTextModel, task: Task, effort: Effort) -> list[Ro
 
 
 def budgets(task: Task) -> list[Budget]:
-    """What ours and each peer are given; nothing is trained."""
+    """Budgets of ours and of each peer; nothing is trained."""
     ours, rows = (min(count, len(task.train)) for count in (int8.CALIBRATION_ROWS, CALIBRATION_ROWS))
     return [Budget("ours: chosen on validation rows", "a grid, calibrated", ours),
             Budget("runtimes' documented settings", "defaults and hints", 0),

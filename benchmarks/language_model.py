@@ -155,7 +155,7 @@ def extraction_rows(path: str | Path, quick: bool) -> list[Row]:
 
 
 def ladder_rows(ladder: pd.DataFrame, scores: Mapping[str, ExtractionScore]) -> list[Row]:
-    """What tuning adds, what the tagger lacks, and how much less it costs.
+    """Rows for tuning's gain, the tagger's distance from it, and its cost ratio.
 
     Args:
         ladder: see `compare_rungs`, whose first rung is the tagger.

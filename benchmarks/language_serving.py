@@ -75,7 +75,7 @@ TIMES_FASTER = 3.0  # prefix caching and batches over one by one
 
 
 def tester_rows(quick: bool) -> list[Row]:
-    """What the load tester adds, and its figures beside a server's own log: none may differ."""
+    """Measure the load tester's overhead, and compare its figures with a server's own log: none may differ."""
     added = own_overhead(seconds=2.0 if quick else 20.0)
     due = poisson_times(20.0, 2.0 if quick else 10.0)
     with PacedProcess(first_s=0.02, token_s=0.005, slots=4) as server:

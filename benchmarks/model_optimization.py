@@ -112,7 +112,7 @@ def first_step(effort: Effort) -> Step:
 
 
 def pipelines_of(effort: Effort) -> list[list[Step]]:
-    """What the search tries: depth, then pruning, then int8; and each with a first stage."""
+    """Pipelines that the search tries: depth, then pruning, then int8; and each with a first stage."""
     pipelines = []
     for depth in effort.depths:
         start = [distil_step(depth, effort)]
@@ -270,7 +270,7 @@ def headline_rows(result: Comparison, single: str, staged: str) -> list[Row]:
 
 
 def budgets(task: Task, effort: Effort) -> list[Budget]:
-    """What ours and each peer are given."""
+    """Budgets of ours and of each peer."""
     rows, copies = len(task.train), len(task.train) * (1 + effort.augmented)
     calibration, recovery, teacher = min(CALIBRATION_ROWS, rows), f"{effort.recovery:g}", "baseline"
     documented = "its documents'"

@@ -124,7 +124,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Traffic:
-    """What a page asks for: bytes that came, other hosts that were asked, errors in the console."""
+    """Traffic of a page: bytes that came, other hosts that were asked, errors in the console."""
 
     def __init__(self, context: BrowserContext, page: Page) -> None:
         self.bytes, self.elsewhere, self.errors = 0, 0, 0

@@ -81,7 +81,7 @@ def rows_of(result: Comparison, best: Measurement, base_s: tuple[float, float]) 
 
 
 def budgets(task: Task) -> list[Budget]:
-    """What ours and each peer are given; nothing is trained."""
+    """Budgets of ours and of each peer; nothing is trained."""
     rows = min(CALIBRATION_ROWS, len(task.train))
     return [Budget("ours: dynamic int8", "ours", 0), Budget("ours: static int8", "ours, calibrated", rows),
             Budget("ONNX Runtime's recipe", "its documents', dynamic", 0),

@@ -37,7 +37,7 @@ def first_text(number: int, texts: int) -> int:
 
 
 class Classifier:
-    """What a replica does: one request after the other on one core, as a queue with one server."""
+    """Work of a replica: one request after the other on one core, as a queue with one server."""
 
     def __init__(self, folder: str, texts: list[str]) -> None:
         import onnxruntime
@@ -120,7 +120,7 @@ def deployed(folder: Path, texts: list[str], **options: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Calibrated:
-    """What one load test measured: seconds of work by the messages' beginning, of so many texts, and of routing."""
+    """Results of a load test: seconds of work by the messages' beginning, of so many texts, and of routing."""
 
     work: dict[int, np.ndarray]
     texts: int

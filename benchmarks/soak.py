@@ -80,7 +80,7 @@ def bombs() -> dict[str, bytes]:
 
 
 class Visitor:
-    """What the visitors of an hour do, each stay something else; `stored` has the records that they were shown."""
+    """A visitor who does something else at each stay; `stored` has the records that were shown as stored."""
 
     def __init__(self, address: str, notebooks: Sequence[str], log: Log) -> None:
         self._address, self._log = f"{address}voila/render/", log

@@ -72,7 +72,7 @@ def locked() -> list[tuple[str, str]]:
 
 
 def licence(name: str, version: str) -> str:
-    """What an installed package says of itself; for others, what is known; empty where nothing is."""
+    """Return an installed package's licence by its metadata; for others, the known one; empty where there is none."""
     package = next(iter(importlib.metadata.distributions(name=name, path=SITE)), None)
     if package and package.version.split("+")[0] == version:
         return _own_words(package)

@@ -78,7 +78,7 @@ def cores() -> Check:
 
 
 def memory() -> Check:
-    """What is free now, not what is built in."""
+    """Memory that is free now, not what is built in."""
     free, total = (value / 1e9 for value in (psutil.virtual_memory().available, psutil.virtual_memory().total))
     return Check("memory", free >= MIN_FREE_GB, f"{free:.1f} of {total:.1f} GB free",
                  f"end other programs or kernels until {MIN_FREE_GB:g} GB are free")

@@ -1,1 +1,1 @@
-"""What writes helpers/facts/recorded and the pictures: one run, one machine, one date."""
+"""The recorder of helpers/facts/recorded and the pictures: one run, one machine, one date."""

@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Part] = PARTS, 
 
 
 def files_of(part: Part, folder: Path) -> list[Path]:
-    """What the part has written; of an accelerator nothing is, which `recording.accelerator` does."""
+    """Files that the part has written; none of an accelerator's, which `recording.accelerator` writes."""
     return sorted(path for path in folder.glob("*.json*") if not machine_of(path)["gpu"] and any(
         path.name.startswith(f"{beginning}.") or path.name.startswith(f"{beginning}_") or path.name == beginning
         for beginning in part.files))
@@ -232,7 +232,7 @@ def _stamp(part: Part, seconds: float) -> None:
 
 
 def _outlook(left: Sequence[Part]) -> str:
-    """What is left, and how long it takes by what this machine took before."""
+    """List what is left, and how long it takes by this machine's earlier times."""
     if not left:
         return "Nothing is left to record."
     stamps = _stamps()

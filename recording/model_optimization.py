@@ -1,4 +1,4 @@
-"""What notebook 1 opens on: quantization, pruning, distillation, all of it together, a language model.
+"""Recorded results of notebook 1: quantization, pruning, distillation, all of it together, a language model.
 
 python -m recording.model_optimization
 """
@@ -168,7 +168,7 @@ def record_depth() -> None:
 
 
 def record_teacher() -> None:
-    """What SmolLM2's labels and extractions give a specialist, beside people's, and what they cost."""
+    """Record specialists trained on SmolLM2's labels and extractions, beside people's, and the cost of both."""
     task, forms, llm = load_task("tickets"), load_task("tickets-fields"), load_language_model("smollm2")
     labels = prompted(llm, people_labelled(task, PEOPLE), select="none", progress=printed)
     _write_language("taught_labels", teach_specialist(labels, task, messages=TAUGHT, people=(0, PEOPLE, None),

@@ -69,7 +69,7 @@ def also_said() -> dict[str, list[str]]:
 
 
 def bits_said() -> str:
-    """What fewer bits give a language model that writes one token after another, and what they lose."""
+    """Draw what fewer bits gain and lose in a language model that writes one token after another."""
     speed = app.recorded_table("1_model_optimization_language_speed")
     lost = app.recorded_table("1_model_optimization_language").set_index("name")
     first, last = speed.iloc[0], speed.iloc[-1]
@@ -97,7 +97,7 @@ def rungs_said() -> str:
 
 
 def stack_said() -> str:
-    """What changes on top of each other make of a language model's extraction, beside the product of each alone."""
+    """Draw cumulative changes of a language model's extraction, beside the product of each alone."""
     reference, chain, _ = stages(subject="own language model")
     last = chain[-1].after
     product = math.prod(stage.alone[0] for stage in chain)

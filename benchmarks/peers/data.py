@@ -13,7 +13,7 @@ PERMUTATIONS, DATASKETCH_THRESHOLD, SEMHASH_THRESHOLD = 128, 0.9, 0.9  # their d
 
 
 def words(text: str) -> list[str]:
-    """What datasketch's example takes as a text's elements."""
+    """Elements of a text as in datasketch's example."""
     return text.lower().split()
 
 

@@ -1,4 +1,4 @@
-"""What a notebook shows: charts, tables, sentences, and panels that run experiments.
+"""Output of the notebooks: charts, tables, sentences, and panels that run experiments.
 
 Names are imported when they are first used: a page opens without what it does not show, and
 nothing here imports torch.

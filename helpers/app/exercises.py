@@ -36,7 +36,7 @@ Figures = dict[str, np.ndarray]  # what an answer consists of; a bare number or 
 
 
 class Outcome(NamedTuple):
-    """What a function answered at the points that it came to, and what went wrong after them, if anything did."""
+    """A function's answers at the points that it reached, and the problem that stopped it, if any."""
 
     figures: list[Figures]
     problem: str = ""
@@ -153,7 +153,7 @@ def answers(report: Any, function: Callable[..., Any], points: Sequence[Sequence
 
 
 class _Printed(io.StringIO):
-    """What is printed, up to a length: a flood must not fill the memory."""
+    """Printed text, up to a length: a flood must not fill the memory."""
 
     def write(self, text: str) -> int:
         super().write(text[:max(0, MAX_PRINTED - self.tell())])
@@ -161,7 +161,7 @@ class _Printed(io.StringIO):
 
 
 def _figures(value: Any) -> Figures:
-    """What was answered, as arrays of floats.
+    """Convert the answer to arrays of floats.
 
     Raises:
         InputError: it is neither a number nor an array of numbers.

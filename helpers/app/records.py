@@ -131,7 +131,7 @@ def rows_json(rows: list[dict[str, Any]]) -> str:
 
 
 def explored_json(result: Any, settings: Mapping[str, Any]) -> str:
-    """What is on the screen as JSON: the settings, the figures beside the table (a frame's `attrs`), and its rows.
+    """The content of the screen as JSON: settings, the figures beside the table (a frame's `attrs`), and its rows.
 
     >>> from helpers.app.records import explored_json
     >>> print(explored_json([{"load": 0.5, "wait_s": float("nan")}], {"machines": 2}).replace("\\n", ""))

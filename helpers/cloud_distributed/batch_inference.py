@@ -26,7 +26,7 @@ _FAILED = "The prediction failed on a batch: "
 
 @dataclasses.dataclass(frozen=True)
 class FileRun:
-    """What came out: where it lies, how many rows, and how fast. `seconds` include the start of the workers."""
+    """Result of a run: its folder, its rows, and its speed. `seconds` include the start of the workers."""
 
     output: Path
     rows: int

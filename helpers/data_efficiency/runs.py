@@ -1,4 +1,4 @@
-"""What repeated runs say: arms paired over seeds, and the processor's seconds that they took."""
+"""Summaries of repeated runs: arms paired over seeds, and the processor's seconds that they took."""
 
 import contextlib
 import dataclasses
@@ -65,7 +65,7 @@ def paired_gains(runs: pd.DataFrame, arm: str = "strategy", at: str = "labels",
 
 
 def first_at(run: pd.DataFrame, accuracy: float, on: str, counted: Sequence[str]) -> list[float]:
-    """What was counted when a curve first crosses an accuracy, between two points linearly; NaN where it never does.
+    """The count at which a curve first crosses an accuracy, interpolated linearly; NaN where it never does.
 
     Args:
         run: of one seed, in the order of its points.

@@ -27,7 +27,7 @@ _P95_BATCHES = 1.95
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredMachine:
-    """What was measured on one machine, and is carried over to others.
+    """Measurements on one machine, to be extrapolated to others.
 
     Args:
         times: seconds of a call with all of `cores`.
@@ -190,7 +190,7 @@ def _batch_in_time(sheet: DecoderSheet, context: int, token_s: float) -> int:
 
 
 def hosted_prices(prompt: int = 1000, output: int = 250) -> pd.DataFrame:
-    """What APIs ask for the same mix of tokens: columns vendor, model, as_of, usd_per_million; cheapest first."""
+    """List API prices for the same mix of tokens: columns vendor, model, as_of, usd_per_million; cheapest first."""
     rows = [{"vendor": price.vendor, "model": price.model, "as_of": price.as_of,
              "usd_per_million": 1e6 * price.usd(prompt, output) / (prompt + output)} for price in api_prices().values()]
     return pd.DataFrame(rows).sort_values("usd_per_million", ignore_index=True)

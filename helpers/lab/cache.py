@@ -1,4 +1,4 @@
-"""What takes long to compute, cached on disk."""
+"""Results that take long to compute, cached on disk."""
 
 import contextlib
 import hashlib

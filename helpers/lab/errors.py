@@ -4,11 +4,11 @@ import re
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message says why and names the cure."""
+    """Input that cannot be used; the message says why and names the cure."""
 
 
 class NotStored(UserWarning):
-    """What was computed could not be stored, or what was stored cannot be used; a sentence for the reader."""
+    """A result that could not be stored, or a stored one that cannot be used; the message is for the reader."""
 
 
 class Cancelled(Exception):
@@ -16,6 +16,6 @@ class Cancelled(Exception):
 
 
 def reason(error: BaseException) -> str:
-    """What a library's error says, on one line that ends without a full stop: for a sentence of our own."""
+    """Return a library's error message on one line, without a full stop: for use in a sentence."""
     words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())  # some libraries colour theirs
     return f"{type(error).__name__}: {words[:160].rstrip('.')}"

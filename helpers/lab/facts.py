@@ -19,7 +19,7 @@ def read_facts(name: str) -> list[dict[str, str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Peaks:
-    """What a machine can do at most: the two numbers of its roofline.
+    """Peak rates of a machine: the two numbers of its roofline.
 
     Args:
         flops: precision -> operations a second; a multiply-add is two.

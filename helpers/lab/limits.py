@@ -26,7 +26,7 @@ FRUGAL = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a process may take, beyond what it takes to start: seconds of a processor, memory; bytes of its answer."""
+    """Limits of a process, beyond what it takes to start: seconds of a processor, memory; bytes of its answer."""
 
     seconds: int
     memory_bytes: int
@@ -38,7 +38,7 @@ class OverLimit(Exception):
 
 
 def run_limited(module: str, request: Any, limits: Limits) -> Any:
-    """What `python -m module`, which calls `serve`, answers to a request; both are JSON.
+    """Ask `python -m module`, which calls `serve`, and return its answer; request and answer are JSON.
 
     Nothing is believed of the process but that its answer is JSON of at most `limits.answer_bytes`. Windows has no
     limits for a process: there only the clock ends it.

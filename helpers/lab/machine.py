@@ -49,7 +49,7 @@ def has_int8_dot_product() -> bool:
 
 @functools.cache
 def fingerprint() -> dict:
-    """What has to be known to compare a figure with one from elsewhere. No host or user name.
+    """Facts needed to compare a figure with one from another machine. No host or user name.
 
     Keys: id (12 hex digits of the rest), cpu, instruction_sets, cores, memory_gib, gpu, system,
     python, libraries.

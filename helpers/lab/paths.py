@@ -188,7 +188,7 @@ def _store(descriptor: int) -> None:
 
 
 def _mode_of_new_files(path: Path) -> int:
-    """What the umask leaves of 0666; asking the umask itself would change it for a moment, for all threads."""
+    """File permissions by the umask, of 0666; reading the umask would change it for a moment, for all threads."""
     probe = path.with_name(f"{path.name}-mode")
     probe.touch()
     try:

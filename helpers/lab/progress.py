@@ -6,7 +6,7 @@ from helpers.lab.errors import Cancelled
 
 
 class Progress:
-    """What a long function calls to say how far it is; it raises Cancelled once its caller wants an end.
+    """Callback of long functions to report progress; it raises Cancelled once its caller wants an end.
 
     Args:
         report: called with (fraction or None while waiting, message).

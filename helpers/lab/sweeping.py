@@ -41,7 +41,7 @@ class SweepError(InputError):
 
 
 class _Failed:
-    """What happened instead of a result: a sentence, and the trace of where."""
+    """A failure in place of a result: a sentence, and the traceback."""
 
     def __init__(self, why: str, trace: str = "") -> None:
         self.why, self.trace = why, trace

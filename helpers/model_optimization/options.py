@@ -1,4 +1,4 @@
-"""What can be done to a model here. No torch is imported, so that a page's controls can list it."""
+"""The changes that can be made to a model. Imports no torch, so that a page's controls can list them."""
 
 STRATEGY = "model optimization"
 

@@ -137,7 +137,7 @@ def _constant(records: list[Measurement], up: parts.Span) -> list[alt.Chart]:
 
 
 def _expected(records: list[Measurement], guess: Any, paper: Paper) -> list[dict[str, Any]]:
-    """What was expected before the measurement, each with its label; those of one model name it."""
+    """Draw the guesses made before the measurement, each with its label; those for one model name it."""
     expected = []
     guess = parts.value_of(guess)
     if guess is not None and records:

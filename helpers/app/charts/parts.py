@@ -1,4 +1,4 @@
-"""What all charts share: marks that show provenance, axes, rules, names beside marks, title and description.
+"""Parts that all charts share: marks that show provenance, axes, rules, names beside marks, title and description.
 
 Provenance can be read in grey: filled marks are measured here, outlined ones recorded, and dashed lines and dashed
 diamonds simulated or computed on paper. The reference is grey.
@@ -92,7 +92,7 @@ def tooltips(titles: Mapping[str, str]) -> list[alt.Tooltip]:
 
 
 def inside(name: str, provenance: str) -> str:
-    """What a mark is filled with: its own colour where it was measured here, else nothing."""
+    """Fill of a mark: its own colour where it was measured here, else nothing."""
     return name if provenance == "measured" else _OUTLINED
 
 

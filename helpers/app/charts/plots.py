@@ -136,7 +136,7 @@ def dots_spec(frame: pd.DataFrame, x: str, y: str, name: str, low: str | None = 
 
 @debug_mode(False)
 def changes_spec(compared: Any, of: str | None = None) -> alt.LayerChart:
-    """What each change of a model's settings multiplied its speed by; the arguments of `change_factors`.
+    """Draw by what each change of a model's settings multiplied its speed; the arguments of `change_factors`.
 
     >>> from helpers import app
     >>> drawing = app.changes(app.recorded_table("3_hardware_codesign_runtimes"))

@@ -66,7 +66,7 @@ def latency_spec(frame: pd.DataFrame, *, deadline_s: float | None = None) -> alt
 
 @debug_mode(False)
 def dollars_spec(frame: pd.DataFrame, *, guess: Any = None, paper: float | None = None, title: str) -> alt.LayerChart:
-    """What each way to run it costs, with intervals; the first row is the reference.
+    """Draw the cost of each way to run a training, with intervals; the first row is the reference.
 
     Args:
         frame: columns name, usd_month, low and high; a column `note`, if there is one, stands beside the marks.

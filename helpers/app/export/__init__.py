@@ -1,1 +1,1 @@
-"""What a reader takes along."""
+"""Downloads: scripts, reports and statements."""

@@ -15,7 +15,7 @@ from helpers.lab.errors import InputError
 
 
 def panel_script(compute: Callable[..., Any], settings: Mapping[str, Any]) -> str:
-    """What measures with these settings and prints what the records say, and the records as CSV.
+    """Write a script that measures with these settings, prints a summary of the records, and writes them as CSV.
 
     Raises:
         InputError: compute is not a plain function, or uses something that cannot be written as code.
@@ -29,7 +29,7 @@ def panel_script(compute: Callable[..., Any], settings: Mapping[str, Any]) -> st
 
 
 def explore_script(compute: Callable[..., Any], settings: Mapping[str, Any]) -> str:
-    """What computes the result that is on the screen, and prints it; errors as of `panel_script`."""
+    """Write a script that computes the result on the screen, and prints it; errors as of `panel_script`."""
     script = _Script()
     name = script.function(compute)
     return script.text(f"result = {name}({', '.join(script.arguments(settings))})", "print(result)")

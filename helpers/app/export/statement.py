@@ -1,4 +1,4 @@
-"""What a model costs, to publish beside it: dollars, energy and carbon of its records, with machine and date."""
+"""A model's cost statement, to publish beside it: dollars, energy and carbon of its records, with machine and date."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -21,7 +21,7 @@ REPEAT_S = 0.1  # the same message is sent again at most this often, with its ne
 
 
 class Report(Progress):
-    """What `compute` calls to tell how far it is. The page ends a job by ending its process."""
+    """Progress callback for `compute`. The page ends a job by ending its process."""
 
     def __init__(self, tell: Callable[[str, Any], None]):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a reader moves: the controls of a panel, which the page's address holds too."""
+"""Controls of a panel, whose values the page's address holds too."""
 
 import html
 import math

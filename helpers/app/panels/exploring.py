@@ -108,7 +108,7 @@ def _key(settings: dict[str, Any]) -> str:
 
 
 def _parts(drawn: Any) -> list[Any]:
-    """What was drawn as a list; charts as what is drawn, since their widgets change with what they show next."""
+    """The drawn parts as a list; charts as what is drawn, since their widgets change with what they show next."""
     parts = list(drawn) if isinstance(drawn, (list, tuple)) else [drawn]
     for widget in (part for part in parts if isinstance(part, Chart)):
         widget.close()

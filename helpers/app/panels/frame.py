@@ -1,4 +1,4 @@
-"""What all panels share: layout, status line, downloads, a job's buttons, and a word when the session has ended."""
+"""Parts that all panels share: layout, status line, downloads, a job's buttons, a notice of an ended session."""
 
 import html
 import threading

@@ -1,4 +1,4 @@
-"""What a reader expects, before a result is shown."""
+"""The reader's guess, before a result is shown."""
 
 import html
 import math

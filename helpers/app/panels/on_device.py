@@ -95,7 +95,7 @@ class OnDevice(PanelFrame):
 
     @property
     def verdict(self) -> str:
-        """What the latest run says."""
+        """Verdict on the latest run."""
         if self._model is None or self.run is None:
             return NOT_YET
         return device_verdict(self._model, self.run, _runtime_bytes(), self._scenario())

@@ -48,7 +48,7 @@ class PageBill(ipywidgets.VBox):
         self._url.observe(self._on_query, "query")
 
     def follow(self, draw: Callable[[Scenario], Any]) -> ipywidgets.HTML:
-        """What `draw` makes of the scenario, such as tiles; made again when the address names another."""
+        """Place what `draw` makes of the scenario, such as tiles; drawn again when the address names another."""
         place = ipywidgets.HTML(layout={"width": "100%"})
 
         def show(_change: Any = None) -> None:
@@ -80,7 +80,7 @@ class PageBill(ipywidgets.VBox):
 
 
 def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
-    """What a page's strategy takes a bill to, and how that was counted: two sentences.
+    """Describe the bill after a page's strategy, and how it was counted: two sentences.
 
     Its steps are counted where they stand among the steps of all pages, so that all pages' savings add up.
 
@@ -107,7 +107,7 @@ def _of_page(strategy: str) -> Callable[[Step], bool]:
 
 
 def _saved(answer: Answer, of_page: Callable[[Step], bool]) -> Range:
-    """What a page's steps save; consecutive steps as one difference, since each bill is uncertain."""
+    """List the savings of a page's steps; consecutive steps as one difference, since each bill is uncertain."""
     saved, left = Range(0.0, 0.0, 0.0), answer.today
     counted = [step for step in answer.steps if step.usd is not None]
     for (mine, known), run in itertools.groupby(counted, key=lambda step: (of_page(step), step.saved_usd is not None)):

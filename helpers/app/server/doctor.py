@@ -1,4 +1,4 @@
-"""What to look at before the pages are published, and once they are: python -m helpers.app.server.doctor.
+"""Checks before the pages are published, and once they are: python -m helpers.app.server.doctor.
 
 It only looks: it writes nothing, starts no kernel and sends a handful of requests. Each check is a sentence, and says
 what to do where it fails; the exit status is 1 where one does.

@@ -1,4 +1,4 @@
-"""What a visitor's browser sends to its kernel: each frame is checked before anything else reads it.
+"""Frames from a visitor's browser to its kernel: each is checked before anything else reads it.
 
 jupyter_server believes the counts and offsets that a frame names: eight bytes of 0xff ask it to collect 2**64 offsets,
 on the one thread that serves everybody. A frame is a header of little-endian 64-bit numbers, their count first, then

@@ -141,7 +141,7 @@ class PageSocket(VoilaKernelWebsocketHandler):
 
 
 class OurHandler(BaseVoilaHandler):
-    """What answers an address that Voila does not serve."""
+    """Base of the handlers for addresses that Voila does not serve."""
 
     def initialize(self, **_kwargs: Any) -> None:
         """Take Voila's settings from the server."""
@@ -149,7 +149,7 @@ class OurHandler(BaseVoilaHandler):
 
 
 class NotFound(OurHandler):
-    """What answers an address that nothing is served at; Tornado's own page is bare."""
+    """Page for addresses at which nothing is served; Tornado's is bare."""
 
     def get(self) -> None:
         """Our page for unknown addresses."""

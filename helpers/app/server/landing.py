@@ -47,7 +47,7 @@ def _grouped(text: str) -> str:
 
 
 class _OfScenario(BaseVoilaHandler):
-    """What reads a scenario, and the one that is kept beside it, from its address."""
+    """Handler that reads a scenario, and the one kept beside it, from its address."""
 
     def query(self) -> dict[str, str]:
         """The fields of both as they stand in the address, without those of a page's panels."""

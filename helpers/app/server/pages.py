@@ -19,7 +19,7 @@ LESSON_TAGS = frozenset({"lesson", "solution"})  # Voila would hide these cells 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What the landing page and the header say about a notebook."""
+    """Texts of the landing page and the header about a notebook."""
 
     name: str
     title: str

@@ -33,7 +33,7 @@ class Seat:
 
 @dataclasses.dataclass(frozen=True)
 class Wait:
-    """What a visitor who gets no page yet sees: the place in the line, or 0 with too many pages of the visitor's."""
+    """Waiting page of a visitor who gets no page yet: the place in line, or 0 with too many pages of the visitor's."""
 
     place: int
     seats: int

@@ -77,7 +77,7 @@ def seconds(value: float) -> str:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """What stands beside the marks of a chart: their names, or the numbers of their rows in the table."""
+    """Return the labels beside a chart's marks: their names, or the numbers of their rows in the table."""
     return list(names) if len(names) <= NAMED else [str(number) for number in range(1, len(names) + 1)]
 
 
@@ -202,7 +202,7 @@ def keeps_quality(record: Measurement, candidates: int) -> bool:
 
 
 def runner_up(measurements: Sequence[Measurement]) -> Measurement:
-    """What to report if there is no best: the cheapest of the significantly cheaper ones, else the cheapest."""
+    """The record to report if there is no best: the cheapest of the significantly cheaper ones, else the cheapest."""
     able = [record for record in measurements[1:] if record.learned is not False] or measurements[1:]
     return max(able, key=lambda record: (record.speedup_low > 1, record.speedup))
 
@@ -220,7 +220,7 @@ def chosen(measurements: Any) -> Measurement:
 
 
 def finding(measurements: Sequence[Measurement]) -> str:
-    """What the records say in one sentence, with their machine; losing cases are said as plainly as winning ones."""
+    """Summarize the records in one sentence, with their machine; losing cases are said as plainly as winning ones."""
     if not measurements:
         return "Nothing has been measured yet."
     measurements = of_one_run(measurements)

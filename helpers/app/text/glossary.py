@@ -1,4 +1,4 @@
-"""What the field's words mean: one list, for the sentences of pages and for docs/glossary.md.
+"""The glossary: one list of the field's terms, for the sentences of pages and for docs/glossary.md.
 
 `python -m helpers.app.text.glossary` writes again where each term is first used, and the document.
 """

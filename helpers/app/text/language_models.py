@@ -1,4 +1,4 @@
-"""What a language model is worth as an annotator, a teacher, an extractor, or tuned: its accuracy and its dollars."""
+"""Verdicts on a language model as annotator, teacher, extractor, or tuned: its accuracy and its dollars."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def annotator_bills(bills: "pd.DataFrame", reference: str = "people") -> str:
-    """What each way of labelling costs to an accuracy; what was not reached is said, and has no price.
+    """Describe the cost of each way of labelling up to an accuracy; one that did not reach it has no price.
 
     Args:
         bills: columns annotator, usd, saved_usd, saved_usd_low, saved_usd_high, significant, break_even_usd, reached
@@ -61,7 +61,7 @@ pay: at its price an annotator has to be right in 80%'
 
 
 def tuning_worth(ways: "pd.DataFrame") -> str:
-    """What tuning gives and when it is repaid, beside each way with examples in the prompt; all ways by Holm's method.
+    """Describe what tuning gains and when it is repaid, beside each way with examples in the prompt; by Holm's method.
 
     Args:
         ways: columns way, gain, gain_low, gain_high (accuracy of the tuned one over it) and requests (after which
@@ -109,7 +109,7 @@ def beside_nothing(frame: "pd.DataFrame") -> str:
 
 
 def taught(frame: Any) -> str:
-    """What a teacher's answers gave its specialists, of the table that `teach_specialist` or `teach_tagger` returns.
+    """Describe what a teacher's answers gave its specialists; of the table of `teach_specialist` or `teach_tagger`.
 
     The specialist named is the one with the fewest labels of people that learned from the teacher: which one did best
     would be read off the test rows. Whether it is repaid is against asking the teacher itself.

@@ -1,4 +1,4 @@
-"""What a run on the reader's own device says, beside the server's: answers, latency, bytes and dollars."""
+"""Describe a run on the reader's device, beside the server's: answers, latency, bytes and dollars."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _UNREADABLE = "Your browser sent no readable results. Run it once more."
 
 
 class Portable(Protocol):
-    """What `for_the_browser` gives: see there."""
+    """The return value of `for_the_browser`, documented there."""
 
     graph: bytes
     pieces: Sequence[str]
@@ -33,7 +33,7 @@ class Portable(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class DeviceRun:
-    """What a browser sent: (rounds, n) milliseconds and (n, classes) logits, seconds to load, bytes of memory."""
+    """The browser's answer: (rounds, n) milliseconds and (n, classes) logits, seconds to load, bytes of memory."""
 
     ms: np.ndarray
     logits: np.ndarray
@@ -124,6 +124,6 @@ def device_figures(model: Portable, run: DeviceRun, runtime_bytes: int) -> list[
 
 
 def loaded_bytes(model: Portable, runtime_bytes: int) -> int:
-    """What a device loads: program, graph and vocabulary."""
+    """Bytes that a device loads: program, graph and vocabulary."""
     return runtime_bytes + len(model.graph) + sum(len(piece.encode()) + 1 for piece in model.pieces)
 

@@ -120,7 +120,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Measurement], Cell]], ...] = (
 
 
 def _repeated(record: Measurement) -> str:
-    """What was repeated, and so what the speed-up's interval is over."""
+    """Name what was repeated, over which the speed-up's interval is taken."""
     rounds, processes = record.settings.get("rounds"), record.settings.get("processes")
     if not rounds:
         return ""
@@ -236,7 +236,7 @@ Facets = dict[str, tuple[str, ...]]
 
 
 def _facets(name: str, settings: Mapping[str, Any]) -> Facets:
-    """What can be changed alone -> how it is, in words; several words where one thing was done after another."""
+    """The settings that can change alone -> their values, in words; several where one thing was done after another."""
     steps = settings["steps"] if isinstance(settings.get("steps"), list) else []  # else how often pruning cut
     smaller = tuple(str(step.get("name", step["step"])) for step in steps if step["step"] in ("distill", "prune"))
     if not smaller and (settings.get("sizes") or settings.get("zeros") or settings.get("runtime") in _NO_ENCODERS):

@@ -1,4 +1,4 @@
-"""What a result says, whichever way it falls: gains, losses and what is no significant difference, each as plainly."""
+"""Sentences for results, whichever way they fall: gains, losses and no significant difference, each as plainly."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

@@ -1,1 +1,1 @@
-"""What a fleet costs, rented, serverless or on the spot market."""
+"""Cost of a fleet: rented, serverless or on the spot market."""

@@ -100,7 +100,7 @@ def when_to_run(kwh: float, machines: float, home: Offer, *, flexible: float = 1
 
 
 def moving_sentence(where: pd.DataFrame, when: pd.DataFrame) -> str:
-    """What moving region and hours saves, computed from both tables."""
+    """Describe what moving to another region or other hours saves, computed from both tables."""
     best, home = where.iloc[0], where[where["saved_kg"] == 0].iloc[0]
     place = (f"The same work in {best['region']} makes {best['kg']:,.3g} kg of CO2e a month, instead of "
              f"{home['kg']:,.3g} at home ({best['saved']:.0%} less); what the machines cost there has no source here."

@@ -152,7 +152,7 @@ Served = tuple[LlmRun | SplitRun, list[tuple[int | None, Offer]]]  # a run; of e
 
 @dataclasses.dataclass(frozen=True)
 class _Search:
-    """What `cheapest_fleet` was given, and the ways to serve it."""
+    """Arguments of `cheapest_fleet`, with the ways to serve that they allow."""
 
     sent: tuple
     machines: Machines

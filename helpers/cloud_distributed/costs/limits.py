@@ -1,4 +1,4 @@
-"""What a serverless platform does not take: limits of memory, time and concurrency, each with its source."""
+"""Limits of serverless platforms: memory, time and concurrency, each with its source."""
 
 import functools
 from collections.abc import Mapping

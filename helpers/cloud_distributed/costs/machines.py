@@ -1,4 +1,4 @@
-"""What rented machines cost: the bill of a simulated run, and how much of a load to commit to for years."""
+"""Cost of rented machines: the bill of a simulated run, and how much of a load to commit to for years."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ _TERMS = {"1 year": 12, "3 years": 36}  # of a commitment -> months
 
 @dataclasses.dataclass(frozen=True)
 class Bill:
-    """What a run costs, and what a month of 730 hours costs that goes as the run did.
+    """Bill of a run, and of a month of 730 hours at the same rate.
 
     Two figures a month, never to be mixed: `usd_month` pays whole machines from launch to end, busy or not;
     `busy_usd_month` pays the seconds in which they work, if one could rent just those, as `lab.cost` counts.
@@ -150,7 +150,7 @@ def split_load(load: np.ndarray, offer: Offer, *, months: float = 36.0, interrup
 
 
 def questions_for_provider(load: np.ndarray, split: Split, months: int) -> list[str]:
-    """What to ask a provider, each question with the number of one's own that decides what the answer is worth.
+    """List questions for a provider, each with the reader's figure that decides what the answer is worth.
 
     Args:
         load: (hours,) machines needed in each hour, as `split_load` took it.
@@ -240,7 +240,7 @@ def _sustained_tiers(offer: Offer) -> tuple[float, ...]:
 
 
 def _tiered(used: np.ndarray, tiers: tuple[float, ...]) -> np.ndarray:
-    """What machines cost that are used for these shares of a month, in months at the full price."""
+    """Cost of machines used for these shares of a month, in months at the full price."""
     begins = np.arange(len(tiers)) / len(tiers)
     return (np.clip(np.asarray(used)[:, None] - begins, 0, 1 / len(tiers)) * tiers).sum(axis=1)
 

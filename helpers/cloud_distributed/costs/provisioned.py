@@ -41,7 +41,7 @@ def pays_from(offer: ServerlessOffer) -> float:
 
 def provision(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer,
               slots: Sequence[int] = (0, 1, 2, 4), **settings: Any) -> pd.DataFrame:
-    """What keeping instances ready all month costs, and whom it spares a cold start.
+    """Compute what keeping instances ready all month costs, and how many requests it spares a cold start.
 
     Columns slots, usd_month, cold_share, p50_s, p99_s, working (share of their time that they work; NaN without one).
     `settings` are memory_gib, vcpus, cold_start_s, keep_warm_s and span_s of `serve`.

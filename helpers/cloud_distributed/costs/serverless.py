@@ -19,7 +19,7 @@ MONTH_S = HOURS_PER_MONTH * 3600
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """What happened to each request and to each instance.
+    """Outcome of each request, and the times of each instance.
 
     `begin_s`, `finish_s`, `latency_s` (n,) float64 and `cold` (n,) bool by request, `instance` (n,) int64 its number;
     `start_s`, `end_s` (k,) float64 by instance, cut at the end of the trace.
@@ -110,7 +110,7 @@ def serve(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer, *, 
 def scale_to_zero(arrivals: np.ndarray, service: np.ndarray, offer: ServerlessOffer,
                   keep_warm_s: Sequence[float] = (0.0, 60.0, 300.0, 900.0, 3600.0, math.inf),
                   **settings: Any) -> pd.DataFrame:
-    """What waiting before an instance is taken down costs, and what it spares the users.
+    """Compare times to wait before an instance is taken down: their cost, and the cold starts that they spare.
 
     Columns keep_warm_s, usd_month, cold_share, p50_s, p99_s. math.inf never scales to zero. `settings` are those of
     `serve`.

@@ -77,7 +77,7 @@ class ServerlessOffer:
         return amount / (3600 if period == "hour" else 1)
 
     def cold_start(self, given_s: float | None) -> float:
-        """What the user gave, else what is sourced; InputError where there is neither."""
+        """Return the user's value, else the sourced one; InputError where there is neither."""
         return self._sourced(given_s, self.cold_start_s, "cold_start_s=, the seconds until a started instance with "
                                                          "your model answers")
 

@@ -112,7 +112,7 @@ def hidden_bytes(sheet: DecoderSheet) -> int:
 
 
 def paper_band(sheet: DecoderSheet, accelerators: int = 1, link: Link = NVLINK) -> dict[str, ServingEngine]:
-    """What a data sheet leaves open: the fastest, the assumed and the slowest engine, by the shares of the peaks.
+    """The band that a data sheet leaves open: the fastest, the assumed and the slowest engine, by shares of the peaks.
 
     75, 60 and 45% of the arithmetic, 95, 80 and 65% of the bandwidth, 0.5, 2 and 4 ms of overhead; the middle is
     `sheet.efficiency`.

@@ -142,7 +142,7 @@ def release(w, s, row, at):
 
 @part
 def rare(decide, memory, parameters, signals, w, rules, s):
-    """What happens some times a minute: a sample of the time series, a replica that is ready, the policy."""
+    """Handle what happens a few times a minute: a time series sample, a replica that becomes ready, the policy."""
     if s.next_sample_s <= s.now_s:
         sample = w.samples[s.samples]
         sample[0], sample[1], sample[2] = s.ready, s.starting, s.target

@@ -169,7 +169,7 @@ def serve_users(users: int, think_s: float, prompt_tokens: ArrayLike, output_tok
 
 
 class Requests(NamedTuple):
-    """What is sent, checked: all (n,). Of a closed loop the arrivals after the first `users` are not known yet.
+    """The requests, checked: all (n,). In a closed loop the arrivals after the first `users` are not known yet.
 
     loaded: keys and values of a prompt come with it from where it was read, but for its last token.
     """

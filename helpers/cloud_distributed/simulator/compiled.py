@@ -38,7 +38,7 @@ def compiled_loop(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Outcome(enum.IntEnum):
-    """What became of a request. Each ends as exactly one of these."""
+    """Outcome of a request. Each request has exactly one."""
 
     ANSWERED = 0
     DROPPED = 1     # the queue was full
@@ -105,7 +105,7 @@ SAMPLES = ("ready", "starting", "target", "waiting", "in_service")
 
 
 class Tally(NamedTuple):
-    """What is counted while requests pass, so that no array needs a place for each."""
+    """Running counts, so that no array needs an entry for each request."""
 
     each: bool                # whether each request's wait, latency and outcome are stored, too
     latencies: np.ndarray     # (BINS,) uint32: answers by the leading bits of their latency

@@ -275,7 +275,7 @@ def _complete(w, rules, s):
 
 @part
 def rare(decide, memory, parameters, signals, w, rules, s):
-    """What happens some times a minute: a sample of the time series, a change of a replica, the policy."""
+    """Handle what happens a few times a minute: a time series sample, a replica's change, the policy."""
     if s.next_sample_s <= s.now_s:
         sample = w.samples[s.samples]
         sample[0], sample[1], sample[2] = s.ready, s.starting, s.target

@@ -17,7 +17,7 @@ BALANCERS = tuple(one.name.lower().replace("_", " ") for one in Balancer)
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
-    """What serves the requests.
+    """The replicas that serve requests, and their rules.
 
     Args:
         replicas: how many are ready at the start; without a policy, always.

@@ -43,7 +43,7 @@ class ServiceTimes:
         return below + float(weights[size]) * (above - below)
 
     def packed(self, largest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the compiled loop reads for batches of 1 to `largest`.
+        """Table that the compiled loop reads, for batches of 1 to `largest`.
 
         Returns:
             values: all measured seconds, each size's ascending. rows: (largest + 1, 4) int64, where the

@@ -1,4 +1,4 @@
-"""What a trace's columns stand for: the requests of each interval, or each request's tokens and prompt blocks."""
+"""Meaning of a trace's columns: the requests of each interval, or each request's tokens and prompt blocks."""
 
 import re
 from pathlib import Path

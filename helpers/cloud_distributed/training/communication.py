@@ -1,4 +1,4 @@
-"""What it costs that workers talk: a ring all-reduce on paper, calibrated here, extrapolated to many workers."""
+"""Cost of communication: a ring all-reduce on paper, calibrated here, extrapolated to many workers."""
 
 import dataclasses
 import math

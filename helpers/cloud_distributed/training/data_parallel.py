@@ -44,7 +44,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRun:
-    """What a run gave.
+    """Result of a training run.
 
     `step_s` and `compute_s` (steps,) seconds, the slowest worker's: of a step, and of the same step without
     exchange, measured in turns. `losses` (steps,) over all workers' rows. `weights` (p,) float32 at the end.

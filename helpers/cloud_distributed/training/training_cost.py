@@ -1,4 +1,4 @@
-"""What a training run costs and how long it takes on rented machines: on demand, or on spot machines with checkpoints.
+"""Cost and duration of a training run on rented machines: on demand, or on spot machines with checkpoints.
 
 How often to save: Young's and Daly's intervals, checked by simulation.
 """

@@ -176,7 +176,7 @@ def review_curve(data: Features, rate: float = 0.1, kind: Literal["uniform", "co
 
 
 def review_worth(curves: pd.DataFrame) -> pd.DataFrame:
-    """What reviewing regained, over seeds: one row for each order and number of reviews.
+    """Summarize what reviewing regained, over seeds: one row for each order and number of reviews.
 
     Args:
         curves: results of `review_curve` for at least two seeds, one under the other.

@@ -32,7 +32,7 @@ LARGE_WIDTH = 256
 
 @dataclasses.dataclass(frozen=True)
 class LargeResult:
-    """What became of the rows of a large file; the arrays hold row numbers of the source, from 0.
+    """Outcome of a large file's rows; the arrays hold row numbers of the source, from 0.
 
     line: (rows,) the line of the source in which each row begins: `line[selected]` are those of the selected ones.
     flags: as of `find_label_errors`.
@@ -106,7 +106,7 @@ def _room(source: Path) -> Iterator[Path]:
 
 @dataclasses.dataclass(frozen=True)
 class _Read:
-    """What is kept of the rows in memory."""
+    """What is held in memory of the rows."""
 
     labels: list[str]  # in one spelling each
     line: np.ndarray
@@ -266,7 +266,7 @@ def _write(table: _Table, target: Path, log: Path, read: _Read, keeper: np.ndarr
 
 
 def _fill(writer: Any, notes: TextIO, table: _Table, read: _Read, keeper: np.ndarray, similarity: np.ndarray) -> None:
-    """What `_write` writes, but the header."""
+    """Write the rows below the header."""
     fixed, number = set(read.fixed), 0
     for records, _ in table.parts():
         entries = []

@@ -92,7 +92,7 @@ class DynamicBatcher:
 
 @dataclasses.dataclass(frozen=True)
 class LoadResult:
-    """What came of an open-loop load: (n,) latencies in seconds, answers a second, rows and seconds of each call."""
+    """Results of an open-loop load: (n,) latencies in seconds, answers a second, rows and seconds of each call."""
 
     rate: float
     latencies: np.ndarray

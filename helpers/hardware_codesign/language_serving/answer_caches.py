@@ -154,7 +154,7 @@ def compare_caches(task: Task, requests: int = 2000, *, max_wrong: float = 0.01,
 
 
 def cache_verdict(compared: pd.DataFrame) -> str:
-    """What the two caches find, and what they get wrong; where no threshold was safe enough, that is said.
+    """Describe the hits and the wrong hits of the two caches; where no threshold was safe enough, say so.
 
     Args:
         compared: what `compare_caches` returned.

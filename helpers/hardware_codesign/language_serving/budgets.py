@@ -23,7 +23,7 @@ TOLERATED = 0.05  # share of fields that a cheaper budget may find fewer
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What a request may spend: examples in its prompt, the meanings of the keys, tokens of the answer."""
+    """A request's budget: examples in its prompt, the meanings of the keys, tokens of the answer."""
 
     shots: int
     meanings: bool = True
@@ -128,7 +128,7 @@ def cheapest_budget(tried: pd.DataFrame) -> str:
 
 
 def budget_verdict(tested: pd.DataFrame) -> str:
-    """What the chosen budget saves and loses beside the first one, on rows on which it was not chosen.
+    """Compute what the chosen budget saves and loses beside the first one, on rows on which it was not chosen.
 
     Args:
         tested: what `compare_budgets` returned of the first budget and the chosen one; one row where they are the same.

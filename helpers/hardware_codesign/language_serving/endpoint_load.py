@@ -28,7 +28,7 @@ _WORDS = ("the", "and", "for", "you", "not", "with", "this", "but", "from", "the
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What an answer has to meet: seconds to its first token, and for each further one; by a share of all requests."""
+    """A latency target: seconds to the first token, and for each further one; met by a share of all requests."""
 
     first_s: float = 1.0
     per_token_s: float = 0.1
@@ -37,7 +37,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LoadTest:
-    """What came of a load; arrays are (n,), in the order in which requests were due.
+    """Results of a load test; arrays are (n,), in the order in which requests were due.
 
     Attributes:
         due_s: when a request was due, after the start.

@@ -29,7 +29,7 @@ Requests = tuple[list[list[int]], list[int]]  # token ids of each prompt, and ho
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """What came of some requests.
+    """Results of some requests.
 
     Attributes:
         answers: the token ids of each. seconds: until the last token of all.
@@ -169,7 +169,7 @@ class Engine:
 
 def shared_requests(llm: LocalModel, texts: Sequence[str], *, common: float = 0.8, count: int = 16,
                     prompt_tokens: int = 256, answer_tokens: tuple[int, int] = (8, 56)) -> Callable[[int], Requests]:
-    """What gives requests whose prompts begin alike, as an instruction with examples does; each number others.
+    """Make a generator of requests whose prompts begin alike, as an instruction with examples does; each number others.
 
     Args:
         texts: what prompts are made of, one after another, as tokens.

@@ -54,7 +54,7 @@ class PacedServer:
 
     @property
     def url(self) -> str:
-        """What comes before /chat/completions."""
+        """The address before /chat/completions."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     def __enter__(self) -> Self:

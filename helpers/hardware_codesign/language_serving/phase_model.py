@@ -23,7 +23,7 @@ FITTED_ON = ((PREFILL, 1, 16), (PREFILL, 1, 128), (PREFILL, 1, 1024), (DECODE, 1
 
 @dataclasses.dataclass(frozen=True)
 class StepCounts:
-    """What a step of a decoder has to do, by its file.
+    """The work of a decoder's step, read from its file.
 
     Args:
         body: weights that each token is multiplied by. head: weights that turn a sequence's last token into scores.

@@ -1,4 +1,4 @@
-"""What an engine can be switched to, one switch after another, and what each should give on paper."""
+"""Settings of an engine, switched one after another, and the gain of each on paper."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -130,7 +130,7 @@ def request_seconds(switches: Switches, counts: StepCounts, peaks: Peaks, *, pro
 
 
 def _draft(switches: Switches, counts: StepCounts) -> StepCounts | None:
-    """What a draft has to do, as `draft_folder` makes it; None without one."""
+    """Work of a draft, as `draft_folder` makes it; None without one."""
     if switches.guesser == FEWER_BITS:
         return dataclasses.replace(counts, stored=_Q4_0_BYTES * (counts.body + counts.head))
     if switches.guesser == FEWER_LAYERS:
@@ -141,7 +141,7 @@ def _draft(switches: Switches, counts: StepCounts) -> StepCounts | None:
 
 def on_other_machines(switched: pd.DataFrame, counts: StepCounts, machines: Mapping[str, tuple[Peaks, str]], *,
                       common: float) -> pd.DataFrame:
-    """What each switch gave here beside what a roofline says that it gives on each machine.
+    """Compare each switch's gain here with the gain that a roofline gives on each machine.
 
     Args:
         switched: what `compare_engines` returned of some of ENGINES.

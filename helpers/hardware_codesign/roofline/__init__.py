@@ -1,1 +1,1 @@
-"""What limits a model on a machine."""
+"""Limits of a model on a machine."""

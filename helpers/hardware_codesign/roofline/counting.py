@@ -1,4 +1,4 @@
-"""What a model's parts compute and move: operations by PyTorch's counter, bytes by the tensors that operators touch."""
+"""Operations and bytes of a model's parts: counted by PyTorch, and by the tensors that operators touch."""
 
 import contextlib
 import time

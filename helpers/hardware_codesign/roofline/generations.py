@@ -24,7 +24,7 @@ def precisions_by_year() -> pd.DataFrame:
 
 
 def precisions_verdict(frame: pd.DataFrame) -> str:
-    """What the newest device leaves unused where programs stay in 16 bits, and whether that has grown.
+    """Describe the share of the newest device that 16-bit programs leave unused, and whether it has grown.
 
     Args:
         frame: what `precisions_by_year` returned, or some of its rows, oldest first.

@@ -89,7 +89,7 @@ def intensities(work: pd.DataFrame, peaks: Peaks, batches: Sequence[int]) -> pd.
 
 
 def why_slow(layers: pd.DataFrame) -> str:
-    """What takes the time, what limits it, and how much of the roofline is reached: a sentence from `group_layers`."""
+    """Name what takes the time, what limits it, and the share of the roofline that is reached; of `group_layers`."""
     top = layers.sort_values("measured_s", ascending=False).iloc[0]
     products = layers.loc[layers["kind"] != "elementwise", "share"].sum()
     whole = layers["paper_s"].sum() / layers["measured_s"].sum()

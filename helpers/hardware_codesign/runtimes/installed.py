@@ -1,4 +1,4 @@
-"""What has to be installed to serve a model, and to make it: required packages, their bytes, seconds of importing."""
+"""Installation needed to serve a model, and to make it: packages, their bytes, seconds of importing."""
 
 import subprocess
 import sys
@@ -96,7 +96,7 @@ def import_seconds(modules: Sequence[str]) -> float:
 
 def compare_installed(stacks: Mapping[str, tuple[Sequence[str], Sequence[str]]] = STACKS,
                       find: Find = distribution) -> pd.DataFrame:
-    """What each stack needs on disk where it serves, and where its file is made.
+    """List what each stack needs on disk where it serves, and where its file is made.
 
     Args:
         stacks: name -> (packages that serve, packages that make).

@@ -1,4 +1,4 @@
-"""What breaks when you leave: the same model saved from each runtime, and opened in each other one by trying."""
+"""Lock-in, tried: the same model saved from each runtime, and opened in each other one."""
 
 import copy
 import dataclasses
@@ -109,7 +109,7 @@ def _opened(base: TorchTextModel, name: str, form: Form, path: Path, ids: np.nda
 
 
 def leaving_verdict(frame: pd.DataFrame) -> str:
-    """What opens away from home, what answers otherwise there, what stays behind, and the longest way out.
+    """Describe what opens elsewhere, what answers otherwise there, what stays behind, and the longest way out.
 
     Args:
         frame: what `compare_leaving` returned.

@@ -1,4 +1,4 @@
-"""What stands under the model, each switched on and off and measured: libraries, and the passes over ONNX graphs."""
+"""Settings beneath the model, each switched on and off and measured: libraries, and passes over ONNX graphs."""
 
 import contextlib
 import tempfile

@@ -67,7 +67,7 @@ def harvest() -> pd.DataFrame:
 
 
 def pin_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """What tells one harvest from another: digest and number of its rows, and the versions of the packages."""
+    """Identity of a harvest: digest and number of its rows, and the versions of the packages."""
     whole = "\0".join(f"{row.split}\1{row.label}\1{row.text}" for row in rows.sort_values("text").itertuples())
     return {"digest": hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest(), "rows": len(rows),
             "packages": _versions()}
@@ -179,7 +179,7 @@ def _docstrings(path: Path) -> Iterator[str]:
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """What `ast.walk` gives, in its order, without the expressions: nearly all nodes, and no docstring among them."""
+    """Walk a tree in the order of `ast.walk`, without expressions: nearly all nodes, and no docstring among them."""
     waiting = collections.deque([tree])
     while waiting:
         node = waiting.popleft()

@@ -29,7 +29,7 @@ _AROUND = " .,;:!?'\"()[]«»“”\u2018\u2019"
 
 
 def extractions(task: "Task", split: str) -> list[Extraction]:
-    """What is to be found in each row of a split: its fields, and its label as the wish.
+    """The fields to find in each row of a split, and its label as the wish.
 
     Raises:
         InputError: the task has no fields.
@@ -54,7 +54,7 @@ def field_names(task: "Task") -> tuple[str, ...]:
 
 
 def normalised(field: str, value: str) -> str:
-    """What is equal for two spellings of one value.
+    """Normal form of a value, equal for two spellings of it.
 
     Case, kinds of blanks, quotes and marks around it and an article before it do not count. An `order` is compared
     without blanks and '#'. An `amount` is compared by its number alone, so that 189, 189.00 €, $189 and 189 bucks are

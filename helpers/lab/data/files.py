@@ -143,7 +143,7 @@ def _read_upload(source: Path, text: str, label: str, fields: str | None, encodi
 
 
 def too_large(name: str, size: int) -> InputError:
-    """What to say of a file of `size` bytes that nobody will read."""
+    """The error for a file of `size` bytes that is too large to be read."""
     return InputError(f"{name} has {size / 1e6:,.1f} MB, and an upload may have {MAX_UPLOAD_BYTES / 1e6:g} MB at most. "
                       "Upload a part of it, or pack it with gzip (.csv.gz).")
 

@@ -141,7 +141,7 @@ def _parse_separated(path: Path, content: str, text: str, label: str, columns: l
 
 
 def separator_of(path: Path, content: str) -> str:
-    """What separates the values of a table, by its first line."""
+    """Find the separator of a table's values, by its first line."""
     if named := _NAMED_SEPARATOR.match(content):
         return named[1]
     header = re.sub('"[^"]*"', "", content.lstrip("\r\n").split("\n", 1)[0])

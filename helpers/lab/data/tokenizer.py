@@ -24,7 +24,7 @@ _TEXTS_AT_ONCE = 1_000  # tokenized whole: what is cut off is counted, too
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """What an encoder reads of texts; fractions, marks such as [CLS] not counted.
+    """How much of the texts an encoder reads; fractions, marks such as [CLS] not counted.
 
     unknown: share of all tokens that stand for what the vocabulary does not have; rows_cut: share of texts longer than
     the token limit; tokens_cut: share of all tokens that lie beyond it.
@@ -87,7 +87,7 @@ class TextEncoder:
 
     @property
     def unknown_token(self) -> str | None:
-        """What stands for a piece that the vocabulary does not have; a vocabulary of bytes needs none."""
+        """Token for a piece that is not in the vocabulary; a vocabulary of bytes needs none."""
         return None if self._unknown_id is None else self._tokenizer.id_to_token(self._unknown_id)
 
     @property
@@ -246,7 +246,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _pad_id(tokenizer: Tokenizer, named: dict[str, Any], numbered: dict[str, Any]) -> int:
-    """What the checkpoint's files (tokens by name, tokens by number) call the padding token, else the end of text."""
+    """The padding token by the checkpoint's files (tokens by name, tokens by number), else the end of text."""
     for role in ("pad", "eos"):
         token = named.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token

@@ -1,1 +1,1 @@
-"""What makes the same model for another runtime, or with fewer bits."""
+"""Exports: the same model for another runtime, or with fewer bits."""

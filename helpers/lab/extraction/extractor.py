@@ -1,4 +1,4 @@
-"""What finds the fields of messages: the one form that all extractors have."""
+"""The protocol of extractors, which find the fields of messages."""
 
 import abc
 import json

@@ -69,7 +69,7 @@ class PatternExtractor(Extractor):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any]) -> Self:
-        """What `save` wrote."""
+        """Load what `save` wrote."""
         return cls(facts["fields"], facts["lists"], load(path / "wish"), facts["name"])
 
 

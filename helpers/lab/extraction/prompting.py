@@ -97,7 +97,7 @@ class PromptedExtractor(Extractor):
                                  form=schema, progress=progress)
 
     def prompt(self, text: str) -> list[dict[str, str]]:
-        """What the model reads, as messages: the instruction, the examples that fit, the text.
+        """Return the prompt as messages: the instruction, the examples that fit, the text.
 
         A text that takes more than half of the room is cut.
         """
@@ -148,7 +148,7 @@ class PromptedExtractor(Extractor):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any], llm: "LanguageModel | None") -> Self:
-        """What `save` wrote, with the language model given."""
+        """Load what `save` wrote, with the language model given."""
         settings = facts["settings"]
         if llm is None:
             raise InputError(f"'{facts['name']}' needs its language model: load_extractor(path, llm), where it was "
@@ -179,7 +179,7 @@ def prompted_extractor(llm: "LanguageModel", task: Task, *, shots: int = 8, sele
 
 
 def instruction(fields: Sequence[str], wishes: Sequence[str], meanings: bool = True) -> str:
-    """What a language model is asked before the message: the keys, and what each means or its name alone.
+    """Return the instruction before the message: the keys, and the meaning of each or its name alone.
 
     >>> from helpers.lab.extraction.prompting import instruction
     >>> instruction(["order"], ["refund", "late"], meanings=False)

@@ -42,7 +42,7 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True)
 class ExtractionScore:
-    """What `score_extractions` found.
+    """Result of `score_extractions`.
 
     right: measure -> (n,) bool, message by message: each field by its name; "message", all fields; "wish"; "message and
         wish"; "valid JSON".

@@ -1,4 +1,4 @@
-"""What prompts with examples have in common: the texts most like one, and room for them in what a model reads."""
+"""Examples in prompts: the texts most like one, and room for them in the model's context."""
 
 from collections.abc import Sequence
 

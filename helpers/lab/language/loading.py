@@ -170,7 +170,7 @@ def _of_gguf(path: Path, title: str, engine: str) -> LocalModel:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], Any]:
-    """What a GGUF file says of itself, and its tokenizer (None where it holds none that can be read).
+    """Read a GGUF file's metadata and its tokenizer (None where it holds none that can be read).
 
     Both are kept: gguf and transformers take ten seconds for the 49,000 tokens of SmolLM2.
     """

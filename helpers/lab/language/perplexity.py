@@ -23,7 +23,7 @@ _BATCH = 8  # rows read at once
 
 @dataclasses.dataclass(frozen=True)
 class NegativeLogLikelihood:
-    """What a model did not know of each text.
+    """A model's negative log-likelihood of each text.
 
     nats: (texts,) float64, the negative log-likelihood of the text's tokens after the first.
     tokens: (texts,) int64, how many these are.

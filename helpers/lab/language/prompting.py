@@ -124,7 +124,7 @@ class PromptedModel:
         return (scores / self._lengths if self.prior is None else scores - self.prior).astype(np.float32)
 
     def prompt(self, text: str) -> list[dict[str, str]]:
-        """What the language model reads: examples as turns of a conversation, then the text, cut where it is too long.
+        """Return the prompt: examples as turns of a conversation, then the text, cut where it is too long.
 
         The instruction stands in the first turn, since not every chat template knows a system's.
         """
@@ -144,7 +144,7 @@ class PromptedModel:
         return counted
 
     def content_free(self) -> list[dict[str, str]]:
-        """What the language model reads for its `prior`."""
+        """Return the prompt without a text, for the model's `prior`."""
         nearest = self.card.settings["select"] == "nearest"
         return self._messages(_CONTENT_FREE, [] if nearest else self._shown(_CONTENT_FREE))
 

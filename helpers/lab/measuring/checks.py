@@ -49,7 +49,7 @@ class Sighting:
 
 
 def impossible(result: pd.DataFrame | Sequence[Measurement]) -> list[str]:
-    """What cannot be in a table, or in the measurements of one run: a sentence each, none where all can be.
+    """Find what is impossible in a table, or in the measurements of one run: a sentence for each fault.
 
     Shares are fractions of 1, and a roofline's is where arithmetic limits; an interval holds its value; times are not
     negative; an accuracy is a whole number of right answers; energy has a band; a speed-up is the throughputs' ratio.
@@ -94,7 +94,7 @@ def disagreements(sightings: Iterable[Sighting], tolerance: float = TOLERANCE) -
 
 
 def faults(paths: Iterable[Path], tokens: Mapping[str, float]) -> dict[str, list[str]]:
-    """What is wrong in files of recorded results: name -> sentences; a disagreement stands under each of its files.
+    """Find faults in files of recorded results: name -> sentences; a disagreement stands under each of its files.
 
     Args:
         tokens: task -> tokens of its median text, at which tables of times over lengths are read: it takes the p50.
@@ -159,7 +159,7 @@ def _meet(one: Sighting, other: Sighting) -> bool:
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[tuple[str, dict]]:
-    """What each row is about (its first texts), and its values."""
+    """Return the subject of each row (its first texts), and its values."""
     for number, row in enumerate(frame.to_dict("records")):
         texts = [value for value in row.values() if isinstance(value, str) and value][:1]
         yield (texts[0] if texts else f"Row {number + 1}"), row
@@ -226,7 +226,7 @@ def _threads(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _losses(frame: pd.DataFrame) -> Iterator[str]:
-    """What was regained is a share of a loss: none, where the loss lies inside its own noise."""
+    """Find regained shares of a loss that lies inside its noise: no share of it can be regained."""
     if not {"clean", "dirty", "accuracy", "low", "high"} <= set(frame):
         return
     for name, row in _rows(frame):

@@ -69,7 +69,7 @@ class Comparison:
 
 @dataclasses.dataclass
 class _Candidate:
-    """What is gathered of one model.
+    """Timings and answers gathered for one model.
 
     `round_s`: (processes, rounds) seconds for all sampled rows once; `single_s`: (calls,) for one row each.
     """

@@ -68,7 +68,7 @@ def estimated_power(use: float, threads: int) -> Power:
 
 
 def energy_scores() -> str:
-    """What AI Energy Score measured for text classification, in a sentence for beside our watt-hours."""
+    """Quote AI Energy Score's measurement of text classification, in a sentence to stand beside our watt-hours."""
     rows = read_facts("energy_score")
     figures = ", ".join(f"{row['model']} {float(row['wh_per_1000']):g}" for row in rows)
     return (f"AI Energy Score, {rows[0]['task']}, Wh per 1,000 queries on one {rows[0]['gpu']} (the GPU alone, "

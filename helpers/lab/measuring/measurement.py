@@ -24,7 +24,7 @@ COLUMNS = ("model", "strategy", "accuracy", "accuracy_low", "accuracy_high", "ac
 
 
 class BesideTheConstant:
-    """What has an accuracy with its interval, and the share of rows that the most frequent label has."""
+    """A record of an accuracy with its interval, and of the share of rows that the most frequent label has."""
 
     accuracy_low: float
     majority: float | None
@@ -170,7 +170,7 @@ class Measurement(BesideTheConstant):
 
 
 def ratio_of_speedups(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
-    """What one change multiplied a speed-up by: (after / before, low, high).
+    """Factor by which one change multiplied a speed-up: (after / before, low, high).
 
     Args:
         before, after: speed-ups over one and the same reference, each as (value, low, high), all above 0.
@@ -222,7 +222,7 @@ def write_recorded(path: Path, measurements: list[Measurement]) -> None:
 
 
 def coverage_notes(measurements: Sequence[Measurement]) -> list[str]:
-    """What the models' encoders cut off or could not read of the test rows; models that read alike share a sentence."""
+    """List test rows that encoders cut off or could not read; models that read alike share a sentence."""
     alike: dict[tuple[float | None, ...], list[str]] = {}
     for one in measurements:
         if one.rows_cut is not None:

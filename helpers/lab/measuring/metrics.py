@@ -70,7 +70,7 @@ def quality(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def recall_changes(reference: Sequence[int], candidate: Sequence[int], labels: Sequence[int],
                    names: Sequence[str]) -> pd.DataFrame:
-    """What a changed model does to each class, on the same rows; the largest loss of recall first.
+    """Compare each class before and after a model is changed, on the same rows; the largest loss of recall first.
 
     Args:
         reference, candidate: (n,) numbers of the classes that the two models answer.

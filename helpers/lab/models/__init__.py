@@ -1,1 +1,1 @@
-"""What predicts: one protocol, one file for each runtime."""
+"""Models that predict: one protocol, one file for each runtime."""

@@ -31,7 +31,7 @@ ENTRY_POINTS = "helpers.models"
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What is known of a model besides its weights.
+    """Facts about a model besides its weights.
 
     `macs` is for one input of the task's mean length. `labels` are the names of the classes, in the order of the
     logits; `coverage` is what the encoder reads of the task's test texts. `checkpoint` is what the names of models made
@@ -73,7 +73,7 @@ class Card:
 
 @runtime_checkable
 class Model(Protocol):
-    """What experiments take and return."""
+    """Protocol of the models that experiments take and return."""
 
     card: Card
 

@@ -108,7 +108,7 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
 
 
 def _from_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """What `_to_json` was given."""
+    """Inverse of `_to_json`."""
     match value:
         case {"list": items}:
             return [_from_json(item, arrays) for item in items]

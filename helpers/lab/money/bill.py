@@ -99,7 +99,7 @@ def places_needed(per_second: float, mean_s: float, wait_s: float) -> int:
 
 
 def serving(record: "Measurement", scenario: Scenario) -> Serving:
-    """What a month of the scenario costs with this model.
+    """Bill a month of the scenario with this model.
 
     A machine works on as many requests at a time as the model's `threads` go into its cores, times how many it
     answers together (`settings["slots"]`), whose latencies are those in company. The interval is that of
@@ -114,7 +114,7 @@ def serving(record: "Measurement", scenario: Scenario) -> Serving:
 
 
 def serving_change(record: "Measurement", before: Scenario, after: Scenario) -> tuple[Range, Range]:
-    """What a month of one model costs more in `after` than in `before`, in dollars: day and night, in hours of traffic.
+    """Difference of a model's monthly dollars, `after` less `before`: day and night, in hours of traffic.
 
     The model's speed-up is not known exactly, but it is the same in both: so the two are held against each other at the
     same speed-up, over all of its interval, which tells differences that lie inside either bill's own interval.
@@ -152,7 +152,7 @@ def _machines(record: "Measurement", scenario: Scenario, slower: float) -> int:
 
 
 def hosted_usd(scenario: Scenario, cached: bool = False) -> float:
-    """What a month of the scenario costs by the token; `cached`: what all requests begin with comes from the cache.
+    """Bill a month of the scenario by the token; `cached`: the common beginning of requests comes from the cache.
 
     Raises:
         InputError: with `cached`, where that beginning is too short to be cached, or no price of it is known.

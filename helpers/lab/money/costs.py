@@ -170,7 +170,7 @@ def api_price(name: str) -> ApiPrice:
 
 
 def cost(measurement: "Measurement", offer: Offer) -> Cost:
-    """What a million of these predictions cost on a rented machine.
+    """Cost of a million of these predictions on a rented machine.
 
     The measured throughput used `measurement.threads` cores; the same share of the offer's vCPUs
     is billed, at the same speed per core. The error of that assumption is the difference between

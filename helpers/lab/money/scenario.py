@@ -45,7 +45,7 @@ def _choice(default: str, label: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """What a service is asked for and what its parts cost; dollars, requests and labels are of a month.
+    """The demand on a service and the prices of its parts; dollars, requests and labels are of a month.
 
     A field whose default is None may stay empty: list prices, and no budget. `metadata` of a field has its `label`, and
     `unit`, `low` and `high` where it is a number.
@@ -88,7 +88,7 @@ class Scenario:
             raise InputError(" ".join(problems))
 
     def _problem(self, field: dataclasses.Field) -> str:
-        """What is wrong with a field's value; empty where nothing is."""
+        """Say what is wrong with a field's value; empty where nothing is."""
         value, label = getattr(self, field.name), field.metadata["label"]
         if (choices := choices_of(field.name)) is not None:
             return "" if value in choices else (
@@ -150,7 +150,7 @@ class Scenario:
 
     @property
     def percent_of_list_price(self) -> float:
-        """What the reader pays for the machine, of its list price."""
+        """Share of the list price that the reader pays for the machine."""
         return 100 * self.machine.on_demand_usd_hour / offer(self.offer).on_demand_usd_hour
 
     @property
@@ -183,7 +183,7 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Scenario)
 
 
 def choices_of(name: str) -> list[str] | None:
-    """What a field of choice may be; None for a number."""
+    """Allowed values of a field of choice; None for a number."""
     if name == "offer":  # what is measured here is measured on cores
         return [one.name for one in offers().values() if one.vcpus and not one.accelerator]
     return {"subject": list(SUBJECTS), "api": list(api_prices())}.get(name)

@@ -1,1 +1,1 @@
-"""What makes the first model: tokenizer, weights, fine-tuning, heads."""
+"""Making the first model: tokenizer, weights, fine-tuning, heads."""

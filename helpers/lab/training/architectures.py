@@ -63,7 +63,7 @@ _LAYOUTS = (
 
 
 def body_of(module: nn.Module) -> nn.Module:
-    """What stands under the head of a classifier, or of one of transformers' models: the encoder or decoder."""
+    """Return the body under the head of a classifier, or of one of transformers' models: the encoder or decoder."""
     if isinstance(module, MeanPoolClassifier):
         return module.encoder
     return (module.classifier if isinstance(module, OwnHeadClassifier) else module).base_model
@@ -78,7 +78,7 @@ def head_of(module: nn.Module) -> list[nn.Parameter]:
 
 
 def architecture_of(module: nn.Module) -> str:
-    """What its configuration calls it: 'modernbert', for one."""
+    """Return the architecture's name in its configuration: 'modernbert', for one."""
     return module.config.model_type
 
 

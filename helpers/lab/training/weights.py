@@ -41,7 +41,7 @@ def find_weights(name: str | Path = MINILM) -> Path:
 
 
 def short_name(encoder: str | Path) -> str:
-    """What an encoder is called in tables: its name on the Hub, or its folder's, with the run's for a checkpoint.
+    """Return an encoder's name for tables: its name on the Hub, or its folder's, with the run's for a checkpoint.
 
     >>> short_name("FacebookAI/roberta-base"), short_name("runs/tickets/checkpoint-500")
     ('roberta-base', 'tickets/checkpoint-500')
@@ -93,7 +93,7 @@ def _complete(folder: Path) -> Path:
 
 
 def _cure(folder: Path, missing: str) -> str:
-    """What to do about it, where the other files tell."""
+    """Name the cure, where the other files tell."""
     if (folder / "model.json").is_file():
         return " It was saved by this package: load(folder) reads it."
     if (folder / "adapter_config.json").is_file():

@@ -35,7 +35,7 @@ _CHUNK = 8  # messages that a teacher labels between two looks at Cancel
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """What labels and extractions differ in.
+    """The differences between learning labels and learning extractions.
 
     ask: (texts, progress) -> the teacher's answers; people: of each training row what people say;
     train: (rows, answers, progress) -> (a specialist, None where there is nothing to learn; seconds that it took);

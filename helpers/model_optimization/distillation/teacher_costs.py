@@ -1,4 +1,4 @@
-"""What a teacher costs, by the second or by the token, and after how many requests its work is repaid."""
+"""Cost of a teacher, by the second or by the token, and the number of requests after which it is repaid."""
 
 import dataclasses
 import math
@@ -27,7 +27,7 @@ class Teacher:
 
 
 class Bill:
-    """What a teacher costs: the seconds of this machine, or behind a server its tokens, as the server counts them.
+    """Cost of a teacher: seconds of this machine or, behind a server, tokens as the server counts them.
 
     Args:
         teacher: its language model, if it has one, stands in `llm`.
@@ -51,7 +51,7 @@ class Bill:
                              f"million written, not {token_price}.")
 
     def begin(self) -> None:
-        """What was asked before is not on this bill."""
+        """Start a bill: earlier requests are not on it."""
         self._before = self._served.used if self._served else (0, 0)
 
     def usd(self, seconds: float) -> float:

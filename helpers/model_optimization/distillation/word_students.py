@@ -150,7 +150,7 @@ def _rarity(rows: Sequence[Sequence[int]], vocabulary: int) -> np.ndarray:
 
 
 class _StaticModule(nn.Module):
-    """What StaticModel computes, to be trained."""
+    """Trainable form of StaticModel: computes the same function."""
 
     def __init__(self, vectors: np.ndarray, hidden: int, classes: int) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class Anatomy:
         return next(iter(layers_of(self.body, self.layout))).rpartition(".")[0]
 
     def reads(self, layer: nn.Module) -> list[nn.Linear]:
-        """What reads the stream for the attention: query, key and value, or one matrix of all three."""
+        """Layers through which attention reads the stream: query, key and value, or one matrix of all three."""
         return [layer.get_submodule(name) for name in self.layout.reads]
 
     def attention_out(self, layer: nn.Module) -> nn.Linear:
@@ -76,7 +76,7 @@ class Anatomy:
 
     @property
     def start(self) -> nn.Module:
-        """What gives the stream its first values: a norm, or the projection from narrower token vectors."""
+        """Module that gives the stream its first values: a norm, or the projection from narrower token vectors."""
         parts = dict(self.body.named_modules())
         return next(parts[name] for name in self.layout.start if name in parts)
 
@@ -99,7 +99,7 @@ class Anatomy:
         return sum(self.heads) * self.head_macs(tokens) + sum(self.neurons) * self.neuron_macs(tokens)
 
     def sizes(self) -> dict[str, Any]:
-        """What the encoder is made of, for its record."""
+        """The encoder's sizes, for its record."""
         return {"layers": len(self.layers), "heads": self.heads, "neurons": self.neurons, "width": self.width}
 
     def parameters(self) -> int:

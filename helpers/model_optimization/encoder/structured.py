@@ -23,7 +23,7 @@ BLOCK = 8  # neurons that go together: a multiple that vector instructions and i
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What can go as a whole: `members` of one layer's heads or neurons."""
+    """A removable unit: `members` of one layer's heads or neurons."""
 
     kind: str
     layer: int
@@ -54,7 +54,7 @@ def parts_of(structure: Anatomy, importance: Importance, tokens: int, kinds: Seq
 
 
 def keep_within(parts: Sequence[Part], macs: float) -> dict[str, dict[int, list[int]]]:
-    """What stays: kind -> layer -> members, with at most `macs` multiply-accumulates in all.
+    """Choose the members that stay: kind -> layer -> members, with at most `macs` multiply-accumulates in all.
 
     The part with the least importance for each multiply-accumulate goes first, whatever its layer;
     the last head and the last block of a layer never go. Greedy by price is what the relaxed

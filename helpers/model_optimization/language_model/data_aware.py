@@ -126,7 +126,7 @@ def _compressed(graph: Path, data: Sequence[dict[str, np.ndarray]], how: dict[st
 
 
 def _inputs(llm: TransformersModel, task: Task, rows: int) -> list[dict[str, np.ndarray]]:
-    """What the graph reads of the first training messages, each with its right answer."""
+    """The graph's inputs for the first training messages, each followed by its right answer."""
     some = list(zip(task.train["text"][:rows], extractions(task, "train")[:rows], strict=True))
     records = []
     for prompt, answer in asking(llm, task).tuning_rows(some):

@@ -1,4 +1,4 @@
-"""What rounding loses of weights that are originals: a language model tuned for a task, in fewer and fewer bits."""
+"""Loss from rounding full-precision weights: a language model tuned for a task, in fewer and fewer bits."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What each step of a pipeline adds, and why the gains do not simply multiply."""
+"""The contribution of each step of a pipeline, and why the gains do not simply multiply."""
 
 import dataclasses
 import math

@@ -40,7 +40,7 @@ class Abandoned:
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """What came of a search. Accuracies and speeds are of validation rows: test the one that is chosen once."""
+    """Result of a search. Accuracies and speeds are of validation rows: test the one that is chosen once."""
 
     reference: float  # accuracy of the first model
     measurements: tuple[Measurement, ...]
@@ -119,7 +119,7 @@ def _records(ledger: Ledger, task: str, rounds: int) -> dict[str, Measurement]:
 
 @dataclasses.dataclass(frozen=True)
 class _Building:
-    """What the building of all pipelines has in common."""
+    """Settings shared by every pipeline that is built."""
 
     first: Path
     task: Task

@@ -33,7 +33,7 @@ Step = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What every step of one pipeline shares."""
+    """Context shared by the steps of one pipeline."""
 
     base: TorchTextModel
     task: Task

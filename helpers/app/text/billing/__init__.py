@@ -1,1 +1,1 @@
-"""What a month costs, in sentences: the visitor's bill, its stages, and two bills side by side."""
+"""A month's cost in sentences: the visitor's bill, its stages, and two bills side by side."""

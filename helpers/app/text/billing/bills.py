@@ -44,7 +44,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a month costs today and with all steps, in dollars, and the words for it; intervals are of 95%.
+    """A month's cost today and with all steps, in dollars, and the words for it; 95% intervals.
 
     Attributes:
         beside: what the hosted model would cost; empty where that is what is paid.
@@ -109,7 +109,7 @@ def _exact(value: float) -> Range:
 
 
 def labels_of(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
-    """What a month's labels cost with the recorded choice of rows, whether it is counted, and the note."""
+    """Cost of a month's labels with the recorded choice of rows, whether it is counted, and the note."""
     today = _exact(scenario.labels * scenario.usd_per_label)
     if scenario.subject != CLASSIFIER:
         return today, False, ONE_LABEL
@@ -166,7 +166,7 @@ def _beside_today(today: Range, then: Range) -> str:
 
 def ranked_changes(scenario: Scenario, reference: Measurement, singles: Sequence[Measurement],
                    labels: Range | None) -> list[Change]:
-    """What saves alone, significantly, without too much loss and within the budgets, by what a year leaves of it."""
+    """List what saves alone, significantly, within the budgets and without too much loss, by what a year leaves."""
     now, work = serving(reference, scenario), work_usd(scenario)
     alone = [change_alone(one, reference, scenario) for one in singles
              if one.speedup_low > 1 and one.learned is not False and keeps_quality(one, len(singles))
@@ -236,7 +236,7 @@ def _broken(scenario: Scenario, then: Range, record: Measurement | None) -> tupl
 
 
 def _missed(scenario: Scenario, record: Measurement) -> list[str]:
-    """What a model misses of the accuracy and the latency that are asked for, by the worse end."""
+    """List the targets that a model misses, accuracy and latency, by the worse end."""
     sentences, floor = [], scenario.min_accuracy
     if floor is not None and 100 * record.accuracy_low < floor:
         sentences.append(f"Accuracy: {percent(record.accuracy)} ({two(100 * record.accuracy_low)} to "

@@ -1,4 +1,4 @@
-"""What each recorded change takes, alone: settings to choose, computing, people's hours; and when it is repaid."""
+"""Effort of each recorded change, alone: settings to choose, computing, people's hours; and when it is repaid."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ def effort(scenario: Scenario, folder: Path = FOLDER) -> "pd.DataFrame":
 
 
 def effort_worth(efforts: "pd.DataFrame") -> str:
-    """What most of the effort is, and which change repays it soonest; of `effort`.
+    """Describe the largest part of the effort, and the change that is repaid soonest; of `effort`.
 
     >>> from helpers import app
     >>> from helpers.lab import Scenario

@@ -1,4 +1,4 @@
-"""What would answer in place of a hosted language model: the recorded rungs of extraction, on the reader's machine."""
+"""Models that could replace a hosted language model: the recorded rungs of extraction, on the reader's machine."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the shipped records say of changes on top of each other: a pipeline's stages, and labels that a choice saves."""
+"""Savings of cumulative changes, from the shipped records: a pipeline's stages, and labels that a choice saves."""
 
 import dataclasses
 import functools

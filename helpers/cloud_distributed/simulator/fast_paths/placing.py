@@ -91,7 +91,7 @@ def count_drawn(w, t, begin, count, arrivals, seconds, starts_s, latencies):
 
 @hot
 def draw(w, rules, s, t, begin, last):
-    """What chance says about requests `begin` to `last`: the replicas to choose from, and the seconds of work."""
+    """Draw for requests `begin` to `last`: the replicas to choose from, and the seconds of work."""
     seed, chance, ready = w.seeds[0], w.seeds[2], s.ready  # not read again after each store
     first_pick, second_pick, count = t.picks[0], t.picks[1], last - begin
     if rules.balancer == ROUND_ROBIN:

@@ -87,7 +87,7 @@ def _classes(fields: Sequence[str], wishes: Sequence[str]) -> int:
 
 def tag_tokens(text: str, spans: Sequence[Span], found: Extraction, fields: Sequence[str], wishes: Sequence[str],
                dropped: Counter) -> list[int]:
-    """What a tagger shall say of each token; at the first token the number of the wish.
+    """Make a tagger's targets for each token; the first token has the number of the wish.
 
     A value is tagged where it stands first. Where it stands again, nothing is learned: there it is no error either.
 

@@ -89,7 +89,7 @@ class Tagger(Extractor):
 
     @classmethod
     def read(cls, path: Path, facts: Mapping[str, Any]) -> Self:
-        """What `save` wrote."""
+        """Load what `save` wrote."""
         if facts["settings"]["runtime"] == "onnxruntime":
             model = load(path / "model")
         else:

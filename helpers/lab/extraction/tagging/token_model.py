@@ -32,7 +32,7 @@ class TokenModel(TorchTextModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `save(path)` wrote."""
+        """Load what `save(path)` wrote."""
         facts = json.loads((path / "model.json").read_text(encoding="utf-8"))
         facts.pop("runtime")
         return cls.load(path, max_tokens=facts.pop("max_tokens"), card=Card.of_json(facts))

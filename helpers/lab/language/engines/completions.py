@@ -41,7 +41,7 @@ class Again(Exception):
 
 @dataclasses.dataclass
 class Reply:
-    """What has come of one answer; `likeliest`: what could be its first token, with log-probabilities."""
+    """An answer as far as it has come; `likeliest`: candidates for its first token, with log-probabilities."""
 
     text: str = ""
     ended: str = ""
@@ -97,7 +97,7 @@ class Server:
         return in_own_loop(lambda said: self._all(bodies, tokens, said), hear, check)
 
     def client(self) -> httpx2.AsyncClient:
-        """What sends requests, as many at once as one likes; for an `async with`."""
+        """Client that sends requests, as many at once as one likes; for an `async with`."""
         # A proxy would see what goes to this machine itself in plain text.
         return httpx2.AsyncClient(auth=self._sign if self._key_from else None, trust_env=not is_local(self._url),
                                   verify=_certificates(), limits=httpx2.Limits(),
@@ -216,7 +216,7 @@ class Server:
         return request
 
     def _shown(self, text: str) -> str:
-        """What a server says, on one line, without the key in it."""
+        """Return a server's message, on one line, without the key in it."""
         key = os.environ.get(self._key_from or "", "")
         text = text.replace(key, "[key]") if key else text
         return " ".join(text.split())[:_MAX_SAID].rstrip(".")
@@ -249,7 +249,7 @@ class _Pace:
 
 def in_own_loop(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, list[Any]]],
                 hear: Callable[[bool], None], check: Callable[[], None]) -> list[Any]:
-    """What `work(said)` gives, in the event loop of a separate thread: a notebook's main thread already runs one."""
+    """Run `work(said)` in the event loop of a separate thread, since a notebook's main thread already runs one."""
     heard: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
     task = loop.create_task(work(heard.put))
@@ -308,7 +308,7 @@ def _message(event: Mapping[str, Any]) -> str:
 
 
 def _seconds(retry_after: str, date: str) -> float:
-    """What a Retry-After header asks for: seconds, or a time of the server's clock (Date), not ours; 0 for neither."""
+    """Seconds that a Retry-After header asks for, as such or as a time of the server's clock (Date); 0 for neither."""
     with contextlib.suppress(ValueError):
         return max(0.0, float(retry_after))
     with contextlib.suppress(ValueError):

@@ -94,7 +94,7 @@ class LlamaCppModel(LocalModel):
 
     def _events(self, body: dict[str, Any], connections: set[http.client.HTTPConnection],
                 stopped: threading.Event) -> Iterator[dict[str, Any]]:
-        """What the server sends, one JSON object after another; just one where the body asks for no stream."""
+        """Yield the server's JSON objects, one after another; just one where the body asks for no stream."""
         if stopped.is_set():
             return
         connection = http.client.HTTPConnection(urlsplit(self.address).netloc)

@@ -1,4 +1,4 @@
-"""What the engines of a language model have in common.
+"""The interface that all engines of a language model share.
 
 Those on this machine read token ids and give token ids: one tokenizer, that of the model's own file, serves them all,
 so that they differ in their arithmetic only.
@@ -35,7 +35,7 @@ Piece = tuple[int | None, list[int]]  # (row, its new tokens); no row says that 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a model wrote, without the end token and without the stop word.
+    """A model's answer, without the end token and without the stop word.
 
     tokens: its token ids; empty where a server does not show them.
     prompt_tokens, answer_tokens: how many were read and written, as a server counts them, or by our tokenizer.
@@ -63,7 +63,7 @@ def messages_of(prompt: Prompt) -> list[dict[str, str]]:
 
 
 class LanguageModel(abc.ABC):
-    """What answers prompts, on this machine or behind a server.
+    """A language model that answers prompts, on this machine or behind a server.
 
     Args:
         context: tokens of prompt and answer together, at most.

@@ -134,7 +134,7 @@ class OpenVinoModel(LocalModel):
 
 
 def _digests(ids: list[int], start: int) -> Iterator[bytes]:
-    """What stands for the tokens up to each place from `start` on: thousands of prompts would fill the memory."""
+    """Digests of the tokens up to each place from `start` on: thousands of prompts would fill the memory."""
     digest = hashlib.blake2b(np.array(ids[:start], np.int32).tobytes(), digest_size=16)
     for token in ids[start:]:
         digest.update(np.int32(token).tobytes())
