@@ -42,7 +42,7 @@ def record_rungs() -> None:
     write("language_router", guarantees.assign(**general), task.name)
     threshold = threshold_of(ladder.held_out, MAX_LOST)
     wish = most_lost(ladder.held_out, threshold)
-    hard = {"more unsure messages": ladder.test.sure <= np.quantile(ladder.test.sure, 0.25)}
+    hard = {"more unsure messages": ladder.test.confidence <= np.quantile(ladder.test.confidence, 0.25)}
     if wish is not None:
         hard = {f"more of {wish}": ladder.test.wishes == wish} | hard
     drifts = [route_drift(ladder.test, ladder.costs, threshold, rows).assign(drift=name, max_lost=MAX_LOST, **general)

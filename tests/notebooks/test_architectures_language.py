@@ -78,7 +78,7 @@ def messages(rows, lost):
 
 
 @pytest.mark.parametrize(("rows", "lost", "words"), [
-    (200, 50, "may answer 155 of 200: those of which it is at least 0.28 sure"), (20, 0, "so few messages promise")])
+    (200, 50, "may answer 155 of 200: at a confidence of at least 0.28"), (20, 0, "so few messages promise")])
 def test_the_threshold_from_inside_may_promise_nothing(rows, lost, words):
     """By hand: at 3 points of 200, and with one loss more than seen, five may be lost."""
     text = said("2", "lm16", checked=messages(rows, lost), LOSE_AT_MOST=3.0, np=np)
@@ -88,9 +88,9 @@ def test_the_threshold_from_inside_may_promise_nothing(rows, lost, words):
 def test_what_is_out_of_scope_is_never_the_tagger_s_to_answer():
     """By hand: five of 200 may be lost and two are; of 20 messages the tagger is not sure at all."""
     checked = messages(200, 2)
-    checked.sure[-20:] = 0
+    checked.confidence[-20:] = 0
     text = said("2", "lm16", checked=checked, LOSE_AT_MOST=3.0, np=np)
-    assert "may answer 180 of 200: those of which it is at least 0.10 sure" in text
+    assert "may answer 180 of 200: at a confidence of at least 0.10" in text
 
 
 @pytest.mark.parametrize(("delta", "words"), [(0.02, "resolves 2.0 points more"), (-0.08, "resolves 8.0 points fewer")])

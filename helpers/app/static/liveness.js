@@ -12,7 +12,7 @@ async function isAlive(kernel) {
   return answer.ok;
 }
 
-// A kernel that died is started anew under the same id, and knows nothing of what the page shows.
+// A kernel that died is started again under the same id, and knows nothing of what the page shows.
 const LOST = ["restarting", "autorestarting", "terminating", "dead"];
 
 // One look for all panels of a page.

@@ -43,8 +43,8 @@ class Router:
 
     def extract(self, texts: Sequence[str], *, progress: Progress = silent) -> list[Extraction | None]:
         """See Extractor."""
-        extracted, sure = confident(self.specialist, texts, progress.part(0.0, 0.1))
-        onward = np.flatnonzero(goes_on(sure, self.threshold))
+        extracted, confidence = confident(self.specialist, texts, progress.part(0.0, 0.1))
+        onward = np.flatnonzero(goes_on(confidence, self.threshold))
         if len(onward):
             answers = self.general.extract([texts[row] for row in onward], progress=progress.part(0.1, 1.0))
             for row, answer in zip(onward, answers, strict=True):
@@ -54,25 +54,25 @@ class Router:
 
 def confident(specialist: Tagger, texts: Sequence[str],
               progress: Progress = silent) -> tuple[list[Extraction | None], np.ndarray]:
-    """A specialist's extractions, and (n,) how sure it is of each; 0 where it reads that a message is out of scope."""
-    extracted, sure = specialist.extract_surely(texts, progress=progress)
-    return extracted, np.where([one[WISH] == OUT_OF_SCOPE for one in extracted], 0.0, sure)
+    """A specialist's extractions, and its confidence in each (n,): 0 where it reads that a message is out of scope."""
+    extracted, confidence = specialist.extract_with_confidence(texts, progress=progress)
+    return extracted, np.where([one[WISH] == OUT_OF_SCOPE for one in extracted], 0.0, confidence)
 
 
-def goes_on(sure: np.ndarray, threshold: float) -> np.ndarray:
-    """(n,) bool: the specialist is less sure than the threshold, or not at all: whatever the threshold."""
-    return (sure < threshold) | (sure == 0)
+def goes_on(confidence: np.ndarray, threshold: float) -> np.ndarray:
+    """(n,) bool: confidence below the threshold, or none at all, whatever the threshold."""
+    return (confidence < threshold) | (confidence == 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Routable:
     """What a specialist and a language model made of the same messages.
 
-    sure: (n,) how sure the specialist is, 0 for out of scope; right: (2, n) bool, whether the specialist, and the
+    confidence: (n,) the specialist's, 0 for out of scope; right: (2, n) bool, whether the specialist, and the
     language model, resolve the message; wishes: (n,) what each message wants.
     """
 
-    sure: np.ndarray
+    confidence: np.ndarray
     right: np.ndarray
     wishes: np.ndarray
 
@@ -83,7 +83,7 @@ class Routable:
 
     def stage_of(self, threshold: float) -> np.ndarray:
         """(n,) 0 where the specialist answers, 1 where the language model does."""
-        return goes_on(self.sure, threshold).astype(int)
+        return goes_on(self.confidence, threshold).astype(int)
 
     def routed(self, threshold: float) -> np.ndarray:
         """(n,) bool: whether the router resolves the message."""
@@ -104,9 +104,9 @@ def routable(specialist: Tagger, general: ExtractionScore, task: Task, split: st
     if len(general.right[WITH_WISH]) != len(texts):
         raise InputError(f"The language model's score is of {len(general.right[WITH_WISH]):,} messages, and there are "
                          f"{len(texts):,}: score it on the same split and rows.")
-    extracted, sure = confident(specialist, texts)
+    extracted, confidence = confident(specialist, texts)
     right = score_extractions(extracted, expected, field_names(task)).right[WITH_WISH]
-    return Routable(sure, np.stack([right, general.right[WITH_WISH]]), np.array([one[WISH] for one in expected]))
+    return Routable(confidence, np.stack([right, general.right[WITH_WISH]]), np.array([one[WISH] for one in expected]))
 
 
 def threshold_of(held_out: Routable, max_lost: float) -> float:
@@ -114,7 +114,7 @@ def threshold_of(held_out: Routable, max_lost: float) -> float:
 
     See `threshold_by_risk`. More than 1 says that nothing can be guaranteed: all messages go on.
     """
-    return threshold_by_risk(held_out.sure, held_out.lost, max_lost)
+    return threshold_by_risk(held_out.confidence, held_out.lost, max_lost)
 
 
 def route_guarantees(held_out: Routable, test: Routable, costs: Sequence[float],
@@ -137,8 +137,9 @@ def route_guarantees(held_out: Routable, test: Routable, costs: Sequence[float],
         threshold = threshold_of(held_out, loss)
         outcome = _outcome(test, costs, threshold)
         delta, low, high = paired_difference(test.right[best], test.routed(threshold))
-        rows.append({"max_lost": loss, "threshold": threshold, "held_out_rows": len(held_out.sure), **row_of(outcome),
-                     "best": ("specialist", "language model")[best], "best_cost_share": outcome.cost / costs[best],
+        rows.append({"max_lost": loss, "threshold": threshold, "held_out_rows": len(held_out.confidence),
+                     **row_of(outcome), "best": ("specialist", "language model")[best],
+                     "best_cost_share": outcome.cost / costs[best],
                      "delta": delta, "low": low, "high": high,
                      "cost_per_resolved": outcome.cost / outcome.accuracy if outcome.accuracy else np.nan})
     return pd.DataFrame(rows)

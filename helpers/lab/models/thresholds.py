@@ -103,13 +103,13 @@ def threshold_by_loss(stages: Sequence[np.ndarray], labels: np.ndarray, max_lost
     return _first_within(thresholds, charged, len(labels), max_lost / 100)
 
 
-def threshold_by_risk(sure: np.ndarray, losses: np.ndarray, max_lost: float) -> float:
+def threshold_by_risk(confidences: np.ndarray, losses: np.ndarray, max_lost: float) -> float:
     """The lowest confidence at which a first stage may answer, for any loss and any confidence: conformal risk control.
 
     What `threshold_by_loss` is for classes, this is for answers of any kind. Rows that go on lose nothing.
 
     Args:
-        sure: (n,) how sure the first stage is of each held-out row, from 0 to 1.
+        confidences: (n,) the first stage's, in each held-out row, from 0 to 1.
         losses: (n,) what is lost if it answers the row, from 0 to 1.
         max_lost: percentage points of all rows that may be lost, in expectation.
 
@@ -122,20 +122,21 @@ def threshold_by_risk(sure: np.ndarray, losses: np.ndarray, max_lost: float) -> 
 
     >>> import numpy as np
     >>> from helpers.lab.models.thresholds import threshold_by_risk
-    >>> sure, losses = np.linspace(0.0, 1.0, 101), np.zeros(101)
+    >>> confidences, losses = np.linspace(0.0, 1.0, 101), np.zeros(101)
     >>> losses[:50:10] = 1  # five losses where it is unsure: at 0.00, 0.10, 0.20, 0.30 and 0.40
-    >>> threshold_by_risk(sure, losses, max_lost=3.0).__round__(3)
+    >>> threshold_by_risk(confidences, losses, max_lost=3.0).__round__(3)
     0.205
     """
-    sure, losses = np.asarray(sure, float), np.asarray(losses, float)
-    values = np.concatenate([sure, losses])
-    if sure.shape != losses.shape or sure.ndim != 1 or not len(sure) or not ((values >= 0) & (values <= 1)).all():
+    confidences, losses = np.asarray(confidences, float), np.asarray(losses, float)
+    values = np.concatenate([confidences, losses])
+    aligned = confidences.shape == losses.shape and confidences.ndim == 1 and len(confidences)
+    if not aligned or not ((values >= 0) & (values <= 1)).all():
         raise InputError("A threshold is chosen on rows with a confidence and a loss each, both from 0 to 1; shapes: "
-                         f"{sure.shape} and {losses.shape}.")
+                         f"{confidences.shape} and {losses.shape}.")
     rows_needed(max_lost)  # refuses a target of 0 or less
-    thresholds, order = between(sure), np.argsort(sure)
-    below = np.concatenate([[0.0], np.cumsum(losses[order])])[np.searchsorted(sure[order], thresholds)]
-    return _first_within(thresholds, losses.sum() - below, len(sure), max_lost / 100)
+    thresholds, order = between(confidences), np.argsort(confidences)
+    below = np.concatenate([[0.0], np.cumsum(losses[order])])[np.searchsorted(confidences[order], thresholds)]
+    return _first_within(thresholds, losses.sum() - below, len(confidences), max_lost / 100)
 
 
 def _first_within(thresholds: np.ndarray, charged: np.ndarray, rows: int, target: float) -> float:

@@ -39,29 +39,29 @@ class Tagger(Extractor):
 
     def extract(self, texts: Sequence[str], *, progress: Progress = silent) -> list[Extraction | None]:
         """See Extractor."""
-        return self.extract_surely(texts, progress=progress)[0]
+        return self.extract_with_confidence(texts, progress=progress)[0]
 
-    def extract_surely(self, texts: Sequence[str], *,
-                       progress: Progress = silent) -> tuple[list[Extraction | None], np.ndarray]:
-        """The extractions, and (n,) float64 how sure the tagger is of each, from 0 to 1.
+    def extract_with_confidence(self, texts: Sequence[str], *,
+                                progress: Progress = silent) -> tuple[list[Extraction | None], np.ndarray]:
+        """The extractions, and the tagger's confidence in each: (n,) float64, from 0 to 1.
 
-        That is the probability that it gives to all it says of a text: the likeliest tag of each token and the
+        That is the probability that it gives to its whole answer for a text: the likeliest tag of each token and the
         likeliest wish, multiplied as if they were independent. It orders messages; it is no share of right ones.
         """
         encoder, step = self.model.encoder, self.model.micro_batch
         rows = encoder.encode_with_spans(texts)
         order = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))
-        found: list[Extraction | None] = [None] * len(rows)
-        sure = np.ones(len(rows))
+        extracted: list[Extraction | None] = [None] * len(rows)
+        confidence = np.ones(len(rows))
         for start in range(0, len(order), step):
             progress(start / len(order), "reading")
             part = order[start:start + step]
             logits = self.model._logits(*encoder.pad([rows[row][0] for row in part]))
             for row, one in zip(part, logits, strict=True):
                 spans = rows[row][1]
-                found[row] = read_tags(texts[row], spans, one, self.fields, self.wishes)
-                sure[row] = certainty(spans, one, 1 + 2 * len(self.fields))
-        return found, sure
+                extracted[row] = read_tags(texts[row], spans, one, self.fields, self.wishes)
+                confidence[row] = certainty(spans, one, 1 + 2 * len(self.fields))
+        return extracted, confidence
 
     def exported(self, scheme: str = "int8") -> "Tagger":
         """The same tagger in ONNX Runtime, in "fp32" or dynamic "int8".

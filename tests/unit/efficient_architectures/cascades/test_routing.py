@@ -33,7 +33,7 @@ def population(rng, rows):
 
 
 def lost(rows, threshold):
-    return (rows.lost & (rows.sure >= threshold)).mean()
+    return (rows.lost & (rows.confidence >= threshold)).mean()
 
 
 @pytest.mark.parametrize("rows", [60, 300])
@@ -58,7 +58,7 @@ def test_the_promise_breaks_when_the_traffic_drifts():
     assert drift["lost"][0] == pytest.approx(lost(test, threshold))
     assert drift["lost"][0] < ALPHA / 100 + 0.01
     assert drift["lost"][1] > 1.5 * ALPHA / 100
-    assert drift["lost"][2] == pytest.approx(lost(Routable(test.sure[odd], test.right[:, odd], None), threshold))
+    assert drift["lost"][2] == pytest.approx(lost(Routable(test.confidence[odd], test.right[:, odd], None), threshold))
 
 
 def test_costs_quality_and_the_better_extractor_are_those_counted_by_hand():
@@ -113,11 +113,11 @@ def tagger(things_task, narrow_encoder):
 def test_the_router_does_what_its_figures_say(tagger, things_task):
     oracle, texts = Oracle(things_task), things_task.test["text"][:]
     test = routable(tagger, score_rungs([oracle], things_task)[0], things_task, "test")
-    threshold = float(np.median(test.sure))
+    threshold = float(np.median(test.confidence))
     oracle.asked.clear()
     router = Router(tagger, oracle, threshold)
     found = router.extract(texts)
-    assert oracle.asked == [text for text, sure in zip(texts, test.sure, strict=True) if sure < threshold]
+    assert oracle.asked == [text for text, sure in zip(texts, test.confidence, strict=True) if sure < threshold]
     assert 0 < len(oracle.asked) < len(texts)
     expected = extractions(things_task, "test")
     resolved = score_extractions(found, expected, ["order", "product"]).right["message and wish"]
@@ -132,7 +132,7 @@ class Reader:
     def __init__(self, wishes):
         self.wishes = wishes
 
-    def extract_surely(self, texts, *, progress=None):
+    def extract_with_confidence(self, texts, *, progress=None):
         return [{"wish": self.wishes[text]} for text in texts], np.ones(len(texts))
 
 

@@ -89,8 +89,8 @@ def test_what_cannot_be_exported_is_refused(things_tagger, exported):
 
 def test_what_it_finds_surely_is_what_it_finds(things_tagger, things_task):
     texts = things_task.test["text"][:20]
-    found, sure = things_tagger.extract_surely(texts)
+    found, sure = things_tagger.extract_with_confidence(texts)
     assert found == things_tagger.extract(texts)
     assert ((sure > 0) & (sure <= 1)).all()
     garbled = [text[::-1] for text in texts]
-    assert things_tagger.extract_surely(garbled)[1].mean() < sure.mean()
+    assert things_tagger.extract_with_confidence(garbled)[1].mean() < sure.mean()
