@@ -49,8 +49,8 @@ def visits(voila: str, browser: Browser) -> Iterator[Callable[[str, str], Page]]
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing_serious(visits, name, scheme):
     page = visits(name, scheme)
-    found = Axe().run(page).response["violations"]
-    serious = [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found
+    result = Axe().run(page).response["violations"]
+    serious = [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in result
                if item["impact"] in ("serious", "critical") for node in item["nodes"]]
     assert not serious, "\n".join(serious)
 

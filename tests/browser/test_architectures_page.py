@@ -43,12 +43,12 @@ def test_it_opens_on_a_computed_sentence_and_figures(opened):
 
 def test_a_higher_floor_names_a_dearer_step_and_one_that_none_reaches_is_said(opened):
     ladder = panel(opened, "At least right, in percent")
-    told = ladder.locator(".app-verdict")
+    result = ladder.locator(".app-verdict")
     slider = ladder.get_by_role("slider", name="At least right, in percent")
     slider.press("Home")
-    expect(told).to_contain_text("is the cheapest that is good enough")
+    expect(result).to_contain_text("is the cheapest that is good enough")
     slider.press("End")
-    expect(told).to_contain_text("No step reaches this floor.")
+    expect(result).to_contain_text("No step reaches this floor.")
     assert "floor=99" in opened.url
 
 
@@ -63,13 +63,13 @@ def test_a_confidence_of_one_sends_everything_on(opened):
 
 def test_more_tenants_take_more_bytes_but_hardly_more_than_one_model(opened):
     tenants = panel(opened, "Tenants")
-    told = tenants.locator(".app-verdict")
+    result = tenants.locator(".app-verdict")
     tenants.get_by_role("slider").press("End")
-    expect(told).to_contain_text("Tenants: 100;")
-    many = float(re.search(r"([\d.]+) times one model", told.inner_text()).group(1))
+    expect(result).to_contain_text("Tenants: 100;")
+    many = float(re.search(r"([\d.]+) times one model", result.inner_text()).group(1))
     tenants.get_by_role("slider").press("Home")
-    expect(told).to_contain_text("Tenants: 1;")
-    assert 1 <= float(re.search(r"([\d.]+) times one model", told.inner_text()).group(1)) < many < 50
+    expect(result).to_contain_text("Tenants: 1;")
+    assert 1 <= float(re.search(r"([\d.]+) times one model", result.inner_text()).group(1)) < many < 50
 
 
 def test_fewer_key_value_heads_keep_fewer_bytes(opened):

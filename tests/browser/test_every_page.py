@@ -41,8 +41,8 @@ def drawn(page: Page) -> None:
 
 
 def axe(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found
+    result = Axe().run(page).response["violations"]
+    return [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in result
             if item["impact"] in ("serious", "critical") for node in item["nodes"]]
 
 

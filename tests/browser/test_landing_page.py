@@ -123,9 +123,9 @@ def test_a_number_beyond_its_range_is_said_and_kept_in_the_field(page):
 
 def page_bill(page: Page) -> Locator:
     """The first lines of a strategy's page, once they are there."""
-    found = page.locator(".app-bill")
-    expect(found).to_be_visible(timeout=120_000)
-    return found
+    result = page.locator(".app-bill")
+    expect(result).to_be_visible(timeout=120_000)
+    return result
 
 
 def test_an_address_opens_the_same_bill_and_a_page_starts_from_it_and_leads_back(page):
@@ -234,8 +234,8 @@ def test_it_fits_and_axe_finds_nothing_serious(address, open_page, width, scheme
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     bars = [bar.bounding_box() for bar in page.locator(".app-waterfall .bar").all()]
     assert len({(round(bar["x"]), round(bar["width"])) for bar in bars}) == 1, "bars are compared: one scale for all"
-    found = Axe().run(page).response["violations"]
-    assert [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found
+    result = Axe().run(page).response["violations"]
+    assert [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in result
             if item["impact"] in ("serious", "critical") for node in item["nodes"]] == []
 
 

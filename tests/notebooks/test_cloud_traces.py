@@ -58,12 +58,12 @@ def test_the_peak_and_the_year_follow_from_the_traces_busiest_five_minutes(read_
     _, arrivals, _, text = read_aloud
     rate = len(arrivals) / arrivals[-1]
     peak = np.bincount((arrivals // 300).astype(int)).max() / 300
-    found = re.search(r"Your trace: ([\d.]+) requests a second on average, ([\d.]+) at the peak, \d+ ms each: (\d+) "
+    result = re.search(r"Your trace: ([\d.]+) requests a second on average, ([\d.]+) at the peak, \d+ ms each: (\d+) "
                       r"machines?, \$([\d,]+) a year", text)
-    assert found[1] == f"{rate:.1f}"
-    assert found[2] == f"{peak:.1f}"
-    usd = int(found[3]) * offer("AWS m6i.large").on_demand_usd_hour * 8760
-    assert int(found[4].replace(",", "")) == round(usd)
+    assert result[1] == f"{rate:.1f}"
+    assert result[2] == f"{peak:.1f}"
+    usd = int(result[3]) * offer("AWS m6i.large").on_demand_usd_hour * 8760
+    assert int(result[4].replace(",", "")) == round(usd)
     assert f"{rate * HOURS * 3600 / 1e6:,.1f} million requests a month" in text
 
 
@@ -78,18 +78,18 @@ def test_explore_opens_on_the_trace(read_aloud):
 def test_the_language_model_reads_the_traces_tokens(read_aloud):
     """Of the rates, the highest with its first token within a second: tokens a second and their price, once more."""
     name, arrivals, tokens, text = read_aloud
-    found = re.search(r"At ([\d.]+) requests a second \((.*?)\): ([\d,]+) tokens a second, \$([\d.]+) a million", text)
+    result = re.search(r"At ([\d.]+) requests a second \((.*?)\): ([\d,]+) tokens a second, \$([\d.]+) a million", text)
     if tokens is None:
-        assert found[2] == f"your trace {name}, tokens drawn"
+        assert result[2] == f"your trace {name}, tokens drawn"
         return
-    assert found[2] == f"your trace {name}, tokens read and written from it"
+    assert result[2] == f"your trace {name}, tokens read and written from it"
     fleet = LlmFleet(paper_engine(DecoderSheet(DECODERS["Llama 3.1 8B"], "NVIDIA H100 SXM")))
-    faster = float(found[1]) / (len(arrivals) / arrivals[-1])
+    faster = float(result[1]) / (len(arrivals) / arrivals[-1])
     assert round(faster) in (1, 2, 4, 8)
     again = serve_llm(arrivals / round(faster), *tokens, fleet).summary()
-    assert float(found[3].replace(",", "")) == pytest.approx(again["tokens_per_s"], rel=1e-3)
+    assert float(result[3].replace(",", "")) == pytest.approx(again["tokens_per_s"], rel=1e-3)
     usd = offer("AWS p5.4xlarge").on_demand_usd_hour / 3600 / again["tokens_per_s"] * 1e6
-    assert float(found[4]) == pytest.approx(usd, abs=0.01)
+    assert float(result[4]) == pytest.approx(usd, abs=0.01)
 
 
 @pytest.fixture(scope="module")

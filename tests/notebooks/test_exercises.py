@@ -39,17 +39,17 @@ class Cells:
 
 def exercises_of(path: Path) -> list[list]:
     """The code cells of each exercise, from the one to fill in to the solution."""
-    found: list[list] = []
+    result: list[list] = []
     inside = False
     for cell in nbformat.read(path, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
         if "exercise" in tags:
-            found.append([])
+            result.append([])
             inside = True
         if inside and cell.cell_type == "code":
-            found[-1].append(cell)
+            result[-1].append(cell)
             inside = "solution" not in tags
-    return found
+    return result
 
 
 BY_FUNCTION = {re.search(r"(?m)^def (\w+)", cells[0].source)[1]: cells for path in NOTEBOOKS for cells in

@@ -162,11 +162,11 @@ def test_tuning_may_be_repaid_or_never(tuned_s, tuned_right, constant, words):
                          "gain_low": [gain - 0.02, 0.0], "gain_high": [gain + 0.02, 0.0], "cores": 2,
                          "tokens_in": 100.0, "tokens_out": 5.0})
     ways.attrs = {"origin": "made up"}
-    found = functions("4", "lr03", if_recorded=lambda name: ways, tuning_repaid=tuning_repaid, MACHINE="here")[
+    result = functions("4", "lr03", if_recorded=lambda name: ways, tuning_repaid=tuning_repaid, MACHINE="here")[
         "repaid"]("here", 0.0)
     draw = functions("4", "lr05", bars_spec=bars_spec, NOT_YET="not yet", constant_of=lambda rows: constant)[
         "draw_repaid"]
-    sentence, chart = draw(found)
+    sentence, chart = draw(result)
     assert [word for word in words if word not in sentence.data] == []
     assert f"right in {tuned_right:.0%}, the constant answer in {constant:.0%}" in str(chart.to_dict()["title"])
     assert draw(None) == "not yet"

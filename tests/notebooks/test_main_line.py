@@ -16,7 +16,7 @@ def main_line(path) -> list[str]:
 
     Nor the reader's bill on top, the same line in each notebook.
     """
-    found, beside = [], False
+    results, beside = [], False
     for cell in nbformat.read(path, as_version=4).cells:
         heading = re.match(r"(#{2,3}) (.*)", cell.source)
         if cell.cell_type == "markdown" and heading:
@@ -26,8 +26,8 @@ def main_line(path) -> list[str]:
         elif cell.cell_type == "code" and not beside and "parameters" not in cell.metadata.get("tags", []):
             lines = ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source)).body
             only_imports = all(isinstance(line, ast.Import | ast.ImportFrom) for line in lines)
-            found += [] if only_imports or "app.PageBill(" in cell.source else [cell.id]
-    return found
+            results += [] if only_imports or "app.PageBill(" in cell.source else [cell.id]
+    return results
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

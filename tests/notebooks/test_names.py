@@ -68,7 +68,7 @@ def read_in(code: types.CodeType) -> set[str]:
 
 
 def cells_of(path: Path) -> list[Cell]:
-    found, part, alone, parts, inside = [], 0, 0, 0, False
+    results, part, alone, parts, inside = [], 0, 0, 0, False
     for cell in nbformat.read(path, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
         heading = re.match(r"#{2,3} .*", cell.source)
@@ -81,9 +81,9 @@ def cells_of(path: Path) -> list[Cell]:
         if "exercise" in tags:
             alone, inside = alone + 1, True
         group = -1 if "take-home" in tags else alone if inside else 0
-        found.append(Cell(cell.id, *names_of(cell.source), part, group))
+        results.append(Cell(cell.id, *names_of(cell.source), part, group))
         inside = inside and "solution" not in tags
-    return found
+    return results
 
 
 def others(cells: list[Cell], cell: Cell) -> Iterator[Cell]:

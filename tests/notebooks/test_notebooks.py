@@ -91,8 +91,8 @@ def test_methods_are_compared_over_at_least_five_seeds(name):
 
 
 def cells(path: Path, tag: str | None = None, kind: str = "code") -> list:
-    found = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
-    return [cell for cell in found if tag is None or tag in cell.metadata.get("tags", [])]
+    result = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+    return [cell for cell in result if tag is None or tag in cell.metadata.get("tags", [])]
 
 
 def test_there_are_notebooks():
@@ -148,14 +148,14 @@ def test_results_that_are_typed_would_be_seen():
 
 def told(path: Path) -> list[ast.expr]:
     """What stands in verdicts and titles."""
-    found = []
+    results = []
     for cell in cells(path):
         for node in ast.walk(ast.parse(re.sub(r"(?m)^\s*[%!].*$", "", cell.source))):
             if isinstance(node, ast.Call):
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                found += node.args[:1] if name == "verdict" else []
-                found += [keyword.value for keyword in node.keywords if keyword.arg == "title"]
-    return found
+                results += node.args[:1] if name == "verdict" else []
+                results += [keyword.value for keyword in node.keywords if keyword.arg == "title"]
+    return results
 
 
 @by_name

@@ -20,12 +20,12 @@ from helpers.lab.money.scenario import Scenario
 
 def started() -> list[tuple[str, str, str]]:
     """(notebook, setting, what of the Scenario it starts from) of each control that takes the reader's number."""
-    found = []
+    results = []
     for (number, _), source in SOURCES.items():
         for text in re.findall(r"(?:bill=|of_bill = |else |TOKEN_PRICES (?:=|\|) )({[^{}]*:[^{}]*})", source):
             if "Explore" in source or "TOKEN_PRICES = " in source:
-                found += [(number, setting, field) for setting, field in ast.literal_eval(text).items()]
-    return found
+                results += [(number, setting, field) for setting, field in ast.literal_eval(text).items()]
+    return results
 
 
 def test_controls_start_from_what_a_scenario_has():

@@ -21,7 +21,7 @@ def shows(cell) -> bool:
 
 def unanswered(path: Path) -> list[str]:
     """Questions of text cells after which the next cell with an output holds no answer."""
-    cells, found = nbformat.read(path, as_version=4).cells, []
+    cells, results = nbformat.read(path, as_version=4).cells, []
     for number, cell in enumerate(cells):
         asked = re.findall(r"[^.?!:]*\?", cell.source) if cell.cell_type == "markdown" else []
         if not asked or cell.source.startswith("# "):  # the notebook's own question, which all of it answers
@@ -31,8 +31,8 @@ def unanswered(path: Path) -> list[str]:
         if after is None or "exercise" in rest[0].metadata.get("tags", []):
             continue
         if not ANSWERS.search(after.source):
-            found.append(f"{cell.id}: {asked[-1].strip()}")
-    return found
+            results.append(f"{cell.id}: {asked[-1].strip()}")
+    return results
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

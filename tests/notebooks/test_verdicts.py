@@ -180,9 +180,9 @@ def test_a_library_or_a_graph_level_may_be_slower(cell, gain):
                          "nodes": [9, 5], "gain": [1.0, gain], "speedup": [1.0, gain], "low": [0.9, 0.95 * gain],
                          "high": [1.1, 1.05 * gain]})
     text = said("3", cell, **{"switches" if cell == "h81" else "levels": rows})
-    found = re.search(r"Faster[\w ]*: (.*?)\. Slower: (.*?)\.(?: |$)", re.sub(r"(?<=\d)\.(?=\d)", "", text))
+    result = re.search(r"Faster[\w ]*: (.*?)\. Slower: (.*?)\.(?: |$)", re.sub(r"(?<=\d)\.(?=\d)", "", text))
     name = "b" if cell == "h81" else "all"
-    assert found is None or [name in found[1].split(), name in found[2].split()] == [gain > 1, gain < 1]
+    assert result is None or [name in result[1].split(), name in result[2].split()] == [gain > 1, gain < 1]
 
 
 @pytest.mark.parametrize("rates", [(100.0, 50.0), (50.0, 100.0), (100.0, 99.0)])

@@ -114,7 +114,7 @@ class Line:
             ConnectionClosed: the server has ended the line.
         """
         asked = self.send("kernel_info_request", {})
-        found, last = [], {"kernel_info_reply", "idle"}
+        results, last = [], {"kernel_info_reply", "idle"}
         end = time.monotonic() + WAIT_S
         while last:
             data = self.socket.recv(timeout=max(0.1, end - time.monotonic()))
@@ -123,8 +123,8 @@ class Line:
             if parent.get("msg_id") == asked:
                 last -= {header["msg_type"], content.get("execution_state")}
             elif header["msg_type"] not in ("status", "iopub_welcome"):
-                found.append((header["msg_type"], content))
-        return found
+                results.append((header["msg_type"], content))
+        return results
 
     def widgets(self) -> dict[str, dict[str, Any]]:
         """Model id -> state of each of the kernel's widgets, as a page gets them when it opens."""
@@ -138,8 +138,8 @@ class Line:
 
     def find(self, description: str) -> tuple[str, dict[str, Any]]:
         """Model id and state of the one widget that is described so."""
-        [found] = [one for one in self.widgets().items() if one[1].get("description") == description]
-        return found
+        [result] = [one for one in self.widgets().items() if one[1].get("description") == description]
+        return result
 
 
 def ended(line: ClientConnection) -> int | None:

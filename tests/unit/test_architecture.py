@@ -207,7 +207,7 @@ def writes(node: ast.AST) -> bool:
 
 def test_files_are_written_whole_or_not_at_all():
     """By `lab.paths.replacing` and `write_atomically`, which survive a full disk and a kill."""
-    found = set()
+    result = set()
     for folder in ("helpers", "recording"):
         for path in (ROOT / folder).rglob("*.py"):
             module = ast.parse(path.read_text(encoding="utf-8"))
@@ -215,8 +215,8 @@ def test_files_are_written_whole_or_not_at_all():
             for node in [*module.body, *(method for one in classes for method in one.body)]:
                 if isinstance(node, ast.FunctionDef) and writes(node) and not WHOLE_OR_NOT & {
                         name for name, _ in names_called(node)}:
-                    found.add(f"{path.relative_to(ROOT).as_posix()}:{node.name}")
-    assert found - WRITE_BY_THEMSELVES == set()
+                    result.add(f"{path.relative_to(ROOT).as_posix()}:{node.name}")
+    assert result - WRITE_BY_THEMSELVES == set()
 
 
 def test_tests_stand_where_the_modules_that_they_test_stand():

@@ -122,9 +122,9 @@ def test_the_int8_that_is_told_was_chosen_on_other_rows(quantized):
 
 
 def test_a_lossy_int8_is_not_told_as_good(quantized):
-    found = {row.name: row.holds for row in rows_of(quantized, quantized.measurements[1], (0.0, 0.1))}
-    assert found["int8 chosen on validation rows: accuracy lost, relative"] is False
-    assert found["int8 chosen on validation rows (int8 lossy): throughput"] is True
+    result = {row.name: row.holds for row in rows_of(quantized, quantized.measurements[1], (0.0, 0.1))}
+    assert result["int8 chosen on validation rows: accuracy lost, relative"] is False
+    assert result["int8 chosen on validation rows (int8 lossy): throughput"] is True
 
 
 def test_peers_that_learn_from_the_teacher_get_our_rows_and_epochs(tiny_task):

@@ -88,9 +88,9 @@ def test_a_router_must_not_be_worse_and_cost_a_fifth(delta, low, share, holds):
 def test_on_paper_a_further_token_takes_as_long_as_the_weights_are_large():
     speed = pd.DataFrame({"name": ["F16", "Q8_0", "Q4_0"], "megabytes": [400.0, 200.0, 100.0],
                           "per_token_s": [0.04, 0.02, 0.02]})
-    order, *told = language_model.paper_rows(speed)
+    order, *result = language_model.paper_rows(speed)
     assert not order.holds  # four bits are no quicker than eight here
-    assert [row.value for row in told] == pytest.approx([2.0, 0.0, 2.0, -0.5])
+    assert [row.value for row in result] == pytest.approx([2.0, 0.0, 2.0, -0.5])
 
 
 @pytest.mark.parametrize(("faster", "holds"), [(250.0, True), (90.0, False)])

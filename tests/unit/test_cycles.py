@@ -24,16 +24,16 @@ FACADES = {name: facade_of(name) for name, path in FILES.items() if path.name ==
 
 def imports_of(name: str) -> set[str]:
     """The files of helpers that a file imports, wherever in it; through a facade, the file behind it."""
-    found = set()
+    result = set()
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 behind = FACADES.get(node.module, {}).get(alias.name, node.module)
-                found.add(inner if inner in FILES else behind)
-    return found & set(FILES)
+                result.add(inner if inner in FILES else behind)
+    return result & set(FILES)
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -45,13 +45,13 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    found, todo = set(), list(graph[start])
+    result, todo = set(), list(graph[start])
     while todo:
         name = todo.pop()
-        if name not in found:
-            found.add(name)
+        if name not in result:
+            result.add(name)
             todo += graph[name]
-    return found
+    return result
 
 
 def test_a_circle_is_found_and_a_diamond_is_none():

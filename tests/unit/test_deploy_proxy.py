@@ -131,9 +131,9 @@ def test_plain_http_leads_to_tls_and_shows_nothing(site):
 def test_nobody_sees_anything_without_signing_in(site, path):
     for headers in ({}, signed_in("ada", "guess"), signed_in("nobody"), {"Authorization": "Basic ?"},
                     {"Authorization": "Bearer x"}, {"X-Forwarded-User": "ada"}):
-        status, found, text = site.get(path, **headers)
+        status, result, text = site.get(path, **headers)
         assert status == 401
-        assert found["WWW-Authenticate"] == 'Basic realm="Compute smarter"'
+        assert result["WWW-Authenticate"] == 'Basic realm="Compute smarter"'
         assert "kernelId" not in text
 
 

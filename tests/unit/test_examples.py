@@ -18,10 +18,10 @@ MODULES = sorted(".".join(("helpers", *path.relative_to(HELPERS).with_suffix("")
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_of_a_module_give_what_they_say(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write a file
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told):
-        found = doctest.testmod(importlib.import_module(module))
-    assert found.failed == 0, told.getvalue()
+    actual = io.StringIO()
+    with contextlib.redirect_stdout(actual):
+        result = doctest.testmod(importlib.import_module(module))
+    assert result.failed == 0, actual.getvalue()
 
 
 def test_there_are_examples():

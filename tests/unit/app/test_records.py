@@ -98,10 +98,10 @@ def test_what_is_explored_is_saved_with_its_settings_and_its_dollars():
     frame = pd.DataFrame({"t_s": [0.0, 60.0], "p95_s": [float("nan"), 0.5]})
     frame.attrs = {"usd": (120.0, 110.0, 130.0), "each": [1.0, 2.0], "hours": "in an hour", "late": np.float64(0.01)}
     settings = {"policy": "=KEDA", "law": (10.0, 20.0), "startup_s": 60}
-    told = strictly(explored_json(frame, settings))
-    assert told["settings"] == {"policy": "=KEDA", "law": [10.0, 20.0], "startup_s": 60}
-    assert told["figures"] == {"usd": [120.0, 110.0, 130.0], "each": [1.0, 2.0], "hours": "in an hour", "late": 0.01}
-    assert told["rows"] == [{"t_s": 0.0, "p95_s": None}, {"t_s": 60.0, "p95_s": 0.5}]
+    result = strictly(explored_json(frame, settings))
+    assert result["settings"] == {"policy": "=KEDA", "law": [10.0, 20.0], "startup_s": 60}
+    assert result["figures"] == {"usd": [120.0, 110.0, 130.0], "each": [1.0, 2.0], "hours": "in an hour", "late": 0.01}
+    assert result["rows"] == [{"t_s": 0.0, "p95_s": None}, {"t_s": 60.0, "p95_s": 0.5}]
     rows = list(csv.DictReader(io.StringIO(explored_csv(frame, settings))))
     assert rows[1] == {"t_s": "60.0", "p95_s": "0.5", "policy": "'=KEDA", "startup_s": "60", "usd": "120.0",
                        "usd_low": "110.0", "usd_high": "130.0", "hours": "in an hour", "late": "0.01"}

@@ -28,11 +28,11 @@ def test_mixed_labels_weigh_as_two_half_rows():
 
 def test_out_of_fold_predictions_come_from_models_that_have_not_seen_the_row():
     data = blobs(spread=2.0)
-    found = out_of_fold(data.train, data.train_y, 4, folds=3, seed=1)
+    result = out_of_fold(data.train, data.train_y, 4, folds=3, seed=1)
     fold = fold_of(data.train_y, 3, 1)
     assert all(np.bincount(fold[data.train_y == label]).tolist() == [20, 20, 20] for label in range(4))
     alone = fit(data.train[fold != 1], data.train_y[fold != 1], 4).probabilities(data.train[fold == 1])
-    np.testing.assert_array_equal(found[fold == 1], alone)
+    np.testing.assert_array_equal(result[fold == 1], alone)
 
 
 @pytest.mark.parametrize("chunk", [7, 1000])
@@ -40,12 +40,12 @@ def test_ridge_regression_in_chunks_is_scikit_learns_fold_by_fold(chunk):
     data = blobs(spread=2.0)
     rows = np.flatnonzero(np.arange(len(data.train)) % 5)  # not all have labels
     x, y = data.train[rows], data.train_y[rows]
-    found, fold = ridge_out_of_fold(data.train, rows, y, 4, folds=3, chunk=chunk), fold_of(y, 3, 0)
+    result, fold = ridge_out_of_fold(data.train, rows, y, 4, folds=3, chunk=chunk), fold_of(y, 3, 0)
     with_one = np.hstack([x, np.ones((len(x), 1))])
     for number in range(3):
         held = fold == number
         theirs = Ridge(alpha=PENALTY, fit_intercept=False).fit(with_one[~held], one_hot(y[~held], 4))
-        np.testing.assert_allclose(found[held], softmax(SHARPNESS * theirs.predict(with_one[held]), axis=1), atol=1e-4)
+        np.testing.assert_allclose(result[held], softmax(SHARPNESS * theirs.predict(with_one[held]), axis=1), atol=1e-4)
 
 
 @pytest.mark.parametrize("make", [

@@ -45,10 +45,10 @@ def test_p_values_are_scipys_t_tests_by_holms_rule():
     for place, (p, name) in enumerate(raw):
         most = max(most, min(1, (3 - place) * p))
         expected[name] = most
-    found = paired_gains(runs).set_index("strategy")
-    assert found["p"].drop("random").to_dict() == pytest.approx(expected)
-    assert np.isnan(found.loc["random", "p"])
-    assert found["significant"].to_dict() == {name: expected.get(name, 1) < 0.05 for name in ("random", *"abc")}
+    result = paired_gains(runs).set_index("strategy")
+    assert result["p"].drop("random").to_dict() == pytest.approx(expected)
+    assert np.isnan(result.loc["random", "p"])
+    assert result["significant"].to_dict() == {name: expected.get(name, 1) < 0.05 for name in ("random", *"abc")}
 
 
 def test_one_seed_has_no_interval():

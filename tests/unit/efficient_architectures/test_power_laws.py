@@ -14,18 +14,18 @@ def test_exponents_of_made_up_times_are_found_again():
              "seconds": 1e-9 * length**power * np.exp(rng.normal(0, 0.02))}
             for kind, power in (("full", 2.0), ("linear", 1.0)) for length in (256, 512, 1024, 2048)
             for number in range(9)]
-    found = fit_exponents(pd.DataFrame(rows)).set_index("kind")
+    result = fit_exponents(pd.DataFrame(rows)).set_index("kind")
     for kind, power in (("full", 2.0), ("linear", 1.0)):
-        assert found.low[kind] <= found.exponent[kind] <= found.high[kind]
-        assert found.exponent[kind] == pytest.approx(power, abs=0.02)
+        assert result.low[kind] <= result.exponent[kind] <= result.high[kind]
+        assert result.exponent[kind] == pytest.approx(power, abs=0.02)
 
 
 def test_what_slows_all_lengths_of_a_round_leaves_the_exponent_certain():
     slow = np.exp(np.random.default_rng(0).normal(0, 0.5, 9))
-    found = fit_exponents(pd.DataFrame([{"kind": "full", "length": length, "round": number,
+    result = fit_exponents(pd.DataFrame([{"kind": "full", "length": length, "round": number,
                                          "seconds": 1e-9 * length**2 * slow[number]}
                                         for length in (256, 512, 1024) for number in range(9)]))
-    assert (found.low[0], found.high[0]) == pytest.approx((2.0, 2.0))
+    assert (result.low[0], result.high[0]) == pytest.approx((2.0, 2.0))
 
 
 def test_a_law_is_found_again_and_a_budget_names_the_best():

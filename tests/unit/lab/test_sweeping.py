@@ -18,8 +18,8 @@ def test_results_come_in_the_grids_order():
         time.sleep(0.05 if bits == 2 else 0)  # the first to start is the last to end
         return bits * 100 + seed
 
-    found = sweep(experiment, {"bits": [2, 4], "seed": [0, 1, 2]})
-    assert found == [({"bits": bits, "seed": seed}, bits * 100 + seed) for bits in (2, 4) for seed in (0, 1, 2)]
+    result = sweep(experiment, {"bits": [2, 4], "seed": [0, 1, 2]})
+    assert result == [({"bits": bits, "seed": seed}, bits * 100 + seed) for bits in (2, 4) for seed in (0, 1, 2)]
 
 
 def test_a_list_of_settings_is_run_as_it_stands():

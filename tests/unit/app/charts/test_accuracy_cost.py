@@ -47,8 +47,8 @@ def test_guess_and_paper_are_labelled(spec):
     class Slider:
         value = 2.5
 
-    told = texts(spec(RECORDS, guess=Slider(), paper=3.0))
-    assert {"your guess 2.5x", "on paper 3.0x"} <= set(told)
+    result = texts(spec(RECORDS, guess=Slider(), paper=3.0))
+    assert {"your guess 2.5x", "on paper 3.0x"} <= set(result)
 
 
 def test_a_paper_prediction_for_each_model_names_it():

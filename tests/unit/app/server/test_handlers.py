@@ -55,8 +55,8 @@ class Reader:
         except urllib.error.HTTPError as refused:
             answer = refused
         text = answer.read().decode()
-        if found := re.search(r'"kernelId": "([\w-]+)"', text):
-            self.kernel = found[1]
+        if result := re.search(r'"kernelId": "([\w-]+)"', text):
+            self.kernel = result[1]
         return answer.status, text, dict(answer.headers)
 
     def place(self) -> int:

@@ -44,7 +44,7 @@ def test_no_path_leads_out_of_what_is_served(address, folder, mount, spelling):
     up = SPELLED[spelling]
     levels = (1, 4, 5)  # home/cache/pages/<folder> is where the pages are
     paths = [f"{mount}{up * 16}{str(folder / name)[1:]}", *(f"{mount}{up * count}{name}" for count in levels)]
-    assert [told for path in paths for told in given_away(address, path)] == []
+    assert [result for path in paths for result in given_away(address, path)] == []
 
 
 @pytest.mark.parametrize("path", ["voila/files//{}", "voila/files/%2f{}", "voila/files/file:///{}", "/{}", "files/{}",

@@ -9,13 +9,13 @@ def test_an_unexpected_error_is_a_sentence_with_an_id_in_the_log(tmp_path, monke
 
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
     problems.logger.cache_clear()
-    told = []
-    guarded(told.append)(lambda: 1 / 0)()
-    number = told[0].rstrip(".").split()[-1]
+    reports = []
+    guarded(reports.append)(lambda: 1 / 0)()
+    number = reports[0].rstrip(".").split()[-1]
     log = (tmp_path / "logs" / "app.log").read_text()
     assert number in log
     assert "ZeroDivisionError" in log
-    assert "ZeroDivisionError" not in told[0]
+    assert "ZeroDivisionError" not in reports[0]
     assert sentence(InputError("Plain.")) == "Plain."
     problems.logger().handlers.clear()
     problems.logger.cache_clear()
@@ -27,9 +27,9 @@ def test_where_no_log_can_be_written_the_servers_own_has_the_trace(tmp_path, mon
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "file"))
     problems.logger.cache_clear()
-    told = []
-    guarded(told.append)(lambda: 1 / 0)()
-    assert "not your fault" in told[0]
+    reports = []
+    guarded(reports.append)(lambda: 1 / 0)()
+    assert "not your fault" in reports[0]
     assert "ZeroDivisionError" in capsys.readouterr().err
     problems.logger().handlers.clear()
     problems.logger.cache_clear()

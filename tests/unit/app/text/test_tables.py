@@ -127,11 +127,11 @@ def test_the_reference_and_whatever_was_measured_elsewhere_name_their_machine():
 
 def test_energy_is_in_watt_hours_beside_what_ai_energy_score_measured():
     """3.6 J a prediction are 1 Wh for 1,000 of them."""
-    told = {"joules_low": 1.8, "joules": 3.6, "joules_high": 7.2}
-    shown = table([record(**told, rows_cut=0.0, tokens_cut=0.0, unknown=0.0)]).data
+    result = {"joules_low": 1.8, "joules": 3.6, "joules_high": 7.2}
+    shown = table([record(**result, rows_cut=0.0, tokens_cut=0.0, unknown=0.0)]).data
     assert "<td>1.0<small>0.50 to 2.0</small></td>" in shown
     assert "AI Energy Score, text classification, Wh per 1,000 queries on one NVIDIA H100" in shown
-    assert "AI Energy Score" not in table([record(**told)]).data  # images
+    assert "AI Energy Score" not in table([record(**result)]).data  # images
 
 
 def test_the_footnote_tells_what_was_repeated():

@@ -47,8 +47,8 @@ def test_a_bill_for_tokens_by_hand():
 @pytest.mark.parametrize(("cached", "usd"), [(0.0, 2800.0), (0.59, 2800.0), (0.6, 1900.0)])
 def test_a_beginning_that_is_too_short_for_the_sellers_cache_is_paid_in_full(cached, usd):
     """A million requests of 1,000 tokens read and 100 written: 2,000 and 800 dollars; 600 of the 1,000 at a quarter."""
-    found = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, PRICE, volumes=[1e6, 2e6], seeds=2, cached=cached)
-    assert found.frame["hosted_usd"].iloc[0] == pytest.approx(usd)
+    result = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, PRICE, volumes=[1e6, 2e6], seeds=2, cached=cached)
+    assert result.frame["hosted_usd"].iloc[0] == pytest.approx(usd)
 
 
 def test_dollars_per_token_and_request_add_up_to_those_of_the_run():
@@ -69,12 +69,12 @@ def test_the_smallest_fleet_is_what_trying_one_after_another_gives(rate):
 
 def test_one_machine_that_does_it_all_breaks_even_where_its_price_buys_as_many_requests():
     """Own: one machine's month. Hosted: so many dollars a request. The lines cross where they are equal."""
-    found = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, PRICE, volumes=[1e4, 1e6, 1e8], seeds=3)
+    result = buy_or_rent(steady, LlmFleet(QUICK), MACHINE, PRICE, volumes=[1e4, 1e6, 1e8], seeds=3)
     each = (1000 * 2.0 + 100 * 8.0) / 1e6
     crossing = 730 * MACHINE.on_demand_usd_hour / each
-    assert found.break_even == pytest.approx((crossing,) * 3, rel=1e-6)
-    assert (found.frame["replicas"] == 1).all()
-    assert f"From {crossing:,.0f} requests a month on" in found.sentence()
+    assert result.break_even == pytest.approx((crossing,) * 3, rel=1e-6)
+    assert (result.frame["replicas"] == 1).all()
+    assert f"From {crossing:,.0f} requests a month on" in result.sentence()
 
 
 def test_bursts_and_a_cheap_seller_move_the_break_even_up():
@@ -92,14 +92,14 @@ def test_bursts_and_a_cheap_seller_move_the_break_even_up():
 def test_the_interval_of_a_break_even_is_students_over_the_seeds():
     """Of few seeds a bootstrap would say less than their own spread."""
     volumes = np.geomspace(1e6, 5e7, 4)
-    found = buy_or_rent(bursty, LlmFleet(ENGINE, max_replicas=64), MACHINE, PRICE, volumes=volumes, seeds=3)
+    result = buy_or_rent(bursty, LlmFleet(ENGINE, max_replicas=64), MACHINE, PRICE, volumes=volumes, seeds=3)
     logs = []
-    for _, part in found.frame.groupby("seed"):
+    for _, part in result.frame.groupby("seed"):
         gap = np.log(part["own_usd"].to_numpy() / part["hosted_usd"].to_numpy())
         k = int(np.flatnonzero(gap > 0)[-1])
         logs.append(np.interp(0.0, -gap[k:k + 2], np.log(volumes[k:k + 2])))
     mean, half = np.mean(logs), stats.t.ppf(0.975, 2) * np.std(logs, ddof=1) / math.sqrt(3)
-    assert found.break_even == pytest.approx((math.exp(mean), math.exp(mean - half), math.exp(mean + half)))
+    assert result.break_even == pytest.approx((math.exp(mean), math.exp(mean - half), math.exp(mean + half)))
 
 
 @pytest.mark.parametrize(("own", "break_even", "words"), [

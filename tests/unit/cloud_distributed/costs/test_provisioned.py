@@ -18,21 +18,21 @@ LAMBDA = serverless_offer("AWS Lambda x86_64")
 
 def plain_pool(arrivals, service, cold_start_s, provisioned, most):
     """One request at a time, others taken down at once: (begin, cold) of each request, with plain lists."""
-    kept, others, found = [0.0] * provisioned, [], []
+    kept, others, results = [0.0] * provisioned, [], []
     for now, work in zip(arrivals, service, strict=True):
         others = [end for end in others if end > now]
         if kept and min(kept) <= now:
             kept[kept.index(min(kept))] = now + work
-            found.append((now, False))
+            results.append((now, False))
         elif len(others) + provisioned < most:
             others.append(now + cold_start_s + work)
-            found.append((now + cold_start_s, True))
+            results.append((now + cold_start_s, True))
         else:
             line = kept if kept and (not others or min(kept) < min(others)) else others
             begin = min(line)
             line[line.index(begin)] = begin + work
-            found.append((begin, False))
-    return [list(part) for part in zip(*found, strict=True)]
+            results.append((begin, False))
+    return [list(part) for part in zip(*results, strict=True)]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

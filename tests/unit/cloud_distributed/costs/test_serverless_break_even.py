@@ -27,11 +27,11 @@ def test_the_billed_share_in_closed_form_is_the_simulated_one(rate, cold, keep):
 
 
 def test_the_break_even_of_lambda_worked_out_by_hand():
-    found = break_even(serverless_offer(LAMBDA), offer("AWS m7i.large"), np.full(5, 0.1), memory_gib=2.0, places=2)
+    result = break_even(serverless_offer(LAMBDA), offer("AWS m7i.large"), np.full(5, 0.1), memory_gib=2.0, places=2)
     per_request = 0.1 * 2 * 1.66667e-5 + 2e-7
     requests = (0.1008 * 730 + 400_000 * 1.66667e-5 + 1_000_000 * 2e-7) / per_request
-    assert found.requests_per_s == pytest.approx(requests / MONTH_S)
-    assert found.duty == pytest.approx(requests / MONTH_S * 0.1 / 2)
+    assert result.requests_per_s == pytest.approx(requests / MONTH_S)
+    assert result.duty == pytest.approx(requests / MONTH_S * 0.1 / 2)
 
 
 @pytest.mark.parametrize("name", [LAMBDA, CLOUD_RUN, AZURE])
@@ -84,8 +84,8 @@ def test_traces_without_a_break_even_are_refused(arrivals, settings, message):
 
 
 def test_serverless_that_is_always_cheaper_has_no_break_even():
-    found = break_even(serverless_offer(ENDPOINT), offer("AWS p5.48xlarge"), np.ones(3), cold_start_s=60)
-    assert math.isinf(found.duty)
+    result = break_even(serverless_offer(ENDPOINT), offer("AWS p5.48xlarge"), np.ones(3), cold_start_s=60)
+    assert math.isinf(result.duty)
 
 
 def test_a_load_that_one_instance_cannot_carry_is_refused():

@@ -211,10 +211,10 @@ def test_concurrency_target_wakes_and_sleeps(driver_of):
 
 def functions_of_ray() -> SimpleNamespace:
     """Ray's own functions, taken from its source: importing ray.serve needs web packages that have no part in them."""
-    found = importlib.util.find_spec("ray")
-    if found is None:
+    result = importlib.util.find_spec("ray")
+    if result is None:
         pytest.skip("Ray is an option")
-    source = Path(found.origin).parent / "serve" / "autoscaling_policy.py"
+    source = Path(result.origin).parent / "serve" / "autoscaling_policy.py"
     wanted = ("_apply_scaling_factors", "_apply_delay_logic", "_DELAY_ELAPSED_EPS_S")
     body = [node for node in ast.parse(source.read_text(encoding="utf-8")).body
             if getattr(node, "name", None) in wanted

@@ -39,9 +39,9 @@ def test_replications_give_an_interval_that_holds_the_truth():
         arrivals = poisson(0.7, 20_000, seed)
         return simulate(arrivals, exponential_service(1.0, len(arrivals), seed), Fleet())
 
-    found = replicate(scenario, runs=10).loc["mean_wait_s"]
-    assert found["low"] < 0.7 / 0.3 < found["high"]
-    assert found["high"] - found["low"] < 0.6
+    result = replicate(scenario, runs=10).loc["mean_wait_s"]
+    assert result["low"] < 0.7 / 0.3 < result["high"]
+    assert result["high"] - result["low"] < 0.6
 
 
 def test_replications_on_other_processes_are_the_same():
@@ -75,6 +75,6 @@ def test_a_figure_that_some_runs_lack_has_the_interval_of_the_others():
     def scenario(seed):
         return types.SimpleNamespace(summary=lambda: {"p99_s": [1.0, math.nan, 2.0, 3.0][seed], "cold": math.nan})
 
-    found = replicate(scenario, runs=4)
-    assert tuple(found.loc["p99_s"]) == pytest.approx(mean_interval([1.0, 2.0, 3.0]))
-    assert found.loc["cold"].isna().all()
+    result = replicate(scenario, runs=4)
+    assert tuple(result.loc["p99_s"]) == pytest.approx(mean_interval([1.0, 2.0, 3.0]))
+    assert result.loc["cold"].isna().all()

@@ -48,12 +48,12 @@ def test_times_that_do_not_grow_with_the_bytes_are_refused_and_noise_alone_is_no
 
 
 def test_the_link_of_this_machine_is_measured():
-    found = communication.calibrate(sizes=(2**14, 2**18, 2**22), rounds=6, compress=True)
-    assert "in bf16" in found.link.source
-    assert found.link.bytes_per_s > 1e6
-    assert found.frame["low_ms"].gt(0).all()
-    assert found.frame["measured_ms"].iloc[2] > found.frame["measured_ms"].iloc[0]
-    assert "GB/s" in found.sentence()
+    result = communication.calibrate(sizes=(2**14, 2**18, 2**22), rounds=6, compress=True)
+    assert "in bf16" in result.link.source
+    assert result.link.bytes_per_s > 1e6
+    assert result.frame["low_ms"].gt(0).all()
+    assert result.frame["measured_ms"].iloc[2] > result.frame["measured_ms"].iloc[0]
+    assert "GB/s" in result.sentence()
 
 
 def test_two_workers_on_a_slow_link_are_slower_than_one():

@@ -41,31 +41,31 @@ def test_confusable_noise_takes_the_class_with_the_nearest_mean():
 def test_labels_that_were_replaced_are_flagged_with_the_right_suggestion():
     data = blobs()
     labels, corrupted = inject_noise(data, 0.1, seed=1)
-    found = flags_from(out_of_fold(data.train, labels, 4), labels, data.labels)
-    assert list(found.columns) == ["row", "given", "suggested", "doubt"]
-    assert found["doubt"].is_monotonic_decreasing
-    quality = flag_quality(found, corrupted)
+    result = flags_from(out_of_fold(data.train, labels, 4), labels, data.labels)
+    assert list(result.columns) == ["row", "given", "suggested", "doubt"]
+    assert result["doubt"].is_monotonic_decreasing
+    quality = flag_quality(result, corrupted)
     assert quality["precision"] > 0.9
     assert quality["recall"] > 0.9
-    hits = found[corrupted[found["row"]]]
+    hits = result[corrupted[result["row"]]]
     assert (hits["suggested"].to_numpy() == np.array(data.labels)[data.train_y[hits["row"]]]).all()
 
 
 def test_a_class_that_never_occurs_does_not_stop_the_search():
     probabilities = np.array([[0.9, 0.05, 0.05]] * 10 + [[0.05, 0.9, 0.05]] * 10)
     y = np.array([0] * 10 + [1] * 9 + [0])
-    found = flags_from(probabilities, y, ("a", "b", "never"))
-    assert found["row"].tolist() == [19]
-    assert found.iloc[0][["given", "suggested"]].tolist() == ["a", "b"]
-    assert found.iloc[0]["doubt"] == pytest.approx(0.85)
+    result = flags_from(probabilities, y, ("a", "b", "never"))
+    assert result["row"].tolist() == [19]
+    assert result.iloc[0][["given", "suggested"]].tolist() == ["a", "b"]
+    assert result.iloc[0]["doubt"] == pytest.approx(0.85)
 
 
 def test_precision_and_recall_are_those_counted_by_hand():
-    found = pd.DataFrame({"row": [0, 1, 2, 3]})
+    result = pd.DataFrame({"row": [0, 1, 2, 3]})
     corrupted = np.array([True, False, True, False, True, False])
-    quality = flag_quality(found, corrupted)
+    quality = flag_quality(result, corrupted)
     assert (quality["precision"], quality["recall"]) == (0.5, pytest.approx(2 / 3))
-    assert flag_quality(found.head(0), corrupted)["f1"] == 0
+    assert flag_quality(result.head(0), corrupted)["f1"] == 0
 
 
 def test_reviewing_in_order_of_doubt_beats_any_order():
@@ -113,9 +113,9 @@ def test_flags_of_a_task_name_its_labels_and_the_test_stays_as_it_is(tiny_task):
                                                                feature=tiny_task.train.features["label"])
     task = dataclasses.replace(tiny_task, train=train)
     before = task.test["label"][:]
-    found = find_label_errors(task, kind="lexical")
-    assert set(range(4)) & set(found["row"])
-    assert set(found["given"]) | set(found["suggested"]) <= set(task.labels)
+    result = find_label_errors(task, kind="lexical")
+    assert set(range(4)) & set(result["row"])
+    assert set(result["given"]) | set(result["suggested"]) <= set(task.labels)
     shown = find_label_errors(task, "test", kind="lexical")
     assert shown["row"].between(0, len(task.test) - 1).all()
     assert task.test["label"][:] == before
@@ -129,9 +129,9 @@ def test_flags_of_a_file_name_its_lines(tmp_path):
     path = tmp_path / "own.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     lines, task = path.read_text().splitlines(), load_task(path)
-    found = pd.concat([find_label_errors(task, split, kind="lexical") for split in ("train", "validation", "test")])
-    assert set(found["line"]) & set(range(7, 102, 20))
-    assert [lines[line - 1].split(",")[1] for line in found["line"]] == found["given"].tolist()
+    result = pd.concat([find_label_errors(task, split, kind="lexical") for split in ("train", "validation", "test")])
+    assert set(result["line"]) & set(range(7, 102, 20))
+    assert [lines[line - 1].split(",")[1] for line in result["line"]] == result["given"].tolist()
 
 
 @pytest.mark.parametrize("make", [

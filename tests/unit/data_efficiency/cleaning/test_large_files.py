@@ -29,18 +29,18 @@ def test_a_large_file_goes_through_in_chunks(tmp_path, monkeypatch):
              for n in range(10)]
     with (tmp_path / "large.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *rows, *copies, *wrong])
-    found = clean_large(tmp_path / "large.csv", tmp_path / "left.csv", tmp_path / "log.jsonl", select=15)
+    result = clean_large(tmp_path / "large.csv", tmp_path / "left.csv", tmp_path / "log.jsonl", select=15)
     left = pd.read_csv(tmp_path / "left.csv")
-    assert found.rows == 430
-    assert found.repaired.tolist() == [10]
-    assert found.duplicates.tolist() == list(range(400, 420))
-    assert len(left) == 430 - len(found.duplicates)
+    assert result.rows == 430
+    assert result.repaired.tolist() == [10]
+    assert result.duplicates.tolist() == list(range(400, 420))
+    assert len(left) == 430 - len(result.duplicates)
     assert left["text"].tolist()[:20] == [text.replace("\u00c3\u00a9", "\u00e9") for text, _ in rows[:20]]
-    assert found.line.tolist() == list(range(2, 432))
-    assert (found.flags["line"] == found.flags["row"] + 2).all()
-    assert len(set(found.flags["row"]) & set(range(420, 430))) >= 7
-    assert len(found.selected) == 15
-    assert not set(found.selected) & (set(found.duplicates) | set(found.flags["row"]))
+    assert result.line.tolist() == list(range(2, 432))
+    assert (result.flags["line"] == result.flags["row"] + 2).all()
+    assert len(set(result.flags["row"]) & set(range(420, 430))) >= 7
+    assert len(result.selected) == 15
+    assert not set(result.selected) & (set(result.duplicates) | set(result.flags["row"]))
 
 
 @pytest.mark.parametrize(("content", "said"), [
@@ -89,9 +89,9 @@ def test_near_duplicates_go_on_request_each_for_a_row_that_stays(tmp_path, monke
     source, log = tmp_path / "own.csv", tmp_path / "log.jsonl"
     source.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     assert not len(clean_large(source, tmp_path / "x.csv", log).duplicates)
-    found = clean_large(source, tmp_path / "left.csv", log, remove="near", threshold=0.8)
+    result = clean_large(source, tmp_path / "left.csv", log, remove="near", threshold=0.8)
     gone = {entry["row"]: entry for entry in map(json.loads, log.read_text().splitlines())}
-    assert sorted(gone) == found.duplicates.tolist()
+    assert sorted(gone) == result.duplicates.tolist()
     assert len(gone) >= 0.98 * 180
     for row, entry in gone.items():
         assert entry["twin"] not in gone

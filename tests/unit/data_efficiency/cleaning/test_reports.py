@@ -124,18 +124,18 @@ def test_what_the_encoder_cannot_read_or_cuts_is_told(tmp_path):
     plain.no_padding()
     ids = [plain.encode(text, add_special_tokens=False).ids for text in task.train["text"]]
     unknown = plain.token_to_id("[UNK]")
-    told = {check: values(report, check, "train").iloc[0] for check in report["check"].unique()
+    result = {check: values(report, check, "train").iloc[0] for check in report["check"].unique()
             if len(values(report, check, "train"))}
-    assert told["unknown tokens (share)"].value == pytest.approx(
+    assert result["unknown tokens (share)"].value == pytest.approx(
         sum(row.count(unknown) for row in ids) / sum(map(len, ids)))
-    assert told["texts cut at the token limit (share)"].value == pytest.approx(
+    assert result["texts cut at the token limit (share)"].value == pytest.approx(
         sum(len(row) > 14 for row in ids) / len(ids))
-    assert told["tokens cut at the token limit (share)"].value == pytest.approx(
+    assert result["tokens cut at the token limit (share)"].value == pytest.approx(
         sum(max(0, len(row) - 14) for row in ids) / sum(map(len, ids)))
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert all(lines[line - 1][0] > "\u4e00" for line in told["unknown tokens (share)"].lines)
-    assert all(lines[line - 1].startswith("word") for line in told["texts cut at the token limit (share)"].lines)
-    assert "multilingual" in told["unknown tokens (share)"].advice
+    assert all(lines[line - 1][0] > "\u4e00" for line in result["unknown tokens (share)"].lines)
+    assert all(lines[line - 1].startswith("word") for line in result["texts cut at the token limit (share)"].lines)
+    assert "multilingual" in result["unknown tokens (share)"].advice
 
 
 @pytest.mark.parametrize(("damaged", "whole"), [
@@ -170,13 +170,13 @@ def test_other_languages_are_not_taken_for_damage(text):
 
 def sentences(language: str, count: int) -> list[str]:
     """Messages of programs in a language: 4 to 15 words (8 signs or more of Chinese and Japanese), no terms."""
-    found = set()
+    result = set()
     for path in sorted((CATALOGUES / language / "LC_MESSAGES").glob("*.mo")):
         with path.open("rb") as file, contextlib.suppress(UnicodeDecodeError):  # old ones are not in UTF-8
             if not path.name.startswith("iso_"):
-                found |= {text for original, text in gettext.GNUTranslations(file)._catalog.items()
+                result |= {text for original, text in gettext.GNUTranslations(file)._catalog.items()
                           if text != original and _is_prose(text, language)}
-    return random.Random(0).sample(sorted(found), min(count, len(found)))
+    return random.Random(0).sample(sorted(result), min(count, len(result)))
 
 
 def _is_prose(text: str, language: str) -> bool:

@@ -31,12 +31,12 @@ def messages() -> list[str]:
 def test_minhash_finds_what_comparing_all_pairs_finds(messages):
     rng = random.Random(1)
     texts = messages + [typos(text, rng) for text in messages[:150]]
-    found = find_duplicates(texts, "minhash", 0.6)
+    result = find_duplicates(texts, "minhash", 0.6)
     expected = {(j, i) for i, j in itertools.combinations(range(len(texts)), 2)
                 if similarity(texts[i], texts[j]) >= 0.6}
-    assert set(zip(found["row"], found["twin"], strict=True)) <= expected
-    assert len(found) >= 0.99 * len(expected)
-    assert found["similarity"].is_monotonic_decreasing
+    assert set(zip(result["row"], result["twin"], strict=True)) <= expected
+    assert len(result) >= 0.99 * len(expected)
+    assert result["similarity"].is_monotonic_decreasing
 
 
 def test_semantic_pairs_are_those_of_all_cosines():
@@ -44,9 +44,9 @@ def test_semantic_pairs_are_those_of_all_cosines():
     rows = rng.standard_normal((60, 5)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     texts = [str(i) for i in range(60)]
-    found = find_duplicates(texts, "semantic", 0.8, vectors=rows)
+    result = find_duplicates(texts, "semantic", 0.8, vectors=rows)
     expected = {(j, i) for i, j in itertools.combinations(range(60), 2) if rows[i] @ rows[j] >= 0.8}
-    assert set(zip(found["row"], found["twin"], strict=True)) == expected
+    assert set(zip(result["row"], result["twin"], strict=True)) == expected
     across = find_duplicates(texts[:20], "semantic", 0.8, others=texts[20:], vectors=rows[:20],
                              other_vectors=rows[20:])
     expected = {(i, j) for i in range(20) for j in range(40) if rows[i] @ rows[20 + j] >= 0.8}
@@ -54,16 +54,16 @@ def test_semantic_pairs_are_those_of_all_cosines():
 
 
 def test_exact_copies_differ_in_case_and_spaces_only():
-    found = find_duplicates(["Where  is it", "here", "where is it", "where is it?"], "exact")
-    assert found[["row", "twin"]].to_numpy().tolist() == [[2, 0]]
+    result = find_duplicates(["Where  is it", "here", "where is it", "where is it?"], "exact")
+    assert result[["row", "twin"]].to_numpy().tolist() == [[2, 0]]
 
 
 @pytest.mark.parametrize("method", ["exact", "minhash"])
 def test_a_test_row_is_found_in_the_training_rows_however_often_it_stands_there(method):
     many = ["the same sentence again"] * (3 * NEIGHBOURS)
-    found = find_duplicates([*many, "something else entirely"], method, others=["unrelated words", *many])
-    assert set(found["row"]) == set(range(len(many)))
-    assert (found["twin"] > 0).all()
+    result = find_duplicates([*many, "something else entirely"], method, others=["unrelated words", *many])
+    assert set(result["row"]) == set(range(len(many)))
+    assert (result["twin"] > 0).all()
 
 
 def test_of_many_copies_one_is_kept():
@@ -76,13 +76,13 @@ def test_each_row_that_goes_is_near_to_one_that_stays_and_there_are_no_chains():
     """Each text has one word more: neighbours are near, the ends are not."""
     words = [f"word{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     texts = [" ".join(words[start:start + 12]) for start in range(15)]
-    keeper, found = repeated(texts, "minhash", 0.7), find_duplicates(texts, "minhash", 0.7)
+    keeper, result = repeated(texts, "minhash", 0.7), find_duplicates(texts, "minhash", 0.7)
     gone = np.flatnonzero(keeper != np.arange(len(texts)))
     assert len(gone) >= 5
     assert all(keeper[keeper[row]] == keeper[row] for row in gone)
     assert all(similarity(texts[row], texts[keeper[row]]) >= 0.7 for row in gone)
     kept = keeper == np.arange(len(texts))
-    assert not (kept[found["row"]] & kept[found["twin"]]).any(), "of each pair that is found one goes"
+    assert not (kept[result["row"]] & kept[result["twin"]]).any(), "of each pair that is found one goes"
     assert similarity(texts[0], texts[-1]) < 0.2, "all are connected, but not alike"
 
 
@@ -130,13 +130,13 @@ def test_overlap_of_a_task_is_counted_by_hand(tiny_task):
 
 
 def test_the_effect_of_duplicates_is_told_for_the_test_rows_that_were_seen_and_the_others(tiny_task):
-    found = duplicate_effect(tiny_task, features(tiny_task, "lexical"), "minhash", 0.8, seeds=2)
+    result = duplicate_effect(tiny_task, features(tiny_task, "lexical"), "minhash", 0.8, seeds=2)
     kept = int(deduplicated(list(tiny_task.train["text"][:]), "minhash", 0.8).sum())
-    assert found["trained_on"].tolist() == ["all rows", "without duplicates", *["as many at random"] * 2]
-    assert found["rows"].tolist() == [len(tiny_task.train), kept, kept, kept]
+    assert result["trained_on"].tolist() == ["all rows", "without duplicates", *["as many at random"] * 2]
+    assert result["rows"].tolist() == [len(tiny_task.train), kept, kept, kept]
     seen = overlap(tiny_task, "minhash", 0.8)["test_in_train"]
-    whole = found["accuracy"] if seen == 0 else seen * found["seen"] + (1 - seen) * found["unseen"]
-    np.testing.assert_allclose(found["unseen"] if seen == 0 else whole, found["accuracy"])
+    whole = result["accuracy"] if seen == 0 else seen * result["seen"] + (1 - seen) * result["unseen"]
+    np.testing.assert_allclose(result["unseen"] if seen == 0 else whole, result["accuracy"])
 
 
 @pytest.mark.parametrize("make", [

@@ -113,9 +113,9 @@ def test_what_cannot_be_generated_is_refused_in_a_sentence(make):
 
 def test_planted_secrets_come_out_of_copies_and_not_of_thin_air():
     texts, labels = TEXTS * 5, LABELS * 5
-    found = extraction_test(texts, labels, "words", copies=(1, 8), secrets=4, samples=400).set_index("copies")
-    assert found.loc[8, "extracted"] == 1
-    assert found.loc[8, "exposure"] == pytest.approx(math.log2(1001), abs=0.01)
+    result = extraction_test(texts, labels, "words", copies=(1, 8), secrets=4, samples=400).set_index("copies")
+    assert result.loc[8, "extracted"] == 1
+    assert result.loc[8, "exposure"] == pytest.approx(math.log2(1001), abs=0.01)
     assert np.isnan(extraction_test(texts, labels, "recombine", copies=(1,), secrets=2, samples=20)["exposure"][0])
 
 
@@ -130,8 +130,8 @@ def test_a_test_without_samples_is_refused():
 def test_a_model_that_has_seen_no_code_has_an_exposure_of_one_bit():
     """The code and all 1,000 candidates are equally likely; as each tie counts half, its rank is the middle one."""
     seen_nothing = WordModel([*TEXTS, "my customer code is secret"], [*LABELS, 0])
-    found = synthesis._exposure(seen_nothing, ["123456", "654321"], 0, random.Random(0))
-    assert found == pytest.approx(math.log2(1001 / 501))
+    result = synthesis._exposure(seen_nothing, ["123456", "654321"], 0, random.Random(0))
+    assert result == pytest.approx(math.log2(1001 / 501))
 
 
 @pytest.mark.parametrize("mixes", [(), (0.0,), (1.0, -0.5)])

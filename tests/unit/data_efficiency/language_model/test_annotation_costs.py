@@ -22,18 +22,18 @@ def test_dollars_to_an_accuracy_are_read_between_the_points_and_paired():
                       run_of(DOUBTFUL, 1, [10, 20, 30], [20, 40, 60], [0.5, 0.7, 0.9]),
                       run_of(MODEL, 0, 0, [30, 60, 90], [0.5, 0.6, 0.7]),
                       run_of(MODEL, 1, 0, [30, 60, 90], [0.5, 0.6, 0.9])])
-    found = usd_to(runs, 0.8, usd_per_model_label=0.1, usd_per_label=1.0).set_index("annotator")
-    assert found.loc[PEOPLE, "usd"] == pytest.approx((75 + 90) / 2)
-    assert found.loc[DOUBTFUL, "usd"] == pytest.approx(25 + 5.0)
-    assert found.loc[DOUBTFUL, "saved_usd"] == pytest.approx((75 + 90) / 2 - 30)
+    result = usd_to(runs, 0.8, usd_per_model_label=0.1, usd_per_label=1.0).set_index("annotator")
+    assert result.loc[PEOPLE, "usd"] == pytest.approx((75 + 90) / 2)
+    assert result.loc[DOUBTFUL, "usd"] == pytest.approx(25 + 5.0)
+    assert result.loc[DOUBTFUL, "saved_usd"] == pytest.approx((75 + 90) / 2 - 30)
     # The model's label may cost as much as makes both bills alike: (82.5 - 25) dollars for 50 of them.
-    assert found.loc[DOUBTFUL, "break_even_usd"] == pytest.approx(57.5 / 50)
+    assert result.loc[DOUBTFUL, "break_even_usd"] == pytest.approx(57.5 / 50)
     dearer = usd_to(runs, 0.8, usd_per_model_label=57.5 / 50, usd_per_label=1.0).set_index("annotator")
     assert dearer.loc[DOUBTFUL, "saved_usd"] == pytest.approx(0, abs=1e-9)
     unknown = ["people", "model", "usd", "saved_usd", "saved_usd_low", "p", "break_even_usd"]
-    assert found.loc[MODEL, unknown].isna().all()  # one of two seeds stopped at 90 labels: these were not enough
-    assert (found.loc[MODEL, "reached"], found.loc[MODEL, "within"]) == (0.5, 90)
-    assert not found.loc[MODEL, "significant"]
+    assert result.loc[MODEL, unknown].isna().all()  # one of two seeds stopped at 90 labels: these were not enough
+    assert (result.loc[MODEL, "reached"], result.loc[MODEL, "within"]) == (0.5, 90)
+    assert not result.loc[MODEL, "significant"]
 
 
 def test_the_accuracy_that_pays_is_the_lowest_from_which_on_all_pay():

@@ -57,12 +57,12 @@ def test_errors_by_class_are_those_of_the_confusion_matrix():
     rng = np.random.default_rng(0)
     people, model = rng.integers(0, 3, 200), rng.integers(0, 3, 200)
     matrix = confusion_matrix(people, model)
-    found = errors_by_class(people, model, ["a", "b", "c"]).set_index("label")
+    result = errors_by_class(people, model, ["a", "b", "c"]).set_index("label")
     for number, name in enumerate("abc"):
-        assert found.loc[name, "right"] == pytest.approx(matrix[number, number] / matrix[number].sum())
+        assert result.loc[name, "right"] == pytest.approx(matrix[number, number] / matrix[number].sum())
         others = np.delete(matrix[number], number)
-        assert matrix[number, "abc".index(found.loc[name, "taken_for"])] == others.max()
-    assert found["right"].is_monotonic_increasing
+        assert matrix[number, "abc".index(result.loc[name, "taken_for"])] == others.max()
+    assert result["right"].is_monotonic_increasing
 
 
 def test_any_model_labels_at_the_price_of_its_seconds(task, monkeypatch):

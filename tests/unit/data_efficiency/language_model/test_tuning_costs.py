@@ -14,17 +14,17 @@ WAYS = pd.DataFrame({"way": ["instruction alone", "8 nearest examples", "tuned"]
 
 
 def test_by_seconds_it_is_those_of_tuning_over_those_saved():
-    found = tuning_repaid(WAYS, cores=2).set_index("way")
-    assert found.loc["8 nearest examples", "requests"] == pytest.approx(1800 / 0.4)  # whatever a second costs
-    assert found.loc["instruction alone", "requests"] == math.inf
+    result = tuning_repaid(WAYS, cores=2).set_index("way")
+    assert result.loc["8 nearest examples", "requests"] == pytest.approx(1800 / 0.4)  # whatever a second costs
+    assert result.loc["instruction alone", "requests"] == math.inf
     # AWS m6i.large: $0.096 an hour for two cores.
-    assert found.loc["8 nearest examples", "usd_per_million"] == pytest.approx(0.6e6 * 0.096 / 3600)
+    assert result.loc["8 nearest examples", "usd_per_million"] == pytest.approx(0.6e6 * 0.096 / 3600)
 
 
 def test_by_tokens_and_with_people_s_work_it_takes_longer():
-    found = tuning_repaid(WAYS, cores=2, price="OpenAI gpt-4o-mini", usd_of_work=160.0).set_index("way")
+    result = tuning_repaid(WAYS, cores=2, price="OpenAI gpt-4o-mini", usd_of_work=160.0).set_index("way")
     by_hand = (1800 * 0.096 / 3600 + 160) / (600 * 0.15 / 1e6)
-    assert found.loc["8 nearest examples", "requests"] == pytest.approx(by_hand)
+    assert result.loc["8 nearest examples", "requests"] == pytest.approx(by_hand)
 
 
 def test_the_prices_to_choose_from_are_known():

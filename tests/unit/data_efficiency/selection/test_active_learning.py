@@ -36,13 +36,13 @@ def test_labels_to_an_accuracy_are_read_between_the_points_and_paired():
                              "validation": [0.5, 0.6, 0.85], "cpu_s": [0.0, 1.0, 2.0]})
     runs = pd.concat([run("random", 0, [10, 20, 30]), run("random", 1, [20, 30, 40]),
                       run("margin", 0, [10, 15, 20]), run("margin", 1, [10, 15, 20])])
-    found = labels_to(runs, 0.8, usd_per_label=2.0).set_index("strategy")
-    assert found.loc["random", "labels"] == pytest.approx(30)  # 25 and 35
-    assert found.loc["margin", "labels"] == pytest.approx(17.5)
-    assert found.loc["margin", "saved"] == pytest.approx(12.5)  # 7.5 and 17.5
+    result = labels_to(runs, 0.8, usd_per_label=2.0).set_index("strategy")
+    assert result.loc["random", "labels"] == pytest.approx(30)  # 25 and 35
+    assert result.loc["margin", "labels"] == pytest.approx(17.5)
+    assert result.loc["margin", "saved"] == pytest.approx(12.5)  # 7.5 and 17.5
     half = 12.7062 * np.std([7.5, 17.5], ddof=1) / np.sqrt(2)
-    assert found.loc["margin", "saved_low"] == pytest.approx(12.5 - half, rel=1e-4)
-    assert found.loc["margin", "saved_usd"] == pytest.approx(25.0, abs=1e-3)
+    assert result.loc["margin", "saved_low"] == pytest.approx(12.5 - half, rel=1e-4)
+    assert result.loc["margin", "saved_usd"] == pytest.approx(25.0, abs=1e-3)
     never = labels_to(runs, 0.95).set_index("strategy")
     unknown = ["labels", "usd", "saved", "saved_low", "saved_high", "saved_usd", "saved_usd_low", "saved_usd_high", "p"]
     assert never[unknown].isna().all(axis=None)  # all stopped at their budget: that both did is no tie

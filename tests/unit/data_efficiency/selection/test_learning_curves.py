@@ -49,9 +49,9 @@ def test_one_seed_gives_a_band_from_the_residuals():
 
 def test_a_measured_curve_ends_with_all_rows():
     data = blobs(3, rows=30, spread=2.5)
-    found = measure_curve(data, seeds=2)
+    result = measure_curve(data, seeds=2)
     full = fit(data.train, data.train_y, 3).accuracy(data.test, data.test_y)
-    last = found[found["labels"] == 90]["accuracy"]
+    last = result[result["labels"] == 90]["accuracy"]
     assert last.tolist() == pytest.approx([full, full], abs=0.01)
 
 

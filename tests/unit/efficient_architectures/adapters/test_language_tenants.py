@@ -54,8 +54,8 @@ def test_each_tenant_is_answered_as_by_the_merged_model(bank, expected):
 @pytest.mark.parametrize("together", [True, False])
 def test_mixed_requests_get_their_own_tenants_answers_in_their_order(bank, expected, together):
     tenants = ["one", "two", None, "one", "two"]
-    found = bank.generate(PROMPTS, tenants, max_tokens=FEW, together=together)
-    assert found == [expected[tenant][row] for row, tenant in enumerate(tenants)]
+    result = bank.generate(PROMPTS, tenants, max_tokens=FEW, together=together)
+    assert result == [expected[tenant][row] for row, tenant in enumerate(tenants)]
 
 
 def test_a_tenant_takes_the_bytes_of_its_two_thin_matrices(bank):

@@ -63,8 +63,8 @@ def test_a_bank_holds_one_base_and_each_tenants_adapter(tuned, narrow_encoder):
 def test_a_tenants_rows_are_its_own_labels_rows(tiny_task):
     for one in tenant_tasks(tiny_task, 3, labels_each=2):
         whole = dict(zip(tiny_task.test["text"][:], tiny_task.test["label"][:], strict=True))
-        told = {tiny_task.labels[whole[text]] for text in one.test["text"][:]}
-        assert told == set(one.labels)
+        result = {tiny_task.labels[whole[text]] for text in one.test["text"][:]}
+        assert result == set(one.labels)
         assert all(one.labels[label] == tiny_task.labels[whole[text]]
                    for text, label in zip(one.test["text"][:], one.test["label"][:], strict=True))
 

@@ -20,7 +20,7 @@ def parts(length: int, shape: Shape, kind: str) -> list[torch.Tensor]:
 
 def by_hand(kind: str, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int) -> torch.Tensor:
     """Token by token, from the definitions."""
-    found = torch.zeros_like(query)
+    result = torch.zeros_like(query)
     group = query.shape[1] // key.shape[1]
     for n in range(query.shape[0]):
         for head in range(query.shape[1]):
@@ -32,8 +32,8 @@ def by_hand(kind: str, query: torch.Tensor, key: torch.Tensor, value: torch.Tens
                     weights = (torch.nn.functional.elu(keys[seen]) + 1) @ (torch.nn.functional.elu(q) + 1)
                 else:
                     weights = torch.exp(keys[seen] @ q / math.sqrt(len(q)))
-                found[n, head, token] = weights @ values[seen] / weights.sum()
-    return found
+                result[n, head, token] = weights @ values[seen] / weights.sum()
+    return result
 
 
 @pytest.mark.parametrize("length", [1, 15, 16, 70])

@@ -33,9 +33,9 @@ def test_the_formula_for_memory_is_within_five_percent_of_what_is_allocated(kind
 
 
 def test_times_come_for_each_kind_length_and_round():
-    found = attention_times([32, 64], ["full", "linear"], SMALL, rounds=3)
-    assert len(found) == 2 * 2 * 3
-    assert (found["seconds"] > 0).all()
+    result = attention_times([32, 64], ["full", "linear"], SMALL, rounds=3)
+    assert len(result) == 2 * 2 * 3
+    assert (result["seconds"] > 0).all()
 
 
 def test_times_need_a_length():

@@ -116,11 +116,11 @@ def test_the_router_does_what_its_figures_say(tagger, things_task):
     threshold = float(np.median(test.confidence))
     oracle.asked.clear()
     router = Router(tagger, oracle, threshold)
-    found = router.extract(texts)
+    result = router.extract(texts)
     assert oracle.asked == [text for text, sure in zip(texts, test.confidence, strict=True) if sure < threshold]
     assert 0 < len(oracle.asked) < len(texts)
     expected = extractions(things_task, "test")
-    resolved = score_extractions(found, expected, ["order", "product"]).right["message and wish"]
+    resolved = score_extractions(result, expected, ["order", "product"]).right["message and wish"]
     assert test.routed(threshold).tolist() == resolved.tolist()
 
 

@@ -30,7 +30,7 @@ class Scripted(Extractor):
 
     def __init__(self, name, answers, right, work):
         super().__init__(name, ["order", "product"], {})
-        self.answers = {text: found if good else {} for (text, found), good in zip(answers, right, strict=True)}
+        self.answers = {text: result if good else {} for (text, result), good in zip(answers, right, strict=True)}
         self.work = work
 
     def extract(self, texts, *, progress=None):
@@ -78,10 +78,10 @@ def measured(extractors, task, **options):
 def test_a_rung_s_row_says_what_its_answers_say(compared, things_task):
     scripted, rows = compared
     expected = extractions(things_task, "test")
-    truth = [np.array([one.answers[text] == found for text, found in zip(things_task.test["text"][:], expected,
+    truth = [np.array([one.answers[text] == result for text, result in zip(things_task.test["text"][:], expected,
                                                                          strict=True)]) for one in scripted]
     np.testing.assert_allclose(rows["resolved"], [one.mean() for one in truth])
-    exact = [[one.get(field) == found.get(field) for one, found in zip(scripted[2].extract(
+    exact = [[one.get(field) == result.get(field) for one, result in zip(scripted[2].extract(
         things_task.test["text"][:], progress=silent), expected, strict=True)] for field in ("order", "product")]
     assert rows["field"][2] == pytest.approx(np.mean(exact))  # only absences
     assert (rows["delta"][1], rows["low"][1], rows["high"][1]) == paired_difference(truth[0], truth[1])
@@ -136,16 +136,16 @@ def test_no_message_is_timed_twice(scripted, things_task):
 @pytest.mark.slow
 def test_a_tuned_rung_is_trained_once_and_answers_the_same_from_its_file(things_task, fresh_home):
     few = dataclasses.replace(things_task, test=things_task.test.select(range(3)))
-    source, told = in_weight_type(tiny_gguf(), "F16"), []
+    source, reports = in_weight_type(tiny_gguf(), "F16"), []
 
     def tuned():
-        progress = Progress(lambda fraction, message: told.append(message))
+        progress = Progress(lambda fraction, message: reports.append(message))
         return extraction_rungs(few, ["tuned"], llm=source, tuned_rows=16, progress=progress)[0]
     first = tuned().extract(few.test["text"][:])
-    assert any(message.startswith("tuning: step") for message in told)
-    told.clear()
+    assert any(message.startswith("tuning: step") for message in reports)
+    reports.clear()
     assert tuned().extract(few.test["text"][:]) == first
-    assert not any(message.startswith("tuning") for message in told)
+    assert not any(message.startswith("tuning") for message in reports)
 
 
 def test_what_cannot_be_used_is_said_in_a_sentence(scripted, things_task, tiny_task):

@@ -10,7 +10,7 @@ from helpers.lab.training.weights import find_weights
 
 def test_a_hosted_model_costs_its_price_times_the_tokens(tiny_task):
     prompt = "one two {text}"
-    found = hosted_llm(tiny_task, ["OpenAI gpt-4o-mini"], prompt=prompt).iloc[0]
+    result = hosted_llm(tiny_task, ["OpenAI gpt-4o-mini"], prompt=prompt).iloc[0]
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(find_weights() / "tokenizer.json"))
@@ -18,17 +18,17 @@ def test_a_hosted_model_costs_its_price_times_the_tokens(tiny_task):
     tokenizer.no_padding()
     asked = np.mean([len(tokenizer.encode(f"one two {text}", add_special_tokens=False).ids)
                      for text in tiny_task.test["text"][:]])
-    assert found["input_tokens"] == pytest.approx(asked)
-    assert found["output_tokens"] == 1  # animals, tools and weather are a token each
-    assert found["usd_per_million"] == pytest.approx(asked * 0.15 + 1 * 0.6)
-    assert np.isnan(found["accuracy"])
+    assert result["input_tokens"] == pytest.approx(asked)
+    assert result["output_tokens"] == 1  # animals, tools and weather are a token each
+    assert result["usd_per_million"] == pytest.approx(asked * 0.15 + 1 * 0.6)
+    assert np.isnan(result["accuracy"])
 
 
 def test_answers_that_the_user_brings_are_scored(tiny_task):
     truth = [tiny_task.labels[label] for label in tiny_task.test["label"][:]]
     answers = ["animals", *truth[1:]] if truth[0] != "animals" else ["tools", *truth[1:]]
-    found = hosted_llm(tiny_task, ["OpenAI gpt-4o-mini"], answers=answers).iloc[0]
-    assert found["accuracy"] == pytest.approx(1 - 1 / len(truth))
+    result = hosted_llm(tiny_task, ["OpenAI gpt-4o-mini"], answers=answers).iloc[0]
+    assert result["accuracy"] == pytest.approx(1 - 1 / len(truth))
 
 
 def test_a_label_spelled_as_the_prompt_spells_it_is_right(tmp_path):

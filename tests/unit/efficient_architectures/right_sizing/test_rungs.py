@@ -31,10 +31,10 @@ def test_two_classes_have_a_most_frequent_label_too(tmp_path):
 
 
 def test_the_ladder_gives_its_steps_in_order_and_few_labels_are_few(tiny_task, narrow_encoder):
-    found = quality_by_labels(tiny_task, (2, None), ("majority", "tfidf", "frozen"), encoder=narrow_encoder)
-    assert list(found["step"]) == ["majority", "tfidf", "frozen"] * 2
-    assert set(found["rows"]) == {6, len(tiny_task.train)}
-    assert (found["low"] <= found["accuracy"]).all()
+    result = quality_by_labels(tiny_task, (2, None), ("majority", "tfidf", "frozen"), encoder=narrow_encoder)
+    assert list(result["step"]) == ["majority", "tfidf", "frozen"] * 2
+    assert set(result["rows"]) == {6, len(tiny_task.train)}
+    assert (result["low"] <= result["accuracy"]).all()
     assert few_labels(tiny_task, 5).test is tiny_task.test
     names = [model.card.name for model in ladder(tiny_task, ("zero-shot", "majority"), encoder=narrow_encoder)]
     assert names == ["narrow-encoder, zero-shot from label names", "most frequent label"]

@@ -23,17 +23,17 @@ def dollars(tokens, names=None, **options):
 
 def test_each_of_the_terms_costs_what_the_price_list_says():
     """By hand, from 0.75, 0.075 and 4.5 dollars a million tokens."""
-    found = dollars(TOKENS, [MINI])
-    assert found[MINI, "list price"] == pytest.approx(1500 * 0.75 + 60 * 4.5)
-    assert found[MINI, "with the beginning cached"] == pytest.approx(300 * 0.75 + 1200 * 0.075 + 60 * 4.5)
-    assert found[MINI, "in batches"] == pytest.approx((1500 * 0.75 + 60 * 4.5) / 2)
+    result = dollars(TOKENS, [MINI])
+    assert result[MINI, "list price"] == pytest.approx(1500 * 0.75 + 60 * 4.5)
+    assert result[MINI, "with the beginning cached"] == pytest.approx(300 * 0.75 + 1200 * 0.075 + 60 * 4.5)
+    assert result[MINI, "in batches"] == pytest.approx((1500 * 0.75 + 60 * 4.5) / 2)
 
 
 def test_terms_without_a_sourced_price_have_no_row():
-    found = dollars(TOKENS)
-    assert {name for name, terms in found if terms == "list price"} == set(api_prices())
-    assert not any(name.startswith("Mistral") and terms != "list price" for name, terms in found)
-    assert not any(name.startswith("Anthropic") and "cached" in terms for name, terms in found)
+    result = dollars(TOKENS)
+    assert {name for name, terms in result if terms == "list price"} == set(api_prices())
+    assert not any(name.startswith("Mistral") and terms != "list price" for name, terms in result)
+    assert not any(name.startswith("Anthropic") and "cached" in terms for name, terms in result)
 
 
 def test_a_short_beginning_is_cached_by_nobody():
@@ -42,14 +42,14 @@ def test_a_short_beginning_is_cached_by_nobody():
 
 def test_tokens_are_counted_by_the_models_own_tokenizer(things_task):
     asked = prompted_extractor(tiny_llm(), things_task, select="none")
-    found = request_tokens(asked, things_task, 12)
+    result = request_tokens(asked, things_task, 12)
     prompts = [tiny_llm().read(asked.prompt(text)) for text in things_task.test["text"][:12]]
-    assert found.read == np.mean([len(prompt) for prompt in prompts])
+    assert result.read == np.mean([len(prompt) for prompt in prompts])
     columns = list(zip(*prompts, strict=False))  # place by place
-    assert found.shared == next(n for n, column in enumerate(columns) if len(set(column)) > 1)
+    assert result.shared == next(n for n, column in enumerate(columns) if len(set(column)) > 1)
     texts = [json.dumps({"wish": one["wish"], "order": one.get("order", ""), "product": one.get("product", "")})
              for one in extractions(things_task, "test")[:12]]
-    assert found.written == np.mean(tiny_llm().count_tokens(texts))
+    assert result.written == np.mean(tiny_llm().count_tokens(texts))
 
 
 def test_quality_comes_from_answers_alone(things_task):

@@ -10,10 +10,10 @@ NAMES = ["large", "small", "tiny"]
 
 def test_tries_by_hand():
     """Eight hours have 28,800 seconds: 137 times 210 s, and 30 s are left."""
-    found = tries_a_day(NAMES, [210.0, 28_800.0, 28_801.0], [0.75, 0.5, 0.8])
-    assert found["tries"].tolist() == [137, 1, 0]
-    assert found["times"].tolist() == pytest.approx([1, 210 / 28_800, 210 / 28_801])
-    assert found["points"].tolist() == pytest.approx([0, -25, 5])
+    result = tries_a_day(NAMES, [210.0, 28_800.0, 28_801.0], [0.75, 0.5, 0.8])
+    assert result["tries"].tolist() == [137, 1, 0]
+    assert result["times"].tolist() == pytest.approx([1, 210 / 28_800, 210 / 28_801])
+    assert result["points"].tolist() == pytest.approx([0, -25, 5])
 
 
 @pytest.mark.parametrize(("seconds", "accuracies", "words"), [

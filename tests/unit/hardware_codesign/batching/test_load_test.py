@@ -39,9 +39,9 @@ def test_a_server_that_is_slower_under_load_gets_a_lower_rate():
             return texts
 
     times = {1: np.full(5, 0.01)}
-    told = compare_with_load(Server(), ["x"], times, targets_ms=(100,), seconds=2.0).loc[0]
-    assert told["rate"] < 0.6 * max_rate(times, 1, 0.1)[0]
-    assert told["predicted_p95_ms"] <= 100
+    result = compare_with_load(Server(), ["x"], times, targets_ms=(100,), seconds=2.0).loc[0]
+    assert result["rate"] < 0.6 * max_rate(times, 1, 0.1)[0]
+    assert result["predicted_p95_ms"] <= 100
 
 
 def test_a_real_load_stands_beside_its_prediction(tiny_model):

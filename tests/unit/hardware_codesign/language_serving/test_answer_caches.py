@@ -26,27 +26,27 @@ def words(texts):
 
 def plainly(traffic, vectors, threshold):
     """The same by a search through a list."""
-    found, stored = [], []
+    results, stored = [], []
     for number, text in enumerate(traffic.texts):
         same = [one for one in stored if traffic.texts[one].lower().split() == text.lower().split()]
         near = sorted(stored, key=lambda one: -float(vectors[one] @ vectors[number]))[:1]
         if same:
-            found.append(("text", same[0]))
+            results.append(("text", same[0]))
         elif near and vectors[near[0]] @ vectors[number] >= threshold:
-            found.append(("meaning", near[0]))
+            results.append(("meaning", near[0]))
         else:
             stored.append(number)
-            found.append(("", number))
-    return found
+            results.append(("", number))
+    return results
 
 
 @pytest.mark.parametrize("threshold", [0.6, 0.85, NEVER])
 def test_a_cache_finds_what_a_plain_search_finds(tiny_task, threshold):
     traffic = repeated(tiny_task.test["text"][:], tiny_task.test["label"][:], 150, seed=3)
     vectors = words(traffic.texts)
-    told, expected = replay(traffic, vectors, threshold), plainly(traffic, vectors, threshold)
-    assert told["hit"].tolist() == [hit for hit, _ in expected]
-    assert told["wrong"].tolist() == [traffic.labels[source] != traffic.labels[number]
+    result, expected = replay(traffic, vectors, threshold), plainly(traffic, vectors, threshold)
+    assert result["hit"].tolist() == [hit for hit, _ in expected]
+    assert result["wrong"].tolist() == [traffic.labels[source] != traffic.labels[number]
                                       for number, (_, source) in enumerate(expected)]
 
 
@@ -58,10 +58,10 @@ def test_a_cache_by_text_is_blind_to_spaces_and_capitals_alone():
 
 def test_an_answer_of_another_label_is_wrong():
     traffic = Traffic(["cancel it", "keep it"], np.array([0, 1]), np.array([0, 1]))
-    told = replay(traffic, np.array([[1.0, 0.0], [0.8, 0.6]]), 0.7)
-    assert told["hit"].tolist() == ["", "meaning"]
-    assert told["wrong"].tolist() == [False, True]
-    assert told["cosine"][1] == pytest.approx(0.8)
+    result = replay(traffic, np.array([[1.0, 0.0], [0.8, 0.6]]), 0.7)
+    assert result["hit"].tolist() == ["", "meaning"]
+    assert result["wrong"].tolist() == [False, True]
+    assert result["cosine"][1] == pytest.approx(0.8)
 
 
 def test_messages_repeat_by_zipfs_law():
@@ -92,15 +92,15 @@ def test_the_threshold_is_the_one_with_most_hits_that_keeps_the_promise():
 
 
 def test_caches_are_compared_on_test_rows(tiny_task):
-    told = compare_caches(tiny_task, 200, max_wrong=0.2, embed=words).set_index("cache")
-    assert told["hits"].tolist() == sorted(told["hits"].tolist())
-    assert told.loc["none", ["hits", "wrong"]].tolist() == [0, 0]
-    assert told.loc["by text", "wrong"] == 0
-    assert (told["hit_rate_low"] <= told["hit_rate"]).all()
-    assert (told["wrong_rate_high"] >= told["wrong_rate"]).all()
+    caches = compare_caches(tiny_task, 200, max_wrong=0.2, embed=words).set_index("cache")
+    assert caches["hits"].tolist() == sorted(caches["hits"].tolist())
+    assert caches.loc["none", ["hits", "wrong"]].tolist() == [0, 0]
+    assert caches.loc["by text", "wrong"] == 0
+    assert (caches["hit_rate_low"] <= caches["hit_rate"]).all()
+    assert (caches["wrong_rate_high"] >= caches["wrong_rate"]).all()
     traffic = repeated(tiny_task.test["text"][:], tiny_task.test["label"][:], 200, seed=1)
-    found = plainly(traffic, words(traffic.texts), told.loc["by meaning", "threshold"])
-    assert told.loc["by meaning", "hits"] == sum(bool(hit) for hit, _ in found)
+    result = plainly(traffic, words(traffic.texts), caches.loc["by meaning", "threshold"])
+    assert caches.loc["by meaning", "hits"] == sum(bool(hit) for hit, _ in result)
 
 
 def test_traffic_that_cannot_be_is_refused():

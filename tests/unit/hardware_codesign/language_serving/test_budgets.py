@@ -40,37 +40,37 @@ class Knowing:
     def generate(self, prompts, *, max_tokens, form, progress):
         answers = []
         for prompt in prompts:
-            found = next(one for text, one in self._found.items() if prompt[-1]["content"].endswith(text))
-            answers.append(Answer(json.dumps(found if len(prompt) > 1 else {}), (), 100 * len(prompt), "stop", 7))
+            result = next(one for text, one in self._found.items() if prompt[-1]["content"].endswith(text))
+            answers.append(Answer(json.dumps(result if len(prompt) > 1 else {}), (), 100 * len(prompt), "stop", 7))
         return answers
 
 
 def test_what_is_found_is_scored_and_paid_for(fields_task):
     budgets = {"examples": Budget(2), "none": Budget(0)}
-    told = compare_budgets(Knowing(fields_task), fields_task, budgets, rows=40, split="test").set_index("budget")
+    result = compare_budgets(Knowing(fields_task), fields_task, budgets, rows=40, split="test").set_index("budget")
     names = field_names(fields_task)
     absent = sum(name not in one for one in extractions(fields_task, "test")[:40] for name in names) / (40 * len(names))
-    assert told.loc["examples", "right"] == 1.0
-    assert told.loc["none", "right"] == pytest.approx(absent)
-    assert told["constant"].tolist() == pytest.approx([absent, absent])
-    assert told.loc["none", "difference"] == pytest.approx(absent - 1)
-    assert told["valid"].tolist() == [1.0, 1.0]
+    assert result.loc["examples", "right"] == 1.0
+    assert result.loc["none", "right"] == pytest.approx(absent)
+    assert result["constant"].tolist() == pytest.approx([absent, absent])
+    assert result.loc["none", "difference"] == pytest.approx(absent - 1)
+    assert result["valid"].tolist() == [1.0, 1.0]
     price = api_prices()[PRICE]
     by_hand = 500 * price.input_usd_per_million_tokens + 7 * price.output_usd_per_million_tokens
-    assert told.loc["examples", "usd_per_million"] == pytest.approx(by_hand)
-    assert told.loc["none", "prompt_tokens"] == 100
-    assert at_prices(told, 3.0, 10.0)["usd_per_million"].tolist() == [500 * 3 + 7 * 10, 100 * 3 + 7 * 10]
+    assert result.loc["examples", "usd_per_million"] == pytest.approx(by_hand)
+    assert result.loc["none", "prompt_tokens"] == 100
+    assert at_prices(result, 3.0, 10.0)["usd_per_million"].tolist() == [500 * 3 + 7 * 10, 100 * 3 + 7 * 10]
 
 
 @pytest.mark.slow
 def test_a_smaller_budget_takes_fewer_tokens_of_a_real_model(fields_task):
     budgets = {"two": Budget(2, max_answer=6), "trimmed": Budget(2, meanings=False, max_answer=6),
                "short": Budget(0, meanings=False, max_answer=2)}
-    told = compare_budgets(tiny_llm(), fields_task, budgets, rows=3)
-    assert told["prompt_tokens"].is_monotonic_decreasing
-    assert told["answer_tokens"].iloc[-1] <= 2
-    assert told["usd_per_million"].is_monotonic_decreasing
-    assert (told["split"] == "validation").all()
+    result = compare_budgets(tiny_llm(), fields_task, budgets, rows=3)
+    assert result["prompt_tokens"].is_monotonic_decreasing
+    assert result["answer_tokens"].iloc[-1] <= 2
+    assert result["usd_per_million"].is_monotonic_decreasing
+    assert (result["split"] == "validation").all()
 
 
 def test_budgets_that_cannot_be_are_refused(fields_task):

@@ -134,11 +134,11 @@ def test_the_time_before_a_single_request_is_no_part_of_its_rate():
 
 
 def test_the_rate_of_a_regular_queue_is_one_over_its_service_time():
-    found = find_rate(lambda rate: in_a_queue(np.arange(400) / rate, 0.05), Target(first_s=0.06), start=1.0,
+    result = find_rate(lambda rate: in_a_queue(np.arange(400) / rate, 0.05), Target(first_s=0.06), start=1.0,
                       precision=0.02)
-    assert 20 / 1.02 <= found.attrs["rate"] <= 20 * (1 + 1e-9)
-    assert found["rate"].is_monotonic_increasing
-    assert found["holds"].tolist() == sorted(found["holds"].tolist(), reverse=True)
+    assert 20 / 1.02 <= result.attrs["rate"] <= 20 * (1 + 1e-9)
+    assert result["rate"].is_monotonic_increasing
+    assert result["holds"].tolist() == sorted(result["holds"].tolist(), reverse=True)
 
 
 @pytest.mark.parametrize("start", [0.5, 7.0, 100.0])

@@ -34,14 +34,14 @@ def reference():
 @pytest.fixture(scope="module")
 def expected():
     """The likeliest token each time, by transformers, one prompt after another."""
-    found = []
+    results = []
     for prompt, count in zip(PROMPTS, TOKENS, strict=True):
         ids = list(prompt)
         for _ in range(count):
             with torch.inference_mode():
                 ids.append(int(reference().module(torch.tensor([ids])).logits[0, -1].argmax()))
-        found.append(ids[len(prompt):])
-    return found
+        results.append(ids[len(prompt):])
+    return results
 
 
 @pytest.mark.parametrize("name", [name for name, switches in ENGINES.items()
@@ -135,21 +135,21 @@ def test_engines_are_compared_on_the_same_requests_and_one_that_cannot_run_has_a
     unknown = Switches()
     object.__setattr__(unknown, "kv_precision", "nonsense")  # past the check of what a user gives
     chosen = {name: ENGINES[name] for name in ("one by one", "static batches", "with prefix caching")}
-    told = compare_engines(file(), requests, {**chosen, "unknown": unknown}, rounds=2).set_index("engine")
-    assert "cannot serve" in told.loc["unknown", "note"]
-    assert np.isnan(told.loc["unknown", "speedup"])
-    told = told.drop(index="unknown")
-    assert (told["note"] == "").all()
-    assert told["same_answers"].tolist() == [1.0, 1.0, 1.0]
-    assert told["off"].tolist() == ["", "one by one", ""]
-    static = told.loc["static batches"]
+    result = compare_engines(file(), requests, {**chosen, "unknown": unknown}, rounds=2).set_index("engine")
+    assert "cannot serve" in result.loc["unknown", "note"]
+    assert np.isnan(result.loc["unknown", "speedup"])
+    result = result.drop(index="unknown")
+    assert (result["note"] == "").all()
+    assert result["same_answers"].tolist() == [1.0, 1.0, 1.0]
+    assert result["off"].tolist() == ["", "one by one", ""]
+    static = result.loc["static batches"]
     assert static[["gain", "gain_low", "gain_high"]].tolist() == static[["speedup", "low", "high"]].tolist()
     assert static["tokens_per_step"] > 1
-    assert told.loc["one by one", ["speedup", "low", "high"]].tolist() == [1.0] * 3
-    cached = told.loc["with prefix caching"]
+    assert result.loc["one by one", ["speedup", "low", "high"]].tolist() == [1.0] * 3
+    cached = result.loc["with prefix caching"]
     assert cached["low"] <= cached["speedup"] <= cached["high"]
     assert cached["answer_tokens"] == np.mean(TOKENS)
     assert cached["prompt_tokens"] == np.mean([len(prompt) + 1 for prompt in PROMPTS])
-    np.testing.assert_allclose(told["requests_per_s"] * told["seconds"], 4)
+    np.testing.assert_allclose(result["requests_per_s"] * result["seconds"], 4)
     with pytest.raises(InputError, match="at least two rounds"):
         compare_engines(file(), requests, chosen, rounds=1)

@@ -17,12 +17,12 @@ IN_PARTS = {"messages": [{"role": "user", "content": [{"type": "text", "text": "
 
 def events_of(connection: http.client.HTTPConnection, body: dict) -> list[tuple[float, dict]]:
     """(seconds, event) of one request."""
-    began, found = time.perf_counter(), []
+    began, results = time.perf_counter(), []
     connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
     for line in connection.getresponse():
         if line.startswith(b"data: "):
-            found.append((time.perf_counter() - began, json.loads(line[6:])))
-    return found
+            results.append((time.perf_counter() - began, json.loads(line[6:])))
+    return results
 
 
 def test_tokens_come_at_their_pace_on_one_connection():

@@ -54,10 +54,10 @@ def test_a_prompt_is_arithmetic_and_one_token_is_memory():
 @pytest.mark.parametrize("overlap", [True, False])
 def test_the_fit_finds_the_figures_behind_the_times(overlap):
     model = PhaseModel(COUNTS, 0.002, 0.0005, 8e10, 1.2e10, overlap)
-    found, checked = fit_phases(made(model), COUNTS)
-    assert found.overlap == overlap
+    result, checked = fit_phases(made(model), COUNTS)
+    assert result.overlap == overlap
     for name in ("fixed_s", "sequence_s", "rate", "bandwidth"):
-        assert getattr(found, name) == pytest.approx(getattr(model, name), rel=1e-3)
+        assert getattr(result, name) == pytest.approx(getattr(model, name), rel=1e-3)
     assert checked["fitted"].sum() == len(FITTED_ON)
     assert checked["error"].abs().max() < 1e-3
 

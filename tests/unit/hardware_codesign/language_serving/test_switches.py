@@ -97,22 +97,22 @@ def switched(gain):
 
 def test_what_a_switch_gives_on_other_machines_takes_the_guesses_that_were_right_here():
     machines = {"CPU": (SLOW_ARITHMETIC, "fp32"), "GPU": (SLOW_MEMORY, "fp32")}
-    told = on_other_machines(switched(0.6), COUNTS, machines, common=0.0)
-    assert told["engine"].tolist() == ["one by one, with a draft in 4 bits", "static batches"]
-    draft = told.iloc[0]
+    result = on_other_machines(switched(0.6), COUNTS, machines, common=0.0)
+    assert result["engine"].tolist() == ["one by one, with a draft in 4 bits", "static batches"]
+    draft = result.iloc[0]
     figures = {"prompt": 10.0, "answer": 200.0, "common": 0.0}
     by_hand = (request_seconds(ENGINES["one by one"], COUNTS, SLOW_MEMORY, **figures)
                / request_seconds(ENGINES[draft["engine"]], COUNTS, SLOW_MEMORY, **figures, written=2.0))
     assert draft["GPU"] == pytest.approx(by_hand)
     assert draft["CPU"] < 1
-    assert told.iloc[1]["GPU"] > 4  # eight answers share each fetch of the weights
+    assert result.iloc[1]["GPU"] > 4  # eight answers share each fetch of the weights
 
 
 def test_a_lesson_may_hold_here_there_or_nowhere():
-    told = pd.DataFrame({"engine": ["draft"], "gain_low": [0.5], "gain_high": [0.7], "CPU": [0.6], "GPU": [1.5]})
-    assert lessons(told, "CPU", "GPU") == ("Faster here: none. Slower here: draft. On paper a gain of a tenth or more "
+    gains = pd.DataFrame({"engine": ["draft"], "gain_low": [0.5], "gain_high": [0.7], "CPU": [0.6], "GPU": [1.5]})
+    assert lessons(gains, "CPU", "GPU") == ("Faster here: none. Slower here: draft. On paper a gain of a tenth or more "
                                            "on GPU alone: draft.")
-    turned = told.assign(gain_low=1.2, gain_high=1.4)
+    turned = gains.assign(gain_low=1.2, gain_high=1.4)
     assert lessons(turned, "CPU", "GPU") == ("Faster here: draft. Slower here: none. On paper a gain of a tenth or "
                                              "more on GPU alone: none.")
-    assert "alone: none" in lessons(told.assign(GPU=0.9), "CPU", "GPU")
+    assert "alone: none" in lessons(gains.assign(GPU=0.9), "CPU", "GPU")

@@ -50,13 +50,13 @@ def test_an_embedding_moves_the_rows_asked_for_and_not_the_table():
 
 
 def test_the_parts_add_up_to_what_pytorch_counts(tiny_model):
-    found = operators(tiny_model.module, *inputs_of(2, 12))
+    result = operators(tiny_model.module, *inputs_of(2, 12))
     heads, size, layers = 4, 16, 2
-    attention = found.loc[found["kind"] == "attention", "flops"].sum()
+    attention = result.loc[result["kind"] == "attention", "flops"].sum()
     assert attention == layers * 4 * 2 * heads * 12 * 12 * size
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         tiny_model.module(*inputs_of(2, 12))
-    assert found["flops"].sum() == counter.get_total_flops() + attention  # on CPUs the counter leaves attention out
+    assert result["flops"].sum() == counter.get_total_flops() + attention  # on CPUs the counter leaves attention out
 
 
 def test_counting_and_timing_leave_the_answers_as_they_are(tiny_model):

@@ -17,12 +17,12 @@ from helpers.lab.machine import usable_cores
 
 
 def test_measured_peaks_are_positive_and_caches_are_not_slower_than_memory():
-    found = measure_peaks(1, seconds=0.03)
-    assert found.flops["fp32"] > 1e9
-    assert found.bandwidth > 1e8
-    assert found.cached > 0.5 * found.bandwidth
-    row = pd.DataFrame([{"threads": 1, **found.flops, "bandwidth": found.bandwidth, "cached": found.cached}])
-    assert recorded_peaks(row).flops == found.flops
+    result = measure_peaks(1, seconds=0.03)
+    assert result.flops["fp32"] > 1e9
+    assert result.bandwidth > 1e8
+    assert result.cached > 0.5 * result.bandwidth
+    row = pd.DataFrame([{"threads": 1, **result.flops, "bandwidth": result.bandwidth, "cached": result.cached}])
+    assert recorded_peaks(row).flops == result.flops
 
 
 @pytest.mark.parametrize(("precision", "like"), [

@@ -40,12 +40,12 @@ def known_points(work: pd.DataFrame, batches=(1, 4, 16, 64), lengths=(16, 64)) -
 def test_a_fit_finds_the_law_that_made_the_points():
     work = pd.DataFrame({"length": [16, 64], "linear": [16e6, 64e6], "attention": [1e6, 16e6]})
     points = known_points(work)
-    model, told = fit_and_validate(points, work, fitted_on=[(1, 16), (64, 16), (64, 64), (4, 64)])
+    model, result = fit_and_validate(points, work, fitted_on=[(1, 16), (64, 16), (64, 64), (4, 64)])
     assert model.fixed == pytest.approx(0.002, rel=1e-6)
     assert model.linear_rate == pytest.approx(80e9, rel=1e-6)
     assert model.attention_rate == pytest.approx(20e9, rel=1e-6)
-    assert told.loc[~told["fitted"], "error"].abs().max() < 1e-6
-    assert told["fitted"].sum() == 4
+    assert result.loc[~result["fitted"], "error"].abs().max() < 1e-6
+    assert result["fitted"].sum() == 4
 
 
 def test_an_accelerator_s_fit_finds_the_law_that_made_the_points():
@@ -59,9 +59,9 @@ def test_an_accelerator_s_fit_finds_the_law_that_made_the_points():
                 roof = max(batch * flops / peaks.rate(precision), bits * (batch * length / 16 * 1e6 + 1e7) / 1e11)
                 rows += [{"precision": precision, "batch": batch, "length": length, "launched": launched,
                           "seconds": slower * (0.0004 + roof / 0.6)} for launched, slower in (("a", 1), ("b", 3))]
-    found = fit_device(pd.DataFrame(rows), work, peaks)
-    assert (found.launch_s, found.efficiency) == pytest.approx((0.0004, 0.6), rel=1e-6)
-    assert found.error < 1e-6
+    result = fit_device(pd.DataFrame(rows), work, peaks)
+    assert (result.launch_s, result.efficiency) == pytest.approx((0.0004, 0.6), rel=1e-6)
+    assert result.error < 1e-6
     with pytest.raises(InputError, match="two lengths"):
         fit_device(pd.DataFrame(rows[:1]), work, peaks)
 
@@ -71,9 +71,9 @@ def test_the_recorded_accelerator_is_below_its_roofline():
     peaks = device_peaks("NVIDIA H100 SXM")
     roof = np.array([max(least_s(work, peaks, row.precision, row.batch, row.length)) for row in points.itertuples()])
     assert (roof < points["seconds"]).all()
-    found = fit_device(points, work, peaks)
-    assert 0.3 < found.efficiency < 0.8
-    assert found.error < 0.5
+    result = fit_device(points, work, peaks)
+    assert 0.3 < result.efficiency < 0.8
+    assert result.error < 0.5
 
 
 def test_a_fit_needs_points(tiny_model):

@@ -13,18 +13,18 @@ TEXTS = ["where is my parcel now", "where is my order now", "i want my money bac
 @pytest.mark.parametrize("method", METHODS)
 def test_altered_copies_come_from_the_words_at_hand(method, tiny_task):
     texts = [*tiny_task.train["text"][:], "one", ""]
-    found = augment(texts, 3, seed=1, method=method)
-    assert len(found) == 3 * len(texts)
-    assert {word for text in found for word in text.split()} <= {word for text in texts for word in text.split()}
-    assert len(set(found) - set(texts)) > len(found) / 2
-    assert found == augment(texts, 3, seed=1, method=method) != augment(texts, 3, seed=2, method=method)
+    result = augment(texts, 3, seed=1, method=method)
+    assert len(result) == 3 * len(texts)
+    assert {word for text in result for word in text.split()} <= {word for text in texts for word in text.split()}
+    assert len(set(result) - set(texts)) > len(result) / 2
+    assert result == augment(texts, 3, seed=1, method=method) != augment(texts, 3, seed=2, method=method)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_copies_are_in_the_order_of_the_texts_so_that_labels_repeat(method):
     """A text without a word stays in its place: what one of two augmenters dropped would shift all labels after it."""
-    found = augment(["", "alone", " "], 2, method=method)
-    assert [bool(text) for text in found] == [False, True, False] * 2
+    result = augment(["", "alone", " "], 2, method=method)
+    assert [bool(text) for text in result] == [False, True, False] * 2
     assert augment(TEXTS, 0, method=method) == []
 
 

@@ -163,10 +163,10 @@ def test_a_harvest_of_other_packages_than_were_pinned_is_said(packages, monkeypa
     monkeypatch.setattr(docstrings, "_versions", lambda: {"cats": "1.0", "dogs": "2.0"})
     pin = docstrings.pin_of(harvest())
     docstrings.PIN.write_text(json.dumps(pin))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as result:
         warnings.simplefilter("always")
         harvest()
-    assert [str(one.message) for one in told] == []
+    assert [str(one.message) for one in result] == []
     docstrings.PIN.write_text(json.dumps(pin | {"digest": "another", "packages": {"cats": "0.9", "dogs": "2.0"}}))
     with pytest.warns(UserWarning, match=r"cats 1\.0 instead of 0\.9 \([\d,]+ rows instead of [\d,]+\)\."):
         harvest()

@@ -62,10 +62,10 @@ def test_the_annotated_tickets_are_enough_to_test_on():
     whole = load_task("tickets")
     for split in ("train", "validation", "test"):
         assert set(getattr(task, split)["text"]) <= set(getattr(whole, split)["text"])
-        for text, label, found in zip(getattr(task, split)["text"], getattr(task, split)["label"],
+        for text, label, result in zip(getattr(task, split)["text"], getattr(task, split)["label"],
                                       extractions(task, split), strict=True):
-            assert found.pop("wish") == task.labels[label]
-            assert all(places_of(text, value) for value in found.values())
+            assert result.pop("wish") == task.labels[label]
+            assert all(places_of(text, value) for value in result.values())
 
 
 ROWS = [("Where is A-1?", "late", {"ref": "A-1"}), ("A-2 broke", "broken", {"ref": "A-2", "day": ""}),
@@ -88,11 +88,11 @@ def test_a_file_of_ones_own_brings_its_fields(tmp_path, suffix):
     task = load_task(path, fields="found")
     assert "8 rows with nothing in the column 'found' were left out." in task.notes
     assert field_names(task) == ("ref",)
-    found = [(row["text"], one) for split in ("train", "validation", "test")
+    result = [(row["text"], one) for split in ("train", "validation", "test")
              for row, one in zip(getattr(task, split), extractions(task, split), strict=True)]
-    assert len(found) == 24
-    assert all(one.get("ref", "hello") in text for text, one in found)
-    assert {one["wish"] for _, one in found} == {"late", "broken"}
+    assert len(result) == 24
+    assert all(one.get("ref", "hello") in text for text, one in result)
+    assert {one["wish"] for _, one in result} == {"late", "broken"}
 
 
 def test_tasks_of_other_fields_have_other_digests():

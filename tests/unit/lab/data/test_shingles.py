@@ -37,8 +37,8 @@ def test_shingles_of_any_text_are_those_written_out(text):
 def test_signatures_are_datasketchs_bit_for_bit():
     texts = ["where is my order", "where is my parcel", "", "a", "x" * 500]
     reference = MinHash(64)
-    found = signatures(Packed(texts), tuple(reference.permutations))
-    for text, signature in zip(texts, found, strict=True):
+    result = signatures(Packed(texts), tuple(reference.permutations))
+    for text, signature in zip(texts, result, strict=True):
         theirs = MinHash(64, hashfunc=lambda code: code)
         if triples(text):
             theirs.update_batch(sorted(triples(text)))

@@ -211,6 +211,6 @@ def test_a_row_of_a_split_is_found_in_the_file_and_one_of_no_file_is_not(tmp_pat
     lines = ["text,label", *(f"{word} number {n},{word}" for n in range(9) for word in ("fruit", "tool"))]
     (tmp_path / "own.csv").write_text("\n".join(lines))
     task = load_task(tmp_path / "own.csv")
-    found = task.lines("test", [2, 0])
-    assert [lines[line - 1].split(",")[0] for line in found] == [task.test["text"][2], task.test["text"][0]]
+    result = task.lines("test", [2, 0])
+    assert [lines[line - 1].split(",")[0] for line in result] == [task.test["text"][2], task.test["text"][0]]
     assert load_task("tickets").lines("train", [0]) is None

@@ -52,9 +52,9 @@ def test_known_words_give_the_tokenizers_own_ids(minilm_tokenizer, texts):
                 max_size=4))
 def test_ids_with_spans_are_those_without(minilm_tokenizer, texts):
     encoder = TextEncoder(minilm_tokenizer, max_tokens=24)
-    told = encoder.encode_with_spans(texts)
-    assert [ids for ids, _ in told] == encoder.encode(texts)
-    assert all(len(ids) == len(spans) for ids, spans in told)
+    result = encoder.encode_with_spans(texts)
+    assert [ids for ids, _ in result] == encoder.encode(texts)
+    assert all(len(ids) == len(spans) for ids, spans in result)
 
 
 def test_a_span_is_where_the_token_stands_in_the_text(tiny_model):

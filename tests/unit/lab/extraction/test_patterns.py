@@ -26,8 +26,8 @@ def patterns(task):
 
 
 def match(patterns, field, text):
-    [found] = patterns.extract([text])
-    return found.get(field)
+    [result] = patterns.extract([text])
+    return result.get(field)
 
 
 @pytest.mark.parametrize("number", ["SO100914", "88-127850", "1055402", "HB-50311", "PO 2318-C", "6-11873", "P6R8A2",
@@ -73,9 +73,9 @@ def test_values_are_listed_that_are_the_fields_wherever_they_stand(task):
     """The app is a product in one of four messages that name it: it is not listed. The longer name goes first."""
     extractor = learn_patterns(task)
     assert extractor.lists == {"product": ["camera", "front door camera", "hub"]}
-    found = extractor.extract(["the front door  camera broke", "app and HUB late", "hubcap"])
-    assert [one.get("product") for one in found] == ["front door  camera", "HUB", None]
-    assert [one["wish"] for one in found[:2]] == ["broken", "late"]
+    result = extractor.extract(["the front door  camera broke", "app and HUB late", "hubcap"])
+    assert [one.get("product") for one in result] == ["front door  camera", "HUB", None]
+    assert [one["wish"] for one in result[:2]] == ["broken", "late"]
 
 
 def test_it_comes_back_as_it_was_saved(task, tmp_path):

@@ -72,7 +72,7 @@ def test_fixed_examples_are_the_same_for_all_texts(llm):
 
 
 def test_examples_that_do_not_fit_are_left_out_the_least_like_first(llm):
-    long = [(f"{text} {'very long ' * 300}", found) for text, found in EXAMPLES]
+    long = [(f"{text} {'very long ' * 300}", result) for text, result in EXAMPLES]
     one = PromptedExtractor(llm, FIELDS, WISHES, long, shots=4, form=False)
     turns = one.prompt(TEXT)
     assert len(llm.read(turns)) + MAX_ANSWER <= llm.context
@@ -144,6 +144,6 @@ def test_what_cannot_be_shown_is_refused(llm):
 @pytest.mark.parametrize("engine", ["openvino", "llama.cpp"])
 def test_answers_in_a_form_are_json_with_a_known_wish(engine):
     one = PromptedExtractor(smollm2(engine), FIELDS, WISHES, EXAMPLES, shots=2)
-    found = one.extract([TEXT, "the siren broke"])
-    assert all(answer is not None and answer["wish"] in WISHES for answer in found)
-    assert found[0]["order"] == "HB-9"  # as the examples show
+    result = one.extract([TEXT, "the siren broke"])
+    assert all(answer is not None and answer["wish"] in WISHES for answer in result)
+    assert result[0]["order"] == "HB-9"  # as the examples show

@@ -34,16 +34,16 @@ def test_each_measure_is_what_counting_by_hand_gives():
 def test_precision_recall_and_f1_are_those_of_scikit_learn():
     """A message is the set of its pairs of field and value."""
     rng = random.Random(0)
-    found, expected = ([{field: rng.choice("abc") for field in FIELDS if rng.random() < 0.7} for _ in range(200)]
+    extracted, expected = ([{field: rng.choice("abc") for field in FIELDS if rng.random() < 0.7} for _ in range(200)]
                        for _ in range(2))
-    score = score_extractions(found, expected, FIELDS)
+    score = score_extractions(extracted, expected, FIELDS)
     for fields in (*((field,) for field in FIELDS), FIELDS):
         measured = score.counts[fields[0] if len(fields) == 1 else "all fields"]
         sets = [[{(field, one[field]) for field in fields if field in one} for one in rows]
-                for rows in (expected, found)]
+                for rows in (expected, extracted)]
         pairs = MultiLabelBinarizer().fit([*sets[0], *sets[1]])
-        told = precision_recall_fscore_support(*map(pairs.transform, sets), average="micro")[:3]
-        assert (measured.precision, measured.recall, measured.f1) == pytest.approx(told)
+        by_sklearn = precision_recall_fscore_support(*map(pairs.transform, sets), average="micro")[:3]
+        assert (measured.precision, measured.recall, measured.f1) == pytest.approx(by_sklearn)
 
 
 def test_intervals_are_wilsons_and_differences_are_paired():

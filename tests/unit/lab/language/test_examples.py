@@ -21,8 +21,8 @@ def test_the_nearest_are_those_of_the_largest_cosine():
         assert isinstance(vectorizer, TfidfVectorizer)
         vectors = vectorizer.fit_transform(TEXTS)
         cosines = cosine_similarity(vectorizer.transform([text]), vectors)[0]
-        found = Nearest(TEXTS).rows(text, 3)
-        np.testing.assert_allclose(cosines[found], np.sort(cosines)[::-1][:3])
+        result = Nearest(TEXTS).rows(text, 3)
+        np.testing.assert_allclose(cosines[result], np.sort(cosines)[::-1][:3])
     assert Nearest(TEXTS).rows("nothing alike", 2) == [0, 1]  # the first, where none is nearer
 
 

@@ -67,13 +67,13 @@ def test_chance_is_told_from_difference_as_by_a_paired_test_where_texts_are_equa
 
 
 def test_of_texts_of_unequal_length_one_in_twenty_differs_by_chance():
-    rng, found = np.random.default_rng(0), []
+    rng, results = np.random.default_rng(0), []
     for _ in range(800):
         tokens = rng.integers(5, 200, 24)
         nats = 3.0 * tokens
-        found.append(NegativeLogLikelihood(nats + rng.normal(0, np.sqrt(tokens)), tokens).p_value(
+        results.append(NegativeLogLikelihood(nats + rng.normal(0, np.sqrt(tokens)), tokens).p_value(
             NegativeLogLikelihood(nats, tokens)))
-    assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.025)
+    assert np.mean(np.array(results) < 0.05) == pytest.approx(0.05, abs=0.025)
 
 
 def test_the_table_of_pairs_gives_each_token_a_probability_and_all_of_them_one():
@@ -93,8 +93,8 @@ def test_the_table_of_pairs_learns_a_chain_up_to_its_entropy():
             row.append((row[-1] + rng.choices((1, 3), (3, 1))[0]) % 8)
         rows.append(row)
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    found = bigram_likelihood(rows[:300], 8, rows[300:])
-    assert math.log(found.perplexity) == pytest.approx(entropy, abs=0.02)
+    result = bigram_likelihood(rows[:300], 8, rows[300:])
+    assert math.log(result.perplexity) == pytest.approx(entropy, abs=0.02)
 
 
 def test_texts_without_a_second_token_are_refused():

@@ -74,9 +74,9 @@ def test_the_nearest_examples_are_those_of_tf_idf_and_the_nearest_comes_last(tin
     for text in tiny_task.test["text"][:10]:
         likeness = cosine_similarity(vectorizer.transform([text]), vectorizer.transform(train))[0]
         shown = examples_in(model.prompt(text))
-        found = [likeness[train.index(example)] for example, _ in shown]
+        result = [likeness[train.index(example)] for example, _ in shown]
         distinct = {(train[row], labels[row]): likeness[row] for row in np.argsort(-likeness)}
-        np.testing.assert_allclose(found, sorted(sorted(distinct.values())[-5:]), atol=1e-9)
+        np.testing.assert_allclose(result, sorted(sorted(distinct.values())[-5:]), atol=1e-9)
         assert all(tiny_task.labels[labels[train.index(example)]] == label for example, label in shown)
 
 

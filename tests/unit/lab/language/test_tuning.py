@@ -82,9 +82,9 @@ def test_the_loss_is_that_of_transformers_with_the_prompt_masked(llm):
     whole = torch.tensor([[*ids[0], int(targets[0, -1])]])
     with torch.inference_mode():
         expected = llm.module(whole, labels=labels).loss.item()
-        told = llm.module(torch.tensor(ids)).logits[0].log_softmax(-1)
+        result = llm.module(torch.tensor(ids)).logits[0].log_softmax(-1)
     learned = np.flatnonzero(targets[0] != -100)
-    own = -np.mean([float(told[place, targets[0, place]]) for place in learned])
+    own = -np.mean([float(result[place, targets[0, place]]) for place in learned])
     assert own == pytest.approx(expected, rel=1e-5)
 
 

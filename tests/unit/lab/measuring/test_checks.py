@@ -43,9 +43,9 @@ def test_a_peak_that_grows_with_the_threads_in_one_precision_only_was_disturbed(
      "the loss of 0.007 lies inside its own noise of 0.010"),
 ])
 def test_what_cannot_be_is_a_sentence(columns, said):
-    found = impossible(pd.DataFrame(columns))
-    assert len(found) == 1
-    assert said in found[0]
+    result = impossible(pd.DataFrame(columns))
+    assert len(result) == 1
+    assert said in result[0]
 
 
 def test_what_can_be_is_none():
@@ -61,9 +61,9 @@ def test_a_measurement_s_figures_can_be(new_measurement):
             ({"joules_low": 0.0908, "joules": 0.311, "joules_high": 0.311}, "energy: 0.0908, 0.311 and 0.311"),
             ({"accuracy_low": 0.81}, "outside of its interval"), ({"p95_ms": 5.0}, "do not rise"),
             ({"macro_f1": 1.5}, "not between 0 and 1")):
-        found = impossible([new_measurement(**wrong)])
-        assert len(found) == 1
-        assert said in found[0]
+        result = impossible([new_measurement(**wrong)])
+        assert len(result) == 1
+        assert said in result[0]
 
 
 def test_a_speed_up_is_the_ratio_of_the_throughputs(new_measurement):
@@ -80,8 +80,8 @@ def seen(record, value, machine="one", figure="ms for one text", **interval):
 
 def test_one_model_at_80_ms_and_at_17_to_28_ms_disagrees():
     """38 s apart on the same machine."""
-    found = disagreements([seen("times", 80.4), seen("batches", 22.4, low=17.0, high=28.0)])
-    assert found == [({"times", "batches"}, "MiniLM-L6 on tickets: ms for one text is 22.4 in batches and 80.4 in "
+    result = disagreements([seen("times", 80.4), seen("batches", 22.4, low=17.0, high=28.0)])
+    assert result == [({"times", "batches"}, "MiniLM-L6 on tickets: ms for one text is 22.4 in batches and 80.4 in "
                       "times, on the same machine.")]
     assert disagreements([seen("times", 27.5), seen("batches", 22.4, low=17.0, high=28.0)]) == []
     assert disagreements([seen("times", 27.5), seen("batches", 22.4)]) == []
@@ -105,9 +105,9 @@ def test_a_folder_s_records_are_held_against_each_other(new_measurement, tmp_pat
                       for length, seconds in ((16, 0.010), (32, 0.020))]}
     (tmp_path / "times.json").write_text(json.dumps(table))
     assert faults(tmp_path.iterdir(), {"tickets": 18}) == {}  # 10 ms, and 11.25 at 18 tokens
-    found = faults(tmp_path.iterdir(), {"tickets": 30})  # 18.75
-    assert set(found) == {"one.jsonl", "times.json"}
-    assert "10 in one.jsonl and 18.8 in times.json" in found["one.jsonl"][0]
+    result = faults(tmp_path.iterdir(), {"tickets": 30})  # 18.75
+    assert set(result) == {"one.jsonl", "times.json"}
+    assert "10 in one.jsonl and 18.8 in times.json" in result["one.jsonl"][0]
 
 
 # What ships

@@ -356,19 +356,19 @@ def test_the_next_run_can_time_after_a_cancelled_one(tiny_task, tmp_path, monkey
 
 def test_a_run_waits_for_the_stopwatch_and_says_its_place(tiny_task, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    told, done = [], threading.Event()
+    said, done = [], threading.Event()
 
     def run():
-        quick([Sleeper("a", 0)], tiny_task, rounds=2, progress=Progress(lambda fraction, message: told.append(message)))
+        quick([Sleeper("a", 0)], tiny_task, rounds=2, progress=Progress(lambda fraction, message: said.append(message)))
         done.set()
 
     thread = threading.Thread(target=run)
     with timing_turn():
         thread.start()
         deadline = time.monotonic() + 20
-        while "waiting for 1 other runs" not in told and time.monotonic() < deadline:
+        while "waiting for 1 other runs" not in said and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not done.is_set()
-        assert not any("timing" in message for message in told)
+        assert not any("timing" in message for message in said)
     thread.join(timeout=60)
     assert done.is_set()

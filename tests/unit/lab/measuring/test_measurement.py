@@ -19,13 +19,13 @@ LABELS = np.repeat([0, 1, 3], [60, 30, 10])  # class 2 has no rows
 @pytest.mark.parametrize("answers", [LABELS, np.zeros(100, int), RNG.permutation(LABELS),
                                      np.where(LABELS == 1, 2, LABELS)])
 def test_a_score_is_as_scikit_learn_has_it(answers):
-    found = score(answers, LABELS, names=["a", "b", "c", "d"])
-    assert found.accuracy == pytest.approx((answers == LABELS).mean())
-    assert found.majority == pytest.approx(0.6)
-    assert found.macro_f1 == pytest.approx(f1_score(LABELS, answers, average="macro", zero_division=0))
+    result = score(answers, LABELS, names=["a", "b", "c", "d"])
+    assert result.accuracy == pytest.approx((answers == LABELS).mean())
+    assert result.majority == pytest.approx(0.6)
+    assert result.macro_f1 == pytest.approx(f1_score(LABELS, answers, average="macro", zero_division=0))
     recalls = recall_score(LABELS, answers, labels=[0, 1, 3], average=None)
-    assert found.weakest_recall == pytest.approx(recalls.min())
-    assert recalls["abd".index(found.weakest_class)] == recalls.min()
+    assert result.weakest_recall == pytest.approx(recalls.min())
+    assert recalls["abd".index(result.weakest_class)] == recalls.min()
 
 
 def test_of_equally_weak_classes_the_most_frequent_one_is_named():
@@ -39,9 +39,9 @@ def test_learned_means_that_the_whole_interval_lies_above_the_constant(right, le
     labels = np.repeat([0, 1], [90, 10])
     answers = labels.copy()
     answers[np.flatnonzero(labels == 1)[:100 - right]] = 0
-    found = score(answers, labels)
-    assert found.accuracy == right / 100
-    assert found.learned is learned
+    result = score(answers, labels)
+    assert result.accuracy == right / 100
+    assert result.learned is learned
 
 
 def test_a_record_of_before_has_no_constant_and_is_not_given_one(new_measurement):

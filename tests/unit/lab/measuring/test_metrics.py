@@ -36,7 +36,7 @@ def test_the_changes_of_recall_are_scikit_learns_and_holm_rejects_step_by_step()
     labels = rng.integers(0, 4, 600)
     before, now = (np.where(rng.random(600) < share, labels, (labels + 1) % 5) for share in (0.9, 0.8))
     now[labels == 2] = 0  # a class that the candidate never answers
-    found = recall_changes(before, now, labels, list("abcde")).set_index("class").sort_index()
+    result = recall_changes(before, now, labels, list("abcde")).set_index("class").sort_index()
     new, old = (recall_score(labels, answers, labels=range(4), average=None) for answers in (now, before))
     p = []
     for label in range(4):
@@ -49,17 +49,17 @@ def test_the_changes_of_recall_are_scikit_learns_and_holm_rejects_step_by_step()
         if p[label] > 0.05 / (4 - step):
             break
         rejected[label] = True
-    assert list(found.index) == list("abcd")  # "e" has no rows
-    assert found["change"].tolist() == pytest.approx((new - old).tolist())
-    assert found["significant"].tolist() == rejected
+    assert list(result.index) == list("abcd")  # "e" has no rows
+    assert result["change"].tolist() == pytest.approx((new - old).tolist())
+    assert result["significant"].tolist() == rejected
     assert 0 < sum(rejected) < 4
-    assert found["changed"].sum() == (before != now).sum()
-    assert found["lost"].sum() - found["won"].sum() == (before == labels).sum() - (now == labels).sum()
+    assert result["changed"].sum() == (before != now).sum()
+    assert result["lost"].sum() - result["won"].sum() == (before == labels).sum() - (now == labels).sum()
 
 
 def test_no_class_changes_where_no_answer_does():
-    found = recall_changes([0, 1, 1], [0, 1, 1], [0, 1, 0], ["no", "yes"])
-    assert not found[["changed", "lost", "won", "change", "significant"]].to_numpy().any()
+    result = recall_changes([0, 1, 1], [0, 1, 1], [0, 1, 0], ["no", "yes"])
+    assert not result[["changed", "lost", "won", "change", "significant"]].to_numpy().any()
 
 
 @pytest.mark.parametrize("answers", [[], [0, 1]])

@@ -66,10 +66,10 @@ def test_no_two_processes_ever_time_together(tmp_path):
 
 
 def test_the_first_to_come_is_the_first_served_and_each_is_told_how_many_are_ahead(tmp_path):
-    served, told = [], {}
+    served, result = [], {}
 
     def run(name):
-        with timing_turn(hearing(told.setdefault(name, []).append), folder=tmp_path, poll_s=0.005):
+        with timing_turn(hearing(result.setdefault(name, []).append), folder=tmp_path, poll_s=0.005):
             served.append(name)
 
     with timing_turn(folder=tmp_path):
@@ -77,22 +77,22 @@ def test_the_first_to_come_is_the_first_served_and_each_is_told_how_many_are_ahe
         for name in ("first", "second", "third"):
             threads.append(threading.Thread(target=run, args=(name,)))
             threads[-1].start()
-            wait_until(lambda name=name: told.get(name))
+            wait_until(lambda name=name: result.get(name))
     for thread in threads:
         thread.join(timeout=20)
     assert served == ["first", "second", "third"]
-    assert [told[name][0] for name in served] == [1, 2, 3]
-    assert told["third"] == sorted(told["third"], reverse=True)
+    assert [result[name][0] for name in served] == [1, 2, 3]
+    assert result["third"] == sorted(result["third"], reverse=True)
 
 
 def test_a_clock_set_back_does_not_let_anyone_jump_the_queue(tmp_path, monkeypatch):
-    told = []
+    reports = []
     with timing_turn(folder=tmp_path):
         monkeypatch.setattr(time, "time_ns", lambda: 1)
         with (contextlib.suppress(TimeoutError),
-              timing_turn(hearing(lambda ahead: told.append(ahead) or give_up()), folder=tmp_path)):
+              timing_turn(hearing(lambda ahead: reports.append(ahead) or give_up()), folder=tmp_path)):
             pytest.fail("two turns at once")
-    assert told == [1]
+    assert reports == [1]
 
 
 def give_up():
@@ -102,16 +102,16 @@ def give_up():
 def test_a_killed_holder_does_not_block_the_next(tmp_path):
     holder = start(HOLD, tmp_path)
     assert holder.stdout.readline() == "mine\n"
-    told = []
+    reports = []
 
     def waiting(ahead):
-        if not told:
+        if not reports:
             os.kill(holder.pid, signal.SIGKILL)
             holder.wait()
-        told.append(ahead)
+        reports.append(ahead)
 
     with timing_turn(hearing(waiting), folder=tmp_path, poll_s=0.01):
-        assert told == [1]
+        assert reports == [1]
 
 
 def test_the_ticket_of_another_user_that_died_blocks_nobody(tmp_path, monkeypatch):
@@ -153,11 +153,11 @@ def test_other_users_may_queue_in_the_same_folder(tmp_path):
 
 def heard_by_another(folder) -> list[int]:
     """What a second run hears that comes now, and that gives up at once."""
-    told = []
+    reports = []
     with (contextlib.suppress(TimeoutError),
-          timing_turn(hearing(lambda ahead: told.append(ahead) or give_up()), folder=folder)):
+          timing_turn(hearing(lambda ahead: reports.append(ahead) or give_up()), folder=folder)):
         pytest.fail("two turns at once")
-    return told
+    return reports
 
 
 STRAYS = ("copy.turn", "00000000000000000001 (1).turn", "-1.turn", "1.turn.lock", "x", ".turn")
@@ -214,12 +214,12 @@ def test_a_run_that_stands_still_is_passed_and_told_so_at_its_end(tmp_path, monk
                               stderr=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "mine\n"
     os.kill(holder.pid, signal.SIGSTOP)
-    told, began = [], time.monotonic()
-    with timing_turn(hearing(told.append), folder=tmp_path, poll_s=0.05):
+    reports, began = [], time.monotonic()
+    with timing_turn(hearing(reports.append), folder=tmp_path, poll_s=0.05):
         assert 1.0 < time.monotonic() - began < 20
         os.kill(holder.pid, signal.SIGCONT)
         assert "its times may be disturbed. Measure again" in holder.communicate(timeout=30)[1]
-    assert set(told) == {1}
+    assert set(reports) == {1}
 
 
 def test_a_run_that_computes_is_waited_for(tmp_path, monkeypatch):
@@ -237,10 +237,10 @@ def test_a_lock_that_outlives_its_process_is_passed(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "_STUCK_S", 1.0)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    ticket, told = tmp_path / "00000000000000000001.turn", []
+    ticket, reports = tmp_path / "00000000000000000001.turn", []
     ticket.write_text(f"{timing._namespace()} {dead.pid}")
-    with FileLock(ticket), timing_turn(hearing(told.append), folder=tmp_path, poll_s=0.05):
-        assert told
+    with FileLock(ticket), timing_turn(hearing(reports.append), folder=tmp_path, poll_s=0.05):
+        assert reports
         assert not ticket.exists()
 
 
@@ -248,18 +248,18 @@ def test_a_lock_that_outlives_its_process_is_passed(tmp_path, monkeypatch):
 def test_a_run_of_another_container_or_version_is_waited_for(tmp_path, monkeypatch, content):
     """Nobody here can see what it does."""
     monkeypatch.setattr(timing, "_STUCK_S", 0.2)
-    ticket, told = tmp_path / "00000000000000000001.turn", []
+    ticket, reports = tmp_path / "00000000000000000001.turn", []
     ticket.write_text(content)
     until = time.monotonic() + 1.5
     with FileLock(ticket), pytest.raises(Cancelled), timing_turn(
-            Progress(lambda *_: told.append(1), lambda: time.monotonic() > until), folder=tmp_path, poll_s=0.05):
+            Progress(lambda *_: reports.append(1), lambda: time.monotonic() > until), folder=tmp_path, poll_s=0.05):
         pytest.fail("two turns at once")
-    assert told
+    assert reports
 
 
 def test_a_run_that_never_ends_is_passed_after_hours(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "_MAX_TURN_S", 0.5)
-    told = []
+    reports = []
 
     def hold():
         with timing_turn(folder=tmp_path):
@@ -270,11 +270,11 @@ def test_a_run_that_never_ends_is_passed_after_hours(tmp_path, monkeypatch):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         holding = pool.submit(hold)
         held.wait(20)
-        with timing_turn(hearing(told.append), folder=tmp_path, poll_s=0.05):
+        with timing_turn(hearing(reports.append), folder=tmp_path, poll_s=0.05):
             passed.set()
             with pytest.raises(InputError, match="took hours"):
                 holding.result(20)
-    assert told
+    assert reports
 
 
 def test_a_number_that_cannot_be_drawn_is_a_sentence_and_cancel_is_heard(tmp_path, monkeypatch):

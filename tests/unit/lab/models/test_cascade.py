@@ -29,13 +29,13 @@ def test_each_stage_answers_its_own_rows(two_stages, tiny_task):
     first, second = (stage.predict(texts) for stage in stages)
     probabilities = np.exp(first).max(axis=1)
     threshold = float(np.median(probabilities))
-    found = CascadeModel(two_stages.card, *stages, threshold).predict(texts)
-    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, rtol=1e-4)
+    result = CascadeModel(two_stages.card, *stages, threshold).predict(texts)
+    np.testing.assert_allclose(np.exp(result).sum(axis=1), 1, rtol=1e-4)
     for row in range(len(texts)):
         answering = first if probabilities[row] >= threshold else second
-        assert found[row].argmax() == answering[row].argmax()
+        assert result[row].argmax() == answering[row].argmax()
         if probabilities[row] >= threshold:
-            np.testing.assert_allclose(found[row], first[row], atol=1e-4)
+            np.testing.assert_allclose(result[row], first[row], atol=1e-4)
 
 
 def test_a_cascade_of_two_answers_the_same_after_a_reload(two_stages, tiny_task, tmp_path):
@@ -78,8 +78,8 @@ def test_a_cascade_of_three_predicts_the_same_after_a_reload(stages, tiny_task, 
     model.save(tmp_path)
     np.testing.assert_array_equal(load(tmp_path).predict(texts), model.predict(texts))
     logits = [log_softmax(stage.predict(texts), axis=1) for stage in (*stages, tiny_model)]
-    found = follow(logits, np.array(tiny_task.test["label"][:]), [1, 2, 3], model.threshold)
-    assert (model.predict(texts).argmax(1) == np.array(tiny_task.test["label"][:])).mean() == found.accuracy
+    result = follow(logits, np.array(tiny_task.test["label"][:]), [1, 2, 3], model.threshold)
+    assert (model.predict(texts).argmax(1) == np.array(tiny_task.test["label"][:])).mean() == result.accuracy
 
 
 def test_a_guarantee_that_the_rows_cannot_give_is_refused(stages, tiny_task):

@@ -93,12 +93,12 @@ def test_the_threshold_by_loss_is_the_lowest_that_the_rule_allows(skills):
     sure = [np.exp(log_softmax(stage, axis=1)).max(axis=1) for stage in stages[:-1]]
 
     def losses(threshold):
-        found = []
+        results = []
         for row, label in enumerate(labels):
-            told = next((stage[row].argmax() for stage, own in zip(stages, sure, strict=False)
+            result = next((stage[row].argmax() for stage, own in zip(stages, sure, strict=False)
                          if own[row] >= threshold), stages[-1][row].argmax())
-            found.append(told != label and stages[-1][row].argmax() == label)
-        return np.array(found)
+            results.append(result != label and stages[-1][row].argmax() == label)
+        return np.array(results)
 
     places = np.sort(np.concatenate([*sure, [2.0]]))
     worst, allowed = np.zeros(len(labels), bool), []
@@ -118,18 +118,18 @@ def test_accuracy_is_kept_on_average_where_gains_make_up_for_losses():
         stages, labels = random_stages(4000, seed, skills=(1.0, 1.6))
         for counting in ("net", "lost"):
             threshold = threshold_by_loss([stage[:2000] for stage in stages], labels[:2000], 3.0, counting)
-            found = follow([stage[2000:] for stage in stages], labels[2000:], [1, 9], threshold)
+            result = follow([stage[2000:] for stage in stages], labels[2000:], [1, 9], threshold)
             if counting == "net":
-                differences.append(found.last_accuracy - found.accuracy)
-            escalated.append(found.answered[1])
+                differences.append(result.last_accuracy - result.accuracy)
+            escalated.append(result.answered[1])
     assert np.mean(differences) <= 0.03 + 3 * np.std(differences) / np.sqrt(len(differences))
     assert np.mean(escalated[::2]) < np.mean(escalated[1::2])
 
 
 def test_without_enough_rows_the_last_stage_answers_everything():
     stages, labels = random_stages(50, seed=2)
-    found = follow(stages, labels, [1, 10], threshold_by_loss(stages, labels, max_lost=1.0))
-    assert found.answered == (0.0, 1.0)
+    result = follow(stages, labels, [1, 10], threshold_by_loss(stages, labels, max_lost=1.0))
+    assert result.answered == (0.0, 1.0)
     assert rows_needed(1.0) == 99
 
 
@@ -180,12 +180,12 @@ def test_what_cannot_be_used_is_said_in_a_sentence(wrong):
 def test_the_threshold_by_risk_is_the_lowest_of_all_by_brute_force(seed, max_lost, places):
     rng = np.random.default_rng(seed)
     sure, losses = rng.integers(0, places, 80) / places, rng.choice([0.0, 0.3, 1.0], 80, p=[0.8, 0.1, 0.1])
-    found = threshold_by_risk(sure, losses, max_lost)
+    result = threshold_by_risk(sure, losses, max_lost)
 
     def charged(threshold):
         return (sum(loss for one, loss in zip(sure, losses, strict=True) if one >= threshold) + 1) / 81
     within = [one for one in [0.0, *(np.unique(sure) + 1e-9), NEVER] if charged(one) <= max_lost / 100 + 1e-12]
-    assert (sure >= found).sum() == ((sure >= min(within)).sum() if within else 0)
+    assert (sure >= result).sum() == ((sure >= min(within)).sum() if within else 0)
 
 
 def test_the_threshold_by_risk_is_the_one_by_loss_where_both_apply():

@@ -26,9 +26,9 @@ def late_share(servers: int, per_second: float, mean_s: float, wait_s: float) ->
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine too
 @given(st.floats(0.01, 400), st.floats(0.001, 0.2), st.floats(0.001, 1.0))
 def test_a_fleet_is_the_smallest_that_erlangs_formula_allows(per_second, mean_s, wait_s):
-    found = places_needed(per_second, mean_s, wait_s)
-    assert late_share(found, per_second, mean_s, wait_s) <= 0.05 * (1 + 1e-9)
-    assert found == 1 or late_share(found - 1, per_second, mean_s, wait_s) > 0.05 * (1 - 1e-9)
+    result = places_needed(per_second, mean_s, wait_s)
+    assert late_share(result, per_second, mean_s, wait_s) <= 0.05 * (1 + 1e-9)
+    assert result == 1 or late_share(result - 1, per_second, mean_s, wait_s) > 0.05 * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("wrong", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (math.nan, 1, 1)])

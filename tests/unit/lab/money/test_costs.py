@@ -53,8 +53,8 @@ def test_break_even_divides_what_was_spent_by_what_each_prediction_saves(new_mea
     """An hour on half a machine is 0.18 dollars, two hours at 50 are 100; a prediction saves 0.25 / 10^6."""
     reference = new_measurement(throughput_per_s=100.0, made_in_s=600.0)  # made in any case
     candidate = new_measurement(throughput_per_s=200.0, made_in_s=4200.0)
-    found = break_even(reference, candidate, RENTED, hours_of_work=2, usd_per_hour_of_work=50)
-    assert found == pytest.approx((0.18 + 100) / 0.25e-6)
+    result = break_even(reference, candidate, RENTED, hours_of_work=2, usd_per_hour_of_work=50)
+    assert result == pytest.approx((0.18 + 100) / 0.25e-6)
 
 
 @pytest.mark.parametrize("throughput", [100.0, 80.0])
@@ -71,9 +71,9 @@ def test_an_unknown_offer_is_answered_with_those_there_are():
 
 def test_offers_show_the_price_in_the_list():
     row = next(row for row in rows_of("instances") if row["instance"] == "c7i.xlarge")
-    found = offer("AWS c7i.xlarge")
-    assert found.on_demand_usd_hour == float(row["on_demand_usd_hour"])
-    assert (found.as_of, found.source_url) == (row["as_of"], row["source_url"])
+    result = offer("AWS c7i.xlarge")
+    assert result.on_demand_usd_hour == float(row["on_demand_usd_hour"])
+    assert (result.as_of, result.source_url) == (row["as_of"], row["source_url"])
 
 
 def test_the_default_offer_has_a_price_and_a_power_figure(new_measurement):

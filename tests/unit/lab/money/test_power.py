@@ -24,17 +24,17 @@ def test_a_measured_machine_has_its_own_figure():
 
 def test_accelerators_have_the_power_of_their_data_sheet():
     """Eight H100 of 700 W each; the sheet's address is named, and that the host is not in it."""
-    found = offer("AWS p5.48xlarge")
-    assert found.watts_full == 8 * float(rows_of("hardware")["NVIDIA H100 SXM"]["tdp_watts"]) == 5600
-    assert "without the host: https://" in found.power_source
+    result = offer("AWS p5.48xlarge")
+    assert result.watts_full == 8 * float(rows_of("hardware")["NVIDIA H100 SXM"]["tdp_watts"]) == 5600
+    assert "without the host: https://" in result.power_source
 
 
 def test_another_machine_has_the_median_of_the_measured_ones_a_core():
     each = [float(row["watts_100pct"]) / float(row["vcpus"]) for name, row in rows_of("instance_power").items()
             if name.split(".")[0] in CPU_ONLY]
-    found = offer("AWS c7i.xlarge")
-    assert found.watts_full == pytest.approx(4 * statistics.median(each))
-    assert f"the median of {len(each)} other machines" in found.power_source
+    result = offer("AWS c7i.xlarge")
+    assert result.watts_full == pytest.approx(4 * statistics.median(each))
+    assert f"the median of {len(each)} other machines" in result.power_source
 
 
 def test_without_a_source_there_is_no_figure():

@@ -42,14 +42,14 @@ def entries(home) -> list:
 
 
 def test_minilm_learns_the_task_and_a_second_call_comes_from_the_cache(tiny_task, fresh_home):
-    told = []
-    first = baseline(tiny_task, epochs=1, progress=Progress(lambda fraction, message: told.append(fraction)))
+    reports = []
+    first = baseline(tiny_task, epochs=1, progress=Progress(lambda fraction, message: reports.append(fraction)))
     texts = tiny_task.test["text"][:]
     assert (first.predict(texts).argmax(axis=1) == tiny_task.test["label"][:]).mean() >= 0.9
     assert first.card.name == "MiniLM-L6 fp32, PyTorch"
     assert 22_000_000 < first.card.parameters < 23_000_000  # 22.7 million, as published
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert reports == sorted(reports)
+    assert reports[-1] == 1.0
 
     second = baseline(tiny_task, epochs=1, progress=Progress(lambda *_: pytest.fail("trained again")))
     np.testing.assert_array_equal(second.predict(texts), first.predict(texts))
@@ -81,14 +81,14 @@ def test_a_damaged_cached_model_is_quarantined_said_and_made_again(tiny_task, ma
 
 
 def test_cancel_stops_the_training_and_leaves_no_entry(tiny_task, fresh_home):
-    told = []
+    reports = []
 
     def cancelled():
-        return any("step 1" in message for message in told)
+        return any("step 1" in message for message in reports)
 
     with pytest.raises(Cancelled):
-        baseline(tiny_task, epochs=4, progress=Progress(lambda _, message: told.append(message), cancelled))
-    assert told[-1].startswith("fine-tuning: step 1 of 12")
+        baseline(tiny_task, epochs=4, progress=Progress(lambda _, message: reports.append(message), cancelled))
+    assert reports[-1].startswith("fine-tuning: step 1 of 12")
     assert entries(fresh_home) == []
 
 
@@ -141,8 +141,8 @@ def test_the_mean_leaves_padding_out(tiny_model):
     padded = torch.nn.functional.pad(ids, (0, 3)), torch.nn.functional.pad(mask, (0, 3))
     with torch.inference_mode():
         states = tiny_model.module.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        found = tiny_model.module.embed(*padded)
-    torch.testing.assert_close(found, states.mean(dim=1), atol=1e-5, rtol=1e-5)
+        result = tiny_model.module.embed(*padded)
+    torch.testing.assert_close(result, states.mean(dim=1), atol=1e-5, rtol=1e-5)
 
 
 def classifier(folder: Path, labels: list[str], named: bool = True) -> Path:

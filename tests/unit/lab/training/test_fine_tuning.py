@@ -80,10 +80,10 @@ def test_training_lowers_the_loss_and_repeats_itself_with_the_same_seed(tiny_mod
 def test_training_runs_as_many_steps_as_the_epochs_make(tiny_model, tiny_task):
     """81 rows in batches of 32 are 3 steps an epoch."""
     rows, labels = tiny_model.encoder.encode(tiny_task.train["text"][:]), tiny_task.train["label"][:]
-    told = []
+    reports = []
     fine_tune(copy.deepcopy(tiny_model.module), rows, labels, epochs=1.67, learning_rate=1e-4,
-              progress=Progress(lambda fraction, message: told.append(fraction)))
-    assert told == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+              progress=Progress(lambda fraction, message: reports.append(fraction)))
+    assert reports == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 @pytest.mark.parametrize("own_head", [False, True])

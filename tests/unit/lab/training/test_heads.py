@@ -47,8 +47,8 @@ def test_a_head_put_on_an_encoder_gives_the_probes_probabilities(narrow_encoder,
     means = embed_rows(module, rows)
     expected = LogisticRegression(C=10, max_iter=500).fit(means, labels).predict_proba(means)
     with torch.inference_mode():
-        found = module.classifier(torch.from_numpy(means)).softmax(dim=1).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+        result = module.classifier(torch.from_numpy(means)).softmax(dim=1).numpy()
+    np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 def test_embedding_can_be_cancelled(narrow_encoder):

@@ -163,6 +163,6 @@ def test_a_network_that_is_lost_half_way_is_said_and_half_a_file_is_never_used(h
     assert hub.cuts > 1, "it asks for the rest"
     assert "could not be had" in offline(code, tmp_path / "home")
     hub.lost = False
-    found = Path(offline(code, tmp_path / "home", **at_hub))
-    found = found if found.is_file() else found / file
-    assert found.read_bytes() == (hub.folder / file).read_bytes()
+    result = Path(offline(code, tmp_path / "home", **at_hub))
+    result = result if result.is_file() else result / file
+    assert result.read_bytes() == (hub.folder / file).read_bytes()

@@ -60,9 +60,9 @@ def pair(teacher, tiny_task):
     """A student of one layer and its control; validation and test labels are out of reach."""
     blind = dataclasses.replace(tiny_task, validation=None)
     state = copy.deepcopy(teacher.module.state_dict())
-    found = distill_with_control(teacher, blind, layers=1, neurons=64, augmented=2, epochs=6, learning_rate=2e-3)
+    result = distill_with_control(teacher, blind, layers=1, neurons=64, augmented=2, epochs=6, learning_rate=2e-3)
     assert all(torch.equal(tensor, state[name]) for name, tensor in teacher.module.state_dict().items())
-    return found
+    return result
 
 
 def test_a_student_comes_near_its_teacher_with_half_of_the_layers(teacher, pair, tiny_task):
@@ -106,10 +106,10 @@ def test_a_student_answers_the_same_after_a_reload_and_in_onnx_runtime(pair, tin
 
 
 def test_distilling_tells_its_progress_and_can_be_cancelled(teacher, tiny_task):
-    told = []
-    distill(teacher, tiny_task, layers=1, **QUICK, progress=Progress(lambda fraction, _: told.append(fraction)))
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    reports = []
+    distill(teacher, tiny_task, layers=1, **QUICK, progress=Progress(lambda fraction, _: reports.append(fraction)))
+    assert reports == sorted(reports)
+    assert reports[-1] == 1.0
     with pytest.raises(Cancelled):
         distill(teacher, tiny_task, progress=Progress(cancelled=lambda: True))
 

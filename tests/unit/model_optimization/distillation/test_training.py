@@ -29,8 +29,8 @@ def test_the_soft_loss_of_two_classes_is_worked_out_by_hand():
     """Logits (2T, 0) against (0, 0): probabilities s(2) and 1 - s(2) against one half."""
     temperature, p = 3.0, 1 / (1 + math.exp(-2))
     expected = temperature**2 * (p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p)))
-    found = soft_target_loss(torch.zeros(1, 2), torch.tensor([[2 * temperature, 0.0]]), temperature)
-    assert found.tolist() == [pytest.approx(expected, rel=1e-6)]
+    result = soft_target_loss(torch.zeros(1, 2), torch.tensor([[2 * temperature, 0.0]]), temperature)
+    assert result.tolist() == [pytest.approx(expected, rel=1e-6)]
 
 
 def test_equal_answers_cost_nothing_at_any_temperature():
@@ -80,8 +80,8 @@ def test_relations_are_worked_out_by_hand():
 
     expected = sum(t * math.log(t / s) for rows in zip(relation(0.5, 3.0), relation(1.0, 2.0), strict=True)
                    for t, s in zip(*rows, strict=True)) / 2
-    found = relation_loss(student, teacher, torch.ones(1, 2, dtype=torch.int64), 1)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    result = relation_loss(student, teacher, torch.ones(1, 2, dtype=torch.int64), 1)
+    assert float(result) == pytest.approx(expected, rel=1e-5)
 
 
 def test_padding_changes_no_relation():
@@ -99,13 +99,13 @@ def test_a_student_of_inner_states_comes_nearer_to_them(teacher, tiny_task, weig
     options = {"layers": 1, "heads": 2, "augmented": 0, "epochs": 4, "learning_rate": 2e-3}
     plain, inside = (distill(teacher, tiny_task, **options, **extra) for extra in ({}, weights))
     transfer_set = TransferSet(tiny_task.train["text"][:32], tiny_task.train["label"][:32], **weights)
-    found = []
+    results = []
     for model in (plain, inside):
         ids, mask = (torch.from_numpy(array) for array in pad(teacher.encoder.encode(transfer_set.texts)))
         pair = _Pair(model.module, teacher, transfer_set).eval()
         with pair, torch.inference_mode():
-            found.append(float(pair(ids, mask)[1]))
-    assert found[1] < found[0]
+            results.append(float(pair(ids, mask)[1]))
+    assert results[1] < results[0]
 
 
 def test_a_narrow_student_learns_hidden_states_through_a_projection(teacher, tiny_task):

@@ -122,8 +122,8 @@ def test_principal_components_are_scikit_learns():
     rng = np.random.default_rng(0)
     vectors = (rng.normal(size=(200, 8)) * np.arange(1, 9)).astype(np.float32)
     expected = PCA(3).fit_transform(vectors)
-    found = principal_components(vectors, 3)
-    np.testing.assert_allclose(np.abs(found), np.abs(expected / expected.std()), atol=1e-3)
+    result = principal_components(vectors, 3)
+    np.testing.assert_allclose(np.abs(result), np.abs(expected / expected.std()), atol=1e-3)
 
 
 def test_more_dimensions_than_the_teacher_has_are_refused(teacher, tiny_task):
@@ -154,7 +154,7 @@ def test_token_vectors_of_a_decoder_have_no_mark_before_them(tiny_task, tmp_path
     """An empty text is one padding token there, which stands in front of no other text."""
     build("gpt2", tmp_path, tiny_task.train["text"][:], tiny_task.labels)
     module, encoder = pretrained(tmp_path, 3)
-    found = token_vectors(TorchTextModel(Card("decoder", 3), encoder, module))
+    result = token_vectors(TorchTextModel(Card("decoder", 3), encoder, module))
     expected = embed_rows(module, encoder.encode(["cat", "hammer"]))
     rows = [row[0] for row in encoder.encode(["cat", "hammer"])]
-    np.testing.assert_allclose(found[rows], expected, atol=1e-5)
+    np.testing.assert_allclose(result[rows], expected, atol=1e-5)

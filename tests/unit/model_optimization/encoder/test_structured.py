@@ -143,11 +143,11 @@ def test_one_budget_takes_from_the_layer_that_matters_least(tiny_model, tiny_tas
 
 
 def test_neurons_go_in_blocks_of_eight(tiny_model, tiny_task):
-    found = magnitude(tiny_model.module)
+    result = magnitude(tiny_model.module)
     structure = anatomy(tiny_model.module)
-    parts = [part for part in parts_of(structure, found, 10, ["neurons"]) if part.layer == 0]
+    parts = [part for part in parts_of(structure, result, 10, ["neurons"]) if part.layer == 0]
     assert [len(part.members) for part in parts] == [8] * 16
-    assert sorted(parts[0].members) == best(found.neurons[0], 8)
+    assert sorted(parts[0].members) == best(result.neurons[0], 8)
 
 
 @pytest.mark.parametrize(("cut", "sentence"), [

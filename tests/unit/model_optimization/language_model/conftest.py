@@ -13,7 +13,7 @@ from helpers.lab.data.extraction import extractions
 @pytest.fixture(scope="session")
 def task():
     """A task of one message, which is trained on and tested with."""
-    row = next(row for row, found in enumerate(extractions(things(), "train")) if "product" in found)
+    row = next(row for row, result in enumerate(extractions(things(), "train")) if "product" in result)
     one = things().train.select([row])
     return dataclasses.replace(things(), train=one, test=one)
 

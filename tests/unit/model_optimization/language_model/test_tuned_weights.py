@@ -15,9 +15,9 @@ pytestmark = pytest.mark.slow
 def test_each_type_is_compared_with_sixteen_bits_on_the_same_messages(tuned, task):
     frame = bits_against_extraction(tuned, tiny_gguf(), task, kinds=("F16", "Q8_0", 2)).set_index("name")
     whole = prompted_extractor(tuned, task, select="none", form=False)  # in transformers, not rounded
-    [found] = whole.extract(task.test["text"][:])
-    assert frame["accuracy"]["F16"] == (found == extractions(task, "test")[0])
-    assert frame["valid"]["F16"] == (found is not None)
+    [result] = whole.extract(task.test["text"][:])
+    assert frame["accuracy"]["F16"] == (result == extractions(task, "test")[0])
+    assert frame["valid"]["F16"] == (result is not None)
     assert frame["gain"].tolist() == (frame["accuracy"] - frame["accuracy"]["F16"]).tolist()
     assert frame["same"]["F16"] == 1
     assert frame.loc["F16", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]  # of itself nothing differs

@@ -12,15 +12,15 @@ from helpers.model_optimization.pipelines.steps import name_of
 
 def test_a_pipeline_is_measured_after_each_prefix_and_each_step_alone(tiny_model, tiny_task, fresh_home):
     ledger = Ledger()
-    found = cumulative_gains(tiny_model, tiny_task, [CUT, ZEROS], rows=8, rounds=2, ledger=ledger)
-    assert [m.model for m in found.result.measurements] == ["tiny", *(name_of(s) for s in ([CUT], [CUT, ZEROS],
+    result = cumulative_gains(tiny_model, tiny_task, [CUT, ZEROS], rows=8, rounds=2, ledger=ledger)
+    assert [m.model for m in result.result.measurements] == ["tiny", *(name_of(s) for s in ([CUT], [CUT, ZEROS],
                                                                                           [ZEROS]))]
-    frame = found.waterfall()
+    frame = result.waterfall()
     assert len(frame) == 3
-    assert frame["gain"].prod() == pytest.approx(found.combined)
-    assert frame["alone"].prod() == pytest.approx(found.product)
+    assert frame["gain"].prod() == pytest.approx(result.combined)
+    assert frame["alone"].prod() == pytest.approx(result.product)
     assert frame["macs"][0] > frame["macs"][1] == frame["macs"][2]  # zeros save no multiplication
-    assert 0 < found.tokenizing_s < 1 / found.reference.throughput_per_s
+    assert 0 < result.tokenizing_s < 1 / result.reference.throughput_per_s
     assert len(ledger.all()) == 4
 
 
@@ -34,11 +34,11 @@ def make_gains(new_measurement, throughput: dict, tokenizing_s: float) -> Cumula
 
 def test_on_paper_tokenizing_does_not_multiply(new_measurement):
     """10 ms: 2 to tokenize and 8 to compute. A and B halve the 8: 6 ms each, together 2 + 2 ms."""
-    found = make_gains(new_measurement, {"tiny": 100, "A": 1000 / 6, "A, B": 250, "B": 1000 / 6}, 0.002)
-    assert found.product == pytest.approx((10 / 6) ** 2)
-    assert found.paper == pytest.approx(2.5)
-    assert found.combined == pytest.approx(2.5)
-    assert found.explanation() == (
+    result = make_gains(new_measurement, {"tiny": 100, "A": 1000 / 6, "A, B": 250, "B": 1000 / 6}, 0.002)
+    assert result.product == pytest.approx((10 / 6) ** 2)
+    assert result.paper == pytest.approx(2.5)
+    assert result.combined == pytest.approx(2.5)
+    assert result.explanation() == (
         "Alone, the steps' gains multiply to 2.8x; together they give 2.5x. Tokenizing takes 2.00 ms per text "
         "whatever the encoder: taking that into account, 2.5x is to be expected. "
         "Each step gains about what it gains alone.")
@@ -49,17 +49,17 @@ def test_on_paper_a_first_stage_saves_what_the_second_costs(new_measurement):
     records = [new_measurement(model=name, throughput_per_s=1000 / ms, speedup=10 / ms, settings={"escalated": 0.5})
                for name, ms in (("tiny", 10), ("A", 5), ("A, B", 3.6), ("B", 6))]
     steps = ({"step": "prune", "name": "A"}, {"step": "cascade", "name": "B"})
-    found = CumulativeGains(steps, Comparison(tuple(records)), 0.0)
-    assert found.paper == pytest.approx(10 / 3.5)
-    assert found.product == pytest.approx(10 / 5 * 10 / 6)
-    assert "a first stage saves less where the second is already cheap: taking" in found.explanation()
+    result = CumulativeGains(steps, Comparison(tuple(records)), 0.0)
+    assert result.paper == pytest.approx(10 / 3.5)
+    assert result.product == pytest.approx(10 / 5 * 10 / 6)
+    assert "a first stage saves less where the second is already cheap: taking" in result.explanation()
 
 
 def test_a_step_that_gains_less_after_another_is_named(new_measurement):
-    found = make_gains(new_measurement, {"tiny": 100, "A": 200, "A, B": 220, "B": 200}, 0.0)
-    assert found.paper == found.product == pytest.approx(4)
-    assert found.explanation().endswith("These steps gain less here than alone: B.")
-    assert found.waterfall()["gain"].tolist() == [1.0, 2.0, pytest.approx(1.1)]
+    result = make_gains(new_measurement, {"tiny": 100, "A": 200, "A, B": 220, "B": 200}, 0.0)
+    assert result.paper == result.product == pytest.approx(4)
+    assert result.explanation().endswith("These steps gain less here than alone: B.")
+    assert result.waterfall()["gain"].tolist() == [1.0, 2.0, pytest.approx(1.1)]
 
 
 def test_no_steps_are_refused(tiny_model, tiny_task):

@@ -19,13 +19,13 @@ from helpers.model_optimization.pipelines.steps import folder_of, name_of, start
 @given(points=st.lists(st.tuples(st.integers(-4, 1), st.integers(1, 6)), max_size=8))
 def test_the_pareto_set_is_what_nothing_beats(points, new_measurement):
     records = [new_measurement(accuracy_delta=lost / 100, speedup=float(speed)) for lost, speed in points]
-    found = pareto(records, 2.0)
+    result = pareto(records, 2.0)
     allowed = [m for m in records if m.accuracy_delta >= -0.02]
     for record in allowed:
         beaten = any((o.accuracy_delta >= record.accuracy_delta and o.speedup > record.speedup)
                      or (o.accuracy_delta > record.accuracy_delta and o.speedup >= record.speedup) for o in allowed)
-        assert (record in found) == (not beaten)
-    assert all(m in allowed for m in found)
+        assert (record in result) == (not beaten)
+    assert all(m in allowed for m in result)
 
 
 def test_a_search_looks_at_validation_rows_only_and_repeats_nothing(tiny_model, tiny_task, fresh_home, monkeypatch):
@@ -36,20 +36,20 @@ def test_a_search_looks_at_validation_rows_only_and_repeats_nothing(tiny_model, 
     # the mean length of the test texts is all that is asked of them
     blind = dataclasses.replace(tiny_task, test=tiny_task.test.remove_columns("label"))
     options = {"max_accuracy_loss": 100.0, "give_up_at": 30.0, "rows": 6, "rounds": 2}
-    found = search(sound, blind, pipelines, **options)
-    assert {m.model for m in found.measurements} == {name_of(steps) for steps in pipelines[:2]}
-    assert {m.task for m in found.measurements} == {"tiny (validation)"}
-    assert {m.rows for m in found.measurements} == {len(tiny_task.validation)}
-    assert [(abandoned.steps, abandoned.built) for abandoned in found.given_up] == [(tuple(pipelines[2]), 1)]
+    result = search(sound, blind, pipelines, **options)
+    assert {m.model for m in result.measurements} == {name_of(steps) for steps in pipelines[:2]}
+    assert {m.task for m in result.measurements} == {"tiny (validation)"}
+    assert {m.rows for m in result.measurements} == {len(tiny_task.validation)}
+    assert [(abandoned.steps, abandoned.built) for abandoned in result.given_up] == [(tuple(pipelines[2]), 1)]
     assert not folder_of(start_of(sound, blind), pipelines[2]).exists()
-    assert found.pareto
+    assert result.pareto
 
     def nothing(*_, **__):
         raise AssertionError("done again")
 
     monkeypatch.setattr("helpers.model_optimization.pipelines.searching.sweep", nothing)
     monkeypatch.setattr("helpers.lab.measuring.comparison.compare", nothing)
-    assert search(sound, blind, pipelines, **options) == found
+    assert search(sound, blind, pipelines, **options) == result
 
 
 def test_a_search_builds_what_pipelines_share_once_and_never_waits_for_it(tiny_model, tiny_task, fresh_home,
@@ -78,8 +78,8 @@ def test_a_search_killed_after_the_building_measures_only(tiny_model, tiny_task,
         with pytest.raises(KeyboardInterrupt):
             search(tiny_model, tiny_task, [[CUT]], **options)
     monkeypatch.setattr("helpers.model_optimization.pipelines.searching.sweep", killed)
-    found = search(tiny_model, tiny_task, [[CUT]], **options)
-    assert math.isfinite(found.measurements[0].speedup)
+    result = search(tiny_model, tiny_task, [[CUT]], **options)
+    assert math.isfinite(result.measurements[0].speedup)
     assert len(Ledger().all()) == 2  # the reference and the pipeline
 
 

@@ -25,9 +25,9 @@ STRUCTURED = ["structured", "heads", "neurons", "layers", "width"]
 def made(tiny_model, tiny_task):
     """Each method at its default; the original must stay as it was."""
     state = copy.deepcopy(tiny_model.module.state_dict())
-    found = {method: prune(tiny_model, tiny_task, method) for method in METHODS}
+    result = {method: prune(tiny_model, tiny_task, method) for method in METHODS}
     assert all(torch.equal(tensor, state[name]) for name, tensor in tiny_model.module.state_dict().items())
-    return found
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +157,11 @@ def test_a_teacher_pulls_the_answers_towards_its_own(trained, tiny_task):
 
 
 def test_pruning_tells_its_progress_and_can_be_cancelled(tiny_model, tiny_task):
-    told = []
+    reports = []
     prune(tiny_model, tiny_task, "neurons", 0.2, steps=2, epochs=1,
-          progress=Progress(lambda fraction, message: told.append(fraction)))
-    assert told == sorted(told)
-    assert 0.9 < told[-1] <= 1
+          progress=Progress(lambda fraction, message: reports.append(fraction)))
+    assert reports == sorted(reports)
+    assert 0.9 < reports[-1] <= 1
     with pytest.raises(Cancelled):
         prune(tiny_model, tiny_task, progress=Progress(cancelled=lambda: True))
 

@@ -86,13 +86,13 @@ def test_an_operator_is_a_product_a_conversion_or_something_else(operator, kind)
 
 
 def test_the_explanation_puts_paper_and_measurement_side_by_side(models, tiny_task):
-    found = explain_speed(models["ONNX Runtime"], models["int8, ONNX Runtime"], tiny_task)
-    reference, candidate = (found.operators.groupby("kind")[f"ms_{name}"].sum() for name in ("reference", "candidate"))
+    result = explain_speed(models["ONNX Runtime"], models["int8, ONNX Runtime"], tiny_task)
+    reference, candidate = (result.operators.groupby("kind")[f"ms_{name}"].sum() for name in ("reference", "candidate"))
     products, conversions = reference["product"] / reference.sum(), candidate["conversion"] / reference.sum()
-    assert found.predicted == pytest.approx(1 / (1 - products + products / found.int8_gain + conversions))
-    assert found.measured.model == models["int8, ONNX Runtime"].card.name
-    sentence = found.sentence()
-    assert f"{found.predicted:.2f}x on paper; measured {found.measured.speedup:.2f}x" in sentence
+    assert result.predicted == pytest.approx(1 / (1 - products + products / result.int8_gain + conversions))
+    assert result.measured.model == models["int8, ONNX Runtime"].card.name
+    sentence = result.sentence()
+    assert f"{result.predicted:.2f}x on paper; measured {result.measured.speedup:.2f}x" in sentence
 
 
 # Where it turns
@@ -121,10 +121,10 @@ def test_crossover_measures_each_batch_at_each_length(tiny_model):
 
 
 def test_crossover_can_be_cancelled_between_cells(tiny_model):
-    told, model = [], Sleeper(1, tiny_model.encoder)
+    said, model = [], Sleeper(1, tiny_model.encoder)
     with pytest.raises(Cancelled):
-        crossover(model, model, progress=Progress(lambda _, message: told.append(message), lambda: len(told) == 2))
-    assert told == ["batch 1, 8 tokens", "batch 1, 32 tokens"]
+        crossover(model, model, progress=Progress(lambda _, message: said.append(message), lambda: len(said) == 2))
+    assert said == ["batch 1, 8 tokens", "batch 1, 32 tokens"]
 
 
 @pytest.mark.parametrize("experiment", [
@@ -132,7 +132,7 @@ def test_crossover_can_be_cancelled_between_cells(tiny_model):
     lambda models, task, **options: explain_speed(models["PyTorch"], models["ONNX Runtime"], task, **options)])
 def test_who_waits_for_the_stopwatch_is_told_and_can_cancel(models, tiny_task, monkeypatch, tmp_path, experiment):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    told = []
+    said = []
     with timing_turn(), pytest.raises(Cancelled):
-        experiment(models, tiny_task, progress=Progress(lambda _, message: told.append(message), lambda: bool(told)))
-    assert told == ["waiting for 1 other runs"]
+        experiment(models, tiny_task, progress=Progress(lambda _, message: said.append(message), lambda: bool(said)))
+    assert said == ["waiting for 1 other runs"]

@@ -58,7 +58,7 @@ def test_the_emulated_layer_is_the_product_of_the_rounded_values(shift):
     torch.manual_seed(0)
     linear, values = torch.nn.Linear(32, 6), torch.randn(2, 9, 32) + shift
     with torch.inference_mode():
-        found = _Int8Linear(linear, 127, False)(values).numpy()
+        result = _Int8Linear(linear, 127, False)(values).numpy()
     weight = linear.weight.detach().numpy()
     weight_step = np.abs(weight).max() / 127
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
@@ -66,7 +66,7 @@ def test_the_emulated_layer_is_the_product_of_the_rounded_values(shift):
     zero = np.round(-low / step)
     rounded = (np.clip(np.round(values.numpy() / step) + zero, 0, 255) - zero) * step
     expected = rounded @ (np.round(weight / weight_step) * weight_step).T + linear.bias.detach().numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_saturation_tells_what_each_kind_of_cpu_answers(tiny_model, tiny_task):
@@ -85,8 +85,8 @@ def test_saturation_tells_what_each_kind_of_cpu_answers(tiny_model, tiny_task):
 
 def test_a_kernel_counts_only_among_all_that_are_read_together(tiny_model, tiny_task, monkeypatch):
     """Of p-values 0.03, 0.04 and 0.001 Holm's method leaves the last alone: 2 x 0.03 is above 0.05."""
-    found = iter([0.03, 0.04, 0.001])
-    monkeypatch.setattr(f"{saturation.__module__}.mcnemar_p", lambda reference, candidate: next(found))
+    result = iter([0.03, 0.04, 0.001])
+    monkeypatch.setattr(f"{saturation.__module__}.mcnemar_p", lambda reference, candidate: next(result))
     assert saturation(tiny_model, tiny_task, rows=8)["significant"].tolist() == [False, False, True]
 
 
@@ -111,5 +111,5 @@ def test_layers_without_a_bias_and_transposed_ones_are_emulated_too(name):
     ids, mask = torch.arange(1, 41).reshape(4, 10), torch.ones(4, 10, dtype=torch.int64)
     assert len(layers) == len(linear_layers(plain))
     with torch.inference_mode():
-        expected, found = plain(ids, mask), emulated(ids, mask)
-    assert 0 < (found - expected).abs().mean() < 0.1 * expected.std()
+        expected, result = plain(ids, mask), emulated(ids, mask)
+    assert 0 < (result - expected).abs().mean() < 0.1 * expected.std()

@@ -24,10 +24,10 @@ def made(tiny_model, tiny_task):
     """Each scheme in each of its runtimes; the task's test rows are out of reach."""
     state = copy.deepcopy(tiny_model.module.state_dict())
     card, blind = tiny_model.card, dataclasses.replace(tiny_task, test=None)
-    found = {kind: quantize(tiny_model, blind, *kind, calibration_rows=16) for kind in KINDS}
+    result = {kind: quantize(tiny_model, blind, *kind, calibration_rows=16) for kind in KINDS}
     assert tiny_model.card == card
     assert all(torch.equal(tensor, state[name]) for name, tensor in tiny_model.module.state_dict().items())
-    return found
+    return result
 
 
 def texts_of(task):
@@ -48,8 +48,8 @@ def test_a_quantized_model_answers_the_same_after_a_reload(made, tiny_task, tmp_
     (("bf16", "openvino"), 0.15), (("dynamic-int8", "onnxruntime"), 1.0), (("static-int8", "onnxruntime"), 1.0),
     (("static-int8", "openvino"), 1.0), (("weight-only", "pytorch"), 0.1)])
 def test_a_quantized_model_answers_nearly_as_float_does(made, tiny_model, tiny_task, kind, most):
-    expected, found = tiny_model.predict(texts_of(tiny_task)), made[kind].predict(texts_of(tiny_task))
-    assert 0 < np.abs(found - expected).max() < most * expected.std()
+    expected, result = tiny_model.predict(texts_of(tiny_task)), made[kind].predict(texts_of(tiny_task))
+    assert 0 < np.abs(result - expected).max() < most * expected.std()
 
 
 def test_each_scheme_has_a_test_of_its_nearness():
@@ -107,18 +107,18 @@ def float_products(graph) -> list[np.ndarray]:
     """Weights that a matrix product of an ONNX graph uses in float."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     used = [name for node in graph.node if node.op_type in ("MatMul", "Gemm") for name in node.input]
-    found = [weights[name] for name in used if name in weights]
-    return [weight for weight in found if weight.dtype == np.float32 and weight.ndim == 2]
+    result = [weights[name] for name in used if name in weights]
+    return [weight for weight in result if weight.dtype == np.float32 and weight.ndim == 2]
 
 
 @pytest.mark.parametrize("scheme", ["dynamic-int8", "static-int8"])
 def test_layers_kept_in_float_are_float_products_in_onnx(tiny_model, tiny_task, scheme):
     quantized = quantize(tiny_model, tiny_task, scheme, keep_float=KEPT, calibration_rows=4)
-    found = float_products(onnx.load(quantized.graph).graph)
+    result = float_products(onnx.load(quantized.graph).graph)
     expected = [tiny_model.module.get_submodule(name).weight.detach().numpy() for name in KEPT]
-    assert len(found) == len(KEPT)
+    assert len(result) == len(KEPT)
     for weight in expected:
-        assert any(np.array_equal(weight, other) or np.array_equal(weight, other.T) for other in found)
+        assert any(np.array_equal(weight, other) or np.array_equal(weight, other.T) for other in result)
 
 
 @pytest.mark.parametrize("kind", [("dynamic-int8", "onnxruntime"), ("static-int8", "onnxruntime")])
@@ -174,10 +174,10 @@ def test_per_channel_has_a_scale_for_each_output(made, tiny_model, tiny_task):
 @pytest.mark.parametrize("calibration", ["percentile", "entropy"])
 def test_each_calibration_gives_a_working_model_of_its_own(made, tiny_model, tiny_task, calibration):
     quantized = quantize(tiny_model, tiny_task, "static-int8", calibration=calibration, calibration_rows=8)
-    found, plain = (model.predict(texts_of(tiny_task)) for model in (quantized, made["static-int8", "onnxruntime"]))
+    result, plain = (model.predict(texts_of(tiny_task)) for model in (quantized, made["static-int8", "onnxruntime"]))
     assert calibration in quantized.card.name
-    assert np.isfinite(found).all()
-    assert not np.array_equal(found, plain)
+    assert np.isfinite(result).all()
+    assert not np.array_equal(result, plain)
 
 
 def test_streams_go_with_every_scheme(tiny_model, tiny_task, made):

@@ -136,8 +136,8 @@ def test_an_own_language_model_is_billed_from_its_own_records(tmp_path):
     assert [step.strategy for step in answer.steps] == ["3", "3", "4", "5"]
     assert [step.usd.value for step in answer.steps[:2]] == [
         serving(stage.after, asked).machines * 365.0 + 100 for stage in chain]
-    told = [step.note.rpartition("ms when ")[2] for step in answer.steps[:2]]
-    assert told == ["asked alone", "16 are asked together"]
+    result = [step.note.rpartition("ms when ")[2] for step in answer.steps[:2]]
+    assert result == ["asked alone", "16 are asked together"]
     assert serving(chain[-1].after, asked).machines < serving(chain[0].after, asked).machines / 4
     assert (answer.steps[2].usd, "one label a message" in answer.steps[2].note) == (None, True)
     changed = app.two_bills(asked, dataclasses.replace(asked, labels=300), tmp_path).rows
@@ -216,8 +216,8 @@ def test_budgets_are_held_by_the_worse_end(tmp_path):
     for budget, broken in (({"min_accuracy": 87.9}, ""), ({"min_accuracy": 88.1}, "Accuracy"),
                            ({"max_usd": cost}, ""), ({"max_usd": cost - 0.01}, "Cost"),
                            ({"deadline_ms": 1.2}, ""), ({"deadline_ms": 1.1}, "Latency")):
-        found = app.monthly_bill(dataclasses.replace(Scenario(), **budget), folder).broken
-        assert [one.partition(":")[0] for one in found] == ([broken] if broken else []), budget
+        result = app.monthly_bill(dataclasses.replace(Scenario(), **budget), folder).broken
+        assert [one.partition(":")[0] for one in result] == ([broken] if broken else []), budget
 
 
 def test_a_language_model_is_priced_from_the_list_and_says_what_is_not_recorded():
@@ -283,8 +283,8 @@ def test_months_to_repay_have_the_interval_of_what_is_saved(tmp_path):
     saved = [answer.today.value - bound for bound in (answer.then.value, answer.then.low, answer.then.high)]
     middle, soonest, latest = (float(f"{answer.spent_usd / one:.2g}") for one in saved)
     assert float(big.split()[0]) == middle
-    told = re.findall(r"\(([\d.]+) to ([\d.]+) months\)", small)
-    assert [(float(low), float(high)) for low, high in told] == ([(soonest, latest)] if soonest != latest else [])
+    result = re.findall(r"\(([\d.]+) to ([\d.]+) months\)", small)
+    assert [(float(low), float(high)) for low, high in result] == ([(soonest, latest)] if soonest != latest else [])
 
 
 def test_labels_that_neither_reaches_are_said_so(tmp_path):

@@ -55,8 +55,8 @@ def frame(hosted=5.0, **months):
 
 
 def test_what_pays_at_a_small_volume_and_not_at_a_larger_one_does_not_pay_from_there_on():
-    found = frame(int8=(30, 2), cascade=(3, 40), labels=(6, 6), none=(90, None))
-    assert pays_from(found) == {"labels": 1e4, "int8": 1e8}
+    result = frame(int8=(30, 2), cascade=(3, 40), labels=(6, 6), none=(90, None))
+    assert pays_from(result) == {"labels": 1e4, "int8": 1e8}
 
 
 @pytest.mark.parametrize(("months", "words"), [

@@ -24,13 +24,13 @@ def test_minutes_settings_hours_and_dollars_by_hand(tmp_path):
     step = {"step": "distill", "name": "small", "layers": [0, 1], "epochs": 2.0}
     write_recorded(tmp_path / "1_model_optimization_together.jsonl",
                    [made("base", 1.0, 600.0), made("small", 4.0, 4200.0, step)])
-    [found] = app.effort(ASKED, tmp_path).to_dict("records")
+    [result] = app.effort(ASKED, tmp_path).to_dict("records")
     machines = [places_needed(ASKED.per_second, 0.008 / times, 0.250 - 0.008 / times) for times in (1, 4)]
-    assert (found["settings"], found["minutes"], found["hours"]) == (2, pytest.approx(60), 10)
-    assert found["computing_usd"] == pytest.approx(1.0)  # one hour of both vCPUs at $1
-    assert found["spent_usd"] == pytest.approx(501)
-    assert found["saved_usd"] == pytest.approx((machines[0] - machines[1]) * 730)
-    assert found["repaid_months"] == pytest.approx(501 / found["saved_usd"])
+    assert (result["settings"], result["minutes"], result["hours"]) == (2, pytest.approx(60), 10)
+    assert result["computing_usd"] == pytest.approx(1.0)  # one hour of both vCPUs at $1
+    assert result["spent_usd"] == pytest.approx(501)
+    assert result["saved_usd"] == pytest.approx((machines[0] - machines[1]) * 730)
+    assert result["repaid_months"] == pytest.approx(501 / result["saved_usd"])
 
 
 def row(change, settings, minutes, computing, people, saved):

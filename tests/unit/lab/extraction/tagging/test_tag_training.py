@@ -32,8 +32,8 @@ def tags(text, found, spans=None):
 
 
 def test_values_are_tagged_from_their_first_to_their_last_token():
-    found = {"wish": "broken", "order": "A 1", "product": "garden lamp"}
-    assert tags("the garden lamp of A 1", found) == ([1, OUT, 3, 4, OUT, 1, 2, NOT], {})
+    result = {"wish": "broken", "order": "A 1", "product": "garden lamp"}
+    assert tags("the garden lamp of A 1", result) == ([1, OUT, 3, 4, OUT, 1, 2, NOT], {})
 
 
 def test_where_a_value_stands_again_nothing_is_learned():
@@ -43,8 +43,8 @@ def test_where_a_value_stands_again_nothing_is_learned():
 def test_what_cannot_be_located_is_dropped_and_counted():
     assert tags("a hub", {"product": "camera"}) == ([NOT, OUT, OUT, NOT], {"not in the text": 1})
     assert tags("5 hubs for 5", {"amount": "5"}) == ([NOT, NOT, OUT, OUT, NOT, NOT], {"ambiguous": 1})
-    found = {"wish": "of another task", "order": "HB 7", "amount": "7"}  # the sum lies within the number
-    assert tags("order HB 7", found) == ([NOT, OUT, 1, 2, NOT], {"ambiguous": 1})
+    result = {"wish": "of another task", "order": "HB 7", "amount": "7"}  # the sum lies within the number
+    assert tags("order HB 7", result) == ([NOT, OUT, 1, 2, NOT], {"ambiguous": 1})
     cut = tags("a long hub", {"product": "hub"}, words("a long"))
     assert cut == ([NOT, OUT, OUT, NOT], {"beyond the token limit": 1})
 
@@ -62,8 +62,8 @@ def test_the_loss_is_the_mean_over_tagged_tokens_and_over_wishes():
 
 
 def test_a_tagger_learns_what_a_task_says(things_task, things_tagger):
-    found = things_tagger.extract(things_task.test["text"][:])
-    score = score_extractions(found, extractions(things_task, "test"), things_tagger.fields)
+    result = things_tagger.extract(things_task.test["text"][:])
+    score = score_extractions(result, extractions(things_task, "test"), things_tagger.fields)
     assert score["message"] > 0.9
     assert score["wish"] > 0.9
     assert things_tagger.settings["rows"] == len(things_task.train)
@@ -79,8 +79,8 @@ def test_a_tagger_learns_from_another_extractors_output(things_task, narrow_enco
     tagger = train_tagger(things_task, taught, encoder=narrow_encoder, epochs=120)
     assert tagger.settings["rows"] == len(taught) - 1
     assert tagger.settings["dropped"] == {"not in the text": 1, "ambiguous": 0, "beyond the token limit": 0}
-    [found] = tagger.extract(["broken is the garden lamp bought as HB-1111"])
-    assert found == {"wish": "broken", "product": "garden"}
+    [result] = tagger.extract(["broken is the garden lamp bought as HB-1111"])
+    assert result == {"wish": "broken", "product": "garden"}
 
 
 def test_rows_that_teach_nothing_are_refused(things_task, narrow_encoder):

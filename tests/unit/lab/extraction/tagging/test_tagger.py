@@ -14,15 +14,15 @@ SPANS = [(0, 0), (0, 2), (3, 6), (7, 9), (9, 10), (10, 12), (13, 18), (0, 0)]
 
 def logits(tags, wish=1, sure=5.0):
     """Of one text: `sure` for each tag and the wish, 0 for the rest."""
-    told = np.zeros((len(tags), 5 + len(WISHES)), np.float32)
-    told[np.arange(len(tags)), tags] = sure
-    told[0, 5 + wish] = 1.0
-    return told
+    result = np.zeros((len(tags), 5 + len(WISHES)), np.float32)
+    result[np.arange(len(tags)), tags] = sure
+    result[0, 5 + wish] = 1.0
+    return result
 
 
 def test_tags_are_read_as_values_and_the_first_token_as_the_wish():
-    found = read_tags(TEXT, SPANS, logits([0, 0, 3, 1, 2, 2, 0, 0]), FIELDS, WISHES)
-    assert found == {"wish": "broken", "order": "HB-77", "product": "hub"}
+    result = read_tags(TEXT, SPANS, logits([0, 0, 3, 1, 2, 2, 0, 0]), FIELDS, WISHES)
+    assert result == {"wish": "broken", "order": "HB-77", "product": "hub"}
     assert read_tags(TEXT, SPANS, logits([0] * 8, wish=0), FIELDS, WISHES) == {"wish": "late"}
 
 
@@ -56,11 +56,11 @@ def exported(things_tagger):
 
 def test_the_exported_tagger_finds_what_the_one_in_pytorch_finds(things_task, things_tagger, exported):
     texts = [*things_task.test["text"], "", "hub " * 300]
-    found = things_tagger.extract(texts)
-    assert exported["fp32"].extract(texts) == found
+    result = things_tagger.extract(texts)
+    assert exported["fp32"].extract(texts) == result
     small = exported["int8"].extract(texts)
-    assert np.mean([one == other for one, other in zip(small, found, strict=True)]) > 0.8
-    assert sum("order" in one and "product" in one for one in found) > 0.8 * len(things_task.test)
+    assert np.mean([one == other for one, other in zip(small, result, strict=True)]) > 0.8
+    assert sum("order" in one and "product" in one for one in result) > 0.8 * len(things_task.test)
     assert things_tagger.extract([]) == []
 
 
@@ -89,8 +89,8 @@ def test_what_cannot_be_exported_is_refused(things_tagger, exported):
 
 def test_what_it_finds_surely_is_what_it_finds(things_tagger, things_task):
     texts = things_task.test["text"][:20]
-    found, sure = things_tagger.extract_with_confidence(texts)
-    assert found == things_tagger.extract(texts)
+    result, sure = things_tagger.extract_with_confidence(texts)
+    assert result == things_tagger.extract(texts)
     assert ((sure > 0) & (sure <= 1)).all()
     garbled = [text[::-1] for text in texts]
     assert things_tagger.extract_with_confidence(garbled)[1].mean() < sure.mean()

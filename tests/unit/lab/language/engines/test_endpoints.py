@@ -187,10 +187,10 @@ def served(monkeypatch):
 @pytest.mark.slow
 def test_answers_and_counts_are_those_of_the_same_model_without_a_server(served):
     local = smollm2("llama.cpp")
-    found, expected = (llm.generate(PROMPTS[:3], max_tokens=12) for llm in (served, local))
-    assert [answer.text for answer in found] == [answer.text for answer in expected]
-    assert [answer.prompt_tokens for answer in found] == [answer.prompt_tokens for answer in expected]
-    assert all(answer.answer_tokens <= 12 for answer in found)
+    result, expected = (llm.generate(PROMPTS[:3], max_tokens=12) for llm in (served, local))
+    assert [answer.text for answer in result] == [answer.text for answer in expected]
+    assert [answer.prompt_tokens for answer in result] == [answer.prompt_tokens for answer in expected]
+    assert all(answer.answer_tokens <= 12 for answer in result)
     assert all(count >= len(ids) for text, count, ids in zip(
         PROMPTS, served.count_tokens(PROMPTS), local.encode(PROMPTS), strict=True))
 
@@ -212,8 +212,8 @@ def test_served_scores_are_those_of_the_reference(served):
     prefix, expected = reference.read(QUESTION), []
     for row in reference.encode(answers):
         with torch.inference_mode():
-            told = reference.module(torch.tensor([prefix + row])).logits[0].log_softmax(-1)
-        expected.append(sum(float(told[len(prefix) + place - 1, token]) for place, token in enumerate(row)))
+            result = reference.module(torch.tensor([prefix + row])).logits[0].log_softmax(-1)
+        expected.append(sum(float(result[len(prefix) + place - 1, token]) for place, token in enumerate(row)))
     # llama.cpp rounds activations to 8 bits in each product: hundredths of a nat a token.
     np.testing.assert_allclose(served.score(QUESTION, answers), expected, atol=0.4)
     [unlikely] = reference.score(QUESTION, ["Zebra"])

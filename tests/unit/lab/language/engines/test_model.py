@@ -32,8 +32,8 @@ def test_an_answers_score_is_the_sum_of_its_log_probabilities(engine):
     prefix, [row] = reference.read(QUESTION), reference.encode(CITIES[3:])
     ids = torch.tensor([[*prefix, *row, min(reference.ends)]])
     with torch.inference_mode():
-        told = reference.module(ids).logits[0].log_softmax(-1)
-    expected = sum(float(told[place - 1, ids[0, place]]) for place in range(len(prefix), ids.shape[1]))
+        result = reference.module(ids).logits[0].log_softmax(-1)
+    expected = sum(float(result[place - 1, ids[0, place]]) for place in range(len(prefix), ids.shape[1]))
     # llama.cpp rounds activations to 8 bits in each product, OpenVINO reads Q8_0 here: hundredths of a nat a token.
     scores = smollm2(engine).score(QUESTION, CITIES)
     assert scores[3] == pytest.approx(expected, abs=0.001 if engine == "transformers" else 0.4)

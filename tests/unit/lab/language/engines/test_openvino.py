@@ -16,10 +16,10 @@ pytestmark = pytest.mark.slow
 def test_openvino_answers_as_the_reference_but_for_ties():
     """Q8_0 in place of Q4_1 moves a logit by some hundredths: an answer may turn where two tokens are as likely."""
     expected = smollm2("transformers").generate(PROMPTS, max_tokens=16)
-    found = smollm2("openvino").generate(PROMPTS, max_tokens=16)
-    same = [one.tokens == other.tokens for one, other in zip(found, expected, strict=True)]
-    assert sum(same) >= 3, [answer.text for answer in found]
-    assert found[0].text == "The capital of France is Paris."
+    result = smollm2("openvino").generate(PROMPTS, max_tokens=16)
+    same = [one.tokens == other.tokens for one, other in zip(result, expected, strict=True)]
+    assert sum(same) >= 3, [answer.text for answer in result]
+    assert result[0].text == "The capital of France is Paris."
 
 
 def test_scores_stand_also_where_a_block_of_the_cache_ends():
