@@ -91,11 +91,13 @@ lab: setup ## the first notebook in JupyterLab
 doctor: setup ## what publishing needs, without a change; ARGS="--url https://… --user NAME" when it is done
 	@$(RUN) -m helpers.app.server.doctor --port $(PORT) $(ARGS)
 
-# pytest fails when a folder holds no tests (exit code 5), and so does make.
+# pytest fails when a folder holds no tests (exit code 5), and so does make. Two workers of one thread each are
+# faster than two of two, which wait for each other's cores.
+test: export OMP_NUM_THREADS = 1
 test: setup browser proxy ## everything that CI checks
 	$(RUN) -m ruff check
 	$(RUN) -m pytest tests/unit -n 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/notebooks -n 2 --dist loadfile  # two of one thread each beat one of two
+	$(RUN) -m pytest tests/notebooks -n 2 --dist loadfile
 	$(RUN) -m pytest tests/browser -n 2 --dist loadfile
 
 bench: setup ## this project beside its peers
