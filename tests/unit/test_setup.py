@@ -1,5 +1,6 @@
 """The files that set the project up agree with each other, and the package is complete."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -52,6 +53,13 @@ def locked() -> list[tuple[str, str, Marker | None]]:
     """Name, version and marker of each package in the lock."""
     packages = [Requirement(entry) for entry in entries_of("requirements.lock")]
     return [(package.name, str(package.specifier).removeprefix("=="), package.marker) for package in packages]
+
+
+@pytest.mark.parametrize("package", ["altair", "openvino", "pandas", "transformers"])
+def test_packages_are_compiled_once_and_not_by_each_process(package):
+    """As `make setup` leaves them, also where Python may not write bytecode; pip and uv differ in this."""
+    source = Path(importlib.util.find_spec(package).origin)
+    assert Path(importlib.util.cache_from_source(str(source))).is_file()
 
 
 def shipped_files() -> set[str]:
