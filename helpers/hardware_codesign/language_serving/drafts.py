@@ -1,15 +1,21 @@
-"""A draft for speculative decoding: the same model in 4 bits, or cut to its first layers, as OpenVINO wants it."""
+"""A draft for speculative decoding: the same model in 4 bits, or cut to its first layers and tuned or not."""
 
 import hashlib
 import shutil
 from pathlib import Path
 
-from helpers.hardware_codesign.language_serving.switches import FEWER_BITS, FEWER_LAYERS
+from helpers.hardware_codesign.language_serving.switches import FEWER_BITS, FEWER_LAYERS, TUNED_LAYERS
+from helpers.lab.data.task import load_task
 from helpers.lab.errors import InputError, reason
-from helpers.lab.language.gguf import in_weight_type, layer_count
-from helpers.lab.language.loading import read_tokenizer
+from helpers.lab.language.engines.model import LanguageModel
+from helpers.lab.language.gguf import gguf_digest, in_weight_type, layer_count
+from helpers.lab.language.loading import load_language_model, read_tokenizer
 from helpers.lab.paths import cache, replacing
 from helpers.lab.progress import Progress, silent
+
+DRAFTS = (FEWER_BITS, FEWER_LAYERS, TUNED_LAYERS)
+PROMPTS, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 256, 24, 40, 4.0  # of a tuned draft
+TOGETHER = 16  # prompts that are continued at once
 
 
 def draft_folder(path: Path, kind: str, progress: Progress = silent) -> Path:
@@ -19,19 +25,23 @@ def draft_folder(path: Path, kind: str, progress: Progress = silent) -> Path:
 
     Args:
         path: a GGUF file.
-        kind: "4 bits", or "half of the layers": the first half, in 8 bits, without further training (the early exit of
-            Elhoushi et al., LayerSkip, 2024, whose model was trained for it).
+        kind: "4 bits"; "half of the layers": the first half, in 8 bits, without further training (the early exit of
+            Elhoushi et al., LayerSkip, 2024, whose model was trained for it); or "half of the layers, tuned": all
+            weights of that half, on what the whole model writes after beginnings of the last training messages of
+            `tickets` (distillation by sequences: Kim and Rush, 2016). That takes some minutes.
 
     Raises:
         InputError: another kind, no GGUF file, a tokenizer that cannot be converted, or no room on the disk.
         Cancelled: `progress` cancelled the work.
     """
-    if kind not in (FEWER_BITS, FEWER_LAYERS) or not path.is_file():
-        raise InputError(f"A draft is made of a GGUF file, in '{FEWER_BITS}' or of '{FEWER_LAYERS}', and not of "
-                         f"'{path.name}' in '{kind}'.")
-    cut = kind == FEWER_LAYERS
-    source = in_weight_type(path, "Q8_0" if cut else "Q4_0", progress.part(0.0, 0.6),
-                            layers=max(1, layer_count(path) // 2) if cut else None)
+    if kind not in DRAFTS or not path.is_file():
+        raise InputError(f"A draft is made of a GGUF file, as one of: {', '.join(DRAFTS)}; and not of '{path.name}' as "
+                         f"'{kind}'.")
+    begin = progress.part(0.0, 0.6)
+    if kind == TUNED_LAYERS:
+        source = _tuned_half(path, begin)
+    else:
+        source = in_weight_type(path, "Q4_0", begin) if kind == FEWER_BITS else _half(path, "Q8_0", begin)
     target = cache("language", f"draft-{hashlib.sha256(source.name.encode()).hexdigest()[:16]}")
     if not target.is_dir():
         progress(0.6, f"making a draft: {kind}")
@@ -43,6 +53,39 @@ def draft_folder(path: Path, kind: str, progress: Progress = silent) -> Path:
                              "it.") from error
     progress(1.0, "done")
     return target
+
+
+def _half(path: Path, kind: str, progress: Progress) -> Path:
+    return in_weight_type(path, kind, progress, layers=max(1, layer_count(path) // 2))
+
+
+def _tuned_half(path: Path, progress: Progress) -> Path:
+    """The first half of the layers in 8 bits, tuned to write what the whole model writes; made once."""
+    from helpers.lab.language.tuning import tuned_on, write_gguf  # with torch and peft
+
+    target = cache("language", f"{path.stem.split('.')[0]}-{gguf_digest(path)[:16]}-tuned-half.Q8_0.gguf")
+    if not target.is_file():
+        half = _half(path, "F16", progress.part(0.0, 0.1))
+        rows = _continued(load_language_model(path, "transformers"), progress.part(0.1, 0.4))
+        student = load_language_model(half, "transformers")
+        student.module = tuned_on(student, rows, epochs=EPOCHS, progress=progress.part(0.4, 0.9))
+        write_gguf(student, half, target, "Q8_0", progress=progress.part(0.9, 1.0))
+    return target
+
+
+def _continued(llm: LanguageModel, progress: Progress) -> list[list[int]]:
+    """Beginnings of PROMPT_TOKENS tokens, and what the model writes after them, greedily and without an end."""
+    import torch
+
+    ids = [token for row in llm.encode(load_task("tickets").train["text"][-PROMPTS:]) for token in row]
+    count, rows = len(ids) // PROMPT_TOKENS, []
+    prompts = torch.tensor(ids[:count * PROMPT_TOKENS]).view(count, PROMPT_TOKENS)[:PROMPTS]
+    for batch in prompts.split(TOGETHER):
+        progress(len(rows) / len(prompts), "writing what a draft learns")
+        with torch.inference_mode():
+            rows += llm.module.generate(batch, attention_mask=torch.ones_like(batch), do_sample=False,
+                                        min_new_tokens=ANSWER_TOKENS, max_new_tokens=ANSWER_TOKENS).tolist()
+    return rows
 
 
 def _write(source: Path, tokenizer: object, folder: Path) -> None:

@@ -11,8 +11,9 @@ from helpers.lab.facts import Peaks
 
 KV_BYTES: Mapping[str, float] = {"f32": 4.0, "f16": 2.0, "u8": 1.0, "u4": 0.5}  # of a number, without its scales
 KV_PRECISIONS = tuple(KV_BYTES)
-PROMPT, FEWER_BITS, FEWER_LAYERS = "the prompt", "4 bits", "half of the layers"
-GUESSERS = (PROMPT, FEWER_BITS, FEWER_LAYERS)
+PROMPT, FEWER_BITS = "the prompt", "4 bits"
+FEWER_LAYERS, TUNED_LAYERS = "half of the layers", "half of the layers, tuned"
+GUESSERS = (PROMPT, FEWER_BITS, FEWER_LAYERS, TUNED_LAYERS)
 GUESSES = 4  # tokens that are guessed and then checked in one step
 BLOCK = 32  # tokens: OpenVINO stores and drops keys and values by blocks
 _WORTH = 1.1  # times as many requests, on paper: less is not called a gain
@@ -29,7 +30,8 @@ class Switches:
         prefix_caching: keys and values of what prompts begin with alike are computed once.
         guesser: what guesses GUESSES tokens, which are checked in one step; one of GUESSERS, or "": nothing. "the
             prompt": what stood there behind the same three (Saxena, prompt lookup decoding, 2023). Else a draft, the
-            same model in 4 bits or cut to its first layers (Leviathan et al., speculative decoding, 2023).
+            same model in 4 bits or cut to its first layers (Leviathan et al., speculative decoding, 2023), which may be
+            tuned to the whole model's answers.
         kv_precision: of keys and values in memory, one of KV_PRECISIONS.
         kept_tokens: of each answer's keys and values, at most; the least attended in between are dropped. 0: all.
         form: answers are held to a regular expression (here one that every text fits, so that answers stay).
@@ -73,6 +75,7 @@ ENGINES: Mapping[str, Switches] = {
     "one by one, with prompt lookup": Switches(sequences=1, static=True, guesser=PROMPT),
     "one by one, with a draft in 4 bits": Switches(sequences=1, static=True, guesser=FEWER_BITS),
     "one by one, with a draft of half the layers": Switches(sequences=1, static=True, guesser=FEWER_LAYERS),
+    "one by one, with a tuned draft of half the layers": Switches(sequences=1, static=True, guesser=TUNED_LAYERS),
     "static batches": Switches(static=True),
     "continuous batching": Switches(),
     "with whole prompts in a step": Switches(step_tokens=8192),
@@ -133,7 +136,7 @@ def _draft(switches: Switches, counts: StepCounts) -> StepCounts | None:
     """Work of a draft, as `draft_folder` makes it; None without one."""
     if switches.guesser == FEWER_BITS:
         return dataclasses.replace(counts, stored=_Q4_0_BYTES * (counts.body + counts.head))
-    if switches.guesser == FEWER_LAYERS:
+    if switches.guesser in (FEWER_LAYERS, TUNED_LAYERS):
         return StepCounts(counts.body / 2, counts.head, _Q8_0_BYTES * (counts.body / 2 + counts.head),
                           counts.kv_bytes / 2, counts.attention / 2)
     return None

@@ -1,4 +1,4 @@
-"""Tuning a language model to answer as examples do, with LoRA, and writing it for the other engines."""
+"""Tuning a language model, with LoRA to answer as examples do, or all of it on texts; and writing it as GGUF."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ ARCHITECTURES = ("llama", "qwen2", "qwen3")  # whose logits are the head's produ
 LEARNING_RATE = 5e-4  # LoRA bears some ten times that of all weights
 SCALE = 2  # of the update, for each rank alike (lora_alpha = 2 rank)
 BATCH = 8
+MAX_TEXT = 256  # tokens of a text that are learned
+_FULL_LEARNING_RATE = 5e-5  # of all weights
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"  # peft's, which OpenVINO GenAI reads too
 
 
@@ -115,9 +117,57 @@ def merged(llm: "LanguageModel", adapter: Mapping[str, Tensor]) -> "LanguageMode
     return tuned
 
 
-def _require_trainable(llm: "LanguageModel") -> None:
+def tuned_on(llm: "LanguageModel", rows: Sequence[Sequence[int]], *, epochs: float, seed: int = 0,
+             progress: Progress = silent) -> nn.Module:
+    """A copy of the model's module, all of whose weights have learned texts: of each the tokens after the first.
+
+    Args:
+        llm: in the engine "transformers"; it stays as it is.
+        rows: token ids, of which the first MAX_TEXT are learned; rows of fewer than two tokens are left out.
+        epochs: over the rows.
+
+    Raises:
+        InputError: another engine, or no row of two tokens.
+        Cancelled: the caller of `progress` wants an end; it is asked at each step.
+
+    >>> from helpers.lab import load_language_model
+    >>> from helpers.lab.language.tuning import tuned_on
+    >>> llm = load_language_model("smollm2", "transformers")  # doctest: +SKIP
+    >>> llm.module = tuned_on(llm, llm.encode(["Where is my parcel?"]), epochs=20)  # doctest: +SKIP
+    """
+    _require_transformers(llm)
+    rows = [row[:MAX_TEXT] for row in rows if len(row) > 1]
+    if not rows:
+        raise InputError("Tuning needs at least one text of two tokens: the first is given.")
+    module = copy.deepcopy(llm.module)
+
+    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
+        wanted = wanted[:, 1:logits.shape[1]]
+        return functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, ignore_index=NOT_LEARNED)
+
+    fine_tune(_Logits(module), rows, padded_targets(rows), epochs=epochs, learning_rate=_FULL_LEARNING_RATE,
+              batch=BATCH, seed=seed, loss=loss, progress=progress, say="tuning")
+    return module.eval()
+
+
+class _Logits(nn.Module):
+    """A causal model as `fine_tune` calls it: (n, length) ids and mask -> (n, length, vocabulary) logits."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.config = module, module.config
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.module(input_ids=ids, attention_mask=mask, use_cache=False).logits
+
+
+def _require_transformers(llm: "LanguageModel") -> None:
     if llm.engine != "transformers":
         raise InputError(f"'{llm.name}' runs in {llm.engine}, which cannot train: load it with engine='transformers'.")
+
+
+def _require_trainable(llm: "LanguageModel") -> None:
+    _require_transformers(llm)
     kind = llm.module.config.model_type
     if kind not in ARCHITECTURES:
         raise InputError(f"'{llm.name}' is a {kind}, which cannot be tuned here. Choose one of: "

@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from helpers.lab.errors import InputError
 from helpers.lab.language.engines.transformers import TransformersModel
 from helpers.lab.language.perplexity import NegativeLogLikelihood, negative_log_likelihood
+from helpers.lab.language.tuning import tuned_on
 from helpers.lab.measuring.intervals import significant_of_many
 from helpers.lab.progress import Progress, silent
-from helpers.lab.training.fine_tuning import NOT_LEARNED, fine_tune, padded_targets
 from helpers.model_optimization.language_model.weight_types import module_of, rows_of
 
 DROPS = (2, 4, 8)
 RANKED_ON = 16  # texts
-MAX_TEXT = 256  # tokens of a text that are learned in recovery
-BATCH, LEARNING_RATE = 8, 5e-5
 
 
 def without_blocks(module: nn.Module, blocks: Sequence[int]) -> nn.Module:
@@ -108,13 +105,13 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
         raise InputError(f"Of {module.config.num_hidden_layers} blocks 1 to {module.config.num_hidden_layers - 1} can "
                          f"go, not {', '.join(map(str, drops))}.")
     ranked = rank_blocks(llm, train[:RANKED_ON], progress=progress.part(0.0, 0.3))["block"].tolist()
-    records, references = [], {}
+    records, references, learned = [], {}, llm.encode(train)
     for number, drop in enumerate((0, *drops)):
         part = progress.part(0.3 + 0.7 * number / (len(drops) + 1), 0.3 + 0.7 * (number + 1) / (len(drops) + 1))
         fewer = copy.copy(llm)
         fewer.module = without_blocks(module, ranked[:drop]).eval()
         for recovered in (False, True):
-            one = (tuned_on(fewer, train, epochs=epochs, seed=seed, progress=part.part(0.2, 0.8)) if recovered
+            one = (tuned_on(fewer, learned, epochs=epochs, seed=seed, progress=part.part(0.2, 0.8)) if recovered
                    else fewer.module)
             likelihood = negative_log_likelihood(one, rows, progress=part.part(0.8, 1.0) if recovered
                                                  else part.part(0.0, 0.2))
@@ -124,39 +121,6 @@ def depth_against_perplexity(llm: TransformersModel, texts: Sequence[str], train
     frame = pd.DataFrame(records)
     frame["significant"] = significant_of_many(frame.pop("p"))
     return frame
-
-
-def tuned_on(llm: TransformersModel, texts: Sequence[str], *, epochs: float, seed: int = 0,
-             progress: Progress = silent) -> nn.Module:
-    """A copy of the model's module that has learned plain texts: of each the tokens after the first.
-
-    Raises:
-        InputError: no text of two tokens.
-        Cancelled: the caller of `progress` wants an end; it is asked at each step.
-    """
-    rows = [row[:MAX_TEXT] for row in llm.encode(texts) if len(row) > 1]
-    if not rows:
-        raise InputError("Recovery needs at least one text of two tokens: the first is given.")
-    module = copy.deepcopy(module_of(llm))
-
-    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
-        wanted = wanted[:, 1:logits.shape[1]]
-        return functional.cross_entropy(logits[:, :-1].transpose(1, 2), wanted, ignore_index=NOT_LEARNED)
-
-    fine_tune(_Logits(module), rows, padded_targets(rows), epochs=epochs, learning_rate=LEARNING_RATE, batch=BATCH,
-              seed=seed, loss=loss, progress=progress, say="recovering")
-    return module.eval()
-
-
-class _Logits(nn.Module):
-    """A causal model as `fine_tune` calls it: (n, length) ids and mask -> (n, length, vocabulary) logits."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module, self.config = module, module.config
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self.module(input_ids=ids, attention_mask=mask, use_cache=False).logits
 
 
 def _row(module: nn.Module, recovered: bool, likelihood: NegativeLogLikelihood, reference: NegativeLogLikelihood,

@@ -9,9 +9,10 @@ from tiny_gguf import tiny_llm
 
 from helpers.lab import Cancelled, InputError
 from helpers.lab.language.perplexity import negative_log_likelihood
+from helpers.lab.language.tuning import tuned_on
 from helpers.lab.progress import Progress
 from helpers.model_optimization import depth_against_perplexity
-from helpers.model_optimization.language_model.depth import rank_blocks, tuned_on, without_blocks
+from helpers.model_optimization.language_model.depth import rank_blocks, without_blocks
 
 IDS = torch.randint(300, (2, 12), generator=torch.Generator().manual_seed(0))
 TEXTS = ["Where is my camera? It is late.", "The hub is broken since May.", "Please cancel the order of the lamp."]
@@ -72,7 +73,7 @@ def test_recovery_brings_perplexity_down_and_the_whole_model_is_tuned_as_long():
 def test_tuning_on_texts_learns_each_token_but_the_first():
     """The loss that training lowers is the perplexity's."""
     llm = tiny_llm()
-    tuned = tuned_on(llm, TEXTS[:1], epochs=200)
+    tuned = tuned_on(llm, llm.encode(TEXTS[:1]), epochs=200)
     before, after = (negative_log_likelihood(module, llm.encode(TEXTS[:1])) for module in (llm.module, tuned))
     assert after.perplexity < 0.8 * before.perplexity
 
@@ -85,6 +86,6 @@ def test_what_cannot_go_is_refused():
     with pytest.raises(InputError, match="Of 2 blocks 1 to 1 can go, not 2"):
         depth_against_perplexity(llm, TEXTS, TEXTS, drops=(2,))
     with pytest.raises(InputError, match="at least one text of two tokens"):
-        tuned_on(llm, [""], epochs=1)
+        tuned_on(llm, llm.encode([""]), epochs=1)
     with pytest.raises(Cancelled):
         depth_against_perplexity(llm, TEXTS, TEXTS, drops=(1,), progress=Progress(cancelled=lambda: True))

@@ -13,9 +13,9 @@ from tiny_gguf import tiny_llm
 from helpers.lab import Cancelled, InputError, endpoint
 from helpers.lab.language.gguf import in_weight_type
 from helpers.lab.language.loading import find_language_model, load_language_model
+from helpers.lab.language.tuning import tuned_on
 from helpers.lab.progress import Progress
 from helpers.model_optimization import beside_tables, bits_against_perplexity, round_group
-from helpers.model_optimization.language_model.depth import tuned_on
 from helpers.model_optimization.language_model.weight_types import weights_in
 
 TEXTS = ["The cat sat on the mat and looked out of the window.", "Water boils at a hundred degrees at sea level.",
@@ -87,7 +87,7 @@ def test_fewer_bits_lose_more_and_the_model_knows_more_than_a_table_of_pairs():
 def test_of_weights_that_were_trained_here_two_bits_lose_more_than_four():
     """They were never rounded before, and know these texts well."""
     llm = copy.copy(tiny_llm())
-    llm.module = tuned_on(llm, TEXTS, epochs=200)
+    llm.module = tuned_on(llm, llm.encode(TEXTS), epochs=200)
     frame = bits_against_perplexity(llm, TEXTS, kinds=("F16", "Q8_0", "Q4_0", 2)).set_index("name")
     assert frame["ratio"]["Q8_0"] == pytest.approx(1, abs=0.05)
     assert 1 < frame["ratio"]["Q4_0"] < frame["ratio"]["2 bits"]
