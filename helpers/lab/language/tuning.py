@@ -218,7 +218,7 @@ def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F1
     >>> from helpers.lab import load_language_model
     >>> from helpers.lab.language.loading import find_language_model
     >>> from helpers.lab.language.tuning import write_gguf
-    >>> tuned = load_language_model("smollm2", "transformers")  # and then tuned
+    >>> tuned = load_language_model("smollm2", "transformers")  # doctest: +SKIP
     >>> write_gguf(tuned, find_language_model("smollm2"), Path("tuned.gguf"))  # doctest: +SKIP
     >>> load_language_model("tuned.gguf", "llama.cpp")  # doctest: +SKIP
     """

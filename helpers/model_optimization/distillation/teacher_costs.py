@@ -89,4 +89,5 @@ def priced(rows: list[dict[str, Any]], trained: Mapping[int, float], request_s: 
             row |= {"made_in_s": trained[place] + labels_s, "usd_per_million": 1e6 * usd,
                     "break_even": repaid_in(labels_usd + usd_per_s * trained[place], asked_usd - usd)}
     rows[0]["usd_per_million"] = 1e6 * asked_usd
-    return pd.DataFrame(rows).assign(offer=DEFAULT_OFFER)
+    frame = pd.DataFrame(rows).assign(offer=DEFAULT_OFFER)
+    return frame.astype({"break_even": float})  # None only where nothing is repaid would make it a column of objects

@@ -124,7 +124,7 @@ def test_points_that_cannot_be_are_refused(points, message):
         fit_engine(points, 1000)
 
 
-@pytest.mark.parametrize("tokens", [16, 64, 320, 1024])
+@pytest.mark.parametrize("tokens", [64, 320])
 def test_the_shipped_model_answers_the_prompts_of_a_calibration_at_length(tokens):
     """Behind filler words alone it ended at once from some 300 tokens on, and no token could be timed."""
     llm = smollm2("llama.cpp")

@@ -15,6 +15,7 @@ from helpers.lab.extraction.extractor import Extractor
 from helpers.lab.machine import usable_cores
 from helpers.lab.progress import Progress
 from helpers.model_optimization import people_labelled, teach_specialist, teach_tagger
+from helpers.model_optimization.distillation.teacher_costs import Teacher, priced
 
 EPOCHS = 40.0
 
@@ -73,6 +74,13 @@ def test_the_teacher_costs_its_seconds_and_is_repaid_by_what_a_request_saves(goo
             assert np.isnan(row["break_even"])
     spent = good[good["people"] == 9].set_index("taught")["made_in_s"]
     assert spent[60] > spent[0]
+
+
+def test_where_no_specialist_is_ever_repaid_there_is_a_column_of_numbers_all_the_same():
+    """A slow machine, on which each specialist costs more than its teacher."""
+    rows = [{"taught": 10}, {"taught": 0}, {"taught": 10}]
+    frame = priced(rows, {1: 1.0, 2: 1.0}, request_s=1e9, teacher=Teacher(["late"] * 10, 1.0, 1e-9))
+    assert np.isnan(frame["break_even"]).all()
 
 
 def test_the_teacher_is_asked_of_messages_that_people_have_not_labelled(teacher, tiny_task, narrow_encoder):
