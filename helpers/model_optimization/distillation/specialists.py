@@ -129,7 +129,7 @@ def teach_specialist(teacher: Model, task: Task, *, messages: int = 400, people:
 
     return _table(task, teacher.card.name, messages, people, seed, progress, _Kind(
         ask=ask, people=task.train["label"][:], train=train,
-        right=lambda found, split, rows: np.asarray(found) == np.asarray(getattr(task, split)["label"])[rows],
+        right=lambda answers, split, rows: np.asarray(answers) == np.asarray(getattr(task, split)["label"])[rows],
         answer=lambda model, texts: model.predict(texts).argmax(1).tolist(),
         constant=int(np.bincount(task.test["label"][:]).argmax())), bill)
 
@@ -160,11 +160,11 @@ def teach_tagger(teacher: Extractor, task: Task, *, messages: int = 400, people:
     """
     there, fields = {split: extractions(task, split) for split in ("train", "test")}, field_names(task)
 
-    def train(rows: Sequence[int], found: Sequence[Extraction | None], report: Progress) -> tuple[Any, float]:
+    def train(rows: Sequence[int], extracted: Sequence[Extraction | None], report: Progress) -> tuple[Any, float]:
         began = time.perf_counter()
         part = dataclasses.replace(task, train=task.train.select(rows))
         try:
-            tagger = train_tagger(part, found, encoder=encoder, seed=seed, progress=report,
+            tagger = train_tagger(part, extracted, encoder=encoder, seed=seed, progress=report,
                                   epochs=min(16.0, max(4.0, TAGGED_ROWS / len(rows))) if epochs is None else epochs)
         except NothingToLearn:
             return None, 0.0
@@ -172,8 +172,8 @@ def teach_tagger(teacher: Extractor, task: Task, *, messages: int = 400, people:
 
     return _table(task, teacher.name, messages, people, seed, progress, _Kind(
         ask=lambda texts, report: teacher.extract(texts, progress=report), people=there["train"], train=train,
-        right=lambda found, split, rows: score_extractions(found, [there[split][row] for row in rows], fields
-                                                           ).right[MESSAGE],
+        right=lambda answers, split, rows: score_extractions(answers, [there[split][row] for row in rows],
+                                                             fields).right[MESSAGE],
         answer=lambda tagger, texts: [{}] * len(texts) if tagger is None else tagger.extract(texts), constant={}),
         Bill(teacher, teacher.name, token_price))
 
