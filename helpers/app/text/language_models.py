@@ -132,7 +132,8 @@ def taught(frame: Any) -> str:
     rows = compared[["name", "gain", "gain_low", "gain_high", "significant"]].astype({
         "gain": float, "gain_low": float, "gain_high": float})
     after = float(first["break_even"]) if first["break_even"] is not None else math.nan
-    repaid = ("never repaid against asking the teacher itself" if math.isnan(after) else
+    repaid = ("paid for nothing, without a significant gain" if not first["significant"] or first["gain"] <= 0 else
+              "never repaid against asking the teacher itself" if math.isnan(after) else
               f"repaid after {count(after)} requests that the teacher would have answered itself")
     return (f"{teacher['name']} is right in {percent(teacher['accuracy'])} of the {teacher['taught']:,} messages that "
             f"it labelled, {constant['name']} in {percent(constant['accuracy'])} of the test ones. Over the same "

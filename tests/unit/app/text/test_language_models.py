@@ -29,7 +29,8 @@ def test_a_teacher_may_take_away_what_people_gave(gains, words):
     said = taught(taught_table(gains))
     assert words in said
     assert "right in 8.0% of the 400 messages that it labelled" in said
-    assert "the training on 0 of people and 400 of the teacher (30% right), is repaid after 600 requests" in said
+    assert "the training on 0 of people and 400 of the teacher (30% right), is " + (
+        "repaid after 600 requests" if gains[0] > 0.03 else "paid for nothing, without a significant gain.") in said
 
 
 def test_what_is_significant_of_several_is_read_from_the_table():
