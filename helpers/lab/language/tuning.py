@@ -71,7 +71,7 @@ def tune_adapter(llm: "LanguageModel", rows: "Sequence[tuple[Prompt, str]]", *, 
     >>> adapter["base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"].shape  # doctest: +SKIP
     torch.Size([8, 576])
     """
-    _require_trainable(llm)
+    require_trainable(llm)
     if not rows or rank < 1:
         raise InputError(f"Tuning needs a row and a rank of at least 1 each, not {len(rows)} rows and rank {rank}.")
     ids, targets = _tokens(llm, rows)
@@ -99,7 +99,7 @@ def merged(llm: "LanguageModel", adapter: Mapping[str, Tensor]) -> "LanguageMode
     Raises:
         InputError: a model in another engine, or an adapter that has another model's names or shapes.
     """
-    _require_trainable(llm)
+    require_trainable(llm)
     module = copy.deepcopy(llm.module)
     weights = dict(module.named_parameters())
     for name in (name for name in adapter if name.endswith(_A)):
@@ -166,7 +166,12 @@ def _require_transformers(llm: "LanguageModel") -> None:
         raise InputError(f"'{llm.name}' runs in {llm.engine}, which cannot train: load it with engine='transformers'.")
 
 
-def _require_trainable(llm: "LanguageModel") -> None:
+def require_trainable(llm: "LanguageModel") -> None:
+    """Refuse a model that cannot be tuned here and written for the other engines, before hours go into it.
+
+    Raises:
+        InputError: another engine or architecture.
+    """
     _require_transformers(llm)
     kind = llm.module.config.model_type
     if kind not in ARCHITECTURES:
@@ -222,7 +227,7 @@ def write_gguf(llm: "LanguageModel", source: Path, target: Path, kind: str = "F1
     >>> write_gguf(tuned, find_language_model("smollm2"), Path("tuned.gguf"))  # doctest: +SKIP
     >>> load_language_model("tuned.gguf", "llama.cpp")  # doctest: +SKIP
     """
-    _require_trainable(llm)
+    require_trainable(llm)
     rewrite_gguf(source, target, kind, progress, weights=_named_as_in_gguf(llm.module))
 
 

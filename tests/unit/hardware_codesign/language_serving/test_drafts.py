@@ -38,6 +38,15 @@ def test_a_tuned_draft_guesses_what_the_whole_model_writes(monkeypatch):
     assert len(tuned.steps) < 0.5 * len(cut.steps)
 
 
+def test_a_draft_that_was_tuned_otherwise_is_another_one(monkeypatch):
+    monkeypatch.setattr(drafts, "PROMPTS", 2)
+    path, tuned = in_weight_type(tiny_gguf(), "F16"), []
+    for epochs in (1.0, 2.0, 1.0):
+        monkeypatch.setattr(drafts, "EPOCHS", epochs)
+        tuned.append(draft_folder(path, "half of the layers, tuned"))
+    assert tuned[0] == tuned[2] != tuned[1]
+
+
 def test_no_draft_is_made_of_other_things(tmp_path):
     for path, kind in ((tiny_gguf(), "the prompt"), (tmp_path, "4 bits")):
         with pytest.raises(InputError, match="A draft is made of a GGUF file"):
