@@ -25,18 +25,21 @@ def taught(gain: float, after: float = 900.0) -> pd.DataFrame:
         "break_even": [math.nan] * 3 + [after]})
 
 
-@pytest.mark.parametrize(("gain", "words"), [(0.1, "10.0 points more (7.0 to 13.0)"),
-                                             (-0.1, "10.0 points less (7.0 to 13.0)"),
-                                             (0.0, "0.0 points more (\N{MINUS SIGN}3.0 to 3.0: no significant")])
-def test_a_teachers_labels_may_harm(gain, words):
+@pytest.mark.parametrize(("gain", "words", "repaid"), [
+    (0.1, "10.0 points more (7.0 to 13.0)", "repaid after 900 requests"),
+    (-0.1, "10.0 points less (7.0 to 13.0)", "paid for nothing, without a significant gain"),
+    (0.0, "0.0 points more (\N{MINUS SIGN}3.0 to 3.0: no significant", "paid for nothing, without a significant gain")])
+def test_a_teachers_labels_may_harm(gain, words, repaid):
     text = said("1", "ts10", taught=taught(gain), PEOPLE=100, teacher_guess=SimpleNamespace(value=-5.0))
     assert f"Beside 100 labels of people: {words}" in text
     assert text.endswith("your guess was -5.")
-    assert "repaid after 900 requests" in text
+    assert repaid in text
 
 
-def test_a_teacher_of_fields_may_never_be_repaid():
-    assert "never repaid" in said("1", "ts12", tagged=taught(-0.2, math.nan), finder=None, forms=None)
+@pytest.mark.parametrize(("gain", "after", "repaid"), [
+    (0.2, math.nan, "never repaid"), (-0.2, math.nan, "paid for nothing"), (0.2, 900.0, "repaid after 900 requests")])
+def test_a_teacher_of_fields_may_never_be_repaid(gain, after, repaid):
+    assert repaid in said("1", "ts12", tagged=taught(gain, after), finder=None, forms=None)
 
 
 @pytest.mark.parametrize(("gains", "words"), [
