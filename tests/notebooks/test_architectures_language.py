@@ -81,7 +81,7 @@ def messages(rows, lost):
     (200, 50, "may answer 155 of 200: at a confidence of at least 0.28"), (20, 0, "so few messages promise")])
 def test_the_threshold_from_inside_may_promise_nothing(rows, lost, words):
     """By hand: at 3 points of 200, and with one loss more than seen, five may be lost."""
-    text = said("2", "lm16", checked=messages(rows, lost), LOSE_AT_MOST=3.0, np=np)
+    text = said("2", "lm16", on_validation=messages(rows, lost), LOSE_AT_MOST=3.0, np=np)
     assert words in text
 
 
@@ -89,7 +89,7 @@ def test_what_is_out_of_scope_is_never_the_tagger_s_to_answer():
     """By hand: five of 200 may be lost and two are; of 20 messages the tagger is not sure at all."""
     checked = messages(200, 2)
     checked.confidence[-20:] = 0
-    text = said("2", "lm16", checked=checked, LOSE_AT_MOST=3.0, np=np)
+    text = said("2", "lm16", on_validation=checked, LOSE_AT_MOST=3.0, np=np)
     assert "may answer 180 of 200: at a confidence of at least 0.10" in text
 
 
@@ -109,8 +109,8 @@ def test_the_router_may_be_better_or_worse_than_the_better_of_the_two(delta, wor
     (0.5, messages(100, 20), "The router loses no validation message: there is no wish that it is known to lose."),
     (0.5, messages(100, 100), "Of 100 test messages 100 wish 'late': nothing can drift.")])
 def test_a_promise_may_be_kept_or_broken_or_untested(threshold, rows, words):
-    text = said("2", "lm20", checked=rows, read=rows, at={"threshold": threshold, "max_lost": 3.0}, dollars=[1.0, 50.0],
-                most_lost=most_lost, route_drift=route_drift)
+    text = said("2", "lm20", on_validation=rows, on_test=rows, at={"threshold": threshold, "max_lost": 3.0},
+                dollars=[1.0, 50.0], most_lost=most_lost, route_drift=route_drift)
     assert words in text
 
 

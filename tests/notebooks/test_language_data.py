@@ -145,9 +145,9 @@ def test_no_written_row_may_stay():
 
 @pytest.mark.parametrize(("passes", "kept"), [([True, True], 1.0), ([False, False], 0.0)])
 def test_all_written_rows_may_stay_or_none(passes, kept):
-    text = said("4", "ls15", stays=np.array(passes), made=["a", "b"], kept_guess=SimpleNamespace(value=0.5),
+    text = said("4", "ls15", stays=np.array(passes), written=["a", "b"], kept_guess=SimpleNamespace(value=0.5),
                 kept_shares={"kept": kept, "confident": kept, "novel": 1.0}, passes=np.array(passes), vectors=None,
-                made_y=None, specialist=None, real=None)
+                written_y=None, specialist=None, real=None)
     assert text.startswith(f"{kept:.0%} of 2 rows stay")
 
 
