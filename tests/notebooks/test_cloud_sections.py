@@ -76,8 +76,8 @@ def test_platforms_may_all_or_none_take_a_service(asked, words):
 
 @pytest.mark.parametrize(("usd", "share"), [((10.0, 50.0), 0.2), ((60.0, 50.0), 0.0)])
 def test_an_endpoint_that_stops_may_cost_more_or_less(usd, share):
-    kept = pd.DataFrame({"usd_month": usd, "cold_share": [share, 0.0], "p99_s": [121.0, 1.5]}, index=[600.0, math.inf])
-    text = said("5", "managed-bill", kept=kept, managed=SimpleNamespace(name="An endpoint"),
+    bills = pd.DataFrame({"usd_month": usd, "cold_share": [share, 0.0], "p99_s": [121.0, 1.5]}, index=[600.0, math.inf])
+    text = said("5", "managed-bill", by_patience=bills, managed=SimpleNamespace(name="An endpoint"),
                 machine=SimpleNamespace(name="a machine", on_demand_usd_hour=0.1), duration=lambda s: f"{s:g} s")
     assert f"$50 if it never stops, p99 1.5 s; ${usd[0]:,.0f} if it stops" in text
     assert f"with {share:.1%} of the requests waiting" in text
