@@ -18,14 +18,18 @@ from helpers import app
 from helpers.app.server.pages import FINDINGS
 from helpers.app.text.billing.stages import stages
 from helpers.app.text.figures import percent
+from helpers.data_efficiency import paying_accuracy, usd_to
 from helpers.lab import InputError
 from helpers.lab.machine import brief
+from helpers.lab.money.scenario import Scenario
 from helpers.lab.paths import write_atomically
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 README = NOTEBOOKS.parent / "README.md"
 WIDTH, HEIGHT = 1180, 900
 WIDTHS = (390, 1024, 1600)
+GOAL = 0.95  # share of the accuracy with all labels that an annotator's bill is for
+COMMON = 0.8  # share of a prompt that all requests of the engines' table have alike
 
 
 def main() -> None:
@@ -65,7 +69,9 @@ def also_said() -> dict[str, list[str]]:
         f"{app.on_machine([everything])}all steps together, {app.full_name(everything)}: {app.cheaper(everything)}; "
         f"{app.change(everything)}. {app.change_factors(together, everything.model).attrs['sentence']}.",
         f"Without the first stage it is one model: {app.cheaper(single)}; {app.change(single)}.",
-        bits_said()], "2_efficient_architectures": [rungs_said(), stack_said()]}
+        bits_said()], "2_efficient_architectures": [rungs_said(), stack_said()],
+        "3_hardware_codesign": [engines_said()], "4_data_efficiency": [annotator_said()],
+        "5_cloud_distributed": [bill_said()]}
 
 
 def bits_said() -> str:
@@ -104,6 +110,39 @@ def stack_said() -> str:
     return (f"{app.on_machine([last])}all changes together take extraction from {reference.model} to "
             f"{last.model}: {app.cheaper(last)}; {app.change(last)}. The gains of each alone would multiply to "
             f"{app.two(product)} times.")
+
+
+def engines_said() -> str:
+    """Draw what batching, a kept prefix and a small draft make of one engine's requests a second."""
+    table = app.recorded_table("3_hardware_codesign_language_engines")
+    rows = table[table["common"] == COMMON].set_index("engine")
+    times = {name: f"{app.two(rows.at[engine, 'speedup'])} times ({app.two(rows.at[engine, 'low'])} to "
+                   f"{app.two(rows.at[engine, 'high'])})"
+             for name, engine in (("batched", "continuous batching"), ("cached", "with prefix caching"),
+                                  ("drafted", "one by one, with a draft of half the layers"))}
+    return (f"A language model: on {table.attrs['machine']}, of prompts that share {COMMON:.0%}, SmolLM2 in "
+            f"OpenVINO answers {times['batched']} as many a second in continuous batches as one by one, and "
+            f"{times['cached']} with the shared part cached, the same answers each time. A draft of half of its own "
+            f"layers, untuned, loses: {times['drafted']}.")
+
+
+def annotator_said() -> str:
+    """Whether labels of a language model pay beside people's, at the landing page's price of a label."""
+    table = app.recorded_table("4_data_efficiency_annotation_agreement").set_index("labelled_by")
+    shown = table["equal"].idxmax()
+    row, sweep = table.loc[shown], app.recorded_table("4_data_efficiency_annotation_accuracies")
+    worth = app.annotator_worth(int(row["equal"]), int(row["rows"]), row["majority"], paying_accuracy(sweep),
+                                sweep["right"].max())
+    runs = app.recorded_table("4_data_efficiency_annotation_runs").query("labelled_by == @shown")
+    bills = usd_to(runs, GOAL * runs["full"].iloc[0], row["usd_per_label"], Scenario().usd_per_label)
+    return (f"A language model as annotator: on {table.attrs['machine']}, SmolLM2, shown {shown}, is {worth}. Labels "
+            f"to {GOAL:.0%} of the full accuracy: {app.annotator_bills(bills)}")
+
+
+def bill_said() -> str:
+    """The landing page's first sentence about a language model on machines, at its default numbers."""
+    headline = app.monthly_bill(Scenario(subject="own language model")).headline
+    return f"A language model, all five strategies together: {headline[0].lower()}{headline[1:]}"
 
 
 def renewed(text: str, before: dict[str, dict], now: dict[str, dict]) -> str:
