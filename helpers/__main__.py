@@ -95,9 +95,9 @@ def broken_budgets(rows: Rows, budgets: dict[str, float]) -> list[str]:
 
     if not budgets or any(kept(row) for row in rows):
         return []
-    said = [f"{BUDGETS[name][0]} at {'least' if BUDGETS[name][1] is min else 'most'} {value:g}"
-            for name, value in budgets.items()]
-    return [f"No row keeps all budgets: {', '.join(said)}."]
+    limits = [f"{BUDGETS[name][0]} at {'least' if BUDGETS[name][1] is min else 'most'} {value:g}"
+              for name, value in budgets.items()]
+    return [f"No row keeps all budgets: {', '.join(limits)}."]
 
 
 def _compared(models: Sequence[Any], task: Any) -> Rows:

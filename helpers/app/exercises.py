@@ -230,8 +230,8 @@ def _tried(function: Callable[..., Any], settings: Mapping[str, Any]) -> Outcome
     _ready.append(worker)
     if kind == "done":
         return cloudpickle.loads(content)
-    said = content[1].strip() or content[0]
-    return Outcome([], f"Your function cannot be run in another process ({said.splitlines()[-1].rstrip('.')}).")
+    message = content[1].strip() or content[0]
+    return Outcome([], f"Your function cannot be run in another process ({message.splitlines()[-1].rstrip('.')}).")
 
 
 def _worker() -> Worker:
@@ -266,7 +266,7 @@ def _arguments(point: Mapping[str, Any]) -> str:
 
 def _beside(yours: Figures, wanted: Figures) -> tuple[str, str]:
     """Both in words; of long arrays the entries that differ most."""
-    said = []
+    lines = []
     for name in dict.fromkeys([*wanted, *yours]):
         pair = [np.atleast_1d(one[name].squeeze()) if name in one else np.empty(0) for one in (yours, wanted)]
         if pair[0].shape == pair[1].shape:
@@ -274,8 +274,8 @@ def _beside(yours: Figures, wanted: Figures) -> tuple[str, str]:
             places = [np.sort(np.argsort(-off, kind="stable")[:ENTRIES])] * 2
         else:
             places = [np.arange(min(ENTRIES, one.size)) for one in pair]
-        said.append([_listed(name, one, at) for one, at in zip(pair, places, strict=True)])
-    mine, right = ("; ".join(parts) for parts in zip(*said, strict=True))
+        lines.append([_listed(name, one, at) for one, at in zip(pair, places, strict=True)])
+    mine, right = ("; ".join(parts) for parts in zip(*lines, strict=True))
     return mine, right
 
 

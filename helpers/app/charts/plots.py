@@ -214,6 +214,6 @@ def _finished(layers: list[alt.Chart], rows: list[dict[str, Any]], title: str, h
     notes = [frame.attrs.get("origin", ""), "" if constant is None else f"Constant answer: {percent_of(constant)}"]
     near = constant is not None and constant >= 2 * min(row["y"] for row in rows) - max(row["y"] for row in rows)
     line = parts.rule("y", constant, "constant answer", dash=parts.CONSTANT_DASH) if near else []
-    said = ". ".join(filter(None, [f"{figures} ({kinds})", *notes]))
-    return parts.finished([*layers, *line], title, said, height, subtitle=[f"Marks: {kinds}", *notes, key],
+    description = ". ".join(filter(None, [f"{figures} ({kinds})", *notes]))
+    return parts.finished([*layers, *line], title, description, height, subtitle=[f"Marks: {kinds}", *notes, key],
                           resolve=alt.Resolve(scale=alt.ScaleResolveMap(fill="independent")))

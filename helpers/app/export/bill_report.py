@@ -68,16 +68,16 @@ def waterfall_html(answer: Answer) -> str:
 
 def _bar(name: str, note: str, figure: Range | None, before: Range | None, scale: float) -> str:
     """One line; `before` is what the bill was, None for a bar from zero."""
-    parts, said = "", "not counted"
+    parts, amount = "", "not counted"
     if figure is not None:
         start, end = sorted((0.0 if before is None else before.value, figure.value))
         kind = "whole" if before is None else "saved" if figure.value <= before.value else "added"
-        parts, said = _part(kind, start, end, scale), usd_range(figure)
+        parts, amount = _part(kind, start, end, scale), usd_range(figure)
         if figure.low != figure.high:
             parts += _part("interval", figure.low, figure.high, scale)
     small = f"<small>{html.escape(note)}</small>" if note else ""
     return (f"<li><b>{html.escape(name)}</b><span class='bar' aria-hidden='true'>{parts}</span>"
-            f"<span class='figure'>{html.escape(said)}</span>{small}</li>")
+            f"<span class='figure'>{html.escape(amount)}</span>{small}</li>")
 
 
 def _part(kind: str, start: float, end: float, scale: float) -> str:
@@ -90,13 +90,14 @@ def _items(lines: tuple[str, ...]) -> str:
 
 def settings_of(scenario: Scenario) -> dict[str, str]:
     """Each field as it is labelled, with its value and unit."""
-    said = {}
+    settings = {}
     for field in dataclasses.fields(scenario):
         value, unit = getattr(scenario, field.name), field.metadata.get("unit", "")
         number = value if isinstance(value, str) or value is None else f"{value:,.12g}"
-        said[field.metadata["label"]] = ("not set" if number is None else f"${number}{unit[1:]}" if unit.startswith("$")
-                                         else f"{number}{'' if unit == '%' else ' '}{unit}".rstrip())
-    return said
+        settings[field.metadata["label"]] = (
+            "not set" if number is None else f"${number}{unit[1:]}" if unit.startswith("$") else
+            f"{number}{'' if unit == '%' else ' '}{unit}".rstrip())
+    return settings
 
 
 def report(answer: Answer) -> str:

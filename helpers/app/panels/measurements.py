@@ -92,9 +92,10 @@ class Panel(PanelFrame):
         self._box.enable(self.job.state not in BUSY)
         if self.job.state == "done":
             left = sorted({record.task for record in self._opened_on} - {record.task for record in self.records})
-            gone = f" What was recorded on {', '.join(left)} is no longer shown: it is of other rows." if left else ""
-            said = " ".join([f"Measured on this machine just now.{gone}", *self.job.notes])
-            self._status.say(self._problem or said, error=bool(self._problem))
+            notes = ["Measured on this machine just now."]
+            if left:
+                notes.append(f"What was recorded on {', '.join(left)} is no longer shown: it is of other rows.")
+            self._status.say(self._problem or " ".join([*notes, *self.job.notes]), error=bool(self._problem))
 
     def _take(self, fresh: Any) -> None:
         try:

@@ -63,10 +63,10 @@ class PageBill(ipywidgets.VBox):
         try:
             if (asked := Scenario.in_address(query)) is not None:
                 self.scenario = asked
-            said = "" if asked is not None else DEFAULT
+            notice = "" if asked is not None else DEFAULT
         except InputError as error:
-            said = f"{sentence(error)} Until then, the default numbers: "
-        self._show(said, query)
+            notice = f"{sentence(error)} Until then, the default numbers: "
+        self._show(notice, query)
 
     def _show(self, said: str, query: Mapping[str, str]) -> None:
         answer = monthly_bill(self.scenario)

@@ -237,12 +237,12 @@ def finding(measurements: Sequence[Measurement]) -> str:
     if shown.speedup_low <= 1:
         none = f"{start}none of these is significantly cheaper than {reference.model} (95%)"
         return f"{none[0].upper()}{none[1:]}: the fastest, {full_name(shown)}, is {cheaper(shown)}."
-    sure = "95%" if len(candidates) == 1 else f"95%, {len(candidates)} candidates at once"
+    level = "95%" if len(candidates) == 1 else f"95%, {len(candidates)} candidates at once"
     if shown.accuracy_delta >= -TOLERATED:
         return (f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}: these rows "
-                f"do not exclude a loss of more than {two(100 * TOLERATED)} points ({sure}).")
+                f"do not exclude a loss of more than {two(100 * TOLERATED)} points ({level}).")
     return (f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} but {change(shown)}: no candidate "
-            f"is significantly cheaper and loses at most {two(100 * TOLERATED)} points ({sure}).")
+            f"is significantly cheaper and loses at most {two(100 * TOLERATED)} points ({level}).")
 
 
 def short_finding(measurements: Sequence[Measurement]) -> str:

@@ -147,11 +147,11 @@ def _bill(row: dict[str, Any], is_reference: bool) -> str:
     if row["reached"] < 1:
         some = f" in {1 - row['reached']:.0%} of the repetitions" if row["reached"] > 0 else ""
         return f"{who}: not reached within {row['within']:,.0f} labels{some}"
-    said = f"{who}: ${row['usd']:,.2f}"
+    words = f"{who}: ${row['usd']:,.2f}"
     if is_reference or math.isnan(row["saved_usd"]):
-        return said
+        return words
     saved = amount(row["saved_usd"], row["saved_usd_low"], row["saved_usd_high"], "saves {}", "loses {}", "${:,.2f}",
                    significant=row["significant"])
     price = row["break_even_usd"]
     worth = f"up to ${price:.4f} a label of the model it pays" if price > 0 else "even labels for nothing would not pay"
-    return f"{said}, {saved}; {worth}"
+    return f"{words}, {saved}; {worth}"

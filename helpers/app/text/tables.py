@@ -190,8 +190,8 @@ def change_factors(compared: Any, of: str | None = None) -> "pd.DataFrame":
              *(_step(rows[one], rows[other]) for one, other in itertools.pairwise(chain))]
     frame = pd.DataFrame(steps)
     parts_said = _TIMES.join(f"{two(step['factor'])} ({step['kinds']})" for step in steps[1:])
-    said = f"is {parts_said}" if len(chain) > 2 else f"by {steps[1]['kinds']}"
-    frame.attrs = {"origin": origin, "factors": parts_said, "sentence": f"{two(steps[0]['factor'])}x {said}"}
+    predicate = f"is {parts_said}" if len(chain) > 2 else f"by {steps[1]['kinds']}"
+    frame.attrs = {"origin": origin, "factors": parts_said, "sentence": f"{two(steps[0]['factor'])}x {predicate}"}
     return frame.drop(columns="kinds")
 
 

@@ -114,10 +114,10 @@ def who_notices(name: str, changes: "pd.DataFrame") -> str:
     total = changes[["rows", "changed", "lost", "won"]].sum()
     opening = (f"{name}: {total['changed']:,} of {total['rows']:,} answers changed, {total['lost']:,} from right to "
                f"wrong and {total['won']:,} from wrong to right")
-    sure = changes[changes["significant"]]
-    worse, better = (sure[sign * sure["change"] > 0] for sign in (-1, 1))
+    significant = changes[changes["significant"]]
+    worse, better = (significant[sign * significant["change"] > 0] for sign in (-1, 1))
     figures = ["class", "change", "low", "high", "significant"]
-    named = differences(sure[figures].itertuples(index=False), "Found more often", "Found less often")
+    named = differences(significant[figures].itertuples(index=False), "Found more often", "Found less often")
     if len(worse):
         subject = worse["class"].iloc[0] if len(worse) == 1 else f"one of these {len(worse)} classes"
         return f"{opening}. {named} Anyone who writes about {subject} would notice."

@@ -150,7 +150,7 @@ def review_curve(data: Features, rate: float = 0.1, kind: Literal["uniform", "co
     noisy, corrupted = inject_noise(data, rate, kind, seed)
     classes, every = len(data.labels), np.arange(rows_there)
     errs = np.random.default_rng([seed, 1]).random(rows_there) < reviewer_error
-    said = np.where(errs, nearest_class(data.train, data.train_y, classes)[data.train_y], data.train_y)
+    answers = np.where(errs, nearest_class(data.train, data.train_y, classes)[data.train_y], data.train_y)
     probabilities = out_of_fold(data.train, noisy, classes, seed=seed)
     flags = flags_from(probabilities, noisy, data.labels)
     doubt = probabilities.max(1) - probabilities[every, noisy]
@@ -168,7 +168,7 @@ def review_curve(data: Features, rate: float = 0.1, kind: Literal["uniform", "co
     for order, sequence in orders.items():
         for reviewed in numbers:
             labels, seen = noisy.copy(), sequence[:reviewed]
-            labels[seen] = said[seen]
+            labels[seen] = answers[seen]
             add(order, reviewed, fit(data.train, labels, classes).accuracy(data.test, data.test_y) if reviewed
                 else dirty)
     add("drop", 0, fit(data.train[~flagged], noisy[~flagged], classes).accuracy(data.test, data.test_y))

@@ -69,8 +69,8 @@ def clean_file(source: str | Path, target: str | Path, log: str | Path, *, text:
     left = apply_changes(rows, entries)
     flags = _doubtful(left.assign(line=rows["line"].to_numpy()[left["row"]]), kind)
     if relabel_above is not None:
-        sure = flags[flags["doubt"] > relabel_above]
-        entries += [entry(rows.iloc[one.row], "relabel", label=one.suggested) for one in sure.itertuples()]
+        certain = flags[flags["doubt"] > relabel_above]
+        entries += [entry(rows.iloc[one.row], "relabel", label=one.suggested) for one in certain.itertuples()]
         left = apply_changes(rows, entries)
     cleaned = changed_frame(frame, rows, left, text, label)
     entries += _escapes(rows, left, cleaned)

@@ -112,8 +112,8 @@ def hard_rows(stages: Sequence[np.ndarray], share: float = 0.25) -> np.ndarray:
     """(n,) bool: the share of rows that the first stage is least sure of."""
     if not 0 < share < 1:
         raise InputError(f"A share between 0 and 1 is needed, not {share}.")
-    sure = confidence(stages[0])
-    return sure <= np.quantile(sure, share)
+    confidences = confidence(stages[0])
+    return confidences <= np.quantile(confidences, share)
 
 
 def under_drift(stages: Sequence[np.ndarray], labels: np.ndarray, seconds: Sequence[float], threshold: float,

@@ -150,8 +150,8 @@ class PacedProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        said, _ = self._process.communicate("end\n")
-        self.log = [Served(*one) for one in json.loads(said)]
+        printed, _ = self._process.communicate("end\n")
+        self.log = [Served(*one) for one in json.loads(printed)]
 
 
 def _text(content: str | list[dict[str, str]]) -> str:

@@ -120,16 +120,16 @@ def leaving_verdict(frame: pd.DataFrame) -> str:
     at_home = frame[frame["home"] == frame["runtime"]].set_index("form")["integer"]
     slower = opened[(opened["form"].map(at_home) > 0) & (opened["integer"] == 0)]
     stuck = [form for form, rows in away.groupby("form", sort=False) if not rows["opens"].any()]
-    said = [f"{len(opened)} of {len(away)} attempts to open a file in another runtime succeed"
-            f"{': ' * bool(len(opened))}{_pairs(opened)}.",
-            f"Of these, other answers than at home (largest difference above {TOLERANCE['fp32']:g} of the range): "
-            f"{_pairs(other) or 'none'}.",
-            f"Open, but no longer in 8 bits: {_pairs(slower) or 'none'}.",
-            f"Opened by no other runtime: {', '.join(stuck) or 'none'}."]
+    sentences = [f"{len(opened)} of {len(away)} attempts to open a file in another runtime succeed"
+                 f"{': ' * bool(len(opened))}{_pairs(opened)}.",
+                 f"Of these, other answers than at home (largest difference above {TOLERANCE['fp32']:g} of the range): "
+                 f"{_pairs(other) or 'none'}.",
+                 f"Open, but no longer in 8 bits: {_pairs(slower) or 'none'}.",
+                 f"Opened by no other runtime: {', '.join(stuck) or 'none'}."]
     if away["leave_s"].notna().any():
-        said.append(f"With PyTorch's weights at hand, each file is made again in {away['leave_s'].max():.0f} s at "
-                    "most.")
-    return " ".join(said)
+        sentences.append(f"With PyTorch's weights at hand, each file is made again in {away['leave_s'].max():.0f} s at "
+                         "most.")
+    return " ".join(sentences)
 
 
 def _pairs(rows: pd.DataFrame) -> str:

@@ -103,21 +103,22 @@ def tokenizer_parts(model: "OnnxTextModel") -> tuple[tuple[str, ...], dict[str, 
     """
     from tokenizers import Tokenizer
 
-    said = json.loads(model.encoder.to_json())
-    frame = [piece.get("SpecialToken", {}).get("id") for piece in (said.get("post_processor") or {}).get("single", [])]
-    marks = {token["content"]: token["id"] for token in said.get("added_tokens", [])}
+    settings = json.loads(model.encoder.to_json())
+    template = (settings.get("post_processor") or {}).get("single", [])
+    frame = [piece.get("SpecialToken", {}).get("id") for piece in template]
+    marks = {token["content"]: token["id"] for token in settings.get("added_tokens", [])}
     strange = [part for part, wanted in _READABLE.items()
-               if {key: (said.get(part) or {}).get(key) for key in wanted} != wanted]
+               if {key: (settings.get(part) or {}).get(key) for key in wanted} != wanted]
     odd = any(token["normalized"] or token["lstrip"] or token["rstrip"] or token["single_word"]
-              for token in said.get("added_tokens", []))
-    if strange or odd or (said["normalizer"] or {}).get("strip_accents") is False or len(frame) != 3 or frame[1]:
+              for token in settings.get("added_tokens", []))
+    if strange or odd or (settings["normalizer"] or {}).get("strip_accents") is False or len(frame) != 3 or frame[1]:
         raise InputError("The browser has BERT's tokenizer for lower case alone, and this model has another one: "
                          "choose an encoder such as MiniLM.")
-    vocabulary = said["model"]["vocab"]
+    vocabulary = settings["model"]["vocab"]
     dropped, alone = _kinds_of_signs(Tokenizer.from_str(model.encoder.to_json()))
     rules = {"before": marks[frame[0]], "after": marks[frame[2]], "marks": marks, "dropped": dropped, "alone": alone,
-             "unknown": vocabulary[said["model"]["unk_token"]],
-             "longest_word": said["model"]["max_input_chars_per_word"], "max_tokens": model.encoder.max_tokens,
+             "unknown": vocabulary[settings["model"]["unk_token"]],
+             "longest_word": settings["model"]["max_input_chars_per_word"], "max_tokens": model.encoder.max_tokens,
              "max_characters": model.encoder.max_characters}
     return tuple(sorted(vocabulary, key=vocabulary.__getitem__)), rules
 

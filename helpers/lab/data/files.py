@@ -218,13 +218,13 @@ def rows_inside(record: list[str], separator: str, place: int) -> list[str]:
 
     Where one of them is the label of another row, a stray quote took rows in.
     """
-    found = []
+    labels = []
     for at, value in enumerate(record):
         for number, inner in enumerate(value.split("\n")[:-1]):
             values = [""] * (0 if number else at) + inner.rstrip("\r").split(separator)
             if len(values) == len(record) and values[place]:
-                found.append(values[place].strip('"'))
-    return found
+                labels.append(values[place].strip('"'))
+    return labels
 
 
 def _require_columns(frame: pd.DataFrame, name: str, uploaded: bool, **wanted: str) -> None:

@@ -163,15 +163,15 @@ def _records(content: str, separator: str, quoting: int, blanks: bool) -> list[t
     """(line it begins in, values) of each record; csv.Error, its line last, where quotes do not pair."""
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator, quoting=quoting, strict=True,
                         skipinitialspace=blanks)
-    found, line = [], 1
+    records, line = [], 1
     try:
         for record in reader:
             if record:
-                found.append((line, record))
+                records.append((line, record))
             line = reader.line_num + 1
     except csv.Error:
         raise csv.Error(f"quotes do not pair from line {line}") from None
-    return found
+    return records
 
 
 def _swallowing(records: list[tuple[int, list[str]]], content: str, separator: str, label: str) -> int | None:

@@ -60,8 +60,9 @@ def impossible(result: pd.DataFrame | Sequence[Measurement]) -> list[str]:
     ['fixed has a padding_share of 1.2, which is not between 0 and 1.']
     """
     if isinstance(result, pd.DataFrame):
-        return [said for check in (_shares, _roofline, _times, _intervals, _threads, _losses) for said in check(result)]
-    return [said for one in result for said in _measurement(one)] + list(_ratios(result))
+        checks = (_shares, _roofline, _times, _intervals, _threads, _losses)
+        return [fault for check in checks for fault in check(result)]
+    return [fault for one in result for fault in _measurement(one)] + list(_ratios(result))
 
 
 def disagreements(sightings: Iterable[Sighting], tolerance: float = TOLERANCE) -> list[tuple[set[str], str]]:

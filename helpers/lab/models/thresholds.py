@@ -56,9 +56,9 @@ def threshold_by_errors(first: np.ndarray, labels: np.ndarray, max_errors: float
         raise InputError(f"The first stage's errors are limited to 0 or more points, not {max_errors}.")
     if not len(labels):
         raise InputError("A threshold is chosen on validation rows; there are none.")
-    sure, wrong = confidence(first).astype(np.float64), first.argmax(axis=1) != np.asarray(labels)
+    confidences, wrong = confidence(first).astype(np.float64), first.argmax(axis=1) != np.asarray(labels)
     thresholds = candidate_thresholds([first])
-    errors = wrong.sum() - np.searchsorted(np.sort(sure[wrong]), thresholds)
+    errors = wrong.sum() - np.searchsorted(np.sort(confidences[wrong]), thresholds)
     return float(thresholds[(errors <= max_errors / 100 * len(labels) + 1e-9).argmax()])
 
 

@@ -38,17 +38,17 @@ def without_blocks(module: nn.Module, blocks: Sequence[int]) -> nn.Module:
     if not isinstance(layers, nn.ModuleList):
         raise InputError(f"A {module.config.model_type} does not keep its blocks in a list 'layers': choose a model of "
                          "the Llama or Qwen kind.")
-    gone = set(blocks)
-    if not gone <= set(range(len(layers))) or len(gone) == len(layers):
+    removed = set(blocks)
+    if not removed <= set(range(len(layers))) or len(removed) == len(layers):
         raise InputError(f"The model has blocks 0 to {len(layers) - 1}, of which at least one stays: not without "
-                         f"{', '.join(map(str, sorted(gone)))}.")
+                         f"{', '.join(map(str, sorted(removed)))}.")
     fewer = copy.deepcopy(module)
     fewer.base_model.layers = nn.ModuleList(layer for number, layer in enumerate(fewer.base_model.layers)
-                                            if number not in gone)
+                                            if number not in removed)
     for number, layer in enumerate(fewer.base_model.layers):
         layer.self_attn.layer_idx = number  # its place in the cache of keys and values
     if kinds := getattr(fewer.config, "layer_types", None):
-        fewer.config.layer_types = [kind for number, kind in enumerate(kinds) if number not in gone]
+        fewer.config.layer_types = [kind for number, kind in enumerate(kinds) if number not in removed]
     fewer.config.num_hidden_layers = len(fewer.base_model.layers)
     return fewer
 

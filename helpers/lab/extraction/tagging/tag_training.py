@@ -31,12 +31,12 @@ class NothingToLearn(InputError):
     """No extraction has a value that can be tagged in its text."""
 
 
-def train_tagger(task: Task, found: Sequence[Extraction | None] | None = None, *, encoder: str | Path = MINILM,
+def train_tagger(task: Task, extracted: Sequence[Extraction | None] | None = None, *, encoder: str | Path = MINILM,
                  epochs: float = 4.0, seed: int = 0, progress: Progress = silent) -> Tagger:
     """An encoder fine-tuned to tag the fields of a task, its wish by the first token.
 
     Args:
-        found: of each training row what it is trained to find: by default what the task says. Another extractor's
+        extracted: of each training row what it is trained to find: by default what the task says. Another extractor's
             output, `teacher.extract(task.train["text"])`, distils it into the tagger. Rows of None are left out.
         encoder: a folder, or a name on the Hugging Face Hub.
 
@@ -58,17 +58,17 @@ def train_tagger(task: Task, found: Sequence[Extraction | None] | None = None, *
     """
     began = time.perf_counter()
     fields, texts = field_names(task), task.train["text"][:]
-    found = extractions(task, "train") if found is None else found
-    if len(found) != len(texts):
-        raise InputError(f"There are {len(found):,} extractions for {len(texts):,} training rows: give one a row.")
+    extracted = extractions(task, "train") if extracted is None else extracted
+    if len(extracted) != len(texts):
+        raise InputError(f"There are {len(extracted):,} extractions for {len(texts):,} training rows: give one a row.")
     torch.manual_seed(seed)
     pooled, tokenizer = pretrained(encoder, _classes(fields, task.labels))
     module = TokenClassifier(pooled.encoder, _classes(fields, task.labels)).to(next(pooled.parameters()).device)
-    used = [row for row, one in enumerate(found) if one is not None]
+    used = [row for row, one in enumerate(extracted) if one is not None]
     rows, tags, dropped = [], [], Counter({NOT_THERE: 0, AMBIGUOUS: 0, CUT_OFF: 0})
     for row, (ids, spans) in zip(used, tokenizer.encode_with_spans([texts[row] for row in used]), strict=True):
         rows.append(ids)
-        tags.append(tag_tokens(texts[row], spans, found[row], fields, task.labels, dropped))
+        tags.append(tag_tokens(texts[row], spans, extracted[row], fields, task.labels, dropped))
     if not any(tag > OUTSIDE for row in tags for tag in row[1:]):
         raise NothingToLearn("None of the extractions has a value that stands in its text, once and within the token "
                              "limit: a tagger learns nothing of them.")
@@ -85,7 +85,7 @@ def _classes(fields: Sequence[str], wishes: Sequence[str]) -> int:
     return 1 + 2 * len(fields) + len(wishes)
 
 
-def tag_tokens(text: str, spans: Sequence[Span], found: Extraction, fields: Sequence[str], wishes: Sequence[str],
+def tag_tokens(text: str, spans: Sequence[Span], extracted: Extraction, fields: Sequence[str], wishes: Sequence[str],
                dropped: Counter) -> list[int]:
     """Make a tagger's targets for each token; the first token has the number of the wish.
 
@@ -96,7 +96,7 @@ def tag_tokens(text: str, spans: Sequence[Span], found: Extraction, fields: Sequ
         dropped: counts what cannot be tagged, by its reason.
     """
     tags = [OUTSIDE if start < end else NOT_LEARNED for start, end in spans]
-    places = {field: places_of(text, found[field]) for field in fields if found.get(field)}
+    places = {field: places_of(text, extracted[field]) for field in fields if extracted.get(field)}
     for field, these in places.items():
         tokens = [_tokens_of(place, spans) for place in these]
         first = next((one for one in tokens if one and all(tags[token] == OUTSIDE for token in one)), [])
@@ -104,7 +104,7 @@ def tag_tokens(text: str, spans: Sequence[Span], found: Extraction, fields: Sequ
             dropped[NOT_THERE] += 1
         elif not any(tokens):
             dropped[CUT_OFF] += 1
-        elif not first or (len(these) > 1 and found[field].isdigit()):
+        elif not first or (len(these) > 1 and extracted[field].isdigit()):
             dropped[AMBIGUOUS] += 1
         else:
             begin = 1 + 2 * fields.index(field)
@@ -112,7 +112,7 @@ def tag_tokens(text: str, spans: Sequence[Span], found: Extraction, fields: Sequ
                 tags[token] = begin + (token != first[0])
     for token in {token for these in places.values() for place in these for token in _tokens_of(place, spans)}:
         tags[token] = NOT_LEARNED if tags[token] == OUTSIDE else tags[token]
-    wish = found.get(WISH)
+    wish = extracted.get(WISH)
     return [wishes.index(wish) if wish in wishes else NOT_LEARNED, *tags[1:]]
 
 

@@ -129,13 +129,13 @@ def read_tags(text: str, spans: Sequence[Span], logits: np.ndarray, fields: Sequ
             runs.append((field, []))
         runs[-1][1].append(token)
         current = field
-    found = {WISH: wishes[int(logits[0, 1 + 2 * len(fields):].argmax())]}
+    fields_read = {WISH: wishes[int(logits[0, 1 + 2 * len(fields):].argmax())]}
     for number, name in enumerate(fields):
         mine = [tokens for field, tokens in runs if field == number]
         if mine:
             best = max(mine, key=lambda tokens: np.mean([tags[token].max() for token in tokens]))
-            found[name] = _whole_words(text, spans[best[0]][0], spans[best[-1]][1])
-    return found
+            fields_read[name] = _whole_words(text, spans[best[0]][0], spans[best[-1]][1])
+    return fields_read
 
 
 def _whole_words(text: str, start: int, end: int) -> str:

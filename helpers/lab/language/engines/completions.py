@@ -195,21 +195,21 @@ class Server:
             text = _message(error) or text
             name = str(error["error"].get("param"))
         status = response.status_code
-        said = self._shown(f"HTTP {status}: {text}")
+        reason = self._shown(f"HTTP {status}: {text}")
         if status == 400 and name in _OTHERWISE and name in body:
             if name == "temperature" and name not in self._refused:
                 warnings.warn(f"{self.where} does not let its temperature be chosen: its answers are drawn at random "
                               "and may differ from run to run.", stacklevel=2)
             self._refused.add(name)
-            raise Again(said)
+            raise Again(reason)
         if status in (408, 429) or status >= 500:
             headers = response.headers
-            raise Again(said, _seconds(headers.get("retry-after", ""), headers.get("date", "")))
+            raise Again(reason, _seconds(headers.get("retry-after", ""), headers.get("date", "")))
         if status in (401, 403):
             what = f"the key in {self._key_from}" if self._key_from else "requests without a key; name one by key_from"
-            raise InputError(f"{self.where} refuses {what} ({said}).")
-        raise InputError(f"{self.where} refuses the request ({said}). Check the address, the model's name and what was "
-                         "asked for.")
+            raise InputError(f"{self.where} refuses {what} ({reason}).")
+        raise InputError(f"{self.where} refuses the request ({reason}). Check the address, the model's name and what "
+                         "was asked for.")
 
     def _sign(self, request: httpx2.Request) -> httpx2.Request:
         request.headers["Authorization"] = f"Bearer {read_key(self._key_from)}"
@@ -249,7 +249,7 @@ class _Pace:
 
 def in_own_loop(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, list[Any]]],
                 hear: Callable[[bool], None], check: Callable[[], None]) -> list[Any]:
-    """Run `work(said)` in the event loop of a separate thread, since a notebook's main thread already runs one."""
+    """Run `work(tell)` in the event loop of a separate thread, since a notebook's main thread already runs one."""
     heard: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
     loop = asyncio.new_event_loop()
     task = loop.create_task(work(heard.put))
@@ -260,10 +260,10 @@ def in_own_loop(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, lis
         while True:
             check()
             with contextlib.suppress(queue.Empty):
-                said = heard.get(timeout=HEARTBEAT_S)
-                if said is None:
+                event = heard.get(timeout=HEARTBEAT_S)
+                if event is None:
                     break
-                hear(said)
+                hear(event)
     finally:
         loop.call_soon_threadsafe(task.cancel)
         thread.join()

@@ -105,8 +105,8 @@ class LlamaCppModel(LocalModel):
                                {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"})
             response = connection.getresponse()
             if response.status != 200:
-                said = json.loads(response.read()).get("error", {}).get("message", "no reason given")
-                raise InputError(f"llama.cpp's server refused: {said}.")
+                reason = json.loads(response.read()).get("error", {}).get("message", "no reason given")
+                raise InputError(f"llama.cpp's server refused: {reason}.")
             if not body.get("stream"):
                 yield json.loads(response.read())
                 return
