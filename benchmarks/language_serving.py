@@ -11,6 +11,7 @@ llama.cpp's own on this machine. `phases`, `switches` and `engine` run SmolLM2, 
 import contextlib
 import dataclasses
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -283,7 +284,7 @@ def fleet_engine_rows(llm: EndpointModel, slots: int, seconds: float) -> list[Ro
     loads["in a burst"] = np.sort(np.append(calm, np.full(40, calm[len(calm) // 2]))), BURST_OFF
     for name, (arrivals, target) in loads.items():
         real = fleet_load(llm, arrivals, words[:len(arrivals)], limits[:len(arrivals)])
-        run = serve_llm(arrivals, real["prompt"], real["output"], fleet)
+        run = serve_llm(arrivals, np.maximum(real["prompt"] - real["cached"], 1), real["output"], fleet)
         blind = serve_llm(arrivals, words[:len(arrivals)], limits[:len(arrivals)], fleet)
         rows += _simulated_rows(name, real, run, target)
         rows += [dataclasses.replace(row, name=f"{row.name}, lengths not known", target="", holds=None)
@@ -319,16 +320,19 @@ def served(task: str, name: str) -> Iterator[tuple[EndpointModel, int]]:
 
 
 def fleet_load(llm: EndpointModel, arrivals: np.ndarray, words: np.ndarray, limits: np.ndarray) -> pd.DataFrame:
-    """Send prompts at their times, whether or not earlier ones are answered: prompt, output, ttft_s, per_token_s.
+    """Send prompts at their times, whether or not earlier ones are answered: prompt, cached, output and both times.
+
+    The prompts are new ones each time: the server would have those of an earlier load in its cache.
 
     Raises:
         InputError: a request without an answer; its times would be missing in what is compared.
     """
-    load = load_endpoint(llm, prompts_of_lengths(words), arrivals, max_tokens=limits)
+    load = load_endpoint(llm, prompts_of_lengths(words, secrets.randbits(32)), arrivals, max_tokens=limits)
     if why := next(filter(None, load.errors), ""):
         raise InputError(f"The server did not answer each request ({why}): let it take more, or ask for less.")
-    return pd.DataFrame({"prompt": load.prompt_tokens, "output": load.answer_tokens, "ttft_s": load.first_s,
-                         "per_token_s": np.where(load.answer_tokens > 1, load.per_token_s, np.nan)})
+    further_s = np.where(load.answer_tokens > 1, load.per_token_s, np.nan)
+    return pd.DataFrame({"prompt": load.prompt_tokens, "cached": load.cached_tokens, "output": load.answer_tokens,
+                         "ttft_s": load.first_s, "per_token_s": further_s})
 
 
 def main() -> None:

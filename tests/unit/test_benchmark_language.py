@@ -115,6 +115,16 @@ def test_a_load_on_a_real_server_has_its_lengths_and_times():
     assert real["per_token_s"].tolist() == pytest.approx([0.1, math.nan, 0.1], abs=0.08, nan_ok=True)
 
 
+def test_no_load_sends_what_an_earlier_one_sent(faulty):
+    """The server would have it in its cache: at half the load it answered ten times as soon as simulated."""
+    llm = endpoint(faulty.url, model="small")
+    frames = [language_serving.fleet_load(llm, np.array([0.0, 0.0]), np.array([9, 9]), np.array([4, 4]))
+              for _ in range(2)]
+    sent = [body["messages"][-1]["content"] for _, _, body in faulty.seen if body["messages"][-1]["content"] != "Hello"]
+    assert len(set(sent)) == 4
+    assert frames[0]["cached"].tolist() == [5, 5]
+
+
 def test_figures_beside_the_peer_are_judged_by_how_far_off_they_are(monkeypatch):
     """In the peer's place, what a paced server takes: 0.1 s to the first token and 0.02 s for each further one."""
     exact = {f"{share} {name}": value for share in ("p50", "p95")

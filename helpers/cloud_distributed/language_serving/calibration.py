@@ -33,8 +33,9 @@ def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024)
         max_tokens: of each answer; the time of one token is taken off, and with it that of the prompts.
 
     Returns:
-        A row a point, as `fit_engine` takes it: `prompt` tokens read, `batch` sequences that decode, `read` tokens
-        whose keys and values are fetched, all a step; median `seconds`.
+        A row a point, as `fit_engine` takes it: `prompt` tokens read, without those that a server had in its cache (the
+        beginning of its chat template), `batch` sequences that decode, `read` tokens whose keys and values are fetched,
+        all a step; median `seconds`.
 
     Raises:
         InputError: prompts that do not fit, an engine that ends its answers at once, or a server that does not answer.
@@ -55,8 +56,9 @@ def measure_steps(llm: "LanguageModel", prompts: Sequence[int] = (16, 256, 1024)
     with timing_turn(progress):
         seconds = {key: float(np.median(taken)) for key, taken in
                    seconds_in_turns(works, rounds, progress=progress).items()}
-    rows = [(answers[key][0].prompt_tokens, 0, answers[key][0].prompt_tokens, seconds[key])
-            for key in works if key[0] == "prompt"]
+    read_alone = {key: answers[key][0] for key in works if key[0] == "prompt"}
+    rows = [(answer.prompt_tokens - (answer.cached_tokens or 0), 0, answer.prompt_tokens, seconds[key])
+            for key, answer in read_alone.items()]
     for context, count in itertools.product(contexts, batches):
         written = answers["all", context, count, max_tokens]
         steps = max(answer.answer_tokens for answer in written) - 1

@@ -2,8 +2,9 @@
 
 import asyncio
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from helpers.lab.progress import Progress, silent
 _AWAKE_S = 0.002  # before a request is due: a sleep may end a millisecond late, so the last moments are waited awake
 _LEAD_S = 0.05  # until the first request may be due: the client is ready by then
 _MORE = 5  # loads that a search still needs, about
+_AHEAD = "Hello"
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 # Short words, most of them one token each in the tokenizers of today.
 _WORDS = ("the", "and", "for", "you", "not", "with", "this", "but", "from", "they", "have", "one", "what", "all",
@@ -45,6 +47,7 @@ class LoadTest:
         first_s, last_s: from due to the first and the last token, so that a late sender hides nothing (Tene,
             'coordinated omission'); NaN where there was no answer.
         prompt_tokens, answer_tokens: as the server counts them; 0 where there was no answer.
+        cached_tokens: those of the prompt that it had in its cache, and did not read; 0 where it does not say.
         errors: what was said where there was no answer, "" elsewhere. Nothing is sent twice.
     """
 
@@ -54,6 +57,7 @@ class LoadTest:
     last_s: np.ndarray
     prompt_tokens: np.ndarray
     answer_tokens: np.ndarray
+    cached_tokens: np.ndarray
     errors: tuple[str, ...]
 
     @property
@@ -69,6 +73,8 @@ class LoadTest:
     def row(self, target: Target) -> dict[str, float]:
         """Counts, quantiles in milliseconds, tokens a second, and goodput: answers a second that meet the target.
 
+        `cached_share` is of the prompts' tokens: such a load is easier than one of prompts that the server never met.
+
         Rates are over the time from the first request that was due to the last token, or the last one due.
         """
         answered = np.isfinite(self.last_s)
@@ -77,6 +83,7 @@ class LoadTest:
         good = self.meets(target)
         row = {"requests": len(self.due_s), "errors": int((~answered).sum()), "good": float(good.mean()),
                "goodput_per_s": float(good.sum()) / seconds, "tokens_per_s": float(self.answer_tokens.sum()) / seconds,
+               "cached_share": float(self.cached_tokens.sum() / max(1, self.prompt_tokens.sum())),
                "late_p95_ms": 1000 * float(np.quantile(self.late_s, 0.95))}
         for name, values in (("first", self.first_s), ("per_token", self.per_token_s), ("answer", self.last_s)):
             for at in (50, 95, 99):
@@ -108,12 +115,13 @@ def prompts_of_lengths(tokens: Sequence[int], seed: int = 0) -> list[str]:
     return [" ".join(rng.choice(_WORDS, count)) for count in tokens]
 
 
-def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt], due_s: Sequence[float], *,
+def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt] | Iterator[Prompt], due_s: Sequence[float], *,
                   max_tokens: int | Sequence[int] = 64, progress: Progress = silent) -> LoadTest:
     """Send requests when they are due, whether or not earlier ones are answered, and wait for all.
 
     Args:
-        prompts: taken in turn, as often as needed.
+        prompts: taken in turn, as often as needed; of an iterator, the next ones, and the next load goes on with those
+            after them. Servers keep what they have read: one that meets a prompt again answers sooner.
         due_s: seconds after the start, ascending: `poisson_times`, or a trace's.
         max_tokens: of each answer; one number for all, or one for each request.
 
@@ -131,14 +139,17 @@ def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt], due_s: Sequence
     """
     due = np.asarray(due_s, float)
     limits = np.broadcast_to(np.asarray(max_tokens), due.shape) if np.ndim(max_tokens) == 0 else np.asarray(max_tokens)
-    if not len(prompts) or not len(due) or (np.diff(due) < 0).any() or due[0] < 0:
+    asked = list(itertools.islice(itertools.cycle(prompts) if isinstance(prompts, Sequence) else prompts, len(due)))
+    if not asked or not len(due) or (np.diff(due) < 0).any() or due[0] < 0:
         raise InputError("A load test needs prompts, and times of 0 or more in ascending order.")
     if limits.shape != due.shape or limits.min() < 1:
         raise InputError(f"max_tokens is a number of at least 1, or one for each of the {len(due)} requests.")
-    # One goes ahead: it opens what a first request opens, and says what is wrong with the address or the key.
-    llm.generate([prompts[0]], max_tokens=1, progress=Progress(None, lambda: progress.check() or False))
-    bodies = [llm.body(messages_of(prompts[number % len(prompts)]), int(limit), _STREAM)
-              for number, limit in enumerate(limits)]
+    if len(asked) < len(due):
+        raise InputError(f"The prompts ended after {len(asked)} of {len(due)} requests: give more.")
+    # One goes ahead: it opens what a first request opens, and says what is wrong with the address or the key. A prompt
+    # of the load would be in the server's cache then.
+    llm.generate([_AHEAD], max_tokens=1, progress=Progress(None, lambda: progress.check() or False))
+    bodies = [llm.body(messages_of(prompt), int(limit), _STREAM) for prompt, limit in zip(asked, limits, strict=True)]
     ended = 0
 
     def hear(_whole: bool) -> None:
@@ -150,10 +161,10 @@ def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt], due_s: Sequence
         sent = in_own_loop(lambda said: _send(llm, bodies, due, said), hear, progress.check)
     if all(one.error for one in sent):
         raise InputError(f"{llm.server.where} answered none of {len(due)} requests ({sent[0].error}).")
-    used = [(0, 0) if one.error else llm.server.used(one) for one in sent]
+    used = [(0, 0, 0) if one.error else (*llm.server.used(one), llm.server.cached(one) or 0) for one in sent]
     came = np.array([(one.sent, *((np.nan, np.nan) if one.error else (one.stamps[0], one.stamps[-1]))) for one in sent])
-    read, written = np.array(used).T
-    return LoadTest(due, came[:, 0] - due, came[:, 1] - due, came[:, 2] - due, read, written,
+    read, written, cached = np.array(used).T
+    return LoadTest(due, came[:, 0] - due, came[:, 1] - due, came[:, 2] - due, read, written, cached,
                     tuple(one.error for one in sent))
 
 
@@ -177,7 +188,8 @@ def find_rate(load: Callable[[float], LoadTest], target: Target, *, start: float
     """The highest rate of which the target's share of requests meets the target, by bisection: a row a load.
 
     Args:
-        load: what a rate gives, such as `lambda rate: load_endpoint(llm, prompts, poisson_times(rate, 20))`.
+        load: what a rate gives, such as `lambda rate: load_endpoint(llm, prompts, poisson_times(rate, 20))`, with an
+            iterator of prompts, so that no load sends what another one sent.
         start: the first rate; it is doubled until a load fails, or halved until one holds, down to a hundredth of it.
         precision: where it ends: the rate that fails is at most so much more than the one that holds, as a share.
         highest: no rate above it is tried.

@@ -115,6 +115,11 @@ class Server:
             raise InputError(f"{self.where} does not count its tokens (usage), so nobody could tell what an answer "
                              "costs: use a server that does.") from None
 
+    @staticmethod
+    def cached(reply: Reply) -> int | None:
+        """Tokens of the prompt that the server had in its cache, as it counts them; None where it does not say."""
+        return (reply.usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+
     async def _all(self, bodies: Sequence[dict[str, Any]], tokens: Sequence[float],
                    said: Callable[[bool], None]) -> list[Reply]:
         free = asyncio.Semaphore(self._at_once)

@@ -126,8 +126,7 @@ class EndpointModel(LanguageModel):
         answers = []
         for reply in self.server.ask(bodies, self._guess(bodies), hear, progress.check):
             read, written = self.server.used(reply)
-            cached = (reply.usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-            answers.append(Answer(reply.text, (), read, reply.ended, written, cached))
+            answers.append(Answer(reply.text, (), read, reply.ended, written, self.server.cached(reply)))
         return answers
 
     def score(self, prompt, answers, *, progress=silent):

@@ -53,22 +53,26 @@ def test_an_h100_calibrated_on_six_steps_is_known_at_the_others():
 
 
 class ByConstants(LanguageModel):
-    """Takes as long as its constants say, by a clock of its own, and writes as many tokens as it may."""
+    """Takes as long as its constants say, by a clock of its own, and writes as many tokens as it may.
+
+    `cached` tokens of a template stand before each prompt, and are read once for all.
+    """
 
     engine = "synthetic"
     start_s, prompt_s, batch_s, read_s = 0.004, 3e-5, 5e-4, 1e-6
-    passed_s = 0.0
+    passed_s, cached = 0.0, None
 
     def count_tokens(self, texts):
         return [len(text.split()) for text in texts]
 
     def generate(self, prompts, *, max_tokens=64, stop=(), form=None, progress=None):
-        lengths = self.count_tokens(prompts)
-        seconds = self.start_s + self.prompt_s * sum(lengths) + self.read_s * sum(lengths)
+        new = self.count_tokens(prompts)
+        lengths = [(self.cached or 0) + one for one in new]
+        seconds = self.start_s + self.prompt_s * sum(new) + self.read_s * sum(lengths)
         for k in range(max_tokens - 1):
             seconds += self.start_s + self.batch_s * len(lengths) + self.read_s * (sum(lengths) + k * len(lengths))
         self.passed_s += seconds
-        return [Answer("one", (), length, "length", max_tokens) for length in lengths]
+        return [Answer("one", (), length, "length", max_tokens, self.cached) for length in lengths]
 
     def score(self, prompt, answers, *, progress=None):
         raise NotImplementedError
@@ -77,9 +81,12 @@ class ByConstants(LanguageModel):
         raise NotImplementedError
 
 
-def test_measured_steps_give_the_constants_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize("cached", [None, 25])
+def test_measured_steps_give_the_constants_back(tmp_path, monkeypatch, cached):
+    """A template in the server's cache takes no time to read: counted, it makes short prompts cheap and others dear."""
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
     model = ByConstants("by constants", 4096, 0)
+    model.cached = cached
 
     def seconds_of(work):
         began = model.passed_s

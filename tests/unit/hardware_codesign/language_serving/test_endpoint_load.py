@@ -72,6 +72,22 @@ def test_what_fails_is_counted_and_not_sent_twice(faulty):
     assert (row["errors"], row["good"]) == (2, 0.5)
 
 
+def test_each_load_goes_on_with_new_prompts_which_the_server_does_not_have_in_its_cache(faulty):
+    llm, prompts = endpoint(faulty.url, model="small"), iter("abcde")
+    loads = [load_endpoint(llm, prompts, [0.0, 0.0], max_tokens=1) for _ in range(2)]
+    sent = [body["messages"][-1]["content"] for _, _, body in faulty.seen]
+    assert sorted(sent) == ["Hello", "Hello", "a", "b", "c", "d"]
+    assert [load.cached_tokens.tolist() for load in loads] == [[5, 5]] * 2  # as the server says
+    assert loads[0].row(Target())["cached_share"] == pytest.approx(5 / 7)
+    with pytest.raises(InputError, match="ended after 1 of 2 requests"):
+        load_endpoint(llm, prompts, [0.0, 0.0], max_tokens=1)
+
+
+def test_a_server_that_says_nothing_of_its_cache_has_none(faulty):
+    faulty.script = [paris({"prompt_tokens": 7, "completion_tokens": 2})]
+    assert load_endpoint(endpoint(faulty.url, model="small"), ["a"], [0.0]).cached_tokens.tolist() == [0]
+
+
 def test_a_server_that_answers_nothing_is_refused(faulty):
     faulty.script = [paris(), refusal(429, "quota used up")]
     with pytest.raises(InputError, match=r"answered none of 2 requests .*quota used up"):
@@ -110,20 +126,21 @@ def in_a_queue(due, service_s) -> LoadTest:
     for at in due:
         free = max(free, at) + service_s
         last.append(free - at)
-    ones = np.ones(len(due), int)
-    return LoadTest(np.asarray(due), np.zeros(len(due)), np.array(last), np.array(last), ones, ones, ("",) * len(due))
+    ones, last = np.ones(len(due), int), np.array(last)
+    return LoadTest(np.asarray(due), np.zeros(len(due)), last, last, ones, ones, 0 * ones, ("",) * len(due))
 
 
 def test_goodput_counts_what_meets_both_targets():
     load = LoadTest(due_s=np.array([0.0, 1.0, 2.0, 3.0]), late_s=np.zeros(4),
                     first_s=np.array([0.5, 1.5, 0.5, np.nan]), last_s=np.array([1.0, 2.0, 8.0, np.nan]),
                     prompt_tokens=np.array([5, 5, 5, 0]), answer_tokens=np.array([6, 6, 6, 0]),
-                    errors=("", "", "", "x"))
+                    cached_tokens=np.array([5, 1, 0, 0]), errors=("", "", "", "x"))
     row = load.row(Target(first_s=1.0, per_token_s=0.2))
     assert load.meets(Target(first_s=1.0, per_token_s=0.2)).tolist() == [True, False, False, False]
     assert row["goodput_per_s"] == pytest.approx(1 / 10)  # the last token came ten seconds after the first was due
     assert row["tokens_per_s"] == pytest.approx(18 / 10)
     assert row["first_p50_ms"] == pytest.approx(500)
+    assert row["cached_share"] == pytest.approx(6 / 15)
     assert (row["requests"], row["errors"], row["good"]) == (4, 1, 0.25)
 
 
