@@ -160,7 +160,7 @@ def test_tuning_may_be_repaid_or_never(tuned_s, tuned_right, constant, words):
     ways = pd.DataFrame({"way": ["8 nearest examples", "tuned"], "seconds": [0.6, tuned_s], "spent_s": [0.0, 1800.0],
                          "accuracy": [0.8, tuned_right], "low": 0.5, "high": 1.0, "rows": 100, "gain": [gain, 0.0],
                          "gain_low": [gain - 0.02, 0.0], "gain_high": [gain + 0.02, 0.0], "cores": 2,
-                         "tokens_in": 100.0, "tokens_out": 5.0})
+                         "tokens_in": [800.0, 100.0], "tokens_out": 5.0})
     ways.attrs = {"origin": "made up"}
     result = functions("4", "lr03", if_recorded=lambda name: ways, tuning_repaid=tuning_repaid, MACHINE="here")[
         "repaid"]("here", 0.0)

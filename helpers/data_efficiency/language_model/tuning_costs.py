@@ -8,6 +8,8 @@ from helpers.lab.errors import InputError
 from helpers.lab.money.bill import repaid_in
 from helpers.lab.money.costs import api_prices, compute_usd
 
+_TOKENS = ["tokens_in", "tokens_out"]
+
 
 def tuning_repaid(ways: pd.DataFrame, cores: int, price: str | None = None,
                   usd_of_work: float = 0.0) -> pd.DataFrame:
@@ -17,7 +19,8 @@ def tuning_repaid(ways: pd.DataFrame, cores: int, price: str | None = None,
         ways: of `compare_ways`; the tuned one is that with `spent_s`.
         cores: of the machine on which it was measured.
         price: a hosted model, where requests are paid by its tokens; by default by the seconds of all cores, at the
-            price of a processor of the default offer's machine. A tuned model's tokens are taken to cost the same.
+            price of a processor of the default offer's machine. A tuned model's tokens are taken to cost the same,
+            and so is a request with as many tokens as the tuned one's: their seconds differ by chance.
         usd_of_work: what tuning takes of people's time.
 
     Returns:
@@ -29,7 +32,8 @@ def tuning_repaid(ways: pd.DataFrame, cores: int, price: str | None = None,
 
     >>> import pandas as pd
     >>> from helpers.data_efficiency import tuning_repaid
-    >>> ways = pd.DataFrame({"way": ["8 nearest examples", "tuned"], "seconds": [0.4, 0.2], "spent_s": [0.0, 600.0]})
+    >>> ways = pd.DataFrame({"way": ["8 nearest examples", "tuned"], "seconds": [0.4, 0.2], "spent_s": [0.0, 600.0],
+    ...                      "tokens_in": [800.0, 150.0], "tokens_out": [5.0, 5.0]})
     >>> tuning_repaid(ways, cores=2)["requests"].round().tolist()
     [3000.0]
     """
@@ -46,6 +50,8 @@ def tuning_repaid(ways: pd.DataFrame, cores: int, price: str | None = None,
     of_tuned = float(table.loc[tuned.index[0], "usd_per_million"])
     spent = compute_usd(float(tuned["spent_s"].iloc[0]) * cores) + usd_of_work
     others = table.drop(tuned.index)
-    requests = [repaid_in(spent, (one - of_tuned) / 1e6) for one in others["usd_per_million"]]
+    alike = (others[_TOKENS] == tuned[_TOKENS].iloc[0]).all(axis=1)
+    saved = (others["usd_per_million"] - of_tuned).mask(alike, 0.0)
+    requests = [repaid_in(spent, one / 1e6) for one in saved]
     return others.assign(tuned_per_million=of_tuned, spent_usd=spent,
                          requests=[math.inf if one is None else one for one in requests])
