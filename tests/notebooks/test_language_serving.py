@@ -84,7 +84,7 @@ def test_a_request_is_drawn_from_the_recorded_figures(bandwidth):
 ENGINES_RAN = pd.DataFrame({"engine": ["a", "b", "c"], "speedup": [1.0, 2.5, np.nan], "low": [1.0, 2.0, np.nan],
                             "high": [1.0, 3.0, np.nan], "note": ["", "", "there is no draft"]})
 LOADED = pd.DataFrame({"rate": [1.0, 2.0], "good": [1.0, 0.5], "sustained": 1.0, "share": 0.95, "first_target_s": 2.0,
-                       "per_token_target_s": 0.15})
+                       "per_token_target_s": 0.15, "cached_share": [0.1, 0.2]})
 
 
 @pytest.mark.parametrize(("speedup", "title"), [(2.5, "b: 2.5 times the requests of a"),
@@ -96,12 +96,13 @@ def test_recorded_switches_may_win_or_lose_and_what_did_not_run_is_said(speedup,
     assert note == "c: there is no draft"
 
 
-@pytest.mark.parametrize(("sustained", "title"), [(1.0, "Up to 1.0 requests a second 95% are within the target"),
+@pytest.mark.parametrize(("sustained", "title"), [(1.0, "Up to 1.0 a second 95% are within the target"),
                                                   (0.0, "At no rate that was tried 95% are within the target")])
 def test_no_rate_may_meet_the_target(sustained, title):
     draw = functions("3", "lm12", lines_spec=lines_spec)["draw_load"]
-    assert f"{title}: 2 s to the first token, 0.15 s a further one" in str(
-        draw(LOADED.assign(sustained=sustained)).to_dict())
+    drawn = str(draw(LOADED.assign(sustained=sustained)).to_dict())
+    assert f"{title}: 2 s to the first token, 0.15 s a further one" in drawn
+    assert "requests a second, 15% of the prompts' tokens in the server's cache" in drawn
 
 
 def test_recorded_caches_are_drawn_with_their_wrong_answers():
