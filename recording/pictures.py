@@ -18,7 +18,7 @@ from helpers import app
 from helpers.app.server.pages import FINDINGS
 from helpers.app.text.billing.stages import stages
 from helpers.app.text.figures import percent
-from helpers.data_efficiency import paying_accuracy, usd_to
+from helpers.data_efficiency import paying_accuracy, tuning_repaid, usd_to
 from helpers.lab import InputError
 from helpers.lab.machine import brief
 from helpers.lab.money.scenario import Scenario
@@ -70,7 +70,7 @@ def also_said() -> dict[str, list[str]]:
         f"{app.change(everything)}. {app.change_factors(together, everything.model).attrs['sentence']}.",
         f"Without the first stage it is one model: {app.cheaper(single)}; {app.change(single)}.",
         bits_said()], "2_efficient_architectures": [rungs_said(), stack_said()],
-        "3_hardware_codesign": [engines_said()], "4_data_efficiency": [annotator_said()],
+        "3_hardware_codesign": [engines_said()], "4_data_efficiency": [annotator_said(), tuning_said()],
         "5_cloud_distributed": [bill_said()]}
 
 
@@ -137,6 +137,16 @@ def annotator_said() -> str:
     bills = usd_to(runs, GOAL * runs["full"].iloc[0], row["usd_per_label"], Scenario().usd_per_label)
     return (f"A language model as annotator: on {table.attrs['machine']}, SmolLM2, shown {shown}, is {worth}. Labels "
             f"to {GOAL:.0%} of the full accuracy: {app.annotator_bills(bills)}")
+
+
+def tuning_said() -> str:
+    """Draw what tuning gains beside examples in the prompt, and when the seconds of this machine have repaid it."""
+    ways = app.recorded_table("4_data_efficiency_retrieval_ways")
+    shares = [f"{row['way']} {percent(row['accuracy'])} ({percent(row['low'])} to {percent(row['high'])})"
+              for _, row in ways.iterrows()]
+    repaid = tuning_repaid(ways, int(ways["cores"].iloc[0]))
+    return (f"Examples in its prompt, or tuned: on the same machine, right in {ways['rows'].iloc[0]} messages: "
+            f"{'; '.join(shares)}. Without people's work, {(worth := app.tuning_worth(repaid))[0].lower()}{worth[1:]}")
 
 
 def bill_said() -> str:
