@@ -49,7 +49,7 @@ def test_a_higher_floor_names_a_dearer_step_and_one_that_none_reaches_is_said(op
     expect(result).to_contain_text("is the cheapest that is good enough")
     slider.press("End")
     expect(result).to_contain_text("No step reaches this floor.")
-    assert "floor=99" in opened.url
+    expect(opened).to_have_url(re.compile("floor=99"))
 
 
 def test_a_confidence_of_one_sends_everything_on(opened):
