@@ -139,7 +139,7 @@ def load_endpoint(llm: EndpointModel, prompts: Sequence[Prompt] | Iterator[Promp
     """
     due = np.asarray(due_s, float)
     limits = np.broadcast_to(np.asarray(max_tokens), due.shape) if np.ndim(max_tokens) == 0 else np.asarray(max_tokens)
-    asked = list(itertools.islice(itertools.cycle(prompts) if isinstance(prompts, Sequence) else prompts, len(due)))
+    asked = list(itertools.islice(prompts if isinstance(prompts, Iterator) else itertools.cycle(prompts), len(due)))
     if not asked or not len(due) or (np.diff(due) < 0).any() or due[0] < 0:
         raise InputError("A load test needs prompts, and times of 0 or more in ascending order.")
     if limits.shape != due.shape or limits.min() < 1:

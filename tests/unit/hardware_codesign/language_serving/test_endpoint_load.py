@@ -81,6 +81,8 @@ def test_each_load_goes_on_with_new_prompts_which_the_server_does_not_have_in_it
     assert loads[0].row(Target())["cached_share"] == pytest.approx(5 / 7)
     with pytest.raises(InputError, match="ended after 1 of 2 requests"):
         load_endpoint(llm, prompts, [0.0, 0.0], max_tokens=1)
+    load_endpoint(llm, np.array(["f"]), [0.0, 0.0], max_tokens=1)
+    assert [body["messages"][-1]["content"] for _, _, body in faulty.seen][-2:] == ["f", "f"]  # no iterator: in turn
 
 
 def test_a_server_that_says_nothing_of_its_cache_has_none(faulty):
