@@ -1,5 +1,6 @@
 """Controls of a panel, whose values the page's address holds too."""
 
+import decimal
 import html
 import math
 import operator
@@ -223,8 +224,8 @@ def _number(control: ipywidgets.Widget, text: str) -> float | int | None:
 
 
 def _plain(value: Any) -> str:
-    """A number as the address and the box hold it; a text as it is."""
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+    """A number as the address and the box hold it, without an exponent; a text as it is."""
+    return f"{decimal.Decimal(f'{value:.12g}'):f}" if isinstance(value, float) else str(value)
 
 
 def _number_in(text: str) -> str:

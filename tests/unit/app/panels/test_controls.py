@@ -182,3 +182,10 @@ def test_an_address_out_of_reach_is_said():
     box = started_by({"p.tokens": "5", "p.machine": "<i>"})
     assert "not 5 as the address asks" in said_by(box._numbers["tokens"])
     assert "Machine cannot be chosen as the address asks" in box._refused.value
+
+
+@pytest.mark.parametrize(("value", "text"), [(5e-05, "0.00005"), (2e8, "200000000"), (0.1, "0.1"), (3.0, "3")])
+def test_a_number_is_written_without_an_exponent(value, text):
+    control = widgets.FloatText(value)
+    assert as_text(control) == text
+    assert from_text(control, text) == value
