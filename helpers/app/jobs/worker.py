@@ -1,5 +1,6 @@
 """The other end of a job: `python -m helpers.app.jobs.worker`, started by helpers.app.jobs.processes."""
 
+import contextlib
 import os
 import pickle
 import queue
@@ -9,14 +10,18 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import cloudpickle
 
 from helpers.app.jobs.processes import kill_tree, read, write
 from helpers.lab.errors import Cancelled, InputError, NotStored
+from helpers.lab.paths import is_page
 from helpers.lab.progress import Progress
 
+NICE = 10  # a tenth of the processor beside a page that is opened, all of it beside none
+AUTOGROUP = Path("/proc/self/autogroup")  # Linux weighs sessions against each other, where it groups processes by them
 REPEAT_S = 0.1  # the same message is sent again at most this often, with its new fraction
 
 
@@ -44,6 +49,8 @@ class Report(Progress):
 
 def main() -> None:
     """Answer jobs until the page's kernel is gone."""
+    if is_page():
+        give_way()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the answers
     questions = os.fdopen(os.dup(sys.stdin.fileno()), "rb")
@@ -62,6 +69,14 @@ def main() -> None:
     _pass_on_warnings(tell)
     while True:
         _answer(jobs.get(), tell)
+
+
+def give_way() -> None:
+    """Let the pages that others open go first: a measurement has time, and sees by itself that it was disturbed."""
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    with contextlib.suppress(OSError):  # not on this system
+        AUTOGROUP.write_text(str(NICE), encoding="ascii")
 
 
 def _pass_on_warnings(tell: Callable[[str, Any], None]) -> None:

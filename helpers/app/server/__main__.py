@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.app.server.pages import Page, derive, described, without_lesson
-from helpers.app.server.visitors import seats_for_memory
+from helpers.app.server.visitors import seats_for_machine
 from helpers.lab.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(str(error))
     prepare_environment()
     server = make_server(build, pages, port=options.port, base_url=options.base_url, pool=options.pool,
-                         idle_s=options.idle, seats=options.visitors or seats_for_memory(), hosts=options.host,
+                         idle_s=options.idle, seats=options.visitors or seats_for_machine(), hosts=options.host,
                          browser=not options.no_browser and has_display())
     server.proxy_socket = options.socket
     server.start()
@@ -66,7 +66,7 @@ def configure(config: Any, *, idle_s: int = 600, hosts: Sequence[str] = ()) -> N
         "allow_theme_override": "NOTEBOOK",  # ?theme= would go into the page unescaped
         "extension_allowlist": EXTENSIONS,  # the others fail in the console and cost load time
         "file_allowlist": [r".*\.(png|jpg|gif|svg)"],
-        "multi_kernel_manager_class": "helpers.app.server.kernels.GraceKernelManager",
+        "multi_kernel_manager_class": "helpers.app.server.kernels.manager.GraceKernelManager",
     })
     config.VoilaExecutor.cell_error_instruction = CELL_FAILED
     config.MappingKernelManager.cull_idle_timeout = idle_s  # a browser that vanishes leaves its kernel
@@ -102,10 +102,12 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str,
     from voila.configuration import VoilaConfiguration
 
     from helpers.app.server.handlers import SCRIPTS, PageServer
+    from helpers.app.server.kernels import forking
 
     scripts = {name: script.address for name, script in SCRIPTS.items()}
     config = Config()
     configure(config, idle_s=idle_s, hosts=hosts)
+    forking.prepare(config)
     config.VoilaConfiguration.update({"preheat_kernel": pool > 0, "default_pool_size": pool,
                                       "page_config_hook": _with_pages(pages, scripts)})
     config.VoilaKernelManager.fill_delay = REFILL_S
@@ -153,7 +155,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=1, help="kernels held ready for each page; 0 starts each on demand")
     parser.add_argument("--idle", type=int, default=600, help="seconds until a kernel without a reader is ended")
     parser.add_argument("--visitors", type=int, help="pages that may be open at a time, beside the kernels held ready; "
-                        "others wait in line (by default as many as fit into the memory)")
+                        "others wait in line (by default as many as the memory and the cores can serve)")
     options = parser.parse_args(arguments)
     options.base_url = f"/{options.base_url.strip('/')}/" if options.base_url.strip("/") else "/"
     return options

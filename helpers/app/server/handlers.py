@@ -8,6 +8,7 @@ side by side; where it does not, as in JupyterLab, the charts get it from the ke
 """
 
 import asyncio
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -15,7 +16,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ from helpers.app.server.hosts import guarded
 from helpers.app.server.landing import FILES, BillFile, Landing
 from helpers.app.server.pages import Page
 from helpers.app.server.visitors import FEWEST_PAGES, RELOAD_S, SEAT, Room, Seat, Wait
+from helpers.lab.machine import usable_cores
 
 CHUNKS = Path(__file__).parents[1] / "static" / "chunks.txt"
 COOKIE = "visitor"
+PATIENCE_S = 30.0  # for other pages that are computed: after that one is computed beside them, in case they hang
 MAX_AGE_S = 60  # of the doctor's answer; looking takes seconds of a processor
 DOCTOR = (sys.executable, "-m", "helpers.doctor", "--json")
 
@@ -74,6 +77,26 @@ class Script:
 SCRIPTS = {"chunks": Script("chunks", chunks), "vega": Script("vega", VEGA_BUNDLE.read_bytes)}
 
 
+@functools.cache
+def _computed_at_once() -> asyncio.Semaphore:
+    """As many pages as there are cores: more at a time would all be late, instead of half of them."""
+    return asyncio.Semaphore(usable_cores())
+
+
+@contextlib.asynccontextmanager
+async def one_of(places: asyncio.Semaphore, patience_s: float) -> AsyncIterator[None]:
+    """Hold one of the places, or none where they are all held for too long."""
+    try:
+        await asyncio.wait_for(places.acquire(), patience_s)
+    except TimeoutError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        places.release()
+
+
 class NotebookPage(TornadoVoilaHandler):
     """A page, as soon as there is a seat for its visitor; else the place in the line.
 
@@ -99,7 +122,8 @@ class NotebookPage(TornadoVoilaHandler):
         self._seat, self._notebook = entered, path
         token = SEAT.set(entered)
         try:
-            await super().get(path)
+            async with one_of(_computed_at_once(), PATIENCE_S):
+                await super().get(path)
         finally:
             SEAT.reset(token)
             room.sent(entered)

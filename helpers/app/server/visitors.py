@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from helpers.lab.machine import usable_cores
+
 RELOAD_S = 5  # how often a waiting page asks again
 GONE_S = 4 * RELOAD_S  # a place in the line lapses when its page has not asked for so long
 HOLD_S = RELOAD_S + 2  # a seat is held for whoever had it: most who leave a page load it again
@@ -16,6 +18,9 @@ PAGES_EACH = 6  # of one visitor: all pages in tabs, and one that is loaded agai
 LONGEST_LINE = 500
 FEWEST_PAGES = 2
 PAGE_BYTES, RESERVED_BYTES = 400_000_000, 2_500_000_000  # a kernel; the server, kernels held ready, a measurement
+# A reader who opens a page every two minutes takes 3.5 s of a processor for that and for moving controls, kernel and
+# server together (python -m benchmarks.crowd): 20 readers keep a core busy for 60% of the time.
+PAGES_PER_CORE = 20
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take (Linux)
 
 
@@ -124,9 +129,12 @@ class Room:
 SEAT: contextvars.ContextVar[Seat | None] = contextvars.ContextVar("seat", default=None)
 
 
-def seats_for_memory() -> int:
-    """As many pages as the memory of this machine, or of this container, holds beside the server and a measurement."""
+def seats_for_machine() -> int:
+    """As many pages as this machine, or this container, holds beside the server and a measurement.
+
+    Its memory sets that, or its cores: with more readers than these can serve, all would wait.
+    """
     memory = psutil.virtual_memory().total
     if CGROUP.is_file() and (limit := CGROUP.read_text(encoding="ascii").strip()).isdecimal():
         memory = min(memory, int(limit))
-    return max(FEWEST_PAGES, int((memory - RESERVED_BYTES) / PAGE_BYTES))
+    return max(FEWEST_PAGES, min(int((memory - RESERVED_BYTES) / PAGE_BYTES), PAGES_PER_CORE * usable_cores()))

@@ -1,5 +1,6 @@
 """What is served: scripts under addresses that follow their content, and pages to as many visitors as there is room."""
 
+import asyncio
 import contextlib
 import gzip
 import http.client
@@ -16,8 +17,8 @@ import pytest
 from app_helpers import commands_of, wait_until
 from servers import free_port, serving
 
-from helpers.app.server.handlers import CHUNKS, SCRIPTS, Script, chunks, places
-from helpers.app.server.kernels import PREFIX
+from helpers.app.server.handlers import CHUNKS, SCRIPTS, Script, chunks, one_of, places
+from helpers.app.server.kernels.manager import PREFIX
 
 PAGE = "voila/render/small.ipynb"
 
@@ -74,7 +75,8 @@ class Reader:
 
 
 def kernels() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "ipykernel" in commands_of([child])]
+    return [child for child in psutil.Process().children(recursive=True)
+            if "ipykernel" in child.name() + commands_of([child])]
 
 
 def small_page(folder: Path) -> None:
@@ -103,6 +105,36 @@ def start(tmp_path):
             return f"http://127.0.0.1:{port}/", temporary
 
         yield started
+
+
+def test_pages_are_computed_one_after_another_but_one_that_hangs_holds_up_none_for_ever():
+    async def story():
+        places, order = asyncio.Semaphore(1), []
+
+        async def page(name: str, work: asyncio.Event | None) -> None:
+            async with one_of(places, patience_s=0.2):
+                order.append(name)
+                if work:
+                    await work.wait()
+
+        first = asyncio.Event()
+        pages = [asyncio.ensure_future(page("first", first)), asyncio.ensure_future(page("second", None))]
+        await asyncio.sleep(0.05)
+        assert order == ["first"]
+        first.set()
+        await asyncio.gather(*pages)
+        assert order == ["first", "second"]
+
+        hanging = asyncio.ensure_future(page("hanging", asyncio.Event()))
+        await asyncio.sleep(0.05)
+        await asyncio.wait_for(page("beside it", None), 5)
+        hanging.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await hanging
+        await asyncio.wait_for(places.acquire(), 5)  # the place that it held, and no other
+        assert places.locked()
+
+    asyncio.run(story())
 
 
 def left_behind(temporary: Path) -> int:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from helpers.app.server import visitors
-from helpers.app.server.visitors import CONNECT_S, FEWEST_PAGES, GONE_S, HOLD_S, Room, Seat, Wait, seats_for_memory
+from helpers.app.server.visitors import CONNECT_S, FEWEST_PAGES, GONE_S, HOLD_S, Room, Seat, Wait, seats_for_machine
 
 
 class Clock:
@@ -169,10 +169,13 @@ def test_whatever_comes_there_are_never_more_pages_than_seats_and_nobody_waits_f
     assert isinstance(room.enter("a"), Seat)
 
 
-@pytest.mark.parametrize(("limit", "seats"), [("max\n", 35), ("8000000000\n", 13), ("1000000000\n", FEWEST_PAGES)])
-def test_the_seats_fit_into_the_memory_of_the_machine_or_its_container(monkeypatch, tmp_path, limit, seats):
+@pytest.mark.parametrize(("limit", "cores", "seats"), [
+    ("max\n", 2, 35), ("8000000000\n", 2, 13), ("1000000000\n", 2, FEWEST_PAGES), ("max\n", 1, 20), ("max\n", 64, 35)])
+def test_the_seats_fit_the_memory_and_the_cores_of_the_machine_or_its_container(monkeypatch, tmp_path, limit, cores,
+                                                                                seats):
     monkeypatch.setattr(visitors, "CGROUP", tmp_path / "memory.max")
+    monkeypatch.setattr(visitors, "usable_cores", lambda: cores)
     (tmp_path / "memory.max").write_text(limit)
     memory = type("Memory", (), {"total": 16_500_000_000})
     monkeypatch.setattr(visitors.psutil, "virtual_memory", lambda: memory)
-    assert seats_for_memory() == seats
+    assert seats_for_machine() == seats

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from jupyter_server.services.kernels import kernelmanager
 
-from helpers.app.server.kernels import PREFIX, SETTLED_S, GraceKernelManager, _sweep
+from helpers.app.server.kernels.manager import PREFIX, SETTLED_S, GraceKernelManager, _sweep
 from helpers.app.server.visitors import CONNECT_S, HOLD_S, SEAT, Room, Seat
 from helpers.lab.paths import SESSION
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 PANEL = """
 import pandas as pd
 from helpers.app import ReviewPanel
@@ -177,7 +177,7 @@ def test_a_clock_that_is_set_ends_no_kernel_and_keeps_none(temporary, monkeypatc
         def now(cls, tz=None):
             return super().now(tz) + shift
 
-    monkeypatch.setattr("helpers.app.server.kernels.datetime", Clock)
+    monkeypatch.setattr("helpers.app.server.kernels.manager.datetime", Clock)
     monkeypatch.setattr(kernelmanager, "utcnow", lambda: Clock.now(datetime.UTC))
 
     async def story():
