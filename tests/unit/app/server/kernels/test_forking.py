@@ -98,9 +98,8 @@ def test_two_forked_kernels_share_nothing_and_lack_nothing(manager, tmp_path):
         assert await asked(clients[1], "'mine' in globals()") == "False"
 
         client, kernel = clients[0], kernels[0]
-        running = client.execute("import time\ntime.sleep(60)")
-        while (said := await client.get_iopub_msg(timeout=60))["parent_header"].get("msg_id") != running or (
-                said["msg_type"] != "execute_input"):
+        running = client.execute("import time\nprint('begun', flush=True)\ntime.sleep(60)")
+        while (await client.get_iopub_msg(timeout=60))["msg_type"] != "stream":
             pass
         await kernel.interrupt_kernel()
         while (reply := await client.get_shell_msg(timeout=30))["parent_header"]["msg_id"] != running:
