@@ -13,6 +13,7 @@ from tiny_gguf import tiny_gguf
 
 from benchmarks import language_model, language_serving
 from benchmarks.peers import guidellm
+from helpers.cloud_distributed import LlmFleet, fit_engine, serve_llm
 from helpers.hardware_codesign.language_serving.paced_server import PacedServer
 from helpers.lab import InputError, endpoint
 from helpers.lab.extraction.scores import MESSAGE, ExtractionScore
@@ -44,6 +45,29 @@ def test_simulated_times_are_judged_by_how_far_they_are_off(factor, holds):
     rows = language_serving._simulated_rows("at load 1", real, factor * real, 0.15)
     assert [row.value for row in rows] == pytest.approx([factor - 1] * 4)
     assert [row.holds for row in rows] == [holds] * 4
+
+
+@pytest.mark.parametrize(("cached", "off"), [(0, False), (200, False), (200, True)])
+def test_a_fleet_is_simulated_with_what_the_server_read_and_not_with_what_it_had(cached, off, monkeypatch):
+    """The server stands for one that takes exactly what is simulated, and has the beginning of each prompt."""
+    steps = pd.DataFrame({"prompt": [16, 128, 512, 0, 0, 0, 0], "batch": [0, 0, 0, 1, 4, 4, 1],
+                          "read": [16, 128, 512, 64, 256, 1280, 320]})
+    steps["seconds"] = 0.004 + 4e-4 * steps["prompt"] + 1e-3 * steps["batch"] + 1e-7 * steps["read"]
+    engine = fit_engine(steps, language_serving.KV_TOKENS)
+
+    def real(llm, arrivals, words, limits):
+        run = serve_llm(arrivals, words, limits, LlmFleet(engine, max_batch=4))
+        hidden = 0 if off else cached  # a benchmark that does not know of the cache takes all tokens as read
+        return pd.DataFrame({"prompt": words + cached, "cached": hidden, "output": limits, "ttft_s": run.ttft_s,
+                             "per_token_s": run.per_token_s})
+
+    monkeypatch.setattr(language_serving, "measure_steps", lambda llm, batches: steps)
+    monkeypatch.setattr(language_serving, "fleet_load", real)
+    model = type("Model", (), {"name": "one of a kind"})
+    rows = [row for row in language_serving.fleet_engine_rows(model, 4, 60.0) if "simulated against" in row.name]
+    judged = [row for row in rows if row.target]
+    assert len(judged) == 16
+    assert all(row.value == pytest.approx(0, abs=1e-9) for row in judged) is not off
 
 
 @pytest.mark.slow
