@@ -60,14 +60,13 @@ def also_said() -> dict[str, list[str]]:
     """Notebook -> what the README says of its records beside the page's first sentence; no figure in it is typed."""
     together = app.recorded("1_model_optimization_together")
     bf16 = next(one for one in app.recorded("1_model_optimization") if one.settings.get("scheme") == "bf16")
-    everything = max(together, key=lambda one: len(one.settings.get("steps", ())))
+    everything = app.longest_pipeline(together)
     steps = everything.settings["steps"]
     single = next(one for one in together if one.settings.get("steps") == steps[:-1])
     return {"1_model_optimization": [
         f"Losing ones are in the tables too: {bf16.model} is {app.cheaper(bf16)} on {brief(bf16.machine)} (recorded "
         f"{bf16.measured_at[:10]}).",
-        f"{app.on_machine([everything])}all steps together, {app.full_name(everything)}: {app.cheaper(everything)}; "
-        f"{app.change(everything)}. {app.change_factors(together, everything.model).attrs['sentence']}.",
+        f"{app.all_steps(together)} {app.change_factors(together, everything.model).attrs['sentence']}.",
         f"Without the first stage it is one model: {app.cheaper(single)}; {app.change(single)}.",
         bits_said()], "2_efficient_architectures": [rungs_said(), stack_said()],
         "3_hardware_codesign": [engines_said()], "4_data_efficiency": [annotator_said(), tuning_said()],

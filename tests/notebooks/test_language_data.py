@@ -91,7 +91,7 @@ def test_the_page_says_what_was_reached(accuracy, words):
     draw = functions("4", "la05", lines_spec=lines_spec, bars_spec=bars_spec, NOT_YET="not yet", table=tables.get,
                      constant_of=lambda: 0.45, agreement_of=lambda who: f"As {who}.")["draw_annotators"]
     sentence, chart, hardest = draw(frame)
-    assert f"As names. To 76.0%: {words}" in sentence.data
+    assert f"As names. To get 76.0% right: {words}" in sentence.data
     assert "$ of labels" in str(chart.to_dict())
     assert "Hardest: refund, 10% equal" in str(hardest.to_dict()["title"])
     assert draw(None) == "not yet"
@@ -99,7 +99,7 @@ def test_the_page_says_what_was_reached(accuracy, words):
 
 
 @pytest.mark.parametrize(("equal", "saved", "words"), [
-    (32, 10.0, "right in 8% of the rows (6% to 11%), worse than always giving the most frequent label (13%); too"),
+    (32, 10.0, "right in 8% of 400 rows (6% to 11%), worse than always giving the most frequent label (13%); too"),
     (380, 10.0, "right often enough to pay"), (380, -10.0, "no annotator pays")])
 def test_the_page_says_whether_such_an_annotator_pays(equal, saved, words):
     tables = {"annotation_agreement": pd.DataFrame([{"labelled_by": "names", "equal": equal, "rows": 400, "kappa": 0.05,

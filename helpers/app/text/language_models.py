@@ -39,7 +39,7 @@ def annotator_worth(equal: int, rows: int, constant: float, pays_from: float, tr
 
     >>> from helpers import app
     >>> app.annotator_worth(16, 200, constant=0.13, pays_from=0.8, tried=0.95)
-    'right in 8% of the rows (5% to 13%), worse than always giving the most frequent label (13%); too often wrong to \
+    'right in 8% of 200 rows (5% to 13%), worse than always giving the most frequent label (13%); too often wrong to \
 pay: at its price an annotator has to be right in 80%'
     """
     from helpers.lab.measuring.intervals import wilson  # SciPy takes a moment, and a page rarely needs it
@@ -56,8 +56,8 @@ pay: at its price an annotator has to be right in 80%'
     else:
         worth = (f"whether it pays cannot be said from so few rows: at its price an annotator has to be right in "
                  f"{pays_from:.0%}")
-    return (f"right in {right:.0%} of the rows ({low:.0%} to {high:.0%}), {beside} always giving the most frequent "
-            f"label ({constant:.0%}); {worth}")
+    return (f"right in {right:.0%} of {rows:,} rows ({low:.0%} to {high:.0%}), {beside} always giving the most "
+            f"frequent label ({constant:.0%}); {worth}")
 
 
 def tuning_worth(ways: "pd.DataFrame") -> str:

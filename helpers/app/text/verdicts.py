@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helpers.app.text.figures import NONE, signed, two
+from helpers.app.text.figures import NONE, change, cheaper, chosen, full_name, on_machine, signed, two
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from helpers.lab.measuring.measurement import Measurement
 
 LISTED = 6  # names of what makes no significant difference; the others are counted
 _MINUS = "\N{MINUS SIGN}"
@@ -148,6 +150,35 @@ def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: 
     rest = f" and {len(neither) - LISTED} others" if len(neither) > LISTED else ""
     none = f"No significant difference: {', '.join(neither[:LISTED])}{rest}."
     return " ".join([*parts, *([none] if neither else [])])
+
+
+def longest_pipeline(records: Sequence["Measurement"]) -> "Measurement":
+    """The record with most steps; the first one, of several.
+
+    >>> from helpers import app
+    >>> len(app.longest_pipeline(app.recorded("1_model_optimization_together")).settings["steps"])
+    4
+    """
+    return max(records, key=lambda record: len(record.settings.get("steps", ())))
+
+
+def all_steps(records: Sequence["Measurement"]) -> str:
+    """What the longest pipeline gains and loses, as a sentence that stands after the finding of the same records.
+
+    Where the finding is about the same steps in another order, it says so: else two figures would stand for one thing.
+
+    >>> from helpers import app
+    >>> "order" in app.all_steps(app.recorded("1_model_optimization_together"))
+    True
+    """
+    record, told = longest_pipeline(records), chosen(records)
+
+    def steps_of(one: "Measurement") -> list[str]:
+        return sorted(map(repr, one.settings.get("steps", ())))
+    what = "all steps together"
+    if told is not record and steps_of(told) == steps_of(record):
+        what = "the same steps in another order"
+    return f"{on_machine([record])}{what}, {full_name(record)}: {cheaper(record)}; {change(record)}."
 
 
 def significant(rows: Sequence[Sequence[Any]], neutral: float) -> Sequence[bool]:

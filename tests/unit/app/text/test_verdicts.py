@@ -147,3 +147,16 @@ def test_several_classes_that_lose_are_counted():
              "significant": True} for name in ("refund", "parcel")]
     said = app.who_notices("int8", pd.DataFrame(rows))
     assert said.endswith("Anyone who writes about one of these 2 classes would notice.")
+
+
+def test_two_orders_of_the_same_steps_are_not_taken_for_one():
+    records = app.recorded("1_model_optimization_together")
+    told, longest = app.chosen(records), app.longest_pipeline(records)
+    assert told.model != longest.model
+    assert {step["name"] for step in told.settings["steps"]} == {step["name"] for step in longest.settings["steps"]}
+    assert f"the same steps in another order, {app.full_name(longest)}" in app.all_steps(records)
+
+    first = longest.settings["steps"][0]["name"]
+    one_order = [record for record in records if record.settings.get("steps", [{"name": first}])[0]["name"] == first]
+    assert app.chosen(one_order) is longest
+    assert f"all steps together, {app.full_name(longest)}" in app.all_steps(one_order)
