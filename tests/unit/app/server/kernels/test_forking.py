@@ -120,6 +120,23 @@ def test_two_forked_kernels_share_nothing_and_lack_nothing(manager, tmp_path):
     asyncio.run(story())
 
 
+def test_a_fork_server_that_was_killed_is_replaced(manager):
+    async def story():
+        name = await manager.start_kernel()
+        first = psutil.Process(manager.get_kernel(name).provisioner.pid)
+        first.parent().kill()
+        await asyncio.to_thread(wait_until, lambda: not first.is_running(), 30)
+        await manager.shutdown_kernel(name)
+
+        name = await manager.start_kernel()
+        client = manager.get_kernel(name).client()
+        assert await asked(client, "6 * 7") == "42"
+        client.stop_channels()
+        await manager.shutdown_kernel(name)
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_kernel_outlives_its_server(how):
     with tempfile.TemporaryDirectory() as folder:
