@@ -29,10 +29,12 @@ has_target = "jupyter.widget.control" in get_ipython().kernel.comm_manager.targe
 """
 # A server with one kernel, which says the kernel's process and then waits.
 SERVER = """
-import asyncio, tempfile
+import asyncio, signal, tempfile
 from traitlets.config import Config
 from helpers.app.server.kernels import forking
 from helpers.app.server.kernels.manager import GraceKernelManager
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 
 async def story():
     config = Config()
