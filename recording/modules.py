@@ -4,6 +4,7 @@ A module that an earlier one of the list brings along is left out. What is liste
 """
 
 import contextlib
+import importlib
 import io
 import os
 import subprocess
@@ -13,21 +14,20 @@ from pathlib import Path
 
 import nbformat
 
+from helpers.app.server.kernels.forking import MODULES
 from helpers.app.server.pages import derive
 from helpers.lab.paths import write_atomically
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-MODULES = Path(__file__).parents[1] / "helpers" / "app" / "static" / "modules.txt"
 KERNEL = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell")
 
 
-def imported(notebooks: Path, known: tuple[str, ...] = KERNEL) -> list[str]:
-    """Run all pages' cells in this process, and return what that imported, in order, beyond what was known."""
+def imported(notebooks: Path) -> list[str]:
+    """Run all pages' cells in this process, and return what that imported, in order, beyond what a kernel has."""
     from IPython.core.interactiveshell import InteractiveShell
 
-    for name in known:
-        with contextlib.suppress(ImportError):
-            __import__(name)
+    for name in KERNEL:
+        importlib.import_module(name)
     shell = InteractiveShell.instance()
     before = set(sys.modules)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,12 +48,12 @@ def is_public(name: str) -> bool:
 def first_of(names: list[str]) -> list[str]:
     """Of modules in the order of their import those that no earlier one brings along, and that can be imported."""
     for name in KERNEL:
-        __import__(name)
+        importlib.import_module(name)
     roots = list(KERNEL)
     for name in names:
         if name not in sys.modules and is_public(name):
             with contextlib.suppress(ImportError):
-                __import__(name)
+                importlib.import_module(name)
                 roots.append(name)
     return roots
 

@@ -1,5 +1,6 @@
 """Sentences for results, whichever way they fall: gains, losses and no significant difference, each as plainly."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -174,7 +175,7 @@ def all_steps(records: Sequence["Measurement"]) -> str:
     record, told = longest_pipeline(records), chosen(records)
 
     def steps_of(one: "Measurement") -> list[str]:
-        return sorted(map(repr, one.settings.get("steps", ())))
+        return sorted(json.dumps(step, sort_keys=True) for step in one.settings.get("steps", ()))
     what = "all steps together"
     if told is not record and steps_of(told) == steps_of(record):
         what = "the same steps in another order"

@@ -23,6 +23,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+MODULES = Path(__file__).parents[2] / "static" / "modules.txt"  # `python -m recording.modules` writes it
 PRELOAD = "helpers.app.server.kernels.preload"
 LAUNCHER = "ipykernel_launcher"
 PROVISIONER = "compute-smarter-forked"
@@ -55,18 +56,13 @@ class ForkedKernel:
         self.pid = self._process.pid
         _started.add(self)
 
-    @property
-    def returncode(self) -> int | None:
+    def poll(self) -> int | None:
         """The exit code, or minus the signal that ended it; None while it lives."""
         return self._process.exitcode
 
-    def poll(self) -> int | None:
-        """As `returncode`."""
-        return self._process.exitcode
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """The exit code, after at most `timeout` seconds."""
-        self._process.join(timeout)
+    def wait(self) -> int | None:
+        """The exit code, once it has ended."""
+        self._process.join()
         return self._process.exitcode
 
     def send_signal(self, signum: int) -> None:

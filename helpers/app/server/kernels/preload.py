@@ -1,4 +1,4 @@
-"""Importing this imports what the pages need (`python -m recording.modules` writes the list); see `forking`.
+"""Importing this imports what the pages need; see `forking`.
 
 What another version of a package does not have, or cannot import alone, the kernels import themselves, as ever.
 """
@@ -6,9 +6,8 @@ What another version of a package does not have, or cannot import alone, the ker
 import gc
 import importlib
 import warnings
-from pathlib import Path
 
-MODULES = Path(__file__).parents[2] / "static" / "modules.txt"
+from helpers.app.server.kernels.forking import MODULES
 
 with warnings.catch_warnings(action="ignore"):  # nobody's here: whoever uses a module in a wrong way is warned there
     for name in MODULES.read_text(encoding="utf-8").split():

@@ -22,7 +22,7 @@ from helpers.lab.paths import SESSION
 ROOT = Path(__file__).parents[5]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 FACTS = """
-import os, threading
+import os
 import numpy as np
 from IPython import get_ipython
 has_target = "jupyter.widget.control" in get_ipython().kernel.comm_manager.targets
@@ -111,7 +111,7 @@ def test_two_forked_kernels_share_nothing_and_lack_nothing(manager, tmp_path):
         await asked(clients[1], "None", "import atexit, pathlib\natexit.register(pathlib.Path('left').touch)")
         processes = [kernel.provisioner.process for kernel in kernels]
         processes[0].kill()
-        assert await asyncio.to_thread(processes[0].wait, 30) == -signal.SIGKILL
+        assert await asyncio.wait_for(asyncio.to_thread(processes[0].wait), 30) == -signal.SIGKILL
         assert not await kernels[0].is_alive()
         for name, client in zip(names, clients, strict=True):
             client.stop_channels()
@@ -147,15 +147,16 @@ def test_no_kernel_outlives_its_server(how):
                                   env=environment, start_new_session=True)
         kernel = psutil.Process(int(server.stdout.readline()))
         started = psutil.Process(server.pid).children(recursive=True)
+        assert kernel in started
         server.send_signal(how)
         server.communicate(timeout=60)
-        wait_until(lambda: not kernel.is_running() and not any(process.is_running() for process in started), 30)
+        assert psutil.wait_procs(started, timeout=30)[1] == [], "these live on"
 
 
 def test_what_pages_import_is_imported_before():
     """Else pages open late again: python -m recording.modules writes the list anew."""
-    code = ("import sys, helpers.app.server.kernels.preload as preload\nfrom recording import modules\n"
-            "assert 'torch' not in sys.modules\nbefore = len(sys.modules)\n"
+    code = ("import sys, helpers.app.server.kernels.preload\nfrom recording import modules\n"
+            "assert 'torch' not in sys.modules\n"
             "missing = modules.imported(modules.NOTEBOOKS)\nprint('missing:', *missing)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     missing = done.stdout.rpartition("missing:")[2].split()
