@@ -92,6 +92,15 @@ class Server:
         alone, part = held_gb(self.process)
         return alone, part + sum(held_gb(process)[1] for process in self.started())
 
+    def busy_s(self) -> float:
+        """Processor seconds of the server and all that it started, those that have ended and were waited for too."""
+        seconds = 0.0
+        for process in [self.process, *self.started()]:
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                seconds += times.user + times.system + times.children_user + times.children_system
+        return seconds
+
     def census(self) -> Counter[str]:
         """How many kernels, other processes, and files (locks and folders among them) there are."""
         there: Counter[str] = Counter()
@@ -123,12 +132,14 @@ class Server:
 class Log:
     """Visitors' experience: seconds until each page was open, how many had to wait in line or measured, errors by kind.
 
-    memory: (minutes, gigabytes of the server, and with all that it started).
+    busy_s: processor seconds of the server and all that it started. memory: (minutes, gigabytes of the server, and with
+    all that it started).
     """
 
     opened_s: list[float] = dataclasses.field(default_factory=list)
     waited: int = 0
     measured: int = 0
+    busy_s: float = 0.0
     errors: Counter[str] = dataclasses.field(default_factory=Counter)
     memory: list[tuple[float, float, float]] = dataclasses.field(default_factory=list)
 
@@ -278,9 +289,11 @@ async def crowd(address: str, server: Server, visitors: int, minutes: float, thi
     async with chromium() as browser:
         watching = asyncio.ensure_future(log.watch_memory(server))
         end = time.monotonic() + 60 * minutes
+        busy_s = server.busy_s()
         await asyncio.gather(*(visits(number, browser, log, end, lambda page, chance: stay(
             page, address, notebooks, chance, log, think_s, end)) for number in range(visitors)))
         watching.cancel()
+        log.busy_s = server.busy_s() - busy_s
     more, seconds = await server.left(before, 2 * CULL_S)
     return rows_of(log, before, more, seconds)
 
@@ -293,6 +306,7 @@ def rows_of(log: Log, before: Counter[str], more: Counter[str], seconds: float) 
             shown("until a page is open, median", statistics.median(log.opened_s), "s"),
             shown("until a page is open, p95", value, "s", low, high),
             shown("pages opened after waiting in line", log.waited, ""),
+            shown("processor time of the server and its kernels, a page opened", log.busy_s / len(log.opened_s), "s"),
             shown("measurements begun", log.measured, ""), *common_rows(log, before, more, seconds)]
 
 

@@ -86,6 +86,17 @@ def test_a_kernel_takes_no_port_that_others_may_take_first(voila, open_page):
     assert all(stat.S_ISSOCK(os.stat(socket).st_mode) for socket in sockets)
 
 
+def test_a_page_that_opens_slowly_counts_the_seconds(voila, open_page):
+    page, held = open_page(), []
+    page.route("**/app/chunks-*.js", lambda route: held.append(route))
+    page.goto(f"{voila}voila/render/fixture.ipynb", wait_until="commit")
+    expect(page.locator("#loading_seconds")).to_have_text(re.compile("^[23] s$"))
+    for route in held:
+        route.continue_()
+    wait_for_charts(page)
+    expect(page.locator("#loading_seconds")).to_be_hidden()
+
+
 def test_leaving_a_page_ends_its_kernel(voila, open_page):
     page = open_page()
     page.goto(f"{voila}voila/render/fixture.ipynb")

@@ -6,12 +6,15 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import nbformat
 import psutil
 import pytest
 
+from benchmarks import crowd
 from benchmarks.crowd import CULL_S, OPEN_S, Log, Server, rows_of
 from benchmarks.soak import OWN, STORED, bombs, growth, ledger_rows, write_pages
 from helpers.lab import InputError, Ledger
@@ -46,6 +49,14 @@ def started(tmp_path):
     for one in [*server.started(), process]:
         one.kill()
     process.communicate()
+
+
+def test_the_time_of_what_has_ended_counts_too(started):
+    process, server = started
+    before = server.busy_s()
+    assert before > 0
+    end_one(process)
+    assert server.busy_s() >= before - 0.05, "its time is the server's now"
 
 
 def end_one(process):
@@ -84,6 +95,42 @@ def test_errors_are_told_by_their_kind_and_waiting_in_line_is_none():
     log.count("console", "Failed to load resource: the server responded with a status of 503 (Service Unavailable)")
     log.count("no answer", "net::ERR_ABORTED")
     assert log.errors == {"console: WebSocket to kernel # failed after # s": 2}
+
+
+class Line(BaseHTTPRequestHandler):
+    """A page with the place in line, which loads itself again, and then the page itself."""
+
+    asked = 0
+
+    def do_GET(self):
+        Line.asked += self.path == "/page"
+        waits = Line.asked == 1
+        text = '<meta http-equiv="refresh" content="1">In line' if waits else "<svg id='sign'></svg>"
+        self.send_response(503 if waits else 200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        """Nothing."""
+
+
+def test_a_page_is_open_once_the_line_has_ended_and_never_without_its_sign(monkeypatch):
+    monkeypatch.setattr(crowd, "LIMIT_S", 5.0)
+    server, log = HTTPServer(("127.0.0.1", 0), Line), Log()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    async def story():
+        async with crowd.chromium() as browser:
+            page = await browser.new_page()
+            address = f"http://127.0.0.1:{server.server_port}/page"
+            return [await crowd.opened(page, address, log, sign) for sign in ("#sign", "#other")]
+
+    assert asyncio.run(story()) == [True, False]
+    server.shutdown()
+    assert (log.waited, Line.asked) == (1, 3)
+    assert 0.9 < log.opened_s[0] < log.opened_s[1] == 5.0
+    assert log.errors == {"not open: not in # s": 1}
 
 
 def judged(more=(), seconds=10.0, slow=0, errors=0, gigabytes=3.0):
