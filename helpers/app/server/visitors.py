@@ -18,8 +18,8 @@ PAGES_EACH = 6  # of one visitor: all pages in tabs, and one that is loaded agai
 LONGEST_LINE = 500
 FEWEST_PAGES = 2
 PAGE_BYTES, RESERVED_BYTES = 400_000_000, 2_500_000_000  # a kernel; the server, kernels held ready, a measurement
-# A reader who opens a page every two minutes takes 3.5 s of a processor for that and for moving controls, kernel and
-# server together (python -m benchmarks.crowd): 20 readers keep a core busy for 60% of the time.
+# A page takes kernel and server 2.0 s of a processor (python -m benchmarks.crowd --visitors 12 --minutes 2). With
+# 20 readers who open one every two minutes a core is busy for a third of the time; a measurement may have the rest.
 PAGES_PER_CORE = 20
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take (Linux)
 
