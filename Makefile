@@ -102,7 +102,7 @@ test: setup browser proxy ## everything that CI checks
 	$(RUN) -m pytest tests/notebooks -n 2 --dist loadfile
 	$(RUN) -m pytest tests/browser -n 2 --dist loadfile
 
-bench: setup ## this project beside its peers
+bench: setup ## this project beside its peers, into benchmarks/README.md; goes on where it was cut off (ARGS=--list)
 	$(RUN) -m benchmarks $(ARGS)
 
 record: setup ## measure on this machine what the pages show when they open; goes on where it was cut off (ARGS=--list)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import datetime
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from benchmarks.peers.recipes import loadable_peers
 from helpers.lab import Comparison, InputError, Measurement, Task, compare, fingerprint, load_task
 from helpers.lab.machine import describe
 from helpers.lab.measuring.intervals import bootstrap_interval, ratio_of_medians
-from helpers.lab.measuring.measurement import BesideTheConstant
+from helpers.lab.measuring.measurement import BesideTheConstant, code_version
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import Model
 from helpers.lab.paths import write_atomically
@@ -221,13 +222,25 @@ def finish(rows: list[Row], path: Path | None, budgets: Sequence[Budget] = ()) -
         print(f"given to {budget.name:<55} rows {budget.rows:>7,}  epochs {budget.epochs:<18} teacher "
               f"{budget.teacher:<10} settings: {budget.settings}")
     for row in rows:
-        value = "-" if row.value is None else plain(row.value)
-        interval = "" if row.low is None else f" ({plain(row.low)} to {plain(row.high)})"
-        verdict = {True: "holds", False: "FALLS SHORT", None: ""}[row.holds]
-        print(f"{row.name:<72} {value}{interval} {row.unit:<12} {row.target:<9} {verdict}")
+        name, figure, target, verdict = written(row)
+        print(f"{name:<72} {figure} {target:<9} {verdict}")
     if path:
-        content = {"machine": machine, "rows": [dataclasses.asdict(row) for row in rows]}
+        content = {"date": datetime.date.today().isoformat(), "code": code_version(), "machine": machine,
+                   "budgets": [dataclasses.asdict(budget) for budget in budgets],
+                   "rows": [dataclasses.asdict(row) for row in rows]}
         write_atomically(path, json.dumps(content, indent=1))
+
+
+def written(row: Row) -> tuple[str, str, str, str]:
+    """A row in words: its name; the figure with its interval and unit; the target; whether it holds.
+
+    >>> written(at_least("twice as fast", 2.1, 2.0, "x", low=1.9, high=2.3))
+    ('twice as fast', '2.1 (1.9 to 2.3) x', '>= 2', 'FALLS SHORT')
+    """
+    value = "-" if row.value is None else plain(row.value)
+    interval = "" if row.low is None else f" ({plain(row.low)} to {plain(row.high)})"
+    verdict = {True: "holds", False: "FALLS SHORT", None: ""}[row.holds]
+    return row.name, f"{value}{interval} {row.unit}", row.target, verdict
 
 
 def plain(value: float) -> str:

@@ -19,11 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from helpers.lab import InputError, Task, baseline, find_weights, fingerprint, load_task
 from helpers.lab.data.tokenizer import TextEncoder
-from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.checks import faults
 from helpers.lab.measuring.measurement import code_version
 from helpers.lab.paths import cache, write_atomically
@@ -37,9 +35,9 @@ from recording import (
     language_together,
     model_optimization,
 )
+from recording.quiet import wait_until_quiet
 
 FOLDER = hardware_codesign.FOLDER
-BUSY, LOOK_S, PATIENCE_S = 0.1, 2.0, 600.0  # cores that others may use while we time; how long to look, and to wait
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,20 +203,6 @@ def median_tokens(task: Task) -> float:
     """Tokens of the median test text: as times rise with the length, it takes the median time."""
     encoder = TextEncoder.load(find_weights() / "tokenizer.json")
     return float(np.median([len(row) for row in encoder.encode(task.test["text"][:])]))
-
-
-def wait_until_quiet() -> None:
-    """Return once other processes use next to none of the cores.
-
-    Raises:
-        InputError: they still do after some minutes.
-    """
-    until = time.monotonic() + PATIENCE_S
-    while (used := psutil.cpu_percent(LOOK_S) / 100 * (psutil.cpu_count() or 1)) > BUSY:
-        if time.monotonic() > until:
-            raise InputError(f"Other processes use {used:.1f} of {usable_cores()} cores, so nothing can be timed here. "
-                             "End them and start again: what is done is kept.")
-        print(f"waiting: other processes use {used:.1f} cores", flush=True)
 
 
 def _stamps() -> Mapping[str, dict]:

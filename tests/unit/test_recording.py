@@ -9,6 +9,7 @@ import pytest
 import helpers
 from helpers.lab import InputError, write_table
 from recording import __main__ as record
+from recording import quiet
 
 SHIPPED = Path(helpers.__file__).parent / "facts" / "recorded"
 
@@ -16,8 +17,8 @@ SHIPPED = Path(helpers.__file__).parent / "facts" / "recorded"
 @pytest.fixture
 def run(fresh_home, tmp_path, monkeypatch):
     """run(*arguments, **figures): two parts, `trains` and `times`; the names of those that ran."""
-    monkeypatch.setattr(record, "LOOK_S", 0.01)
-    monkeypatch.setattr(record, "BUSY", 64)
+    monkeypatch.setattr(quiet, "LOOK_S", 0.01)
+    monkeypatch.setattr(quiet, "BUSY", 64)
 
     def start(*arguments, trains=0.5, times=0.5):
         ran = []
@@ -87,11 +88,11 @@ def test_an_accelerator_s_tables_are_nobody_s_part(run, tmp_path):
 
 
 def test_a_busy_machine_times_nothing(run, monkeypatch):
-    monkeypatch.setattr(record, "BUSY", -1)
-    monkeypatch.setattr(record, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(quiet, "BUSY", -1)
+    monkeypatch.setattr(quiet, "PATIENCE_S", 0.02)
     with pytest.raises(InputError, match="Other processes use"):
         run()
-    monkeypatch.setattr(record, "BUSY", 64)
+    monkeypatch.setattr(quiet, "BUSY", 64)
     assert run() == ["times"]  # what trains was done by then
 
 
