@@ -3,15 +3,14 @@ and their columns by name."""
 
 import gzip
 import io
-import json
 import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.lib
 
+from helpers.lab.data.tables import json_value, parquet_table
 from helpers.lab.errors import InputError
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -105,9 +104,9 @@ def _require_rows(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _parquet(raw: bytes, path: Path) -> pd.DataFrame:
     try:
-        return _as_text(pd.read_parquet(io.BytesIO(raw)))
-    except (pyarrow.lib.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path.name} cannot be read as Parquet ({type(error).__name__}): is it whole?") from None
+        return _as_text(parquet_table(raw))
+    except ValueError as error:
+        raise InputError(f"{path.name} cannot be read as Parquet, is it whole? {error}") from None
 
 
 def _json(text: str, path: Path) -> pd.DataFrame:
@@ -116,7 +115,7 @@ def _json(text: str, path: Path) -> pd.DataFrame:
     records: list = []
     for number, content in enumerate([text] if whole else _LINE_END.split(text), 1):
         try:
-            records += (json.loads(content) if whole else [json.loads(content)]) if content.strip() else []
+            records += (json_value(content) if whole else [json_value(content)]) if content.strip() else []
         except (ValueError, RecursionError) as error:
             place = f"its text ({error})" if whole else f"line {number}"
             raise InputError(f"{path.name} is no JSON in {place}: give one record a line.") from None

@@ -90,7 +90,7 @@ def numbers_of(column: pd.Series, name: str, unit: str | None, file: str) -> tup
         doubt = whence or "no unit is named: pass unit=\"ms\" where they are milliseconds"
         return values * UNITS[chosen], f"plain times in {chosen} ({doubt})"
     whole = column.str.fullmatch(r"\d+").all() and chosen in ("ns", "us", "ms", "s")
-    moments = (pd.to_datetime(column.astype(np.int64), unit=chosen, utc=True) if whole
+    moments = (pd.to_datetime(column.astype(np.int64), unit=chosen, utc=True, errors="coerce") if whole
                else pd.to_datetime(values * UNITS[chosen], unit="s", utc=True, errors="coerce"))
     return in_range(moments, column, file), f"Unix time in {chosen}" + (f" ({whence})" if whence else "")
 

@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,15 +89,43 @@ def decoded(raw: bytes, path: Path, encoding: str | None) -> str:
         raise InputError(f"{path.name} is not {encoding or 'UTF-8'} text (line {line}). {way}") from None
 
 
-def _parse_parquet(path: Path, raw: bytes) -> pd.DataFrame:
-    from pyarrow import ArrowException
+def parquet_table(raw: bytes) -> pd.DataFrame:
+    """The table of a Parquet file.
+
+    Raises:
+        ValueError: it is damaged, in whatever way.
+    """
+    import pyarrow.parquet
 
     try:
-        return pd.read_parquet(io.BytesIO(raw))
-    except MemoryError:  # Arrow's is one of its exceptions, too
+        # Threads that a limited process cannot have, or has at its end, break it.
+        table = pyarrow.parquet.read_table(io.BytesIO(raw), use_threads=False, pre_buffer=False)
+        table.validate(full=True)  # what is no UTF-8 would raise where the texts are used
+        return table.to_pandas(use_threads=False)
+    except MemoryError:
         raise
-    except (OSError, ValueError, ArrowException) as error:
-        raise InputError(f"{path.name} cannot be read as PARQUET: {_first_line(error)}") from None
+    except Exception as error:  # the file's notes on how pandas had it may say anything, and raise whatever that does
+        raise ValueError(_first_line(error)) from None
+
+
+def json_value(content: str) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is no JSON; UnicodeEncodeError, which is one, where an escape such as \\ud83d stands alone, so
+            that the text cannot be written.
+        RecursionError: it is nested too deeply.
+    """
+    value = json.loads(content)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _parse_parquet(path: Path, raw: bytes) -> pd.DataFrame:
+    try:
+        return parquet_table(raw)
+    except ValueError as error:
+        raise InputError(f"{path.name} cannot be read as PARQUET: {error}") from None
 
 
 def _parse_folder(folder: Path, text: str, label: str) -> tuple[pd.DataFrame, np.ndarray]:
@@ -197,9 +226,8 @@ def _swallowing(records: list[tuple[int, list[str]]], content: str, separator: s
 
 def _parse_json(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
     try:
-        rows = json.loads(content)
-        json.dumps(rows, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # an escape such as \ud83d alone
+        rows = json_value(content)
+    except UnicodeEncodeError:
         raise InputError(f"{path.name} holds half a character (a lone surrogate). Write the file again as UTF-8."
                          ) from None
     except (ValueError, RecursionError) as error:
@@ -216,9 +244,8 @@ def _parse_jsonl(path: Path, content: str) -> tuple[pd.DataFrame, np.ndarray]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError:  # an escape such as \ud83d alone
+            row = json_value(line)
+        except UnicodeEncodeError:
             raise InputError(f"{path.name} line {number} holds half a character (a lone surrogate). "
                              "Write the file again as UTF-8.") from None
         except (ValueError, RecursionError) as error:

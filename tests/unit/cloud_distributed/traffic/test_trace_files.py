@@ -3,11 +3,14 @@
 import contextlib
 import gzip
 import json
+import random
+import time
 import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from damaged_files import FUZZED, damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -250,9 +253,44 @@ def test_whatever_bytes_a_file_holds_only_a_sentence_ever_leaves(tmp_path, raw):
     check(path)
 
 
+@pytest.mark.parametrize(("name", "content", "said"), [
+    ("t.jsonl", '{"time": 0, "note": "\\ud83d"}\n', "no JSON in line 1"),
+    ("t.json", '[{"time": 0, "note": "\\ud83d"}]', "no JSON in its text"),
+    ("t.csv", "timestamp_ms\n1767225600000\n17787520000000000000\n", "time that cannot be"),
+    ("t.csv", "timestamp_us\n1767225600000000\n1767225601000000\n4000000000000000000\n", "after 2100")])
+def test_half_characters_and_times_beyond_all_calendars_are_refused(write, name, content, said):
+    with pytest.raises(InputError, match=said):
+        read_trace(write(name, content))
+
+
+def test_whatever_is_damaged_is_read_or_refused_in_a_sentence_and_soon(tmp_path, write):
+    requests = pd.DataFrame({"time": pd.date_range("2026-03-01", periods=12, freq="7s").astype(str),
+                             "prompt_tokens": range(100, 112)})
+    counts = pd.DataFrame({"timestamp": 1_772_323_200_000 + np.arange(12) * 60_000, "requests": range(12)})
+    for number, frame in enumerate((requests, counts)):
+        frame.to_csv(tmp_path / f"{number}.csv", index=False)
+        frame.to_csv(tmp_path / f"{number}.tsv.gz", index=False, sep="\t")
+        frame.to_json(tmp_path / f"{number}.jsonl", orient="records", lines=True)
+        frame.to_json(tmp_path / f"{number}.json", orient="records")
+        frame.to_parquet(tmp_path / f"{number}.parquet")
+    write("access.log", lines(*(f'192.0.2.1 - - [01/Mar/2026:10:00:{second:02d} +0000] "GET / HTTP/1.1" 200 5'
+                                for second in range(0, 60, 5))))
+    sources, chance, slowest, read = sorted(tmp_path.iterdir()), random.Random(0), 0.0, 0
+    for number in range(FUZZED):
+        source = chance.choice(sources)
+        path, began = write(source.name, damaged(content := source.read_bytes(), chance)), time.thread_time()
+        read += check(path)
+        slowest = max(slowest, time.thread_time() - began if number > 100 else 0)  # libraries are loaded by then
+        path.write_bytes(content)
+    assert FUZZED / 50 < read < FUZZED
+    assert slowest < 2
+
+
 def check(path):
-    """Any other error than InputError leaves this, and fails the test."""
+    """Whether it is read. Any other error than InputError leaves this, and fails the test."""
     with contextlib.suppress(InputError):
         trace = read_trace(path)
         assert np.isfinite(trace.arrivals).all()
         assert (np.diff(trace.arrivals) >= 0).all()
+        return True
+    return False

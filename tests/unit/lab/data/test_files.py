@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tiny_tables import ROWS, all_rows, refusal, write_csv
 
 from helpers.lab import load_task
 from helpers.lab.data.files import read_rows
+from helpers.lab.data.labels import _keys
 from helpers.lab.data.task import _BUILT_IN
 
 
@@ -71,6 +72,8 @@ SIGNS = 'say "hi", a;b\tc | \\ \n \r\n'
 def test_any_table_is_read_back_as_it_was_written(tmp_path_factory, kind, rows):
     path = tmp_path_factory.mktemp("table") / f"rows.{kind}"
     rows = [(text, label) for text, label in rows if text.strip() and label.strip()]
+    labels = {label for _, label in rows}
+    assume(len(set(_keys(labels).values())) == len(labels))  # spellings of one label are joined
     frame = pd.DataFrame(rows, columns=["text", "label"])
     if kind == "parquet":
         frame.to_parquet(path)

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import random
 import re
 import time
@@ -13,6 +12,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged_files import FUZZED, damaged
 from tiny_tables import ROWS, write_csv
 
 from helpers.lab import InputError
@@ -21,7 +21,6 @@ from helpers.lab.limits import Limits, run_limited
 from helpers.lab.paths import UPLOADS, is_upload
 
 HUGE = "x" * 1_000_000
-FUZZED = int(os.environ.get("FUZZED", "1000"))  # damaged files; 100,000 take some minutes
 
 
 @pytest.fixture
@@ -188,16 +187,17 @@ serve(read)
 """
 
 
-def damaged(content: bytes, rng: random.Random) -> bytes:
-    """A file with some of its bytes changed, cut, doubled or put elsewhere."""
-    content = bytearray(content)
-    for _ in range(rng.choice((1, 1, 2, 5, 20))):
-        start, length = rng.randrange(len(content) or 1), rng.choice((1, 1, 4, 50))
-        part = content[start:start + length]
-        content[start:start + length] = rng.choice((
-            bytes(rng.randrange(256) for _ in part), b"", part * rng.choice((2, 200)), bytes(part[::-1]),
-            rng.choice((b'"', b"\n", b"\0", b"\xff" * 8, b"{", b"[", b"\\ud83d", b"1e999", b",,,", b"\r", b"NaN"))))
-    return bytes(content)
+@pytest.mark.parametrize(("old", "new"), [
+    (b'"index_columns"', b'"index_kolumns"'), (b'"numpy_type"', b'"numpy_tipe"'), (b'"unicode"', b'"unisode"'),
+    (b"an apple", b"an appl\xff")])  # no UTF-8
+def test_parquet_with_damaged_texts_or_notes_of_pandas_is_refused(old, new, refused, tmp_path):
+    table = pa.Table.from_pandas(pd.DataFrame([("an apple", "fruit")] * 6, columns=["text", "label"]))
+    notes = table.schema.metadata[b"pandas"]
+    assert (old in notes) == old.startswith(b'"')
+    table = table.replace_schema_metadata({"pandas": notes.replace(old, new)})
+    pq.write_table(table, tmp_path / "a.parquet", compression="NONE")
+    content = (tmp_path / "a.parquet").read_bytes()
+    assert refused("a.parquet", content.replace(old, new)).startswith("a.parquet cannot be read as PARQUET: ")
 
 
 def test_whatever_is_damaged_is_read_or_refused_in_a_sentence_soon_and_without_growth(tmp_path, monkeypatch):
