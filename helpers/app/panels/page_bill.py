@@ -95,10 +95,12 @@ def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
         return f"{opening}; this strategy's part of it is not counted.", f"{'; '.join(notes) or 'It has no step'}."
     saved, work = _saved(answer, of_page), answer.scenario.hours_of_work * len(names)
     repaid = months(repaid_in(work * answer.scenario.usd_per_hour_of_work, saved.value))
+    reasons = " ".join(f"{step.name[0].upper()}{step.name[1:]}: {step.note}." for step in answer.steps
+                       if of_page(step) and step.usd is not None and step.note)
     return (f"{opening}; {_takes(saved)} {usd_range(answer.today - saved)}.",
             f"Counted: {', '.join(names)}, as the steps of all pages follow each other; all of them make it "
             f"{usd_range(answer.then)}. " + (
-                f"No significant saving repays its {work:g} hours of work." if saved.holds_zero else
+                f"{reasons} No significant saving repays its {work:g} hours of work.".lstrip() if saved.holds_zero else
                 f"Repays its {work:g} hours of work: {repaid}."))
 
 

@@ -266,6 +266,15 @@ def test_steps_that_make_it_dearer_are_no_saving(tmp_path):
     assert "nothing" in answer.advice
 
 
+@pytest.mark.parametrize(("p50_ms", "said"), [(4.0, True), (1.9, False)])
+def test_a_step_that_is_quicker_in_batches_and_slower_alone_says_why_it_is_dearer(p50_ms, said, tmp_path):
+    first, second, last = (made(4.0 * 2**number, *STEPS[:number + 1], p50_ms=2.0, p95_ms=3.0) for number in range(3))
+    last = dataclasses.replace(last, p50_ms=p50_ms, p95_ms=1.5 * p50_ms)
+    write_recorded(tmp_path / "1_model_optimization_together.jsonl", [made(1.0), first, second, last])
+    *_, step = app.monthly_bill(Scenario(volume=1e9), tmp_path).steps[:3]
+    assert ("one request takes 4.1 ms on average, 2.1 without this step" in step.note) == said
+
+
 def test_equal_accuracy_and_an_equal_bill_are_said_as_such(tmp_path):
     folder = recorded_in(tmp_path, [1.0, 1.0, 1.0], [1.0, 1.0], accuracy_delta=0.0)
     answer = app.monthly_bill(Scenario(traffic_hours=24), folder)
