@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
-from helpers.lab.errors import InputError, NotStored
+from helpers.lab.errors import InputError, NotStored, reason
 from helpers.lab.paths import quarantine, replacing, write_atomically
 
 Value = TypeVar("Value")
@@ -57,8 +57,9 @@ def cached(path: Path, make: Callable[[], Value], *, read: Callable[[Path], Valu
             write_atomically(_digest_file(path), _digest(path))
         except Exception as error:  # nor does each library that writes say in the same way that a disk is full
             _unwritten[path] = value
-            warnings.warn(f"The cache entry {path.name} could not be written: {error} What it holds is kept while "
-                          "this program runs, and made again after that.", NotStored, stacklevel=2)
+            said = error if isinstance(error, InputError) else f"{reason(error)}."
+            warnings.warn(f"The cache entry {path.name} could not be written: {said} What it holds is kept while this "
+                          "program runs, and made again after that.", NotStored, stacklevel=2)
     return value
 
 

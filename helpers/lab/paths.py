@@ -15,7 +15,7 @@ from pathlib import Path
 import platformdirs
 from safetensors import SafetensorError
 
-from helpers.lab.errors import InputError
+from helpers.lab.errors import InputError, reason
 
 SESSION = "HELPERS_SESSION"  # the environment's name for the folder of one visitor's kernel
 UPLOADS = "uploaded-files"
@@ -33,9 +33,14 @@ def home() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {path} cannot be created ({error.strerror}). Set HELPERS_HOME to a folder that "
-                         "you may write to.") from error
+        raise InputError(f"Nothing can be stored: {whereabouts(path)} cannot be created ({error.strerror}). Set "
+                         "HELPERS_HOME to a folder that you may write to.") from error
     return path
+
+
+def whereabouts(folder: Path) -> str:
+    """The folder's name in a sentence; a page's visitors are not told where it lies on the server."""
+    return "a folder of the server" if is_page() else f"the folder {folder}"
 
 
 def own_folder(of_platform: Callable[[str], Path], *below_home: str) -> Path:
@@ -158,8 +163,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 def unwritable(path: Path, error: Exception) -> InputError:
     """The sentence for a file or folder that cannot be written."""
-    return InputError(f"{path.name} cannot be written ({getattr(error, 'strerror', None) or error}). Free some disk "
-                      f"space, or check who may write to {path.parent}.")
+    return InputError(f"{path.name} cannot be written ({getattr(error, 'strerror', None) or reason(error)}). Free "
+                      f"some disk space, or check who may write to {whereabouts(path.parent)}.")
 
 
 def _settle(path: Path) -> None:

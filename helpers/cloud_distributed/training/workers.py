@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from helpers.lab.errors import InputError
+from helpers.lab.errors import InputError, reason
 from helpers.lab.paths import write_atomically
 from helpers.lab.progress import Progress, silent
 
@@ -129,7 +129,7 @@ def _main(folder: Path, rank: int, workers: int, timeout_s: float) -> None:
         dist.barrier()  # whoever leaves first would break a partner's last exchange
     except Exception as error:
         refused = isinstance(error, InputError)
-        words = str(error) if refused else f"{type(error).__name__}: {error}"
+        words = str(error) if refused else reason(error)
         write_atomically(folder / f"failed-{rank}", pickle.dumps((refused, words)))
         raise
     finally:

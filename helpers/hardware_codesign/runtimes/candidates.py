@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from helpers.lab.data.task import Task
-from helpers.lab.errors import InputError
+from helpers.lab.errors import InputError, reason
 from helpers.lab.exporting.graph import RUNTIME_NAMES, cast, export_seconds, onnx_graph, openvino_graph
 from helpers.lab.models.model import Card, Model
 from helpers.lab.models.onnx import OnnxTextModel
@@ -76,8 +76,7 @@ def make(base: TorchTextModel, candidate: Candidate, task: Task | None = None) -
     except InputError:
         raise
     except Exception as error:  # exporters and runtimes raise dozens of kinds; one must not end the whole table
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
-        raise InputError(f"{candidate.name} failed ({type(error).__name__}): {reason}") from error
+        raise InputError(f"{candidate.name} failed with {reason(error)}") from error
     return model
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from helpers.hardware_codesign.roofline.peaks import torch_threads
-from helpers.lab.errors import InputError
+from helpers.lab.errors import InputError, reason
 from helpers.lab.exporting.graph import onnx_graph
 from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import ratio_of_medians
@@ -103,7 +103,7 @@ def _measured(switch: str, on: str, off: str, with_it: Callable, without: Callab
     try:
         seconds = seconds_in_turns({"on": with_it, "off": without}, rounds)
     except RuntimeError as error:
-        return {"switch": switch, "on": on, "off": off, "note": f"Not here: {str(error).splitlines()[0]}"}
+        return {"switch": switch, "on": on, "off": off, "note": f"Not here: {reason(error)}"}
     gain, low, high = ratio_of_medians(seconds["off"], seconds["on"])
     return {"switch": switch, "on": on, "off": off, "gain": gain, "low": low, "high": high,
             "on_ms": 1000 * float(np.median(seconds["on"])), "off_ms": 1000 * float(np.median(seconds["off"])),

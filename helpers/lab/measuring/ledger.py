@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from helpers.lab.errors import InputError, NotStored
+from helpers.lab.errors import InputError, NotStored, reason
 from helpers.lab.measuring.measurement import Measurement
-from helpers.lab.paths import home, quarantine
+from helpers.lab.paths import home, quarantine, whereabouts
 
 # What makes a ledger of version n one of n + 1. A file's version is SQLite's user_version: 0 in a new file, and in
 # those of before there were versions, whose table is the first migration's.
@@ -62,8 +62,9 @@ class Ledger:
             with self._transaction() as connection:
                 connection.execute("INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?)", row)
         except (sqlite3.OperationalError, OSError) as error:
-            raise InputError(f"The ledger {self.path.name} cannot be written ({error}). Free some disk space, or check "
-                             f"who may write to {self.path.parent}; what it held before is unchanged.") from error
+            raise InputError(f"The ledger {self.path.name} cannot be written ({reason(error)}). Free some disk space, "
+                             f"or check who may write to {whereabouts(self.path.parent)}; what it held before is "
+                             "unchanged.") from error
 
     def put_all(self, measurements: Sequence[Measurement]) -> None:
         """Store records that somebody waits for: where they cannot be stored, a warning says so."""
@@ -102,8 +103,9 @@ class Ledger:
             for (body,) in self._connection().execute(query, values):
                 yield _record(body)
         except sqlite3.DatabaseError as error:
-            raise InputError(f"The ledger {self.path.name} cannot be read ({error}). Check who may read "
-                             f"{self.path.parent}, or move the file away: a new one is created.") from error
+            raise InputError(f"The ledger {self.path.name} cannot be read ({reason(error)}). Check who may read "
+                             f"{whereabouts(self.path.parent)}, or move the file away: a new one is created."
+                             ) from error
 
     def _connection(self) -> sqlite3.Connection:
         if self._is_open() and self._local.writable != self._writable:

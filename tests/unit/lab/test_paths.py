@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from helpers.lab import InputError
+from helpers.lab import InputError, Ledger
 from helpers.lab.paths import (
     SESSION,
     home,
@@ -16,6 +16,7 @@ from helpers.lab.paths import (
     is_upload,
     quarantine,
     replacing,
+    unwritable,
     uploads,
     visitor_folder,
     write_atomically,
@@ -61,6 +62,21 @@ def test_a_home_that_cannot_be_created_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("HELPERS_HOME", os.fspath(tmp_path / "file" / "home"))
     with pytest.raises(InputError, match=r"cannot be created .* Set HELPERS_HOME to a folder"):
         home()
+
+
+@pytest.mark.parametrize("on_a_page", [True, False])
+def test_a_visitor_is_not_told_where_the_server_keeps_things(on_a_page, tmp_path, monkeypatch, new_measurement):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HELPERS_HOME", os.fspath(tmp_path / "file" / "home"))
+    if on_a_page:
+        monkeypatch.setenv("VOILA_BASE_URL", "/")
+    with pytest.raises(InputError) as of_home:
+        home()
+    no_room = unwritable(tmp_path / "a.json", OSError(28, "No space left on device", str(tmp_path / "a.json")))
+    with pytest.raises(InputError) as of_ledger:
+        Ledger(tmp_path / "file" / "ledger.sqlite").put(new_measurement())
+    for said in (str(of_home.value), str(no_room), str(of_ledger.value)):
+        assert (str(tmp_path) in said) == (not on_a_page), said
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.lab.errors import InputError
-from helpers.lab.paths import write_atomically
+from helpers.lab.paths import whereabouts, write_atomically
 from helpers.lab.progress import Progress, silent
 
 if TYPE_CHECKING:  # pages of what was recorded open without transformers
@@ -136,7 +136,7 @@ class LanguageModel(abc.ABC):
             facts = {"engine": self.engine, "name": self.name, **self._save(folder)}
         except OSError as error:
             raise InputError(f"'{self.name}' cannot be written ({error.strerror}). Free some disk space, or check who "
-                             f"may write to {folder}.") from error
+                             f"may write to {whereabouts(folder)}.") from error
         write_atomically(folder / SAVED, json.dumps(facts, indent=1))
 
     def _without_tokens(self) -> InputError:
