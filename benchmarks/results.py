@@ -73,7 +73,7 @@ def _page(results: Mapping[str, Result], order: Sequence[str]) -> Iterator[str]:
         yield "\n".join(f"- {name}: {_escaped(row.name)}: {written(row)[1].strip()}, target {row.target}"
                         for name, row in short)
     if missing := [name for name in order if name not in results]:
-        yield f"Not run yet: {', '.join(missing)}."
+        yield f"Not run yet: {'; '.join(missing)}."
     for name, result in results.items():
         yield f"## {name}"
         yield (f"`{result.command}`, {result.date}, {max(1, round(result.seconds / 60))} min, code {result.code}, on "

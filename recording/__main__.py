@@ -103,7 +103,8 @@ PARTS = (
     Part("batching", _with_base(hardware_codesign.record_batching), tuple(
         f"{THREE}_{part}" for part in ("padding", "batches", "load", "layouts")), 3, times=True),
     Part("runtimes", _with_base(hardware_codesign.record_runtimes), tuple(
-        f"{THREE}_{part}" for part in ("runtimes", "levels", "switches", "leaving")), 12, times=True),
+        f"{THREE}_{part}" for part in ("runtimes", "levels", "switches")), 12, times=True),
+    Part("leaving", _with_base(hardware_codesign.record_leaving), (f"{THREE}_leaving",), 2, times=True),
     Part("measurements", _with_base(hardware_codesign.record_measurements), (f"{THREE}.jsonl",), 7, times=True),
     LanguagePart("annotation", data_language.record_annotation, (f"{FOUR}_annotation",), 15, times=True),
     LanguagePart("retrieval", data_language.record_retrieval, (f"{FOUR}_retrieval",), 25, times=True),

@@ -78,7 +78,7 @@ def record_roofline(base: TorchTextModel, task: Task) -> None:
 
 
 def record_runtimes(base: TorchTextModel, task: Task) -> None:
-    """Every runtime and precision, the graph levels, the libraries' switches, and which runtime opens what."""
+    """Every runtime and precision, the graph levels, and the libraries' switches."""
     texts = task.test["text"][:8]
     keep("runtimes", compare_runtimes(base, task, rows=96, rounds=3, processes=PROCESSES, progress=printed), task.name)
     levels = in_processes(functools.partial(_levels, texts=texts), {"base": base}, PROCESSES)
@@ -86,6 +86,10 @@ def record_runtimes(base: TorchTextModel, task: Task) -> None:
                                    "median_ms"), task.name)
     switches = in_processes(_switches, {"base": base}, PROCESSES)
     keep("switches", _over_processes(switches, "gain", lambda frame: frame["off_ms"], "on_ms"))
+
+
+def record_leaving(base: TorchTextModel, task: Task) -> None:
+    """Which runtime opens what another one saved, and what is left of its answers."""
     keep("leaving", compare_leaving(base, task, task.test["text"][:64], progress=printed), task.name)
 
 
@@ -138,7 +142,7 @@ def record() -> None:
     torch.set_num_threads(usable_cores())
     task = load_task("tickets")
     base = baseline(task)
-    for part in (record_roofline, record_batching, record_runtimes, record_measurements):
+    for part in (record_roofline, record_batching, record_runtimes, record_leaving, record_measurements):
         part(base, task)
 
 

@@ -13,7 +13,7 @@ from helpers.lab.facts import Peaks
 def matrix(opens):
     rows = pd.DataFrame({"form": ["ONNX", "ONNX"], "home": "ONNX Runtime", "runtime": ["ONNX Runtime", "PyTorch"],
                          "precision": "fp32", "opens": [True, opens], "same_answers": [1.0, 0.9 if opens else None],
-                         "note": ["", "" if opens else "it cannot"], "difference": 0.0, "integer": 0.0,
+                         "note": ["", "" if opens else "it cannot. Read the manual"], "difference": 0.0, "integer": 0.0,
                          "own_operators": "", "leave_s": [12.34, 2.0]})
     rows.attrs = {"origin": "made up"}
     return rows
@@ -24,7 +24,7 @@ def test_the_page_draws_what_opens_and_says_what_does_not(opens, title):
     frame = functions("3", "lv7", table=lambda name: matrix(opens), InputError=InputError)["leave"]("ONNX Runtime")
     chart, *notes = functions("3", "lv9", bars_spec=bars_spec)["draw_leaving"](frame)
     assert f"ONNX Runtime: {title} to open a file elsewhere succeed" in str(chart.to_dict())
-    assert notes == ([] if opens else ["ONNX in PyTorch: it cannot"])
+    assert notes == ([] if opens else ["ONNX in PyTorch: it cannot."])
 
 
 def test_the_page_says_that_leaving_is_not_recorded():
