@@ -11,16 +11,13 @@ from pathlib import Path
 from helpers.app.text.billing.amounts import months, usd, usd_range
 from helpers.app.text.billing.own_models import own_models
 from helpers.app.text.billing.single_changes import Change, change_alone, change_of, computing_usd, work_usd
-from helpers.app.text.billing.stages import CLASSIFIER, FOLDER, STORIES, Stage, label_savings, stages
+from helpers.app.text.billing.stages import FOLDER, NOT_RECORDED, STORIES, Stage, label_savings, labels_of, stages
 from helpers.app.text.figures import change, count, keeps_quality, origins, percent, two
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.bill import Range, Serving, hosted_usd, mean_service_s, repaid_in, serving, why_uncached
 from helpers.lab.money.costs import cost
 from helpers.lab.money.scenario import Scenario
 
-NOT_RECORDED = "not recorded yet, so not counted"
-NOT_REACHED = "not reached by any recorded choice of rows, nor at random, so not counted"
-ONE_LABEL = "recorded for one label a message alone; how many messages with their fields are enough is not counted"
 IN_HOURS = "run machines only in the hours of traffic"
 CHOOSE, CACHE = "choose which rows to label", "cache what prompts share"
 
@@ -117,23 +114,6 @@ def _machines(number: int) -> str:
 
 def _exact(value: float) -> Range:
     return Range(value, value, value)
-
-
-def labels_of(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
-    """Cost of a month's labels with the recorded choice of rows, whether it is counted, and the note."""
-    today = _exact(scenario.labels * scenario.usd_per_label)
-    if scenario.subject != CLASSIFIER:
-        return today, False, ONE_LABEL
-    row, origin = label_savings(folder)
-    if row is None:
-        return today, False, NOT_REACHED if origin else NOT_RECORDED
-    note = (f"on the way to {percent(row['share'])} of the full accuracy, {row['strategy']}, the best on validation "
-            f"rows, saves {row['saved']:,.0f} ({row['saved_low']:,.0f} to {row['saved_high']:,.0f}) of the "
-            f"{'' if row['reached_at_random'] else 'at least '}{row['needed']:,.0f} labels that random selection needs")
-    if not row["significant"] or row["saved"] <= 0:
-        return today, False, f"{note}: no significant saving among all that were compared, so not counted"
-    return Range(*(today.value * (1 - row[name] / row["needed"]) for name in ("saved", "saved_high", "saved_low"))
-                 ), True, note
 
 
 def _on_machines(scenario: Scenario, folder: Path) -> Answer:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.app.text.billing.amounts import months, usd
-from helpers.app.text.billing.bills import labels_of, ranked_changes
-from helpers.app.text.billing.stages import FOLDER, stages
+from helpers.app.text.billing.bills import ranked_changes
+from helpers.app.text.billing.stages import FOLDER, labels_of, stages
 from helpers.lab.money.bill import hosted_usd, repaid_in, serving
 from helpers.lab.money.scenario import Scenario
 

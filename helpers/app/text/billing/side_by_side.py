@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from helpers.app.text.billing.amounts import usd, usd_range
-from helpers.app.text.billing.bills import FOLDER, Answer, labels_of, monthly_bill
-from helpers.app.text.billing.stages import STORIES, stages
+from helpers.app.text.billing.bills import Answer, monthly_bill
+from helpers.app.text.billing.stages import FOLDER, STORIES, labels_of, stages
 from helpers.lab.money.bill import Range, serving_change
 from helpers.lab.money.scenario import Scenario
 

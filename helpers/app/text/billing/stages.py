@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from helpers.app.records import recorded
-from helpers.app.text.figures import full_name
+from helpers.app.text.figures import full_name, percent
 from helpers.lab.measuring.measurement import Measurement, ratio_of_speedups
+from helpers.lab.money.bill import Range
+from helpers.lab.money.scenario import Scenario
 
 FOLDER = Path(__file__).parents[3] / "facts" / "recorded"
 STRATEGY_OF = {"distill": "1", "prune": "1", "quantize": "1", "round": "1", "cascade": "2", "adapt": "2",
                "specialist": "2", "export": "3", "engine": "3", "batch": "3"}  # kind of step -> number
+NOT_RECORDED = "not recorded yet, so not counted"
+NOT_REACHED = "not reached by any recorded choice of rows, nor at random, so not counted"
+ONE_LABEL = "recorded for one label a message alone; how many messages with their fields are enough is not counted"
 CLASSIFIER = "classifier"
 STORIES = {CLASSIFIER: "1_model_optimization_together",
            "own language model": "2_efficient_architectures_language_together"}  # subject on machines -> its records
@@ -88,6 +93,23 @@ def _speedup(record: Measurement | None) -> tuple[float, float, float] | None:
 
 def _gain(before: Measurement, after: Measurement) -> tuple[float, float, float]:
     return ratio_of_speedups(_speedup(before), _speedup(after))
+
+
+def labels_of(scenario: Scenario, folder: Path) -> tuple[Range, bool, str]:
+    """Cost of a month's labels with the recorded choice of rows, whether it is counted, and the note."""
+    today = Range(*[scenario.labels * scenario.usd_per_label] * 3)
+    if scenario.subject != CLASSIFIER:
+        return today, False, ONE_LABEL
+    row, origin = label_savings(folder)
+    if row is None:
+        return today, False, NOT_REACHED if origin else NOT_RECORDED
+    note = (f"on the way to {percent(row['share'])} of the full accuracy, {row['strategy']}, the best on validation "
+            f"rows, saves {row['saved']:,.0f} ({row['saved_low']:,.0f} to {row['saved_high']:,.0f}) of the "
+            f"{'' if row['reached_at_random'] else 'at least '}{row['needed']:,.0f} labels that random selection needs")
+    if not row["significant"] or row["saved"] <= 0:
+        return today, False, f"{note}: no significant saving among all that were compared, so not counted"
+    return Range(*(today.value * (1 - row[name] / row["needed"]) for name in ("saved", "saved_high", "saved_low"))
+                 ), True, note
 
 
 @functools.cache
