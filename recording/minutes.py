@@ -1,10 +1,11 @@
 """How long each notebook takes here, read and run as a participant does, cell by cell: written into its metadata.
 
-python -m recording.minutes [NOTEBOOK ...] [--look]
+python -m recording.minutes [NOTEBOOK ...] [--look] [--further]
 
-With the settings that a notebook has, and what earlier runs have left in the caches: run `make warm` first. What is
-written is the time of all cells but those under 'Go further', and of reading them; the landing page shows it. Also
-said: which cells let a reader wait for longer than two seconds without a sign of life. --look writes nothing.
+With the settings that a notebook has, and what earlier runs have left in the caches: a second run is that of a class
+for which `make warm` was run. What is written is the time of all cells but those under 'Go further', which the others
+do not need, and of reading them; the landing page shows it. Also said: which cells let a reader wait for longer than
+two seconds without a sign of life. --look writes nothing, and --further runs the cells under 'Go further' as well.
 """
 
 import argparse
@@ -68,12 +69,13 @@ def main(arguments: Sequence[str] | None = None, folder: Path = NOTEBOOKS) -> No
     parser = argparse.ArgumentParser("python -m recording.minutes")
     parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="as in 1_model_optimization; all without")
     parser.add_argument("--look", action="store_true", help="write nothing")
+    parser.add_argument("--further", action="store_true", help="run what stands under 'Go further', too")
     asked = parser.parse_args(arguments)
     there = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
     if unknown := set(asked.names) - set(there):
         raise InputError(f"Unknown notebook '{min(unknown)}'. Choose some of: {', '.join(there)}.")
     for name in asked.names or there:
-        cells = run(there[name])
+        cells = run(there[name], further=asked.further)
         minutes = minutes_of(there[name], cells)
         print(f"{name}: {minutes} minutes to read and run on {brief(fingerprint())}")
         for cell in sorted(cells, key=lambda cell: -cell.silent_s):
@@ -83,9 +85,15 @@ def main(arguments: Sequence[str] | None = None, folder: Path = NOTEBOOKS) -> No
             write_into(there[name], minutes)
 
 
-def run(path: Path) -> list[Timed]:
-    """Execute a notebook from top to bottom in an empty folder, and time its code cells."""
+def run(path: Path, further: bool = False) -> list[Timed]:
+    """Execute a notebook from top to bottom in an empty folder, and time its code cells.
+
+    Args:
+        further: also those under 'Go further'.
+    """
     notebook = nbformat.read(path, as_version=4)
+    if not further:
+        notebook.cells = [cell for heading, _, cell in _under_headings(notebook) if not _is_further(heading)]
     with tempfile.TemporaryDirectory() as folder:
         client = _Watched(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": folder}})
         client.execute()
@@ -101,8 +109,8 @@ def minutes_of(path: Path, cells: Sequence[Timed]) -> int:
     """Minutes for the main line: its cells, and its words at a reader's pace; what goes further is left out."""
     words = sum(len(re.findall(r"\w+", cell.source))
                 for heading, _, cell in _under_headings(nbformat.read(path, as_version=4))
-                if cell.cell_type == "markdown" and not heading.startswith("Go further"))
-    working = sum(cell.seconds for cell in cells if not cell.heading.startswith("Go further"))
+                if cell.cell_type == "markdown" and not _is_further(heading))
+    working = sum(cell.seconds for cell in cells if not _is_further(cell.heading))
     return max(1, round(working / 60 + words / WORDS_A_MINUTE))
 
 
@@ -112,6 +120,10 @@ def write_into(path: Path, minutes: int) -> None:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     notebook["metadata"] |= {"minutes": minutes, "minutes_on": f"{brief(fingerprint())}, {today}"}
     write_atomically(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def _is_further(heading: str) -> bool:
+    return heading.startswith("Go further")
 
 
 def _under_headings(notebook: Any) -> Iterator[tuple[str, int, Any]]:

@@ -25,7 +25,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cells(folder):
-    return minutes.run(folder / "1_lesson.ipynb")
+    return minutes.run(folder / "1_lesson.ipynb", further=True)
+
+
+def test_what_goes_further_runs_only_where_it_is_asked_for(folder):
+    assert [cell.first_line for cell in minutes.run(folder / "1_lesson.ipynb")] == [
+        "import time", "for _ in range(4):"]
 
 
 def test_each_code_cell_is_timed_under_its_heading(cells):
@@ -43,7 +48,7 @@ def test_minutes_are_those_of_the_main_line_and_of_reading_it(folder, cells):
 
 
 def test_they_are_written_with_the_machine_and_the_day_and_silent_cells_are_named(folder, capsys, monkeypatch, cells):
-    monkeypatch.setattr(minutes, "run", lambda path: cells)
+    monkeypatch.setattr(minutes, "run", lambda path, further: cells)
     before = json.loads((folder / "1_lesson.ipynb").read_text())
     minutes.main(["1_lesson", "--look"], folder)
     assert json.loads((folder / "1_lesson.ipynb").read_text()) == before
