@@ -1,5 +1,7 @@
 """Which machine measured this: cores, instruction sets, memory, GPU, libraries."""
 
+import contextlib
+import ctypes
 import functools
 import hashlib
 import importlib.metadata
@@ -101,6 +103,12 @@ def peak_resident_bytes() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def return_free_memory() -> None:
+    """Return to the system what this process has freed and its allocator keeps, where that is glibc's."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such function in it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def gpu_name() -> str | None:

@@ -25,7 +25,7 @@ from helpers.lab.measuring.intervals import paired_difference, ratio_of_medians,
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import COLUMNS, Measurement, coverage_notes, key_of, score
 from helpers.lab.measuring.timing import seconds_in_turns, seconds_of, settle, timing_turn
-from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes, load
+from helpers.lab.models.model import MAX_BATCH, Model, folder_bytes, load, rest
 from helpers.lab.money import costs
 from helpers.lab.progress import Progress, silent
 
@@ -120,6 +120,7 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
         for candidate in candidates if energy else ():
             candidate.power = _power(candidate, sample, progress)
     for candidate in candidates:
+        rest(candidate.model)
         _measure_size(candidate, sample, memory, progress)
     records = [_record(candidate, candidates[0], task, len(sample)) for candidate in candidates]
     if ledger:
@@ -141,6 +142,7 @@ def _predict_all(model: Model, task: Task, progress: Progress) -> np.ndarray:
     for start in range(0, len(inputs), 4 * MAX_BATCH):
         progress.check()
         parts.append(model.predict(inputs[start:start + 4 * MAX_BATCH]))
+    rest(model)
     return np.concatenate(parts)
 
 

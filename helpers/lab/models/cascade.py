@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
-from helpers.lab.models.model import Card, Model, load, saving
+from helpers.lab.models.model import Card, Model, load, rest, saving
 from helpers.lab.models.thresholds import answering, confidence, rows_needed, threshold_by_errors, threshold_by_loss
 from helpers.lab.paths import write_atomically
 
@@ -37,6 +37,11 @@ class CascadeModel:
         if len(unsure):
             answers[unsure] = log_softmax(self.second.predict([inputs[row] for row in unsure]), axis=1)
         return answers
+
+    def rest(self) -> None:
+        """Both stages give back memory."""
+        for stage in (self.first, self.second):
+            rest(stage)
 
     def save(self, path: Path) -> None:
         """Write the card and both stages into the folder `path`."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 
 from helpers.lab.data.tokenizer import pad
@@ -26,3 +27,14 @@ def test_the_fused_layer_norm_that_is_slow_on_a_cpu_is_left_out(models, texts, t
     assert "SkipLayerNormalization" not in operators[0]
     assert "SkipLayerNormalization" in operators[1]  # else there is nothing to leave out any more
     np.testing.assert_allclose(*answers, atol=1e-5)
+
+
+def test_at_rest_a_session_gives_back_what_a_large_batch_took_and_answers_as_before(models, texts):
+    model, process = models["onnxruntime"], psutil.Process()
+    before = model.predict(texts)
+    ids = np.ones((16_384, 32), np.int64)
+    model._logits(ids, ids)
+    used = process.memory_info().rss
+    model.rest()
+    assert used - process.memory_info().rss > 50e6
+    np.testing.assert_array_equal(model.predict(texts), before)
