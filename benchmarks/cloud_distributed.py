@@ -150,7 +150,7 @@ def panel_rows(quick: bool) -> list[Row]:
     """Compute and describe each setting of notebook 5's Explore as the page does, without the browser."""
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
     page = [cell.source for cell in cells if cell.cell_type == "code" and "lesson" not in cell.metadata.get("tags", [])]
-    names: dict[str, Any] = {"__name__": "__main__"}
+    names: dict[str, Any] = {"__name__": "__main__", "display": lambda *shown: None}  # IPython's, which a kernel has
     with contextlib.redirect_stdout(io.StringIO()):
         for source in page[:next(i for i, source in enumerate(page) if "app.Explore(" in source)]:
             exec(source, names)

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 from benchmarks import results
+from benchmarks.cloud_distributed import panel_rows
 from benchmarks.common import Budget, at_least, shown
 from benchmarks.results import Result, as_page, read_results, store
 from helpers.lab import InputError, fingerprint
@@ -118,3 +119,9 @@ def test_a_part_runs_in_its_own_process_and_leaves_its_rows():
 def test_a_look_writes_nothing(tmp_path):
     assert bench.main(["--quick"], (bench.Part("cloud_distributed", ("fcfs",)),), tmp_path) == 0
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_the_panel_s_benchmark_runs_the_notebook_s_own_cells():
+    assert [row.name for row in panel_rows(quick=True) if row.value > 0] == [
+        f"notebook 5's panel, {length}: p95 of {settings} settings" for length, settings in (("an hour", 12),
+                                                                                            ("a day", 4))]
