@@ -19,11 +19,11 @@ def address(our_pages: str) -> str:
 
 @pytest.fixture(scope="module")
 def page(address: str, browser: Browser) -> Iterator[Page]:
-    """One visit to the page, once its eight charts are there: each test begins from whatever the one before chose."""
+    """One visit to the page, once its nine charts are there: each test begins from whatever the one before chose."""
     with watched(browser) as open_page:
         opened = open_page()
         opened.goto(address, timeout=60_000)
-        expect(opened.locator(".app-chart svg")).to_have_count(8, timeout=60_000)
+        expect(opened.locator(".app-chart svg")).to_have_count(9, timeout=60_000)
         yield opened
 
 
