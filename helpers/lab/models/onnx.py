@@ -49,10 +49,11 @@ class OnnxTextModel(TextModel):
 
     def rest(self) -> None:
         """Also shrink the session's arena, which doubles as it grows and is kept: a gigabyte after 64 long texts."""
-        options = onnxruntime.RunOptions()
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        one = np.ones((1, 1), np.int64)
-        self.session.run(["logits"], {"input_ids": one, "attention_mask": one}, options)
+        if self.session.get_providers() == ["CPUExecutionProvider"]:  # another shape has TensorRT build an engine
+            options = onnxruntime.RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            one = np.ones((1, 1), np.int64)
+            self.session.run(["logits"], {"input_ids": one, "attention_mask": one}, options)
         super().rest()
 
     def _save_artefact(self, path: Path) -> None:
