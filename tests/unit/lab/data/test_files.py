@@ -12,7 +12,6 @@ from tiny_tables import ROWS, all_rows, refusal, write_csv
 
 from helpers.lab import load_task
 from helpers.lab.data.files import read_rows
-from helpers.lab.data.labels import _keys
 from helpers.lab.data.task import _BUILT_IN
 
 
@@ -65,6 +64,15 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 SIGNS = 'say "hi", a;b\tc | \\ \n \r\n'
 
 
+def spelling_of(label):
+    """What is equal for labels of one class: words but for blanks and capitals, numbers by their value."""
+    word = " ".join(label.split()).casefold()
+    try:
+        return float({"true": "1", "false": "0"}.get(word, word))
+    except ValueError:
+        return word
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=6))
@@ -73,7 +81,7 @@ def test_any_table_is_read_back_as_it_was_written(tmp_path_factory, kind, rows):
     path = tmp_path_factory.mktemp("table") / f"rows.{kind}"
     rows = [(text, label) for text, label in rows if text.strip() and label.strip()]
     labels = {label for _, label in rows}
-    assume(len(set(_keys(labels).values())) == len(labels))  # spellings of one label are joined
+    assume(len({spelling_of(label) for label in labels}) == len(labels))  # spellings of one label are joined
     frame = pd.DataFrame(rows, columns=["text", "label"])
     if kind == "parquet":
         frame.to_parquet(path)
