@@ -127,10 +127,13 @@ def _is_further(heading: str) -> bool:
 
 
 def _under_headings(notebook: Any) -> Iterator[tuple[str, int, Any]]:
-    """The heading that each cell stands under, of the second level or below; its place; the cell."""
+    """The heading that each cell stands under, of the second or third level; its place; the cell.
+
+    One of the fourth level divides a section: what stands under it within a 'Go further' goes further, too.
+    """
     heading = ""
     for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "markdown" and (lines := re.findall(r"(?m)^##+ (.*)$", cell.source)):
+        if cell.cell_type == "markdown" and (lines := re.findall(r"(?m)^###? (.*)$", cell.source)):
             heading = lines[0]
         yield heading, index, cell
 

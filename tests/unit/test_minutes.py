@@ -18,7 +18,8 @@ def folder(tmp_path_factory):
     nbformat.write(new_notebook(cells=[
         new_markdown_cell("# A lesson"), new_markdown_cell("## The experiment\n\n" + WORDS * 3),
         new_code_cell("import time\ntime.sleep(2.1)"), new_code_cell("for _ in range(4):\n    print(1, flush=True)"),
-        new_markdown_cell("### Go further: more\n\n" + WORDS * 9), new_code_cell("1 + 1")],
+        new_markdown_cell("### Go further: more\n\n" + WORDS * 9), new_code_cell("1 + 1"),
+        new_markdown_cell("#### Its second part\n\n" + WORDS * 9), new_code_cell("2 + 2")],
         metadata={"title": "A lesson"}), made / "1_lesson.ipynb")
     return made
 
@@ -35,7 +36,8 @@ def test_what_goes_further_runs_only_where_it_is_asked_for(folder):
 
 def test_each_code_cell_is_timed_under_its_heading(cells):
     assert [(cell.heading, cell.first_line) for cell in cells] == [
-        ("The experiment", "import time"), ("The experiment", "for _ in range(4):"), ("Go further: more", "1 + 1")]
+        ("The experiment", "import time"), ("The experiment", "for _ in range(4):"), ("Go further: more", "1 + 1"),
+        ("Go further: more", "2 + 2")]
     assert cells[0].seconds >= cells[0].silent_s >= 2.1
     assert cells[1].silent_s < cells[1].seconds  # what it prints in between is a sign of life
 
