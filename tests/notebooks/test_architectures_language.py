@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import functions, said
+from notebook_cells import functions, guessed, said
 
 from helpers import app
 from helpers.app import bars_spec, lines_spec
@@ -16,7 +16,7 @@ from helpers.efficient_architectures.cascades.routing import Routable
 from helpers.lab import InputError, load_task
 from helpers.lab.data.extraction import extractions
 
-GUESS = SimpleNamespace(value=40.0)
+GUESS = guessed(40.0)
 LADDER = ("tagger", "patterns", "nearest examples")
 
 
@@ -52,8 +52,8 @@ def test_further_messages_may_take_time_or_none(a_message, words):
 
 @pytest.mark.parametrize(("speedups", "words"), [
     ((1.0, 4.0, 30.0, 60.0), ["more: both 60x (54 to 66); swapped 30x (27 to 33); together 4.0x (3.6 to 4.4). fewer: "
-                              "none.", "Both changes give 50% of the product. You guessed 40%."]),
-    ((1.0, 0.5, 2.0, 3.0), ["fewer: together 0.50x (0.45 to 0.55).", "Both changes give 300% of the product."])])
+                              "none.", "Both changes give 50% of the product; you guessed 40%."]),
+    ((1.0, 0.5, 2.0, 3.0), ["fewer: together 0.50x (0.45 to 0.55).", "Both changes give 300% of the product;"])])
 def test_changes_on_top_of_each_other_may_give_more_or_less_than_their_product(speedups, words):
     records = [SimpleNamespace(model=name, speedup=speedup, speedup_low=0.9 * speedup, speedup_high=1.1 * speedup,
                                p50_ms=100 / speedup)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import SOURCES, functions, said
+from notebook_cells import SOURCES, functions, guessed, said
 
 from helpers.cloud_distributed import (
     Fleet,
@@ -110,6 +110,6 @@ def test_instances_that_are_kept_ready_may_pay_or_not(best, words):
 
 
 def test_what_is_kept_ready_pays_from_the_share_that_the_package_gives():
-    text = said("5", "ready-inside", serverless_offer=serverless_offer, ready_guess=SimpleNamespace(value=50.0))
+    text = said("5", "ready-inside", serverless_offer=serverless_offer, ready_guess=guessed(50.0))
     share = pays_from(serverless_offer("AWS Lambda x86_64"))
-    assert text == f"It pays from {share:.0%} of its time on. You guessed 50%."
+    assert text == f"It pays from {share:.0%} of its time on; you guessed 50%."

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import SOURCES, functions, said, value_of
+from notebook_cells import SOURCES, functions, guessed, said, value_of
 from sklearn.dummy import DummyClassifier
 
 from helpers.app import bars_spec, lines_spec
@@ -27,7 +27,7 @@ def annotation(right, rows=100):
 def test_the_agreement_may_be_whole_or_none(right, words):
     given, people = annotation(right)
     text = said("4", "la15", given=given, by_people=people, agreed=right / 100, inside=1.0, by_chance=0.5,
-                label_guess=SimpleNamespace(value=0.3))
+                label_guess=guessed(0.3))
     assert words in text
     assert "Kappa: 1.00 (1.00 to 1.00)" in text if right else "Kappa: -1.00" in text
 
@@ -145,7 +145,7 @@ def test_no_written_row_may_stay():
 
 @pytest.mark.parametrize(("passes", "kept"), [([True, True], 1.0), ([False, False], 0.0)])
 def test_all_written_rows_may_stay_or_none(passes, kept):
-    text = said("4", "ls15", stays=np.array(passes), written=["a", "b"], kept_guess=SimpleNamespace(value=0.5),
+    text = said("4", "ls15", stays=np.array(passes), written=["a", "b"], kept_guess=guessed(0.5),
                 kept_shares={"kept": kept, "confident": kept, "novel": 1.0}, passes=np.array(passes), vectors=None,
                 written_y=None, specialist=None, real=None)
     assert text.startswith(f"{kept:.0%} of 2 rows stay")
@@ -177,7 +177,7 @@ def test_the_break_even_on_paper_is_that_of_the_tokens():
     reader = SimpleNamespace(tokens=lambda texts: [(100, 3)] * 4,
                              llm=SimpleNamespace(count_tokens=lambda texts: [10] * 4))
     text = said("4", "lr11", reader=reader, texts=["a"] * 4, given=SimpleNamespace(usd_per_label=0.0001), np=np,
-                repaid_guess=SimpleNamespace(value=50))
+                repaid_guess=guessed(50))
     assert f"After {3 * 2 * 200 * 100 / (8 * 42):,.0f} requests (you guessed 50)" in text
     assert f"work after {(120000 + 80 / 1e-6) / (8 * 42):,.0f}." in text
 

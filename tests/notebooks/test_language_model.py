@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ipywidgets import HTML, VBox
-from notebook_cells import functions, said, sensible
+from notebook_cells import functions, guessed, said, sensible
 
 from helpers import app
 from helpers.lab import InputError
@@ -30,7 +30,7 @@ def taught(gain: float, after: float = 900.0) -> pd.DataFrame:
     (-0.1, "10.0 points less (7.0 to 13.0)", "paid for nothing, without a significant gain"),
     (0.0, "0.0 points more (\N{MINUS SIGN}3.0 to 3.0: no significant", "paid for nothing, without a significant gain")])
 def test_a_teachers_labels_may_harm(gain, words, repaid):
-    text = said("1", "ts10", taught=taught(gain), PEOPLE=100, teacher_guess=SimpleNamespace(value=-5.0))
+    text = said("1", "ts10", taught=taught(gain), PEOPLE=100, teacher_guess=guessed(-5.0))
     assert f"Beside 100 labels of people: {words}" in text
     assert text.endswith("your guess was -5.")
     assert repaid in text
@@ -53,7 +53,7 @@ def test_tuned_weights_may_lose_or_not(gains, words):
                          "gain_high": [gain + 0.05 for gain in known],
                          "significant": [abs(gain) > 0.05 for gain in known], "constant": 0.3,
                          "valid": 1.0, "same": 0.9})
-    text = said("1", "tw08", fewer_bits=bits, lost_guess=SimpleNamespace(value=20.0))
+    text = said("1", "tw08", fewer_bits=bits, lost_guess=guessed(20.0))
     assert words in text
     assert text.startswith("In 16 bits 50% of 96 messages are right.")
 
@@ -65,7 +65,7 @@ def test_a_shorter_model_may_be_surer(ratio, words):
     depths = pd.DataFrame({"name": ["30 blocks", "28 blocks, recovered"], "megabytes": [270.0, 255.0],
                            "ratio": [1.0, ratio], "ratio_low": [1.0, 0.95 * ratio], "ratio_high": [1.0, 1.05 * ratio],
                            "significant": [False, ratio != 1], "dropped": ["", "3, 4"]})
-    text = said("1", "dp10", depths=depths, depth_guess=SimpleNamespace(value=1.5))
+    text = said("1", "dp10", depths=depths, depth_guess=guessed(1.5))
     assert words in text
     assert "28 blocks, recovered have 94% of the bytes" in text
     assert {2.0: ") higher than that of the whole", 0.9: ") lower than that of the whole",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import SOURCES, functions, plain, said
+from notebook_cells import SOURCES, functions, guessed, plain, said
 
 from helpers.app import bars_spec, lines_spec
 from helpers.hardware_codesign import ENGINES, cache_verdict, phase_figures
@@ -16,7 +16,7 @@ from helpers.lab import DECODERS, offer
 from helpers.lab.facts import Peaks
 
 COUNTS = StepCounts(body=1e8, head=3e7, stored=1.3e8, kv_bytes=46080.0, attention=7e4)
-GUESS = SimpleNamespace(value=12.0)
+GUESS = guessed(12.0)
 
 
 @pytest.mark.parametrize(("rate", "words"), [(1e11, "On paper from"), (1e14, "at no number of answers")])

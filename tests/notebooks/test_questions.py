@@ -38,3 +38,14 @@ def unanswered(path: Path) -> list[str]:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_question_gets_a_verdict(path):
     assert unanswered(path) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_sentence_takes_an_unmoved_slider_for_a_guess(path):
+    """`said` tells one from the other; a chart leaves out what is NaN."""
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert [source for source in sources if re.search(r"guess\w*\.value[:}]", source)] == []
+    asked = {name for source in sources for name in re.findall(r"(\w*guess\w*) = app\.guess\(", source)}
+    shown = "\n".join(sources)
+    assert [name for name in asked if not re.search(
+        rf"\b{name}\.said\(|\b{name}\.value\b|(?:guess|reference)={name}\b", shown)] == []

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from app_helpers import record
-from notebook_cells import functions, said, sensible
+from notebook_cells import functions, guessed, said, sensible
 
 from helpers.efficient_architectures import cheapest_within
 from helpers.hardware_codesign import break_even_utilization
@@ -103,7 +103,7 @@ def test_tfidf_may_be_slower_and_more_accurate(speedup, delta, words):
     value, low, high = speedup
     tfidf = SimpleNamespace(model="TF-IDF", speedup=value, speedup_low=low, speedup_high=high, accuracy_delta=delta,
                             accuracy_delta_low=delta - 0.01, accuracy_delta_high=delta + 0.01)
-    assert words in said("2", "e23", tfidf=tfidf, paper=5000.0, guess=SimpleNamespace(value=3.0),
+    assert words in said("2", "e23", tfidf=tfidf, paper=5000.0, guess=guessed(3.0),
                          result=SimpleNamespace(measurements=[record()]))
 
 
@@ -215,7 +215,7 @@ def test_no_kind_of_attention_may_keep_less(window, words):
 @pytest.mark.parametrize(("ran", "told"), [(None, False), (object(), True)])
 def test_the_device_is_set_beside_paper_and_guess_once_it_has_run(ran, told):
     text = said("3", "device-verdict", on_device=SimpleNamespace(verdict="It says this.", run=ran), device_paper=3.0,
-                device_guess=SimpleNamespace(value=5.0))
+                device_guess=guessed(5.0))
     assert text.startswith("It says this.")
     assert ("On paper 3.0x the latency; your guess was 5.0x." in text) == told
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from notebook_cells import SOURCES, assigned, functions, said, sensible
+from notebook_cells import SOURCES, assigned, functions, guessed, said, sensible
 
 from helpers import app
 from helpers.lab import score
@@ -35,7 +35,7 @@ def assert_said_of_choosing(to_95, words):
     on_the_way = functions("4", "d37", full=0.9, budget=720)["on_the_way"]
     assert words in said("4", "d60", first=["random", "margin"], to_95=to_95, at_budget=at_budget, full=0.9,
                          whole=WHOLE, regained=lambda row: "50% of the lost accuracy", reviews=200, paper=0.1,
-                         next_point="$5", guess=SimpleNamespace(value=0.5), on_the_way=on_the_way)
+                         next_point="$5", guess=guessed(0.5), on_the_way=on_the_way)
 
 
 @pytest.mark.parametrize("unknown", ["saved_usd", "saved_on_validation"])
@@ -143,7 +143,7 @@ def test_the_fixed_fleet_may_be_the_cheapest_and_all_may_be_late(best, in_time, 
     text = said("5", "c63", bills=bills, best=best, meeting_said=meeting_said, plan=3,
                 ratios=(1.1, 1.0, 1.2), paper=2.0, times_less=lambda *_: "1.1 times less",
                 combined=pd.DataFrame({"times": [1.0, times]}),
-                guess=SimpleNamespace(value=1.5))
+                guess=guessed(1.5))
     assert words in text
     assert all_told in text
 

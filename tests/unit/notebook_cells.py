@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 
 from helpers import app
+from helpers.app.panels.guesses import Guess
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -19,6 +20,13 @@ NONSENSE = [  # in a sentence about a result, whichever way it falls
     r"(?<![\d.,])0(?:\.\d+)? times ",
     r"[-\N{MINUS SIGN}]\$?\d[\d,.]* (?:labels )?(?:fewer|more|less)\b", r"\$[-\N{MINUS SIGN}]",
     r"\b(?:saves|loses|gains) [-\N{MINUS SIGN}]", r"\b0\.\d+x the answers"]
+
+
+def guessed(value: float) -> Guess:
+    """A guess that somebody has made."""
+    guess = Guess("how many", value - 1, value + 2)
+    guess.slider.value = value
+    return guess
 
 
 def plain(shown: Any) -> str:

@@ -53,9 +53,10 @@ def require(frame: "pd.DataFrame", *columns: str) -> None:
                          f"{', '.join(map(str, frame.columns))}.")
 
 
-def value_of(guess: Any) -> Any:
-    """The number of a guess: a number, or what `guess()` gave."""
-    return getattr(guess, "value", guess)
+def value_of(guess: Any) -> float | None:
+    """The number of a guess, which is a number or what `guess()` gave; None where nobody has guessed."""
+    value = getattr(guess, "value", guess)
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,7 +41,7 @@ def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: 
         log_x, log_y: whether the axes are logarithmic.
         provenance: "measured", "recorded" or "simulated", or the column that says it row by row.
         percent: y in percent.
-        rules: {text: y value}, dashed lines such as the reader's guess.
+        rules: {text: y value}, dashed lines such as the reader's guess; none for NaN: nobody has guessed.
         constant: the accuracy of always giving the most frequent label: a line if it is near, else stated in words.
 
     Raises:
@@ -67,7 +67,7 @@ def lines_spec(frame: pd.DataFrame, x: str, y: str, by: str | None = None, low: 
 @debug_mode(False)
 def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None, high: str | None = None, *,
               title: str = "", value_title: str | None = None, provenance: str = "measured",
-              reference: float | None = None) -> alt.LayerChart:
+              reference: Any = None) -> alt.LayerChart:
     """A bar for each row, from the left, with its interval; the first row's is the reference, in grey.
 
     Args:
@@ -76,7 +76,7 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
         low, high: the columns of the interval.
         title, provenance: as of `lines`.
         value_title: of the axis.
-        reference: a value to draw as a line.
+        reference: a value to draw as a line, or what `guess()` gave.
 
     Raises:
         InputError: as `lines`.
@@ -84,7 +84,7 @@ def bars_spec(frame: pd.DataFrame, name: str, value: str, low: str | None = None
     rows = _rows(frame, provenance, x=value, y=value, name=name, low=low, high=high)
     for row in rows:
         row["zero"] = 0
-    names = [row["name"] for row in rows]
+    names, reference = [row["name"] for row in rows], parts.value_of(reference)
     palette = parts.Palette("name", names, [REFERENCE_GREY] + [STRATEGY_COLOURS[0]] * (len(names) - 1))
     top = max([row["x"] for row in rows] + [row["high"] for row in rows if high] + [reference or 0.0])
     domain = [min(0.0, *(row["low" if low else "x"] for row in rows)), 1.08 * top or 1.0]
@@ -200,7 +200,8 @@ def _palette(rows: list[dict[str, Any]]) -> parts.Palette:
 def _rules(rules: Mapping[str, float] | None, percent: bool) -> list[alt.Chart]:
     layers = []
     for text, value in (rules or {}).items():
-        value = float(parts.value_of(value))
+        if (value := parts.value_of(value)) is None:
+            continue
         figure = f"{two(100 * value)}%" if percent else two(value)
         layers += parts.rule("y", value, f"{text}: {figure}", dash=parts.GUESS_DASH)
     return layers

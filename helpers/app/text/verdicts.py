@@ -148,7 +148,8 @@ def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: 
               sorted((row for row in columns if row[1] < neutral), key=lambda row: row[1])]
     parts = [f"{word}: {'; '.join(f'{name} {say(*figures)}' for name, *figures in group) or 'none'}."
              for word, group in zip((more, less), groups, strict=True)]
-    rest = f" and {len(neither) - LISTED} others" if len(neither) > LISTED else ""
+    unnamed = len(neither) - LISTED
+    rest = f" and {unnamed} other{'s' * (unnamed > 1)}" if unnamed > 0 else ""
     none = f"No significant difference: {', '.join(neither[:LISTED])}{rest}."
     return " ".join([*parts, *([none] if neither else [])])
 

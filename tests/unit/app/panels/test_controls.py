@@ -1,8 +1,13 @@
 """What a reader moves: more controls than one takes in at once, the page's address, and a guess."""
 
+import json
+import math
+
 import ipywidgets as widgets
+import pandas as pd
 import pytest
 
+from helpers import app
 from helpers.app import choices, guess
 from helpers.app.panels.controls import MAX_AT_ONCE, ControlBox, NumberBox, as_text, from_text
 from helpers.lab.errors import InputError
@@ -56,8 +61,30 @@ def test_a_guess_follows_its_slider(capsys):
     asked = guess("speed-up", low=0.5, high=4)
     asked.slider.value = 3.0
     assert asked.value == 3.0
+    assert asked.said("your guess was {:.1f}") == "your guess was 3.0"
     with pytest.raises(InputError, match="low < high"):
         guess("speed-up", low=4, high=1)
+
+
+def test_a_slider_that_nobody_moved_is_no_guess():
+    """Neither a sentence nor a chart shows its middle; who moves it there has guessed so."""
+    asked = guess("speed-up", low=1, high=3)
+    assert math.isnan(asked.value)
+    assert asked.said("your guess was {:.1f}") == "you have not guessed"
+    assert "until then you have none" in asked.widget.children[0].value
+    bars = pd.DataFrame({"name": ["a", "b"], "times": [1.0, 2.0]})
+
+    def drawn():
+        return [json.dumps(chart.to_dict()).count("strokeDash") for chart in (
+            app.bars_spec(bars, "name", "times", provenance="recorded", title="t", reference=asked),
+            app.lines_spec(bars, "times", "times", provenance="recorded", title="t", rules={"guess": 1 * asked.value}))]
+
+    before = drawn()
+    asked.slider.value = 2.5
+    asked.slider.value = 2.0
+    assert asked.said("your guess was {:.1f}") == "your guess was 2.0"
+    assert "until then" not in asked.widget.children[0].value
+    assert all(now > then for now, then in zip(drawn(), before, strict=True))
 
 
 @pytest.mark.parametrize(("low", "high", "shown"), [(1, 60, ".1f"), (0, 1, ".2f"), (0.5, 6, ".2f"), (0, 3000, ".0f")])

@@ -107,6 +107,7 @@ def test_a_ratio_whose_interval_reaches_0_is_not_apart_from_1():
 
 def test_many_that_make_no_difference_are_counted():
     assert ratios([(str(number), 1.0, 0.9, 1.1) for number in range(10)]).endswith("4, 5 and 4 others.")
+    assert ratios([(str(number), 1.0, 0.9, 1.1) for number in range(7)]).endswith("4, 5 and 1 other.")
 
 
 @pytest.mark.parametrize(("ratio", "said"), [(1.25, "1.2 times more"), (0.8, "1.2 times less"), (1.0, "as much"),
