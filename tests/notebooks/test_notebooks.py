@@ -224,8 +224,11 @@ def small(path: Path) -> dict:
 def test_it_runs_from_top_to_bottom(path, tmp_path, home_alone):
     done = papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), parameters=small(path),
                                       cwd=str(tmp_path), progress_bar=False, execution_timeout=900)
-    text = "\n".join(str(output) for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
+    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    text = "\n".join(str(output) for output in outputs)
     assert "app-verdict" in text
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == [], "no library's warnings"
+    assert "'Output(" not in text, "nor its bars, which leave blank spaces"
     assert text.count("<b>Right.</b>") == len(cells(path, "solution")), "each folded solution solves its exercise"
     assert text.count("<b>Not yet.</b>") == len(cells(path, "exercise")), "and before it no check passes by itself"
 

@@ -8,8 +8,9 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -93,17 +94,35 @@ def _quantize_static(plain: onnx.ModelProto, target: Path, inputs: Sequence[dict
 def openvino_int8(model: TorchTextModel, inputs: Sequence[dict[str, np.ndarray]], *,
                   keep_float: Sequence[str] = ()) -> Any:
     """The model as an `openvino.Model` with static 8-bit products; docs.openvino.ai, 'Basic quantization flow'."""
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
     floats = float_products(onnx.load_from_string(onnx_graph(model)), keep_float)
     graph = openvino_graph(model)
     # The nodes keep their names; a Gemm's product is called NAME/WithoutBiases.
     products = [op.friendly_name for op in graph.get_ops() if op.get_type_name() == "MatMul"]
-    ignored = nncf.IgnoredScope(names=[name for name in products if name.split("/")[0] in floats])
-    with naming(model, "quantized to int8 for OpenVINO"), contextlib.redirect_stdout(io.StringIO()):  # progress bars
+    with naming(model, "quantized to int8 for OpenVINO"), quiet_nncf() as nncf:
+        ignored = nncf.IgnoredScope(names=[name for name in products if name.split("/")[0] in floats])
         return nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs), ignored_scope=ignored,
                              model_type=nncf.ModelType.TRANSFORMER)
+
+
+@contextlib.contextmanager
+def quiet_nncf() -> Iterator[ModuleType]:
+    """NNCF without its bars, which a terminal fills lines with, and a notebook leaves blank spaces of.
+
+    >>> with quiet_nncf() as nncf:
+    ...     print(nncf.CompressWeightsMode.INT4_SYM.value)
+    int4_sym
+    """
+    import nncf
+    import rich  # NNCF's bars are its
+
+    nncf.set_log_level(logging.ERROR)
+    console = rich.get_console()
+    was, console.is_jupyter = console.is_jupyter, False  # else a widget each, whatever stdout is
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield nncf
+    finally:
+        console.is_jupyter = was
 
 
 def float_products(graph: onnx.ModelProto, keep_float: Sequence[str] = ()) -> list[str]:

@@ -39,9 +39,6 @@ from helpers.lab.models.packing import (
 from helpers.lab.paths import write_atomically
 
 transformers.utils.logging.disable_progress_bar()
-# transformers imports torchao, which reports at import that its GPU kernels do not load, with paths.
-for _name in ("torchao", "torch.utils._pytree"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def device() -> torch.device:

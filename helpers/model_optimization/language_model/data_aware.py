@@ -1,8 +1,5 @@
 """Rounding a language model's weights to 4 bits with a look at data, beside plain rounding: NNCF in OpenVINO."""
 
-import contextlib
-import io
-import logging
 import math
 import shutil
 import tempfile
@@ -16,6 +13,7 @@ import pandas as pd
 from helpers.lab.data.extraction import extractions, field_names
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.exporting.int8 import quiet_nncf
 from helpers.lab.extraction.scores import MESSAGE, ExtractionScore, score_extractions
 from helpers.lab.language.engines.openvino import OpenVinoModel
 from helpers.lab.language.engines.transformers import TransformersModel
@@ -110,15 +108,13 @@ def _graph(llm: TransformersModel, source: Path, folder: Path, progress: Progres
 
 def _compressed(graph: Path, data: Sequence[dict[str, np.ndarray]], how: dict[str, bool], folder: Path) -> Path:
     """A folder with the graph of another, its weights in 4 bits."""
-    import nncf
     import openvino
 
-    nncf.set_log_level(logging.ERROR)
     shutil.copytree(graph, folder, ignore=shutil.ignore_patterns("openvino_model.*"))
     model = openvino.Core().read_model(graph / _GRAPH)
     known = {port.get_any_name() for port in model.inputs}
     looked_at = [{name: array for name, array in one.items() if name in known} for one in data]
-    with contextlib.redirect_stdout(io.StringIO()):  # its bars
+    with quiet_nncf() as nncf:
         few = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_SYM, group_size=GROUP, ratio=1.0,
                                     **({"dataset": nncf.Dataset(looked_at)} | how if how else {}))
     openvino.save_model(few, folder / _GRAPH, compress_to_fp16=False)
