@@ -1,6 +1,5 @@
-"""Long computations: as a page's job in another process, in a cell with a bar, or in a script with lines."""
+"""Long computations: as a page's job in another process, or in a script with lines."""
 
-import html
 import sys
 import threading
 import time
@@ -8,13 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
-import ipywidgets
 import traitlets
-from IPython.display import display
 
 from helpers.app.jobs.processes import Gone, Worker
 from helpers.app.records import listed, replaced
-from helpers.app.text.figures import seconds
 from helpers.app.text.problems import logged, sentence
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
@@ -204,31 +200,6 @@ def _worker() -> Worker:
         if (worker := _warm.pop()).alive:
             return worker
     return Worker()
-
-
-def progress(label: str) -> Progress:
-    """Show a bar under the cell, and return what long functions report to; the kernel's stop button is the way out.
-
-    >>> from helpers import app
-    >>> report = app.progress("Simulating")  # doctest: +SKIP
-    >>> report(0.5, "hour 12 of 24")  # doctest: +SKIP
-    """
-    bar = ipywidgets.FloatProgress(0.0, min=0.0, max=1.0, layout={"width": "min(100%, 480px)"})
-    text = ipywidgets.HTML(f"{html.escape(label)}: starting")
-    display(ipywidgets.VBox([bar, text]))
-    time_left, last = TimeLeft(), 0.0
-
-    def report(fraction: float | None, message: str) -> None:
-        nonlocal last
-        left, now = time_left(fraction), time.monotonic()
-        if now - last < EVERY_S and fraction != 1.0:
-            return
-        last = now
-        bar.value = fraction or 0.0
-        rest = f", about {seconds(left)} left" if left else ""
-        text.value = f"{html.escape(label)}: {html.escape(message)}{rest}"
-
-    return Progress(report)
 
 
 def run(compute: Callable[..., Any], **settings: Any) -> list[Measurement]:

@@ -98,11 +98,14 @@ def _time(models: dict[str, Model], texts: list[str], rounds: int, processes: in
           ) -> list[tuple[dict[str, np.ndarray], ...]]:
     """`time_models` of each process; what is slow sits the later rounds out."""
     with timing_turn(progress):
-        sizes = {name: best_batch_size(model, texts, progress) for name, model in models.items()}
+        sizes = {}
+        for index, (name, model) in enumerate(models.items()):
+            progress(0.3 * index / len(models), f"finding the batch size of {name}")
+            sizes[name] = best_batch_size(model, texts, progress)
         work = functools.partial(time_models, sample=texts, batch_sizes=sizes, rounds=rounds, patience_s=_PATIENCE_S)
         if not processes:
-            return [work(models, progress=progress)]
-        return in_processes(work, models, processes, progress)
+            return [work(models, progress=progress.part(0.3, 1.0))]
+        return in_processes(work, models, processes, progress.part(0.3, 1.0))
 
 
 def _fill_speed(frame: pd.DataFrame, timed: list[tuple[dict[str, np.ndarray], ...]], rows: int, rounds: int) -> None:

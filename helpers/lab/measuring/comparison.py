@@ -112,8 +112,8 @@ def compare(models: Sequence[Model], task: Task, *, rows: int = 192, rounds: int
 
     candidates = []
     for index, model in enumerate(models):
-        progress(0.3 * index / len(models), f"quality of {model.card.name}")
-        candidates.append(_Candidate(model, _predict_all(model, task, progress)))
+        part = progress.part(0.3 * index / len(models), 0.3 * (index + 1) / len(models))
+        candidates.append(_Candidate(model, _predict_all(model, task, part)))
     sample = sample_inputs(task, rows)
     with timing_turn(progress):
         _time(candidates, sample, rounds, processes, progress)
@@ -140,7 +140,7 @@ def _predict_all(model: Model, task: Task, progress: Progress) -> np.ndarray:
     inputs = task.test[task.input][:]
     parts = []
     for start in range(0, len(inputs), 4 * MAX_BATCH):
-        progress.check()
+        progress(start / len(inputs), f"quality of {model.card.name}")
         parts.append(model.predict(inputs[start:start + 4 * MAX_BATCH]))
     rest(model)
     return np.concatenate(parts)

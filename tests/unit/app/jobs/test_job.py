@@ -13,7 +13,7 @@ import pytest
 from app_helpers import record, wait_until
 
 from helpers.app.jobs import job as jobs_module
-from helpers.app.jobs.job import Job, TimeLeft, progress, run
+from helpers.app.jobs.job import Job, TimeLeft, run
 from helpers.app.jobs.processes import kill_all
 from helpers.lab.errors import InputError
 from helpers.lab.paths import SESSION
@@ -109,19 +109,6 @@ def test_time_in_the_queue_does_not_count_for_the_time_left(monkeypatch):
     left = TimeLeft()
     assert [left(None), left(0.0), left(0.01)] == [None] * 3
     assert left(0.4) == pytest.approx(6.0)
-
-
-def test_a_cells_bar_gives_the_time_left_without_that_in_the_queue(monkeypatch):
-    shown = []
-    monkeypatch.setattr(jobs_module, "display", shown.append)
-    clock = [0.0]
-    monkeypatch.setattr(jobs_module.time, "monotonic", lambda: clock[0])
-    report = progress("Measuring")
-    for at, fraction in ((10.0, None), (500.0, 0.0), (504.0, 0.4)):
-        clock[0] = at
-        report(fraction, "rounds")
-    bar, text = shown[0].children
-    assert (bar.value, text.value) == (0.4, "Measuring: rounds, about 6 s left")
 
 
 def test_time_left_follows_from_what_is_done():
