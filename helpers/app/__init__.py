@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "panels.on_device": ["OnDevice"],
     "panels.page_bill": ["PageBill"],
     "panels.labelling": ["ReviewPanel", "LabelPanel"],
-    "jobs.bars": ["progress"],
+    "jobs.cell_bar": ["progress"],
     "jobs.job": ["run"],
     "exercises": ["Exercise"],
     "export.statement": ["statements_markdown"],

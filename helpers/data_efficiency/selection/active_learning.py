@@ -1,5 +1,6 @@
 """Active learning, played through with labels that are known: does choosing beat drawing at random?"""
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +15,7 @@ from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import paired_mean_interval, paired_mean_p
 from helpers.lab.money.costs import compute_usd
+from helpers.lab.progress import Progress, silent
 
 _UNKNOWN = (np.nan, np.nan, np.nan)
 
@@ -88,14 +90,18 @@ def label_with(data: Features, strategy: str, budget: int, batch: int = 48, seed
 
 
 def compare_strategies(data: Features, budget: int, batch: int = 48, strategies: Sequence[str] = tuple(STRATEGIES),
-                       seeds: int = SEEDS) -> pd.DataFrame:
+                       seeds: int = SEEDS, progress: Progress = silent) -> pd.DataFrame:
     """Every strategy with every seed, random always among them; a seed means the same first batch for all.
 
     Returns:
         The columns of `label_with`; `paired_gains` compares them.
     """
-    return pd.concat([label_with(data, name, budget, batch, seed)
-                      for name in dict.fromkeys(["random", *strategies]) for seed in range(seeds)], ignore_index=True)
+    runs, arms = [], list(itertools.product(dict.fromkeys(["random", *strategies]), range(seeds)))
+    for number, (name, seed) in enumerate(arms):
+        progress(number / len(arms), f"{name}, seed {seed + 1} of {seeds}")
+        runs.append(label_with(data, name, budget, batch, seed))
+    progress(1.0, "done")
+    return pd.concat(runs, ignore_index=True)
 
 
 def labels_to(runs: pd.DataFrame, accuracy: float, usd_per_label: float = USD_PER_LABEL,

@@ -11,6 +11,7 @@ from helpers.data_efficiency.options import USD_PER_LABEL
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.intervals import bootstrap_draws, percentile_interval
+from helpers.lab.progress import Progress, silent
 
 EXPONENTS = np.linspace(0.05, 2.0, 79)
 DRAWS = 500
@@ -55,7 +56,8 @@ class LearningCurve:
         return more, more * usd_per_label
 
 
-def measure_curve(data: Features, sizes: Sequence[int] | None = None, seeds: int = 5) -> pd.DataFrame:
+def measure_curve(data: Features, sizes: Sequence[int] | None = None, seeds: int = 5,
+                  progress: Progress = silent) -> pd.DataFrame:
     """Test accuracy with few and with many labels, drawn at random, the smaller draws within the larger ones.
 
     Args:
@@ -72,10 +74,12 @@ def measure_curve(data: Features, sizes: Sequence[int] | None = None, seeds: int
     rows = []
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(total)
-        for size in sizes:
+        for number, size in enumerate(sizes):
+            progress((seed + number / len(sizes)) / seeds, f"{size:,} labels, seed {seed + 1} of {seeds}")
             part = np.sort(order[:size])
             model = fit(data.train[part], data.train_y[part], len(data.labels))
             rows.append({"labels": int(size), "seed": seed, "accuracy": model.accuracy(data.test, data.test_y)})
+    progress(1.0, "done")
     return pd.DataFrame(rows)
 
 

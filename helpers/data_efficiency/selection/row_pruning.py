@@ -1,5 +1,6 @@
 """Which labelled rows to keep: scores from how a model learns them, and the share that is enough."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from helpers.data_efficiency.options import SEEDS
 from helpers.data_efficiency.runs import Watch
 from helpers.data_efficiency.vectors import Features
 from helpers.lab.errors import InputError
+from helpers.lab.progress import Progress, silent
 
 RATE, BATCH = 20.0, 32  # of the gradient descent whose course is watched; rows have length 1
 KEEP_RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -61,7 +63,7 @@ SCORES: dict[str, Callable[..., np.ndarray]] = {
 
 
 def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, methods: Sequence[str] = tuple(SCORES),
-                seeds: int = SEEDS) -> pd.DataFrame:
+                seeds: int = SEEDS, progress: Progress = silent) -> pd.DataFrame:
     """Accuracy with the hardest and with the easiest rows of each score, random always beside them.
 
     Returns:
@@ -76,20 +78,22 @@ def prune_study(data: Features, keep_rates: Sequence[float] = KEEP_RATES, method
     if not all(0 < keep <= 1 for keep in keep_rates):
         raise InputError(f"The share to keep is above 0 and up to 1, not {min(keep_rates)} to {max(keep_rates)}.")
     x, classes, rows = np.asarray(data.train), len(data.labels), []
-    for name in dict.fromkeys(["random", *methods]):
-        for seed in range(seeds):
-            watch = Watch()
-            with watch.running():
-                scores = SCORES[name](x, data.train_y, classes, seed)
-            for side in ("random",) if name == "random" else ("hard", "easy"):
-                order = np.argsort(scores if side == "easy" else -scores, kind="stable")
-                for keep in keep_rates:
-                    part = np.sort(order[:max(1, round(keep * len(order)))])
-                    model = fit(x[part], data.train_y[part], classes)
-                    rows.append({"method": name if name == side else f"{name}, {side}", "keep": keep, "seed": seed,
-                                 "accuracy": model.accuracy(data.test, data.test_y),
-                                 "validation": model.accuracy(data.validation, data.validation_y),
-                                 "cpu_s": watch.seconds})
+    arms = list(itertools.product(dict.fromkeys(["random", *methods]), range(seeds)))
+    for number, (name, seed) in enumerate(arms):
+        progress(number / len(arms), f"{name}, seed {seed + 1} of {seeds}")
+        watch = Watch()
+        with watch.running():
+            scores = SCORES[name](x, data.train_y, classes, seed)
+        for side in ("random",) if name == "random" else ("hard", "easy"):
+            order = np.argsort(scores if side == "easy" else -scores, kind="stable")
+            for keep in keep_rates:
+                part = np.sort(order[:max(1, round(keep * len(order)))])
+                model = fit(x[part], data.train_y[part], classes)
+                rows.append({"method": name if name == side else f"{name}, {side}", "keep": keep, "seed": seed,
+                             "accuracy": model.accuracy(data.test, data.test_y),
+                             "validation": model.accuracy(data.validation, data.validation_y),
+                             "cpu_s": watch.seconds})
+    progress(1.0, "done")
     return pd.DataFrame(rows)
 
 

@@ -20,6 +20,7 @@ from helpers.lab.machine import usable_cores
 from helpers.lab.measuring.intervals import ratio_of_medians
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.torch import TorchTextModel
+from helpers.lab.progress import Progress, silent
 
 _LEVELS = {"none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
            "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -27,7 +28,8 @@ _LEVELS = {"none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
            "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL}
 
 
-def compare_switches(model: TorchTextModel, *, batch: int = 8, length: int = 64, rounds: int = 9) -> pd.DataFrame:
+def compare_switches(model: TorchTextModel, *, batch: int = 8, length: int = 64, rounds: int = 9,
+                     progress: Progress = silent) -> pd.DataFrame:
     """Each switch on and off, in turns: columns switch, on, off (words), gain, low, high, on_ms, off_ms, note.
 
     `gain` is the time without over the time with; its interval is 95%. A switch that this machine lacks keeps its
@@ -39,9 +41,13 @@ def compare_switches(model: TorchTextModel, *, batch: int = 8, length: int = 64,
     if batch < 1 or length < 1:
         raise InputError("Switches are measured on a batch of at least one row of at least one token.")
     encoder = _encoder(model, batch, length)
-    with timing_turn():
-        rows = [_measured(*switch, rounds) for switch in (*_encoder_switches(encoder), *_convolution_switches())]
+    switches, rows = [*_encoder_switches(encoder), *_convolution_switches()], []
+    with timing_turn(progress):
+        for number, switch in enumerate(switches):
+            progress(number / len(switches), switch[0])
+            rows.append(_measured(*switch, rounds))
     rows.append(_cudnn())
+    progress(1.0, "done")
     return pd.DataFrame(rows)
 
 
@@ -116,7 +122,8 @@ def _cudnn() -> dict:
     return {"switch": "cuDNN", "on": "cuDNN", "off": "PyTorch's own", "note": note}
 
 
-def graph_levels(model: TorchTextModel, texts: list[str], *, rounds: int = 9) -> pd.DataFrame:
+def graph_levels(model: TorchTextModel, texts: list[str], *, rounds: int = 9,
+                 progress: Progress = silent) -> pd.DataFrame:
     """Each graph level of ONNX Runtime, its transformer optimizer, and I/O binding, in turns on one batch.
 
     Returns:
@@ -131,6 +138,7 @@ def graph_levels(model: TorchTextModel, texts: list[str], *, rounds: int = 9) ->
     ids, mask = model.encoder.pad(model.encoder.encode(texts))
     feed = {"input_ids": ids, "attention_mask": mask}
     with tempfile.TemporaryDirectory() as name:
+        progress(0.0, "exporting and optimizing")
         folder = Path(name)
         plain = folder / "plain.onnx"
         plain.write_bytes(onnx_graph(model))
@@ -142,8 +150,9 @@ def graph_levels(model: TorchTextModel, texts: list[str], *, rounds: int = 9) ->
         fused = _transformer_optimizer(plain, folder / "optimizer.onnx", model)
         calls["optimizer for BERT"], graphs["optimizer for BERT"] = _run(_session(fused, _LEVELS["all"]), feed), fused
         before = Counter(node.op_type for node in onnx.load(plain, load_external_data=False).graph.node)
-        with timing_turn():
-            seconds = seconds_in_turns(calls, rounds)
+        with timing_turn(progress):
+            seconds = seconds_in_turns(calls, rounds, progress=progress.part(0.5, 1.0))
+        progress(1.0, "done")
         return pd.DataFrame([_row(level, graphs[level], before, seconds) for level in calls])
 
 

@@ -4,14 +4,14 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.app.jobs import bars
+from helpers.app.jobs import cell_bar as bars
 from recording import minutes
 
 WAITS = """
 import time
 from IPython.core.display_functions import display as shown
 from helpers import app
-from helpers.app.jobs import bars
+from helpers.app.jobs import cell_bar as bars
 made = []
 bars.display = lambda box: (made.append(box), shown(box))
 report = app.progress("Exporting")
