@@ -83,27 +83,42 @@ def distill_with_control(teacher: TorchTextModel, task: Task, *, epochs: float =
                          seed: int = 0, transfer: Sequence[str] = (), augmented: int = 4,
                          progress: Progress = silent,
                          **options: Any) -> tuple[TorchTextModel, TorchTextModel]:
-    """(student, control): the control is the same student trained on the labels alone, for as many steps.
-
-    Without it a student's accuracy says nothing about its teacher: a small model trained as long
-    may do as well.
+    """(student, its control): see `distill` and `control_of`.
 
     Args:
         options: all others of `distill`.
     """
     student = distill(teacher, task, epochs=epochs, learning_rate=learning_rate, seed=seed, transfer=transfer,
                       augmented=augmented, progress=progress.part(0.0, 0.5), **options)
-    began = time.perf_counter()
-    shape = student.card.settings["student"]
-    module = _student(teacher, task, shape, seed, progress)
-    steps = steps_in(len(task.train) + student.card.settings["transfer_rows"], epochs)
+    return student, control_of(student, teacher, task, progress=progress.part(0.5, 1.0))
+
+
+def control_of(student: TorchTextModel, teacher: TorchTextModel, task: Task, *,
+               progress: Progress = silent) -> TorchTextModel:
+    """The same student trained on the labels alone, for as many steps, from the same first weights.
+
+    Without it a student's accuracy says nothing about its teacher: a small model trained as long may do as well.
+
+    Args:
+        student: what `distill` made of this teacher and task.
+
+    Raises:
+        InputError: a model that was not distilled.
+        Cancelled: the caller of `progress` wants an end; asked at each step.
+    """
+    made = student.card.settings
+    if "student" not in made:
+        raise InputError(f"'{student.card.name}' was not distilled: a control is trained like a student, so distill "
+                         "one first.")
+    began, shape = time.perf_counter(), made["student"]
+    module = _student(teacher, task, shape, made["seed"], progress)
+    steps = steps_in(len(task.train) + made["transfer_rows"], made["epochs"])
     same = steps / steps_in(len(task.train), 1)
     labelled = TransferSet(task.train["text"][:], task.train["label"][:])
-    train_student(module, teacher.encoder.encode, labelled, None, epochs=same, learning_rate=learning_rate, seed=seed,
-                  progress=progress.part(0.5, 1.0), say="training the control")
-    control = _finished(module, teacher, task, shape, "labels only", began, epochs=same, learning_rate=learning_rate,
-                        seed=seed)
-    return student, control
+    train_student(module, teacher.encoder.encode, labelled, None, epochs=same, learning_rate=made["learning_rate"],
+                  seed=made["seed"], progress=progress, say="training the control")
+    return _finished(module, teacher, task, shape, "labels only", began, epochs=same,
+                     learning_rate=made["learning_rate"], seed=made["seed"])
 
 
 def _student(teacher: TorchTextModel, task: Task, shape: dict[str, Any], seed: int,

@@ -21,7 +21,7 @@ from helpers.lab.models.sklearn import tfidf_baseline
 from helpers.lab.models.torch import TorchTextModel, model_digest
 from helpers.lab.paths import cache
 from helpers.lab.progress import Progress, silent
-from helpers.model_optimization.distillation.distilling import distill
+from helpers.model_optimization.distillation.distilling import control_of, distill
 from helpers.model_optimization.distillation.word_students import distill_linear, distill_static
 from helpers.model_optimization.encoder.parts import anatomy, require_torch
 from helpers.model_optimization.options import STRATEGY
@@ -56,10 +56,12 @@ def _cascade(model: Model, context: Context, first: str = "tfidf", max_errors: f
 
 _STUDENTS = {"linear": distill_linear, "static": distill_static}  # first stages that learn from the first model
 
-# step -> (model so far, context, settings) -> model. `prune` takes teacher=True for the pipeline's first model;
-# `cascade` takes first="tfidf", "linear" or "static", max_errors, and the settings of that first stage.
+# step -> (model so far, context, settings) -> model. `control` comes behind `distill`: the same student, on the labels
+# alone. `prune` takes teacher=True for the pipeline's first model; `cascade` takes first="tfidf", "linear" or "static",
+# max_errors, and the settings of that first stage.
 STEPS: dict[str, Callable[..., Model]] = {
     "distill": lambda model, context, **settings: distill(model, context.task, **settings, progress=context.progress),
+    "control": lambda model, context: control_of(model, context.base, context.task, progress=context.progress),
     "prune": _prune,
     "quantize": lambda model, context, **settings: quantize(model, context.task, **settings),
     "export": lambda model, context, **settings: export(model, **settings),

@@ -8,7 +8,7 @@ from tiny_texts import texts_of
 
 from helpers.lab import Cancelled, InputError
 from helpers.lab.progress import Progress
-from helpers.model_optimization import build, prune, quantize
+from helpers.model_optimization import build, distill_with_control, prune, quantize
 from helpers.model_optimization.pipelines import steps as pipelines_module
 from helpers.model_optimization.pipelines.steps import folder_of, name_of, start_of
 
@@ -58,6 +58,19 @@ def test_a_cascade_takes_each_first_stage_and_its_settings(tiny_model, tiny_task
     assert built.first.card.settings.get("transfer_rows", len(tiny_task.train)) == len(tiny_task.train)
 
 
+def test_a_control_follows_its_student_and_is_trained_as_long(tiny_model, tiny_task, fresh_home, made):
+    """As `distill_with_control` does both, in one go and without a cache."""
+    settings = {name: value for name, value in DISTIL.items() if name not in ("step", "name")}
+    student, control = distill_with_control(tiny_model, tiny_task, **settings)
+    steps = [DISTIL, {"step": "control", "name": "on labels alone"}]
+    texts = texts_of(tiny_task)
+    np.testing.assert_array_equal(build(tiny_model, tiny_task, steps).predict(texts), control.predict(texts))
+    np.testing.assert_array_equal(build(tiny_model, tiny_task, [DISTIL]).predict(texts), student.predict(texts))
+    assert not np.array_equal(student.predict(texts), control.predict(texts))
+    assert made == ["distill", "control"]
+    assert build(tiny_model, tiny_task, steps).card.name.endswith(", on labels alone")
+
+
 def test_order_is_part_of_a_pipeline(tiny_model, tiny_task, fresh_home, made):
     build(tiny_model, tiny_task, [DISTIL, CUT])
     build(tiny_model, tiny_task, [CUT, DISTIL])
@@ -85,7 +98,8 @@ def test_a_cancelled_pipeline_keeps_its_finished_steps(tiny_model, tiny_task, fr
 
 
 @pytest.mark.parametrize(("steps", "sentence"), [
-    ([{"step": "pray"}], r"Unknown step 'pray'. Choose one of: distill, prune, quantize, export, cascade\."),
+    ([{"step": "pray"}], r"Unknown step 'pray'. Choose one of: distill, control, prune, quantize, export, cascade\."),
+    ([CUT, {"step": "control"}], r"was not distilled: a control is trained like a student, so distill one first\."),
     ([{"step": "prune", "colour": 1}], r"The step 'prune colour=1' cannot be done: .*'colour'"),
     ([{"step": "cascade"}, CUT], r"Only a PyTorch model can be pruned; 'cascade' runs in cascade. Do this step before"),
     ([{"step": "cascade", "first": "tfidf", "words": 2}], r"The step .* cannot be done: .*'words'"),
