@@ -96,7 +96,8 @@ def test_what_is_out_of_scope_is_never_the_tagger_s_to_answer():
 @pytest.mark.parametrize(("delta", "words"), [(0.02, "resolves 2.0 points more"), (-0.08, "resolves 8.0 points fewer")])
 def test_the_router_may_be_better_or_worse_than_the_better_of_the_two(delta, words):
     row = {"max_lost": 3.0, "threshold": 0.5, "escalated": 0.3, "lost": 0.02, "accuracy": 0.7, "delta": delta,
-           "low": delta - 0.01, "high": delta + 0.01, "best_cost_share": 0.31, "best": "language model"}
+           "low": delta - 0.01, "high": delta + 0.01, "best_cost_share": 0.31, "best": "language model",
+           "held_out_rows": 200}
     text = said("2", "lm18", routed=pd.DataFrame([row]), dollars=None, LOSE_AT_MOST=3.0)
     assert words in text
     assert "than the language model alone, at 31% of its cost" in text

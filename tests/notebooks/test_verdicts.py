@@ -111,7 +111,7 @@ def test_tfidf_may_be_slower_and_more_accurate(speedup, delta, words):
                                                                (1.5, 1.0, "no confidence is enough")])
 def test_no_confidence_may_be_enough(threshold, escalated, words):
     row = {"max_lost": 3.0, "threshold": threshold, "escalated": escalated, "lost": 0.01, "gained": 0.0, "kept": 1.0,
-           "cost_share": 0.5}
+           "cost_share": 0.5, "held_out_rows": 400}
     assert words in said("2", "e29", promised=pd.DataFrame([row]), LOSE_AT_MOST=3.0, seconds=[],
                          result=SimpleNamespace(measurements=[record()]))
 

@@ -154,6 +154,22 @@ def _sorted_out(rows: Iterable[Sequence[Any]], neutral: float, more: str, less: 
     return " ".join([*parts, *([none] if neither else [])])
 
 
+def promise(lost: float, max_lost: float, rows: int) -> str:
+    """What was lost beside what was promised by a threshold that so many held-out rows chose.
+
+    Args:
+        lost: share of the test rows. max_lost: percentage points.
+
+    >>> from helpers import app
+    >>> app.promise(0.02, 3.0, 400)
+    '2.0% are lost: the promise of 3 points is kept'
+    """
+    if 100 * lost <= max_lost:
+        return f"{lost:.1%} are lost: the promise of {max_lost:g} points is kept"
+    return (f"{lost:.1%} are lost: more than the {max_lost:g} points promised, which hold on average over draws of "
+            f"{rows:,} held-out messages, not for each draw, and only if new messages are like them")
+
+
 def longest_pipeline(records: Sequence["Measurement"]) -> "Measurement":
     """The record with most steps; the first one, of several.
 
