@@ -82,7 +82,8 @@ class PageBill(ipywidgets.VBox):
 def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
     """Describe the bill after a page's strategy, and how it was counted: two sentences.
 
-    Its steps are counted where they stand among the steps of all pages, so that all pages' savings add up.
+    Its steps are counted where they stand among the steps of all pages, so that all pages' savings add up. Where one of
+    them saves more alone, both are said: the landing page advises what saves most alone.
 
     >>> from helpers import app
     >>> share_of(app.monthly_bill(app.PageBill("5").scenario), "5")[0].startswith("Your bill: $")
@@ -96,7 +97,14 @@ def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
     saved, work = _saved(answer, of_page), answer.scenario.hours_of_work * len(names)
     repaid = months(repaid_in(work * answer.scenario.usd_per_hour_of_work, saved.value))
     reasons = " ".join(f"{step.name[0].upper()}{step.name[1:]}: {step.note}." for step in answer.steps
-                       if of_page(step) and step.usd is not None and step.note)
+                       if of_page(step) and step.usd is not None and step.note) if saved.holds_zero else ""
+    alone = max((one for one in answer.alone if one.strategy == strategy), key=lambda one: one.saved_usd.value,
+                default=None)
+    if alone is not None and alone.saved_usd.value > saved.high:
+        return (f"{opening}; alone, this strategy takes it to {usd_range(answer.today - alone.saved_usd)}, and behind "
+                f"the steps of the other pages {_behind(saved)}.",
+                f"Alone: {alone.name}, repaid in {months(alone.repaid_months)}. All steps of all pages make it "
+                f"{usd_range(answer.then)}: what the others have saved cannot be saved again. {reasons}".rstrip())
     return (f"{opening}; {_takes(saved)} {usd_range(answer.today - saved)}.",
             f"Counted: {', '.join(names)}, as the steps of all pages follow each other; all of them make it "
             f"{usd_range(answer.then)}. " + (
@@ -127,6 +135,15 @@ def _takes(saved: Range) -> str:
     if saved.holds_zero:
         return "this strategy makes no significant difference to it, taking it to"
     return "this strategy takes it to" if saved.value > 0 else "this strategy raises it to"
+
+
+def _behind(saved: Range) -> str:
+    """What a strategy does to the bill that the others have left."""
+    if saved.low == saved.high == 0:
+        return "it changes nothing"
+    said = (f"it takes off {usd_range(saved)}" if saved.value >= 0 else
+            f"it adds {usd_range(Range(0.0, 0.0, 0.0) - saved)}")
+    return f"{said}: no significant difference" if saved.holds_zero else said
 
 
 def _numbers(scenario: Scenario) -> str:

@@ -51,6 +51,7 @@ class Answer:
         spent_usd: once, the work and computing of all steps.
         repaid_months: until all steps have repaid that; None where they never do.
         first: the change that leaves most of a year's savings, if any leaves something.
+        alone: all changes that save something on top of what there is today, the best in a year first.
         overlaps: what does not multiply, and steps that make it dearer, a sentence each.
         broken: budgets that the bill with all steps breaks, a sentence each.
     """
@@ -68,6 +69,7 @@ class Answer:
     repaid_months: float | None
     steps: tuple[Step, ...]
     first: Change | None
+    alone: tuple[Change, ...]
     overlaps: tuple[str, ...]
     broken: tuple[str, ...]
     sources: tuple[str, ...]
@@ -142,7 +144,7 @@ def _on_machines(scenario: Scenario, folder: Path) -> Answer:
         Range(record.accuracy_delta, record.accuracy_delta_low, record.accuracy_delta_high).scaled(100),
         None if now.gco2e is None or last.gco2e is None else (now.gco2e, last.gco2e),
         spent, repaid_in(spent, today.value - then.value), tuple(steps),
-        next((one for one in ranked if 12 * one.saved_usd.value > one.spent_usd), None),
+        next((one for one in ranked if 12 * one.saved_usd.value > one.spent_usd), None), tuple(ranked),
         _overlaps(reference, chain, today, steps), _broken(scenario, then, record),
         _sources(scenario, reference, folder))
 
@@ -276,7 +278,7 @@ def _by_the_token(scenario: Scenario, folder: Path) -> Answer:
         _advice(scenario, ranked) if ranked else "Do this first: measure on your own messages what a specialist of "
         f"page 2 loses beside it; that would cost {specialist} a month.",
         "", today, then, None, None, None, first.spent_usd if ranked else 0.0, first.repaid_months, steps,
-        first if 12 * saved > first.spent_usd else None, (), _broken(scenario, then, None),
+        first if 12 * saved > first.spent_usd else None, tuple(ranked), (), _broken(scenario, then, None),
         (f"{scenario.api}: {api.source_url} ({api.as_of})", *([f"Its cache: {api.cache_source}"] if ranked else []),
          *([origin] if origin else []),
          "Neither its latency nor its energy is recorded"))

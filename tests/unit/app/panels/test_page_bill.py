@@ -8,8 +8,9 @@ from IPython.display import HTML
 
 from helpers import app
 from helpers.app.panels.page_bill import share_of
-from helpers.app.text.billing.amounts import usd, usd_range
+from helpers.app.text.billing.amounts import months, usd, usd_range
 from helpers.app.text.billing.bills import Step
+from helpers.app.text.billing.single_changes import Change
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario
 
@@ -24,8 +25,8 @@ def exact(value: float) -> Range:
     return Range(value, value, value)
 
 
-def with_steps(*steps: Step):
-    return dataclasses.replace(ANSWER, today=exact(100.0), steps=steps)
+def with_steps(*steps: Step, alone: tuple[Change, ...] = ()):
+    return dataclasses.replace(ANSWER, today=exact(100.0), steps=steps, alone=alone)
 
 
 def test_without_an_address_the_default_numbers_are_taken_and_said():
@@ -77,7 +78,8 @@ def test_the_savings_of_all_pages_add_up():
         saved = sum(bills[number] - bills[number + 1] for number in mine)
         left -= saved
         said = share_of(ANSWER, strategy)[0]
-        assert (f" it to {usd(ANSWER.today.value - saved)}" in said) == bool(mine)
+        behind = f"{'adds' if saved < 0 else 'takes off'} {usd(abs(saved))}"
+        assert (f" it to {usd(ANSWER.today.value - saved)}" in said or behind in said) == bool(mine)
     assert left == pytest.approx(ANSWER.then.value)
 
 
@@ -98,6 +100,34 @@ def test_the_sentence_says_what_the_interval_allows(after, said):
 def test_a_step_that_saves_nothing_significant_says_what_it_does(after, said):
     _, how = share_of(with_steps(Step("2", "a first stage", after, "2 whole machines; 1.7 times as fast")), "2")
     assert ("A first stage: 2 whole machines; 1.7 times as fast. No significant saving" in how) == said
+
+
+@pytest.mark.parametrize(("after", "behind"), [
+    (Range(90.0, 80.0, 95.0), "it takes off $10 ($5.00 to $20)."),
+    (Range(90.0, 80.0, 110.0), "it takes off $10 (\N{MINUS SIGN}$10 to $20): no significant difference."),
+    (Range(110.0, 90.0, 130.0), "it adds $10 (\N{MINUS SIGN}$10 to $30): no significant difference."),
+    (exact(100.0), "it changes nothing.")])
+def test_what_saves_more_alone_than_behind_the_others_says_both(after, behind):
+    change = Change("hours", "5", Range(60.0, 50.0, 70.0), 120.0, 2.0)
+    answer = with_steps(Step("5", "hours", after, ""), alone=(change, dataclasses.replace(change, strategy="1")))
+    first, how = share_of(answer, "5")
+    assert first.startswith("Your bill: $100 a month; alone, this strategy takes it to $40 ($30 to $50), and behind ")
+    assert first.endswith(behind)
+    assert how.startswith("Alone: hours, repaid in 2.0 months. ")
+
+
+def test_a_change_that_saves_no_more_alone_is_told_at_its_place():
+    change = Change("hours", "5", exact(10.0), 120.0, 12.0)
+    assert "alone" not in share_of(with_steps(Step("5", "hours", exact(60.0), ""), alone=(change,)), "5")[0]
+
+
+def test_the_page_says_of_the_advice_what_the_landing_page_says():
+    """By default: 'run machines only in the hours of traffic (page 5)' saves $420 a month."""
+    answer = app.monthly_bill(Scenario())
+    first, how = share_of(answer, answer.first.strategy)
+    assert f"takes it to {usd_range(answer.today - answer.first.saved_usd)}" in first
+    assert f"repaid in {months(answer.first.repaid_months)}." in how
+    assert answer.first.name in answer.advice
 
 
 def test_steps_of_two_pages_and_of_others_are_told_apart():
