@@ -13,7 +13,7 @@ import lazy_loader
 sys.modules.setdefault("rfc3987_syntax", None)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "text.words": ["verdict", "headline", "tiles"],
+    "text.words": ["verdict", "headline", "notes", "tiles"],
     "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
                      "on_machine", "two"],
     "text.tables": ["table", "change_factors"],

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from notebook_cells import SOURCES, functions, guessed, plain, said
 
+from helpers import app
 from helpers.app import bars_spec, lines_spec
 from helpers.hardware_codesign import ENGINES, cache_verdict, phase_figures
 from helpers.hardware_codesign.language_serving.answer_caches import NEVER
@@ -90,10 +91,10 @@ LOADED = pd.DataFrame({"rate": [1.0, 2.0], "good": [1.0, 0.5], "sustained": 1.0,
 @pytest.mark.parametrize(("speedup", "title"), [(2.5, "b: 2.5 times the requests of a"),
                                                 (0.5, "Nothing answers more requests a second than a")])
 def test_recorded_switches_may_win_or_lose_and_what_did_not_run_is_said(speedup, title):
-    draw = functions("3", "lm12", bars_spec=bars_spec)["draw_engines"]
-    chart, note = draw(ENGINES_RAN.assign(speedup=[1.0, speedup, np.nan]))
+    draw = functions("3", "lm12", bars_spec=bars_spec, app=app)["draw_engines"]
+    chart, notes = draw(ENGINES_RAN.assign(speedup=[1.0, speedup, np.nan]))
     assert title in str(chart.to_dict())
-    assert note == "c: there is no draft"
+    assert plain(notes) == "c: there is no draft."
 
 
 @pytest.mark.parametrize(("sustained", "title"), [(1.0, "Up to 1.0 a second 95% are within the target"),

@@ -110,6 +110,15 @@ def headline(measurements: Any) -> HTML:
     return shown(headline_html(listed(measurements)))
 
 
+def notes(lines: Iterable[str]) -> HTML:
+    """Small sentences under a chart, such as why a row is missing from it.
+
+    >>> from helpers import app
+    >>> why = app.notes(["bf16: the runtime has no such products."])
+    """
+    return shown(notes_html(line.removesuffix(".") for line in lines))
+
+
 def notes_html(lines: Iterable[str]) -> str:
     """Small lines under what they are about, such as where it was recorded; empty ones are left out."""
     return "".join(f"<div class='app-note mathjax_ignore'>{html.escape(line)}.</div>" for line in lines if line)
