@@ -1,11 +1,12 @@
-"""How long each notebook takes here, read and run as a participant does, cell by cell: written into its metadata.
+"""How long each notebook takes here, read and run as a participant does, cell by cell: written into the notebook.
 
 python -m recording.minutes [NOTEBOOK ...] [--look] [--further]
 
 With the settings that a notebook has, and what earlier runs have left in the caches: a second run is that of a class
-for which `make warm` was run. What is written is the time of all cells but those under 'Go further', which the others
-do not need, and of reading them; the landing page shows it. Also said: which cells let a reader wait for longer than
-two seconds without a sign of life. --look writes nothing, and --further runs the cells under 'Go further' as well.
+for which `make warm` was run. What is written, into the metadata and on top, is the time of all cells but those under
+'Go further', which the others do not need, and of reading them; the landing page shows it. Also said: which cells let a
+reader wait for longer than two seconds without a sign of life. --look writes nothing, and --further runs the cells
+under 'Go further' as well.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from helpers.lab.paths import write_atomically
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 WORDS_A_MINUTE = 200  # of technical prose (Brysbaert, 2019, has 238 for plain non-fiction)
 SILENT_S = 2.0
+NEEDS, TIME = "**You need**", "**Time.**"  # what paragraphs begin with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,10 +117,16 @@ def minutes_of(path: Path, cells: Sequence[Timed]) -> int:
 
 
 def write_into(path: Path, minutes: int) -> None:
-    """The minutes, with the machine and the day, into a notebook's metadata."""
+    """The minutes, with the machine and the day, into a notebook's metadata, and on top behind what one needs."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    notebook["metadata"] |= {"minutes": minutes, "minutes_on": f"{brief(fingerprint())}, {today}"}
+    where = f"{brief(fingerprint())}, {datetime.datetime.now(datetime.UTC).date().isoformat()}"
+    notebook["metadata"] |= {"minutes": minutes, "minutes_on": where}
+    for cell in notebook["cells"]:
+        paragraphs = [one for one in "".join(cell["source"]).split("\n\n") if not one.startswith(TIME)]
+        if at := [place for place, one in enumerate(paragraphs) if one.startswith(NEEDS)]:
+            paragraphs.insert(at[0] + 1, f"{TIME} {minutes} minutes to read and run on {where}, without the sections "
+                              "called 'Go further'. The exercises take as long as you like.")
+            cell["source"] = "\n\n".join(paragraphs).splitlines(keepends=True)
     write_atomically(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -11,12 +11,15 @@ from recording import minutes
 
 WORDS = "word " * minutes.WORDS_A_MINUTE
 
+LEARN = "**You will be able to** count.\n\n**You need** a clock.\n\n**For whom.** All."
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("minutes")
     nbformat.write(new_notebook(cells=[
-        new_markdown_cell("# A lesson"), new_markdown_cell("## The experiment\n\n" + WORDS * 3),
+        new_markdown_cell("# A lesson"), new_markdown_cell(LEARN),
+        new_markdown_cell("## The experiment\n\n" + WORDS * 3),
         new_code_cell("import time\ntime.sleep(2.1)"), new_code_cell("for _ in range(4):\n    print(1, flush=True)"),
         new_markdown_cell("### Go further: more\n\n" + WORDS * 9), new_code_cell("1 + 1"),
         new_markdown_cell("#### Its second part\n\n" + WORDS * 9), new_code_cell("2 + 2")],
@@ -58,7 +61,14 @@ def test_they_are_written_with_the_machine_and_the_day_and_silent_cells_are_name
     after = json.loads((folder / "1_lesson.ipynb").read_text())
     assert after["metadata"]["minutes"] == 3
     assert " cores, 20" in after["metadata"]["minutes_on"]
-    assert after["cells"] == before["cells"]
+    minutes.main([], folder)  # a second time: what stood there goes
+    twice = json.loads((folder / "1_lesson.ipynb").read_text())
+    assert twice == after
+    told = "".join(after["cells"][1]["source"]).split("\n\n")
+    assert [told[0], told[1], told[3]] == LEARN.split("\n\n")
+    assert told[2].startswith("**Time.** 3 minutes to read and run on ")
+    assert [cell for place, cell in enumerate(after["cells"]) if place != 1] == [
+        cell for place, cell in enumerate(before["cells"]) if place != 1]
     assert "silent for 2 s of 2: The experiment: import time" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"Unknown notebook '9_none'\. Choose some of: 1_lesson"):
         minutes.main(["9_none"], folder)
