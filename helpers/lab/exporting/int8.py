@@ -109,8 +109,9 @@ def quiet_nncf() -> Iterator[ModuleType]:
     """NNCF without its bars, which a terminal fills lines with, and a notebook leaves blank spaces of.
 
     >>> with quiet_nncf() as nncf:
-    ...     print(nncf.CompressWeightsMode.INT4_SYM.value)
-    int4_sym
+    ...     mode = nncf.CompressWeightsMode.INT4_SYM
+    >>> mode.value
+    'int4_sym'
     """
     import nncf
     import rich  # NNCF's bars are its

@@ -89,8 +89,9 @@ class LlamaCppModel(LocalModel):
                 stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for connection in list(connections):
-                    with contextlib.suppress(OSError):  # closed meanwhile
-                        connection.sock.shutdown(socket.SHUT_RDWR)
+                    if (open_socket := connection.sock) is not None:  # else its request has just ended
+                        with contextlib.suppress(OSError):  # closed meanwhile
+                            open_socket.shutdown(socket.SHUT_RDWR)
 
     def _events(self, body: dict[str, Any], connections: set[http.client.HTTPConnection],
                 stopped: threading.Event) -> Iterator[dict[str, Any]]:
