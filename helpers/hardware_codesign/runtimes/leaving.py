@@ -1,11 +1,13 @@
 """Lock-in, tried: the same model saved from each runtime, and opened in each other one."""
 
+import contextlib
 import copy
 import dataclasses
+import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,19 @@ def compare_leaving(base: TorchTextModel, task: Task, texts: list[str], *, progr
         leave_s.get((row.runtime, row.precision), np.nan) for row in frame.itertuples()])
 
 
+@contextlib.contextmanager
+def _mute() -> Iterator[None]:
+    """Drop what compiled readers write to the process's stderr, past `sys.stderr`: what they refuse is in the error."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _opened(base: TorchTextModel, name: str, form: Form, path: Path, ids: np.ndarray, mask: np.ndarray) -> list[dict]:
     stored = sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}.*")) / 1e6
     common = {"form": name, "home": form.home, "precision": form.precision, "own_operators": _own_operators(path),
@@ -95,8 +110,9 @@ def _opened(base: TorchTextModel, name: str, form: Form, path: Path, ids: np.nda
     for runtime, opener in OPENERS.items():
         row = {**common, "runtime": runtime, "opens": True, "note": ""}
         try:
-            run, operators = opener(base, path)
-            logits[runtime] = run(ids, mask)
+            with _mute():
+                run, operators = opener(base, path)
+                logits[runtime] = run(ids, mask)
             row["integer"] = _integer_share(operators)
         except Exception as error:  # each runtime refuses what it cannot read in its own way
             row |= {"opens": False, "note": reason(error)}

@@ -1,5 +1,7 @@
 """Leaving a runtime: files open and agree where their formats say so, and the verdict falls as the matrix does."""
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -75,3 +77,19 @@ def test_a_file_that_two_others_try_to_open_is_two_attempts():
 def test_products_are_told_by_their_names():
     assert leaving._integer_share(["MatMul", "MatMulIntegerToFloat", "Add", "QLinearMatMul"]) == pytest.approx(2 / 3)
     assert pd.isna(leaving._integer_share(["Add"]))
+
+
+def test_a_reader_that_complains_past_python_is_not_heard(tiny_model, tiny_task, texts, monkeypatch, capfd):
+    """As OpenVINO's do, which try a file as TensorFlow's: under a lesson's cell that looked like a failure."""
+    def loud(base, path):
+        os.write(2, b"Error parsing text-format")
+        raise ValueError("not mine")
+
+    monkeypatch.setattr(leaving, "OPENERS", {**leaving.OPENERS, "OpenVINO": loud})
+    monkeypatch.setattr(leaving, "FORMS", {"safetensors": leaving.FORMS["safetensors"]})
+    frame = compare_leaving(tiny_model, tiny_task, texts).set_index("runtime")
+    os.write(2, b"heard again")
+    assert frame.loc["OpenVINO", "note"] == "not mine"
+    said = capfd.readouterr().err
+    assert "parsing" not in said
+    assert said.endswith("heard again")
