@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,8 @@ def compare_switches(model: TorchTextModel, *, batch: int = 8, length: int = 64,
         raise InputError("Switches are measured on a batch of at least one row of at least one token.")
     encoder = _encoder(model, batch, length)
     switches, rows = [*_encoder_switches(encoder), *_convolution_switches()], []
-    with timing_turn(progress):
+    with timing_turn(progress), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TF32 acceleration")  # said of Intel's GPUs whenever oneDNN is switched
         for number, switch in enumerate(switches):
             progress(number / len(switches), switch[0])
             rows.append(_measured(*switch, rounds))

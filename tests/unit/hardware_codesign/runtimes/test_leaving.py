@@ -89,7 +89,7 @@ def test_a_reader_that_complains_past_python_is_not_heard(tiny_model, tiny_task,
     monkeypatch.setattr(leaving, "FORMS", {"safetensors": leaving.FORMS["safetensors"]})
     frame = compare_leaving(tiny_model, tiny_task, texts).set_index("runtime")
     os.write(2, b"heard again")
-    assert frame.loc["OpenVINO", "note"] == "not mine"
+    assert frame.loc["OpenVINO", "note"] == "ValueError: not mine"
     said = capfd.readouterr().err
     assert "parsing" not in said
     assert said.endswith("heard again")
