@@ -92,14 +92,14 @@ def compare_leaving(base: TorchTextModel, task: Task, texts: list[str], *, progr
 @contextlib.contextmanager
 def _mute() -> Iterator[None]:
     """Drop what compiled readers write to the process's stderr, past `sys.stderr`: what they refuse is in the error."""
-    kept = os.dup(2)
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
+        os.dup2(nothing, 2)
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+        os.close(nothing)
 
 
 def _opened(base: TorchTextModel, name: str, form: Form, path: Path, ids: np.ndarray, mask: np.ndarray) -> list[dict]:
