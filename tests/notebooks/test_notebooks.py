@@ -288,7 +288,8 @@ def test_take_home_cells_run_alone_in_an_empty_folder(path, tmp_path):
     assert "helpers" not in {name.name.split(".")[0] for source in sources for node in ast.walk(ast.parse(source))
                              if isinstance(node, ast.Import) for name in node.names}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, env=environment,
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment,
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "Warning" not in done.stderr, "what torchao logs as it is imported is its own"
     assert TAKEN_HOME[path.stem] in done.stdout
