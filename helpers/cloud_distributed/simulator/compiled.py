@@ -93,11 +93,11 @@ RULES = np.dtype([("slots", "i8"), ("balancer", "i8"), ("replica_queue", "i8"), 
 STATE = np.dtype([("now_s", "f8"), ("next", "i8"), ("oldest", "i8"), ("front", "i8"), ("head", "i8"), ("tail", "i8"),
                   ("turn", "i8"), ("spare", "i8"), ("waiting", "i8"), ("in_service", "i8"), ("busy", "i8"),
                   ("free", "i8"), ("heap", "i8"), ("ready", "i8"), ("starting", "i8"), ("target", "i8"), ("cold", "i8"),
-                  ("launches", "i8"), ("draws", "i8"), ("samples", "i8"), ("queue_s", "f8"), ("service_s", "f8"),
-                  ("busy_s", "f8"), ("ready_s", "f8"), ("left_s", "f8"), ("tick_s", "f8"), ("next_timer_s", "f8"),
-                  ("next_sample_s", "f8"), ("next_rare_s", "f8"), ("last_tick_s", "f8"), ("tick_queue_s", "f8"),
-                  ("tick_service_s", "f8"), ("tick_busy_s", "f8"), ("tick_ready_s", "f8"), ("tick_arrived", "i8")],
-                 align=True)
+                  ("launches", "i8"), ("changes", "i8"), ("draws", "i8"), ("samples", "i8"), ("queue_s", "f8"),
+                  ("service_s", "f8"), ("busy_s", "f8"), ("ready_s", "f8"), ("left_s", "f8"), ("tick_s", "f8"),
+                  ("next_timer_s", "f8"), ("next_sample_s", "f8"), ("next_rare_s", "f8"), ("last_tick_s", "f8"),
+                  ("tick_queue_s", "f8"), ("tick_service_s", "f8"), ("tick_busy_s", "f8"), ("tick_ready_s", "f8"),
+                  ("tick_arrived", "i8")], align=True)
 SIGNALS = np.dtype([("now_s", "f8"), ("elapsed_s", "f8"), ("ready", "f8"), ("starting", "f8"), ("target", "f8"),
                     ("waiting", "f8"), ("in_service", "f8"), ("arrived", "f8"), ("ongoing", "f8"),
                     ("utilisation", "f8"), ("tokens", "f8"), ("kv_use", "f8"), ("ttft_s", "f8")], align=True)
@@ -123,6 +123,7 @@ class Tally(NamedTuple):
     seconds: np.ndarray       # (DRAWN,) float64: their service times
     starts_s: np.ndarray      # (DRAWN,) float64: when they start; NaN where they do not
     work_s: np.ndarray        # (r,) float64: seconds of work given to a replica since the last rare moment
+    block: np.ndarray         # (4,) int64: of which requests the draws are, see below
 
 
 # Places in Tally.sums_s: waits of the answered; time in queues; seconds of work; sum of arrivals in front; the end.
@@ -130,6 +131,9 @@ WAITED_S, QUEUED_S, WORKED_S, FRONT_S, END_S = range(5)
 SUMS = 5
 LAST_RECENT = 3  # the last place; one less than a power of two, to be used as a mask
 DRAWN = 256
+# Places in Tally.block: the first request drawn, the first after them, the first that is not placed, and how often
+# replicas had come and gone when they were drawn.
+BLOCK_BEGIN, BLOCK_END, BLOCK_PLACED, BLOCK_CHANGES = range(4)
 SHIFT = 42      # of a latency's 64 bits the sign, 11 of the exponent and 10 of the fraction are left: steps of 0.1%
 LEAST_BIN = 1003 << 10  # 2**-20: what takes less than a microsecond falls into one bin
 BINS = (2047 << 10) - LEAST_BIN

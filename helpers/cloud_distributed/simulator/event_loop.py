@@ -273,7 +273,7 @@ def _complete(w, rules, s):
         release(w, s, row)
 
 
-@part
+@hot
 def rare(decide, memory, parameters, signals, w, rules, s):
     """Handle what happens a few times a minute: a time series sample, a replica's change, the policy."""
     if s.next_sample_s <= s.now_s:
@@ -289,7 +289,7 @@ def rare(decide, memory, parameters, signals, w, rules, s):
     s.next_rare_s = min(s.next_timer_s, s.next_sample_s, s.tick_s)
 
 
-@part
+@hot
 def _ask_policy(decide, memory, parameters, signals, w, rules, s):
     passed = s.now_s - s.last_tick_s
     ongoing = (s.queue_s - s.tick_queue_s) + (s.service_s - s.tick_service_s)

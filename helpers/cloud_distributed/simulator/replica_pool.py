@@ -100,6 +100,7 @@ def _make_ready(w, rules, s, at):
     w.open[s.ready] = at
     s.starting -= 1
     s.ready += 1
+    s.changes += 1
     for slot in range(at * rules.slots, (at + 1) * rules.slots):
         w.free_s[slot] = s.now_s
         if rules.balancer == CENTRAL:
@@ -141,6 +142,7 @@ def _drain(w, rules, s, at):
             w.open[staying] = w.open[k]
             staying += 1
     s.ready = staying
+    s.changes += 1
     staying = 0
     for k in range(s.free):
         if w.free_slots[k] // rules.slots != at:

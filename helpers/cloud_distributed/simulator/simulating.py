@@ -106,7 +106,7 @@ def _simulate_stretches(arrivals: np.ndarray, values: np.ndarray, rows: np.ndarr
                   np.zeros(_LINKS), np.append(np.arange(1, _LINKS), 0),
                   np.zeros((len(world.replicas), LAST_RECENT + 1)), np.zeros(len(world.replicas), np.int64),
                   np.zeros((2, DRAWN), np.int64), np.zeros(DRAWN, np.int64), np.zeros(DRAWN), np.zeros(DRAWN),
-                  np.zeros(len(world.replicas)))
+                  np.zeros(len(world.replicas)), np.zeros(4, np.int64))
     while not run_stretches(*policy, world, rules, state[0], tally):
         size = len(tally.link)
         tally = tally._replace(leave_s=np.append(tally.leave_s, np.zeros(size)),

@@ -6,6 +6,8 @@ import numpy as np
 
 from helpers.cloud_distributed.simulator.compiled import (
     ANSWERED,
+    BLOCK_BEGIN,
+    BLOCK_PLACED,
     END_S,
     LAST_RECENT,
     LEAST_BIN,
@@ -28,15 +30,21 @@ from helpers.cloud_distributed.simulator.service_times import draw_service
 
 
 @part
-def place_drawn(w, rules, s, t, begin, count, balanced, slots, timeout_s, closes_s, arrivals, free_s, seconds,
-                 starts_s, picks, others, recent, turns, work_s):
-    """Let `count` requests start; returns how many were placed.
+def place_drawn(w, rules, s, t, begin, first, last, until, balanced, slots, timeout_s, closes_s, arrivals, free_s,
+                seconds, starts_s, picks, others, recent, turns, work_s):
+    """Let requests `first` to `last` of those drawn from `begin` on start, as they arrive before `until`.
+
+    Returns how many were placed: fewer where there is no spare entry for one who waits.
 
     Everything that the loop reads for each request is a separate argument, so that it stays in a register.
     """
     waited, worked, end = 0.0, 0.0, t.sums_s[END_S]
-    for k in range(count):
+    count = last - first
+    for k in range(first, last):
         at, now = picks[k], arrivals[begin + k]
+        if now >= until:
+            count = k - first
+            break
         if balanced:  # by arithmetic: a branch would be mispredicted every other time
             other = others[k]
             at += (other - at) * (_held(w, s, t, slots, free_s, recent, other, now)
@@ -44,7 +52,7 @@ def place_drawn(w, rules, s, t, begin, count, balanced, slots, timeout_s, closes
         place = turns[at] & LAST_RECENT
         crowded = recent[at, place] > now
         if crowded and not spare_for(s, t, at):
-            count = k
+            count = k - first
             break
         slot = _first_free(free_s, slots, at)
         start = max(now, free_s[slot])
@@ -71,10 +79,10 @@ def place_drawn(w, rules, s, t, begin, count, balanced, slots, timeout_s, closes
     return count
 
 
-@part
-def count_drawn(w, t, begin, count, arrivals, seconds, starts_s, latencies):
-    """The same requests' latencies, into the histogram and where they are asked for."""
-    answered = 0
+@hot
+def count_drawn(w, t, arrivals, seconds, starts_s, latencies):
+    """Latencies of those that were drawn and placed, into the histogram and where they are asked for."""
+    begin, count, answered = t.block[BLOCK_BEGIN], t.block[BLOCK_PLACED] - t.block[BLOCK_BEGIN], 0
     for k in range(count):
         latency = (starts_s[k] - arrivals[begin + k]) + seconds[k]
         if latency == latency:  # not NaN: answered

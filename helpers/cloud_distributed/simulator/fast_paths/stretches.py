@@ -3,6 +3,10 @@
 import numpy as np
 
 from helpers.cloud_distributed.simulator.compiled import (
+    BLOCK_BEGIN,
+    BLOCK_CHANGES,
+    BLOCK_END,
+    BLOCK_PLACED,
     DRAINING,
     END_S,
     FREE,
@@ -57,34 +61,38 @@ def run_stretches(decide, memory, parameters, signals, w, rules, s, t):
         _settle(w, rules, s, t, s.next_rare_s)
         rare(decide, memory, parameters, signals, w, rules, s)
     _settle(w, rules, s, t, t.sums_s[END_S])
+    count_drawn(w, t, w.arrivals, t.seconds, t.starts_s, t.latencies)
     for row in w.replicas:
         if row.status != FREE:
             w.paid_s[row.kind] += s.now_s - row.launched_s
     return True
 
 
-@part
+@hot
 def _serve_until(w, rules, s, t):
     """Place all who arrive before the next rare moment; False where there is no spare entry.
 
     Some requests at a time: what chance decides about them is drawn in loops that the compiler vectorizes, then they
-    are placed one by one, and counted afterwards.
+    are placed one by one, and counted afterwards. What is drawn holds over rare moments that change no replica, since
+    a policy that looks ten times a second leaves a few requests between two of them.
     """
-    until = s.next_rare_s
-    while s.ready > 0:
-        begin = s.next
-        last = _first_from(w.arrivals, begin, min(len(w.arrivals), begin + len(t.seconds)), until)
-        if last == begin:
-            return True
-        draw(w, rules, s, t, begin, last)
-        placed = place_drawn(w, rules, s, t, begin, last - begin, rules.balancer == LEAST_LOADED, rules.slots,
-                              rules.timeout_s, rules.closes_s, w.arrivals, w.free_s, t.seconds, t.starts_s, t.picks[0],
-                              t.picks[1], t.recent, t.turns, t.work_s)
-        count_drawn(w, t, begin, placed, w.arrivals, t.seconds, t.starts_s, t.latencies)
-        s.next = begin + placed
+    until, block = s.next_rare_s, t.block
+    while s.ready > 0 and s.next < len(w.arrivals) and w.arrivals[s.next] < until:
+        if s.next == block[BLOCK_END] or s.changes != block[BLOCK_CHANGES]:
+            count_drawn(w, t, w.arrivals, t.seconds, t.starts_s, t.latencies)
+            block[BLOCK_BEGIN] = block[BLOCK_PLACED] = s.next
+            block[BLOCK_END] = min(len(w.arrivals), s.next + len(t.seconds))
+            block[BLOCK_CHANGES] = s.changes
+            draw(w, rules, s, t, s.next, block[BLOCK_END])
+        placed = place_drawn(w, rules, s, t, block[BLOCK_BEGIN], s.next - block[BLOCK_BEGIN],
+                             block[BLOCK_END] - block[BLOCK_BEGIN], until, rules.balancer == LEAST_LOADED, rules.slots,
+                             rules.timeout_s, rules.closes_s, w.arrivals, w.free_s, t.seconds, t.starts_s, t.picks[0],
+                             t.picks[1], t.recent, t.turns, t.work_s)
         if rules.balancer == ROUND_ROBIN:
             s.turn = (s.turn + placed - 1) % s.ready + 1
-        if s.next < last:
+        s.next += placed
+        block[BLOCK_PLACED] = s.next
+        if s.next < block[BLOCK_END] and w.arrivals[s.next] < until:
             return False
     while s.next < len(w.arrivals) and w.arrivals[s.next] < until:
         if s.front == 0:
@@ -97,20 +105,6 @@ def _serve_until(w, rules, s, t):
             s.tick_s = s.next_rare_s = w.arrivals[s.next - 1]
             break
     return True
-
-
-@hot
-def _first_from(arrivals, begin, last, until):
-    """The first of the ascending arrivals from `begin` to `last` that is not before `until`; `last` where none is."""
-    if last == begin or arrivals[last - 1] < until:
-        return last
-    while begin < last:
-        middle = (begin + last) // 2
-        if arrivals[middle] < until:
-            begin = middle + 1
-        else:
-            last = middle
-    return last
 
 
 @part
@@ -127,7 +121,7 @@ def _place_front(w, rules, s, t):
     return True
 
 
-@part
+@hot
 def _dismiss_front(w, rules, s, t, until):
     """Those in front of all replicas whose time-out, or the closing of the clock, comes before `until`."""
     while s.front > 0 and min(w.arrivals[s.head] + rules.timeout_s, rules.closes_s) < until:
@@ -138,7 +132,7 @@ def _dismiss_front(w, rules, s, t, until):
         leave_unanswered(w, rules, t, i)
 
 
-@part
+@hot
 def _settle(w, rules, s, t, now):
     """Everything as it is at a moment, from what was said beforehand: the parts that lie beyond it taken off."""
     s.ready_s += s.ready * (now - s.now_s)

@@ -58,7 +58,7 @@ fleets = st.fixed_dictionaries({
 
 
 @settings(max_examples=150, deadline=None)
-@given(fleet=fleets, seed=st.integers(0, 2**32), count=st.integers(0, 300), rate=st.sampled_from([1.0, 5.0, 30.0]),
+@given(fleet=fleets, seed=st.integers(0, 2**32), count=st.integers(0, 700), rate=st.sampled_from([1.0, 5.0, 30.0]),
        drawn=st.booleans())
 def test_serving_in_stretches_is_the_event_loop_without_its_events(fleet, seed, count, rate, drawn):
     rng = np.random.default_rng(seed)
