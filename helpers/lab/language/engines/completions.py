@@ -4,23 +4,20 @@ import asyncio
 import contextlib
 import dataclasses
 import email.utils
-import functools
-import ipaddress
 import json
 import os
 import queue
 import random
-import ssl
 import threading
 import time
 import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx2
+import aiohttp
 
 from helpers.lab.errors import InputError
+from helpers.lab.language.engines.connection import open_client, read_events
 from helpers.lab.language.engines.model import HEARTBEAT_S
 
 _ATTEMPTS = 5
@@ -96,12 +93,9 @@ class Server:
         """
         return in_own_loop(lambda said: self._all(bodies, tokens, said), hear, check)
 
-    def client(self) -> httpx2.AsyncClient:
-        """Client that sends requests, as many at once as one likes; for an `async with`."""
-        # A proxy would see what goes to this machine itself in plain text.
-        return httpx2.AsyncClient(auth=self._sign if self._key_from else None, trust_env=not is_local(self._url),
-                                  verify=_certificates(), limits=httpx2.Limits(),
-                                  timeout=httpx2.Timeout(self._timeout_s, pool=None))
+    def client(self) -> aiohttp.ClientSession:
+        """Client that sends requests, as many at once as one likes; for an `async with` in an event loop."""
+        return open_client(self._url, self._timeout_s)
 
     def used(self, reply: Reply) -> tuple[int, int]:
         """Tokens read and written, as the server counts them.
@@ -133,7 +127,7 @@ class Server:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _one(self, client: httpx2.AsyncClient, free: asyncio.Semaphore, body: dict[str, Any], guessed: float,
+    async def _one(self, client: aiohttp.ClientSession, free: asyncio.Semaphore, body: dict[str, Any], guessed: float,
                    said: Callable[[bool], None]) -> Reply:
         async with free:
             for attempt in range(1, _ATTEMPTS + 1):
@@ -154,7 +148,7 @@ class Server:
         said(True)
         return reply
 
-    async def attempt(self, client: httpx2.AsyncClient, body: dict[str, Any], said: Callable[[bool], None],
+    async def attempt(self, client: aiohttp.ClientSession, body: dict[str, Any], said: Callable[[bool], None],
                       reply: Reply | None = None) -> Reply:
         """One request, sent once; its answer goes into `reply`, if there is one.
 
@@ -166,18 +160,18 @@ class Server:
         body = {_OTHERWISE[name] if name in self._refused else name: value for name, value in body.items()}
         body.pop(None, None)
         try:
-            async with client.stream("POST", f"{self._url}/chat/completions", json=body) as response:
-                if response.status_code != 200:
+            async with client.post(f"{self._url}/chat/completions", json=body, headers=self._signed(),
+                                   allow_redirects=False) as response:
+                if response.status != 200:
                     await self._refuse(response, body)
                 if body.get("stream"):
-                    async for event in httpx2.EventSource(response):
-                        if event.data != "[DONE]":
-                            reply.take(event.json())
+                    async for event in read_events(response):
+                        if event != b"[DONE]":
+                            reply.take(json.loads(event))
                             said(False)
                 else:
-                    await response.aread()
-                    reply.take(response.json())
-        except httpx2.RequestError as error:
+                    reply.take(json.loads(await response.read()))
+        except (aiohttp.ClientError, OSError) as error:
             raise Again(self._shown(f"{type(error).__name__}: {error}")) from None
         except InputError:  # a ValueError, too: a refusal, or no key
             raise
@@ -187,10 +181,10 @@ class Server:
             raise Again(self._shown(reply.trouble or "its answer broke off"))
         return reply
 
-    async def _refuse(self, response: httpx2.Response, body: Mapping[str, Any]) -> None:
+    async def _refuse(self, response: aiohttp.ClientResponse, body: Mapping[str, Any]) -> None:
         """Say why there is no answer: `Again` where another attempt may help, else InputError."""
         page = b""
-        async for part in response.aiter_bytes():
+        async for part in response.content.iter_any():
             page += part
             if len(page) > _MAX_REFUSAL:
                 break
@@ -199,7 +193,7 @@ class Server:
             error = json.loads(text)
             text = _message(error) or text
             name = str(error["error"].get("param"))
-        status = response.status_code
+        status = response.status
         reason = self._shown(f"HTTP {status}: {text}")
         if status == 400 and name in _OTHERWISE and name in body:
             if name == "temperature" and name not in self._refused:
@@ -216,9 +210,8 @@ class Server:
         raise InputError(f"{self.where} refuses the request ({reason}). Check the address, the model's name and what "
                          "was asked for.")
 
-    def _sign(self, request: httpx2.Request) -> httpx2.Request:
-        request.headers["Authorization"] = f"Bearer {read_key(self._key_from)}"
-        return request
+    def _signed(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {read_key(self._key_from)}"} if self._key_from else {}
 
     def _shown(self, text: str) -> str:
         """Return a server's message, on one line, without the key in it."""
@@ -276,15 +269,6 @@ def in_own_loop(work: Callable[[Callable[[bool], None]], Coroutine[Any, Any, lis
     return task.result()
 
 
-def is_local(url: str) -> bool:
-    """Whether an address is on this machine."""
-    host = urlsplit(url).hostname
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def read_key(name: str) -> str:
     """The key in an environment variable.
 
@@ -299,11 +283,6 @@ def read_key(name: str) -> str:
         raise InputError(f"What the environment variable {name} holds is no key: it has spaces, line ends or other "
                          "signs that no request can carry.")
     return key
-
-
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()
 
 
 def _message(event: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from helpers.lab.errors import InputError
-from helpers.lab.language.engines.completions import Server, is_local, read_key
+from helpers.lab.language.engines.completions import Server, read_key
+from helpers.lab.language.engines.connection import is_local
 from helpers.lab.language.engines.model import Answer, LanguageModel, Prompt, messages_of, require_answers
 from helpers.lab.progress import silent
 

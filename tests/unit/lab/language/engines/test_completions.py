@@ -12,7 +12,8 @@ import pytest
 from faulty_server import paris, piece, refusal, send, stream
 
 from helpers.lab import Cancelled, InputError
-from helpers.lab.language.engines.completions import _seconds
+from helpers.lab.language.engines.completions import Server, _seconds
+from helpers.lab.language.engines.connection import proxy_for
 from helpers.lab.language.engines.endpoints import endpoint
 from helpers.lab.progress import Progress
 
@@ -196,6 +197,24 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(faulty, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert ask(faulty)[0].text == "Paris"
+
+
+def test_other_servers_are_asked_through_the_proxy_that_is_named(faulty, monkeypatch, tmp_path):
+    """A stand-in for the proxy gets the request with its whole address, and with the key, whatever ~/.netrc says."""
+    (tmp_path / ".netrc").write_text("machine models.example login somebody password something\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.setenv("HTTP_PROXY", faulty.url.removesuffix("/v1"))
+    monkeypatch.setenv("http_proxy", faulty.url.removesuffix("/v1"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("A_TEST_KEY", KEY)
+    server = Server("it", "http://models.example/v1", "A_TEST_KEY", 1, None, None, 5.0)
+    body = {"model": "small", "messages": [], "stream": True}
+    assert server.ask([body], [1], lambda whole: None, lambda: None)[0].text == "Paris"
+    assert faulty.seen[0][1]["Authorization"] == f"Bearer {KEY}"
+    assert faulty.seen[0][1]["Host"] == "models.example"
+    monkeypatch.setenv("NO_PROXY", "models.example")
+    monkeypatch.setenv("no_proxy", "models.example")
+    assert proxy_for("http://models.example/v1") is None
 
 
 # The key
