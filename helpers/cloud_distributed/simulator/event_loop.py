@@ -81,7 +81,7 @@ def _advance(s, until):
     s.now_s = until
 
 
-@part
+@hot
 def _next_due(w, rules, s):
     """When the next batch that is not full has waited long enough, at a replica that could take it."""
     if rules.balancer == CENTRAL:
@@ -215,7 +215,7 @@ def _start(w, rules, s, slot, first, size):
     return i
 
 
-@part
+@hot
 def _expire(w, rules, s, until):
     """Time out whoever has waited too long before `until`: the oldest of all is at the head of its queue."""
     any_left = False
