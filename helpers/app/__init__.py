@@ -8,6 +8,8 @@ import sys
 
 import lazy_loader
 
+from helpers.app.jobs.loading import announce_imports
+
 # Altair checks charts with jsonschema, which would spend seconds on building a grammar of web addresses that no
 # chart needs; it does without where this package is missing.
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -42,3 +44,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "charts.series": ["replicas_over_time", "latency_over_time", "dollars_a_month", "break_even_chart",
                       "scaling_chart", "replicas_spec", "latency_spec"],
 })
+
+announce_imports()
