@@ -292,4 +292,5 @@ def test_take_home_cells_run_alone_in_an_empty_folder(path, tmp_path):
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Warning" not in done.stderr, "what torchao logs as it is imported is its own"
+    assert "[torch.onnx]" not in done.stdout, "nor the exporter's steps"
     assert TAKEN_HOME[path.stem] in done.stdout

@@ -2,17 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from helpers.lab.data.task import Task
-from helpers.lab.data.tokenizer import TextEncoder
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.comparison import Comparison, compare
 from helpers.lab.measuring.ledger import Ledger
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.measuring.timing import seconds_of, timing_turn
+from helpers.lab.models.cascade import CascadeModel
 from helpers.lab.models.torch import TorchTextModel
 from helpers.lab.progress import Progress, silent
 from helpers.model_optimization.pipelines.steps import Step, build, label, name_of, require_steps
@@ -22,12 +23,14 @@ from helpers.model_optimization.pipelines.steps import Step, build, label, name_
 class CumulativeGains:
     """One run: the first model, the pipeline after each step, and each step alone.
 
-    tokenizing_s: seconds to tokenize a text, which no encoder makes shorter.
+    tokenizing_s: seconds to tokenize a text, which no encoder makes shorter. first_s: seconds that the first stage of
+    a cascade takes for a text, 0 without one.
     """
 
     steps: tuple[Step, ...]
     result: Comparison
     tokenizing_s: float
+    first_s: float
 
     @property
     def reference(self) -> Measurement:
@@ -56,8 +59,9 @@ class CumulativeGains:
     def paper(self) -> float:
         """The combined gain to be expected of the single ones (Amdahl's law).
 
-        A cheaper encoder shortens what is not tokenizing, in proportion. A first stage costs what it
-        costs before the first model, and saves the share of the rows that it does not pass on to the second.
+        A cheaper encoder shortens what is not tokenizing, in proportion. A first stage takes its own time, and leaves
+        to the second what it leaves to the first model: of the work, not of the rows, since unsure rows are longer
+        than others; in proportion to the rows where another threshold is chosen before another model.
         """
         whole = 1 / self.reference.throughput_per_s
         rest = max(whole - self.tokenizing_s, 1e-12)
@@ -65,8 +69,10 @@ class CumulativeGains:
         for step in self.steps:
             alone = whole / self.alone(step).speedup
             if step["step"] == "cascade":
-                of_first = max(alone - self.alone(step).settings["escalated"] * whole, 0)
-                paper = of_first + self.after(len(self.steps)).settings["escalated"] * paper
+                here, there = (record.settings["escalated"] for record in (self.after(len(self.steps)),
+                                                                           self.alone(step)))
+                left_to_second = max(alone - self.first_s, 0) / whole * (here / there if there else 1.0)
+                paper = self.first_s + left_to_second * paper
             else:
                 left *= max(alone - self.tokenizing_s, 0) / rest
                 paper = self.tokenizing_s + rest * left
@@ -95,8 +101,9 @@ class CumulativeGains:
         """Why the combined gain is not the product, from the records."""
         staged = self.steps[-1]["step"] == "cascade"
         gains = (f"Alone, the steps' gains multiply to {self.product:.1f}x; together they give {self.combined:.1f}x. "
-                 f"Tokenizing takes {1000 * self.tokenizing_s:.2f} ms per text whatever the encoder"
-                 + (", and a first stage saves less where the second is already cheap" if staged else "")
+                 f"Tokenizing takes {1000 * self.tokenizing_s:.2g} ms per text whatever the encoder"
+                 + (f", and a first stage, which takes {1000 * self.first_s:.2g} ms, saves less where the second is "
+                    "already cheap" if staged else "")
                  + f": taking that into account, {self.paper:.1f}x is to be expected. ")
         overlap = [label(step) for count, step in enumerate(self.steps, 1)
                    if self.after(count).speedup / self.after(count - 1).speedup < 0.9 * self.alone(step).speedup]
@@ -123,15 +130,18 @@ def cumulative_gains(base: TorchTextModel, task: Task, steps: Sequence[Step], *,
         models.append(build(base, task, chain, progress=part))
     result = compare(models, task, rows=rows, rounds=rounds, energy=False, memory=False, ledger=ledger,
                      progress=progress.part(0.7, 1.0))
+    texts = task.test["text"][:rows]
+    staged = [model for model in models if isinstance(model, CascadeModel)]
     with timing_turn(progress):
-        tokenizing_s = _tokenizing_seconds(base.encoder, task.test["text"][:rows])
-    return CumulativeGains(tuple(steps), result, tokenizing_s)
+        tokenizing_s = _seconds_a_text(base.encoder.encode, texts)
+        first_s = _seconds_a_text(staged[-1].first.predict, texts) if staged else 0.0
+    return CumulativeGains(tuple(steps), result, tokenizing_s, first_s)
 
 
-def _tokenizing_seconds(encoder: TextEncoder, texts: Sequence[str]) -> float:
-    """Seconds per text; the best of five runs in batches of 64."""
-    def tokenize() -> None:
+def _seconds_a_text(work: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> float:
+    """The best of five runs in batches of 64."""
+    def once() -> None:
         for start in range(0, len(texts), 64):
-            encoder.encode(texts[start:start + 64])
+            work(texts[start:start + 64])
 
-    return min(seconds_of(tokenize) for _ in range(5)) / len(texts)
+    return min(seconds_of(once) for _ in range(5)) / len(texts)

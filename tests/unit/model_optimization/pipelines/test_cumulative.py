@@ -29,7 +29,7 @@ def make_gains(new_measurement, throughput: dict, tokenizing_s: float) -> Cumula
     records = [new_measurement(model=name, throughput_per_s=rate, speedup=rate / 100)
                for name, rate in throughput.items()]
     steps = ({"step": "prune", "name": "A"}, {"step": "quantize", "name": "B"})
-    return CumulativeGains(steps, Comparison(tuple(records)), tokenizing_s)
+    return CumulativeGains(steps, Comparison(tuple(records)), tokenizing_s, 0.0)
 
 
 def test_on_paper_tokenizing_does_not_multiply(new_measurement):
@@ -39,20 +39,40 @@ def test_on_paper_tokenizing_does_not_multiply(new_measurement):
     assert result.paper == pytest.approx(2.5)
     assert result.combined == pytest.approx(2.5)
     assert result.explanation() == (
-        "Alone, the steps' gains multiply to 2.8x; together they give 2.5x. Tokenizing takes 2.00 ms per text "
+        "Alone, the steps' gains multiply to 2.8x; together they give 2.5x. Tokenizing takes 2 ms per text "
         "whatever the encoder: taking that into account, 2.5x is to be expected. "
         "Each step gains about what it gains alone.")
 
 
-def test_on_paper_a_first_stage_saves_what_the_second_costs(new_measurement):
-    """10 ms. A: 5 ms. A stage of 1 ms that escalates half: alone 1 + 5 = 6 ms; after A 1 + 2.5 = 3.5 ms."""
-    records = [new_measurement(model=name, throughput_per_s=1000 / ms, speedup=10 / ms, settings={"escalated": 0.5})
-               for name, ms in (("tiny", 10), ("A", 5), ("A, B", 3.6), ("B", 6))]
+def with_a_first_stage(new_measurement, alone_ms: float, escalated: tuple[float, float], first_s: float):
+    """The first model takes 10 ms and A 5; B is a stage before the one or the other, which passes these on."""
+    records = [new_measurement(model=name, throughput_per_s=1000 / ms, speedup=10 / ms, settings={"escalated": share})
+               for name, ms, share in (("tiny", 10, 0.0), ("A", 5, 0.0), ("A, B", 3.6, escalated[1]),
+                                       ("B", alone_ms, escalated[0]))]
     steps = ({"step": "prune", "name": "A"}, {"step": "cascade", "name": "B"})
-    result = CumulativeGains(steps, Comparison(tuple(records)), 0.0)
+    return CumulativeGains(steps, Comparison(tuple(records)), 0.0, first_s)
+
+
+def test_on_paper_a_first_stage_saves_what_the_second_costs(new_measurement):
+    """A stage of 1 ms that escalates half: alone 1 + 5 = 6 ms; after A 1 + 2.5 = 3.5 ms."""
+    result = with_a_first_stage(new_measurement, 6, (0.5, 0.5), 0.001)
     assert result.paper == pytest.approx(10 / 3.5)
     assert result.product == pytest.approx(10 / 5 * 10 / 6)
-    assert "a first stage saves less where the second is already cheap: taking" in result.explanation()
+    assert ("a first stage, which takes 1 ms, saves less where the second is already cheap: taking"
+            in result.explanation())
+
+
+def test_on_paper_long_rows_that_go_on_are_no_time_of_the_first_stage(new_measurement):
+    """A fifth of the rows holds two fifths of the work: 4 of 10 ms alone, 2 of 5 ms after A; a tenth, 1 ms."""
+    assert with_a_first_stage(new_measurement, 4, (0.2, 0.2), 0.0).paper == pytest.approx(10 / 2)
+    assert with_a_first_stage(new_measurement, 4, (0.2, 0.1), 0.0).paper == pytest.approx(10 / 1)
+
+
+def test_a_first_stage_is_timed_itself(tiny_model, tiny_task, fresh_home):
+    stage = {"step": "cascade", "first": "tfidf", "max_errors": 50.0}
+    result = cumulative_gains(tiny_model, tiny_task, [CUT, stage], rows=8, rounds=2)
+    assert 0 < result.first_s < 0.1
+    assert cumulative_gains(tiny_model, tiny_task, [CUT], rows=8, rounds=2).first_s == 0
 
 
 def test_a_step_that_gains_less_after_another_is_named(new_measurement):
