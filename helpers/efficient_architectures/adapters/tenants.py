@@ -1,10 +1,8 @@
 """Many tenants on one encoder: each has an adapter and a head, and a batch may mix them."""
 
-import ctypes
 import gc
 import math
 import random
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from helpers.efficient_architectures.adapters.layers import RowOwners, add_tenan
 from helpers.efficient_architectures.adapters.tuning import Tuned, merge
 from helpers.lab.data.task import Task
 from helpers.lab.errors import InputError
+from helpers.lab.machine import return_free_memory
 from helpers.lab.measuring.timing import seconds_in_turns, timing_turn
 from helpers.lab.models.model import load
 from helpers.lab.models.modules.classifiers import MeanPoolClassifier
@@ -175,8 +174,7 @@ def resident_growth(make: Callable[[], object], times: int) -> tuple[object, int
     What earlier work freed goes back to the system first: else it is handed out again, and nothing seems to grow.
     """
     gc.collect()
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc's
-        trim(0)
+    return_free_memory()
     before = psutil.Process().memory_info().rss
     objects = [make() for _ in range(times)]
     return objects[-1], psutil.Process().memory_info().rss - before

@@ -3,10 +3,12 @@
 import asyncio
 import datetime
 import os
+import platform
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from jupyter_server.services.kernels import kernelmanager
 
@@ -85,6 +87,20 @@ def test_two_visitors_at_once_do_not_see_each_others_decisions(temporary, fresh_
         assert not second.folder.exists()
         for visitor in (first, second):
             visitor.leave()
+
+    asyncio.run(story())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator gives memory back by itself")
+def test_a_server_gives_memory_back_when_a_visitor_has_gone(temporary):
+    async def story():
+        manager = GraceKernelManager()
+        kernel = await manager.start_kernel()
+        held = [bytes(600) for _ in range(100_000)]  # of malloc's heap, not of Python's own arenas
+        del held[:-1]  # what is left keeps the heap from shrinking at its end
+        before = psutil.Process().memory_info().rss
+        await manager.shutdown_kernel(kernel)
+        assert before - psutil.Process().memory_info().rss > 30e6
 
     asyncio.run(story())
 
