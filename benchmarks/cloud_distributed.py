@@ -123,7 +123,7 @@ def full_rows(quick: bool) -> list[Row]:
     hours = 0.5 if quick else 4.0
     arrivals = diurnal(350, hours * 3600, 1, swing=0.8, peak_hour=hours / 2)
     service = np.random.default_rng(1).gamma(4.0, 0.01, len(arrivals))
-    simulate(arrivals[:1000], service[:1000], fleet)
+    simulate(arrivals, service, fleet)  # compiled, and once whole, as the queue above
     speed, low, high = rate_of(len(arrivals), lambda: simulate(arrivals, service, fleet), 5)
     fewer = diurnal(350, 600, 1, swing=0.8, peak_hour=0.1)
     work = np.random.default_rng(2).gamma(4.0, 0.01, len(fewer))
