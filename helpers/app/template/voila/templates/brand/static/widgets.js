@@ -1,17 +1,23 @@
-// Asks again for widgets that a busy kernel sends late, and says so where one stays away.
+// Waits longer for widgets that a busy kernel sends late, asks for them again, and says so where one stays away.
 //
-// ipywidgets asks for all widgets at once and waits 4 s, then for each by itself. A place that is drawn before its
-// model has come says "model not found" ever after, and where the second way is cut short, "Loading widget..."
-// (ipywidgets' issues 3633 and 4026).
+// ipywidgets asks for all widgets at once and waits 4 s, which no setting changes, then for each by itself: many
+// seconds' work for a kernel that was about to answer. A place that is drawn before its model has come says "model
+// not found" ever after, and where the second way is cut short, "Loading widget..." (ipywidgets' issues 3633 and 4026).
 (() => {
   const VIEW = "application/vnd.jupyter.widget-view+json";
   const NOT_SHOWN = /^(Loading widget|Error displaying widget)/;
   const LOOK_MS = 500;
+  const GIVES_UP = "Control comm did not respond in time", TOO_SOON_MS = 4_000;  // ipywidgets' own
+  const BUSY_MS = 15_000;  // in its place
   const SLOW_MS = 20_000;  // of one way of asking: it is given up
   const PATIENCE_MS = 30_000;
   const began = performance.now();
   let asked = began;
   let rest = 5_000;  // until it is asked again; longer each time, since the kernel is busy
+
+  const after = globalThis.setTimeout;
+  globalThis.setTimeout = (work, ms, ...rest) =>
+    after(work, ms === TOO_SOON_MS && String(work).includes(GIVES_UP) ? BUSY_MS : ms, ...rest);
 
   // Where a widget belongs. This runs before Voila takes these elements away.
   const places = [];
