@@ -80,8 +80,11 @@ class Job(traitlets.HasTraits):
         Raises:
             InputError: another job of this session still runs, or compute cannot be sent to a process.
         """
-        if self.state in BUSY:
-            return
+        with self._change:  # a run that is just ending ends whole before the next one begins
+            if self.state not in BUSY:
+                self._begin(settings)
+
+    def _begin(self, settings: dict[str, Any]) -> None:
         try:
             work = cloudpickle.dumps((self._compute, settings))
         except Exception as error:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -169,6 +170,30 @@ def test_a_second_press_while_it_runs_changes_nothing():
     job.start(seconds=0)
     assert job.wait(20)
     assert job.state == "done"
+
+
+def test_a_press_at_the_very_end_of_a_run_begins_another_whole_one():
+    """Between the result and the end of the first run, while what shows it is still being told."""
+    def compute(report):
+        import time
+
+        time.sleep(0.5)
+        return 7
+
+    job, presses = Job(compute), []
+
+    def press_again(change):
+        if change["new"] == "done" and not presses:
+            presses.append(threading.Thread(target=job.start))
+            presses[0].start()
+            presses[0].join(0.2)
+
+    job.observe(press_again, "state")
+    job.start()
+    assert job.wait(20)
+    presses[0].join()
+    assert job.wait(20)
+    assert (job.state, job.result) == ("done", 7)
 
 
 def test_what_could_not_be_stored_is_told_and_other_warnings_are_not():
