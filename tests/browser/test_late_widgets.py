@@ -71,7 +71,7 @@ def test_widgets_that_come_late_are_shown(opened, late_ms):
 
 
 def test_widgets_come_over_a_slow_line(opened):
-    """Asking for each by itself, as ipywidgets does after 4 s, takes some hundred messages more."""
+    """Asking for each by itself, as ipywidgets does after 4 s, takes messages for each of them."""
     page = opened(SLOW % 600)
     wait_for_charts(page)
     expect(page.locator("main")).not_to_contain_text("Error displaying widget")

@@ -36,9 +36,11 @@ class _Finder(MetaPathFinder):
         self._depth = 0
 
     def allow(self, in_cell: bool) -> None:
+        """A cell begins, or has ended: its bar is its own, and what is imported between cells has no place to show."""
         self._in_cell, self._report, self._depth = in_cell, None, 0
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Where a slow package is, with a loader that shows the bar when it is loaded; None: ask the next finder."""
         if name not in SLOW or not self._in_cell or threading.current_thread() is not threading.main_thread():
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)

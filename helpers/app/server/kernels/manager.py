@@ -63,7 +63,7 @@ class GraceKernelManager(AsyncMappingKernelManager):
         if self.room is not None:
             self.room.ended(kernel_id)
         removed = super().remove_kernel(kernel_id)
-        return_free_memory()  # else the server grows by some 30 KB a visitor, for weeks
+        return_free_memory()  # else the server grows with its visitors, by 8% over 428 pages
         return removed
 
     def notify_connect(self, kernel_id: str) -> None:

@@ -1,6 +1,5 @@
 """What a cell shows while a package is imported that takes seconds."""
 
-import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
@@ -62,9 +61,3 @@ def test_nothing_is_shown_of_a_thread_or_on_a_page(run):
     assert run("import threading\nthread = threading.Thread(target=__import__, args=['swift'])\nthread.start()\n"
                "thread.join()")[0] == []
     assert run("import swift", page=True)[0] == []
-
-
-def test_a_notebook_is_valid_with_its_bar(run, tmp_path):
-    notebook = new_notebook(cells=[new_code_cell(START.format(folder=str(tmp_path)) + "import swift")])
-    NotebookClient(notebook, timeout=60).execute()
-    nbformat.validate(notebook)
