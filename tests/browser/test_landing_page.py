@@ -170,6 +170,7 @@ def test_the_first_screen_of_a_phone_shows_the_dollars_of_page_2(address, open_p
 
 def test_a_bill_that_is_kept_stands_beside_the_next_one(page):
     page.get_by_role("link", name="Keep this as today").click()
+    expect(page).to_have_url(re.compile("today.volume=500000000"))  # else the old page may be written into
     write(page, "Requests", "1e9")
     both = app.two_bills(Scenario(), Scenario(volume=1e9))
     says_both = shown(page).locator(".app-verdict").first
@@ -181,6 +182,17 @@ def test_a_bill_that_is_kept_stands_beside_the_next_one(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("link", name="Forget today's").click()
     says(page, app.monthly_bill(Scenario(volume=1e9)))
+
+
+def test_a_number_written_before_the_script_has_come_counts(address, open_page):
+    """The form can be seen and written into while the script is still on its way."""
+    page, held = open_page(), []
+    page.route("**/landing.js*", lambda route: held.append(route))
+    page.goto(address, wait_until="commit")
+    write(page, "Requests", "9e8")
+    held.pop().continue_()
+    says(page, app.monthly_bill(Scenario(volume=9e8)))
+    expect(page).to_have_url(re.compile("bill.volume=9e8"))
 
 
 def test_what_is_sent_on_says_what_the_page_says(page, browser: Browser, tmp_path: Path):

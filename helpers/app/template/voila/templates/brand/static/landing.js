@@ -30,4 +30,13 @@
     event.preventDefault();
     follow().catch(say);
   });
+
+  // What was changed before this script had come, or was put back by the browser, has told nobody. A field in which
+  // the reader still writes tells it on being left.
+  const came = field => field.options ? ([...field.options].find(one => one.defaultSelected) ?? field.options[0]).value
+    : field.defaultValue;
+  const changed = field => field.name && field !== document.activeElement && field.value !== came(field);
+  addEventListener("pageshow", () => {
+    if (!latest && [...form.elements].some(changed)) follow().catch(say);
+  });
 })();
