@@ -93,7 +93,8 @@ def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
     names = [step.name for step in answer.steps if of_page(step) and step.usd is not None]
     if not names:
         notes = [step.note for step in answer.steps if of_page(step)]
-        return f"{opening}; this strategy's part of it is not counted.", f"{'; '.join(notes) or 'It has no step'}."
+        why = "; ".join(notes) or "it has no step"
+        return f"{opening}; this strategy's part of it is not counted.", f"{why[0].upper()}{why[1:]}."
     saved, work = _saved(answer, of_page), answer.scenario.hours_of_work * len(names)
     repaid = months(repaid_in(work * answer.scenario.usd_per_hour_of_work, saved.value))
     reasons = " ".join(f"{step.name[0].upper()}{step.name[1:]}: {step.note}." for step in answer.steps
