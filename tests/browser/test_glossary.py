@@ -6,6 +6,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from watching import watched
 
+from helpers.app.text.glossary import explained
+from helpers.app.text.words import style
+
 PAGE = "1_model_optimization"
 
 
@@ -44,3 +47,37 @@ def test_who_hears_the_page_is_told_the_meaning_with_the_term(page):
     term = page.locator(".app-term").first
     described = page.locator(f"#{term.get_attribute('aria-describedby')}").text_content()
     expect(term).to_have_accessible_description(described)
+
+
+SAID = "Cut by pruning, then static int8 (LoRA) with distillation; what remains is quantization."
+MARKS_OUTSIDE = """() => {
+  // Each mark beside a term stands on the same line as the term's nearest letters.
+  const wrong = [];
+  for (const term of document.querySelectorAll(".app-term")) {
+    const [first, last] = [term.getClientRects()[0], [...term.getClientRects()].pop()];
+    for (const [node, at, mine] of [[term.previousSibling, -1, first], [term.nextSibling, 0, last]]) {
+      const text = node?.textContent ?? "";
+      const mark = at ? text.slice(-1) : text[0];
+      if (!mark || !/[(),;.]/.test(mark)) continue;
+      const range = document.createRange(), from = at ? text.length - 1 : 0;
+      const inside = node.nodeType === 3 ? node : node.firstChild;
+      range.setStart(inside, from);
+      range.setEnd(inside, from + 1);
+      const box = range.getBoundingClientRect();
+      if (box.bottom <= mine.top || box.top >= mine.bottom) wrong.push(`${mark} beside ${term.textContent}`);
+    }
+  }
+  return wrong;
+}"""
+
+
+def test_no_line_begins_with_a_mark_that_belongs_to_a_term(browser):
+    page = browser.new_page()
+    text, _ = explained(SAID)
+    assert text.count("<button") == 5
+    page.set_content(f"{style()}<div class='app-verdict'>{text}</div>")
+    assert page.locator(".app-verdict").text_content() == SAID
+    for width in range(120, 700, 7):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate(MARKS_OUTSIDE) == [], width
+    page.close()

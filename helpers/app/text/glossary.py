@@ -22,6 +22,7 @@ from helpers.lab.paths import write_atomically
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "glossary.md"
 _FACTS = ROOT / "helpers" / "facts"
+_OPENS, _CLOSES = "([{\"'", ")]},.;:!?…%\"'"  # marks that a line may not end with, and not begin with
 _OPENING = """# Glossary
 
 The terms of the notebooks and pages, each in one sentence. On a page, a term with a dotted line under it opens its \
@@ -118,11 +119,15 @@ def explained(text: str) -> tuple[str, str]:
             continue
         seen.add(term.name)
         key = f"meaning-{uuid.uuid4().hex[:12]}"  # a document may hold several pages, such as JupyterLab's tabs
-        parts += [html.escape(text[at:use.start()]), f"<button type='button' class='app-term' popovertarget='{key}' "
-                  f"aria-describedby='{key}'>{html.escape(use[0])}</button>"]
+        # A browser may break a line on either side of a button, even before a comma: what touches it is held to it.
+        start = at + len(text[at:use.start()].rstrip(_OPENS))
+        end = len(text) - len(text[use.end():].lstrip(_CLOSES))
+        parts += [html.escape(text[at:start]), f"<span class='app-held'>{html.escape(text[start:use.start()])}"
+                  f"<button type='button' class='app-term' popovertarget='{key}' aria-describedby='{key}'>"
+                  f"{html.escape(use[0])}</button>{html.escape(text[use.end():end])}</span>"]
         meanings.append(f"<span class='app-meaning mathjax_ignore' id='{key}' role='tooltip' popover>"
                         f"<b>{html.escape(term.name)}</b>: {html.escape(term.meaning)}</span>")
-        at = use.end()
+        at = end
     return "".join([*parts, html.escape(text[at:])]), "".join(meanings)
 
 
