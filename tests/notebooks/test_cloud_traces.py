@@ -40,7 +40,7 @@ def read_aloud(request, tmp_path_factory):
                                           progress_bar=False, execution_timeout=600)
     shown = [output.get("text") or output.get("data", {}).get("text/html", "") for cell in done.cells
              if cell.cell_type == "code" for output in cell.outputs]
-    inside = re.sub(r"</?button\b[^>]*>", "", " ".join(map("".join, shown)))  # a term with its meaning
+    inside = re.sub(r"</?(?:button|span)\b[^>]*>", "", " ".join(map("".join, shown)))  # a term with its meaning
     plain = re.sub(r"\s+", " ", re.sub(r"(?s)<style>.*?</style>|<[^>]+>", " ", inside))
     return request.param, arrivals, (prompt, output) if tokens else None, plain
 
