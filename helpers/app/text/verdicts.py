@@ -167,7 +167,7 @@ def promise(lost: float, max_lost: float, rows: int) -> str:
     if 100 * lost <= max_lost:
         return f"{lost:.1%} are lost: the promise of {max_lost:g} points is kept"
     return (f"{lost:.1%} are lost: more than the {max_lost:g} points promised, which hold on average over draws of "
-            f"{rows:,} held-out messages, not for each draw, and only if new messages are like them")
+            f"{rows:,.0f} held-out messages, not for each draw, and only if new messages are like them")
 
 
 def longest_pipeline(records: Sequence["Measurement"]) -> "Measurement":
