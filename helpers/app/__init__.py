@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
                      "on_machine", "two"],
     "text.tables": ["table", "change_factors"],
+    "text.frames": ["in_words"],
     "text.verdicts": ["all_steps", "amount", "differences", "longest_pipeline", "promise", "ratios", "share_of_loss",
                       "times", "who_notices"],
     "text.language_models": ["annotator_bills", "annotator_worth", "beside_nothing", "taught", "tuning_worth"],

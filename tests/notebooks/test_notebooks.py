@@ -229,6 +229,10 @@ def test_it_runs_from_top_to_bottom(path, tmp_path, home_alone):
     assert "app-verdict" in text
     assert [output.text for output in outputs if output.get("name") == "stderr"] == [], "no library's warnings"
     assert "'Output(" not in text, "nor its bars, which leave blank spaces"
+    tables = "\n".join(str(output.get("data", {}).get("text/html")) for output in outputs)
+    headings = re.findall(r"<th scope='col'[^>]*>([^<]*)", tables)
+    assert 'class="dataframe"' not in text, "tables are in words"
+    assert [heading for heading in headings if "_" in heading] == []
     assert text.count("<b>Right.</b>") == len(cells(path, "solution")), "each folded solution solves its exercise"
     assert text.count("<b>Not yet.</b>") == len(cells(path, "exercise")), "and before it no check passes by itself"
 

@@ -12,7 +12,7 @@ NAMED = 4  # marks of a chart that have room for their names; more of them are n
 TOLERATED = 0.02  # accuracy that a candidate may lose, with 95% confidence
 RUNTIMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
             "compiled": "torch.compile"}
-_MINUS = "\N{MINUS SIGN}"
+MINUS = "\N{MINUS SIGN}"
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
@@ -33,7 +33,7 @@ def significant(value: float | None, digits: int) -> str:
         return "0"
     rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
-    return f"{rounded:,.{decimals}f}".replace("-", _MINUS)
+    return f"{rounded:,.{decimals}f}".replace("-", MINUS)
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -44,7 +44,7 @@ def interval(low: float | None, high: float | None) -> str:
 def signed(value: float) -> str:
     """Two digits with their sign, a true minus for negative ones."""
     text = two(value)
-    return text if text.startswith(_MINUS) or text == "0" else f"+{text}"
+    return text if text.startswith(MINUS) or text == "0" else f"+{text}"
 
 
 def percent(share: float | None) -> str:
@@ -57,7 +57,7 @@ def in_percent(share: float | None) -> str:
     rounded = two(None if share is None else 100 * share)
     if rounded != "100" or share > 1 - 1e-9:  # no test has a billion rows
         return rounded
-    missing = 100 * (1 - share)
+    missing = round(100 * (1 - share), 9)  # 0.001 is not a little less
     decimals = -math.floor(math.log10(missing))
     return f"{100 - math.ceil(round(missing * 10**decimals, 6)) / 10**decimals:.{decimals}f}"
 
