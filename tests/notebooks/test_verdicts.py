@@ -156,11 +156,14 @@ def test_a_target_may_be_missed_by_a_single_text(rates, words):
 @pytest.mark.parametrize(("speedup", "words"), [(2.0, "2.0 times (1.8 to 2.2) faster"),
                                                 (0.5, "Nothing that was timed is faster than PyTorch")])
 def test_nothing_may_be_faster_than_pytorch(speedup, words):
-    ran = pd.DataFrame({"name": ["PyTorch", "ONNX"], "speedup": [1.0, speedup], "speedup_low": [1.0, 0.9 * speedup],
-                        "speedup_high": [1.0, 1.1 * speedup], "same_answers": [1.0, 0.99]})
-    assert words in said("3", "h73", ran=ran, usd=0.5, texts=[""] * 400,
-                         base=SimpleNamespace(predict=lambda texts: np.eye(2)[[0, 1] * 200]),
-                         task=SimpleNamespace(test={"label": [0, 1] * 200}, labels=["no", "yes"]))
+    ran = pd.DataFrame({"name": ["PyTorch", "ONNX"], "rows_per_s": [50.0, 50.0 * speedup], "speedup": [1.0, speedup],
+                        "speedup_low": [1.0, 0.9 * speedup], "speedup_high": [1.0, 1.1 * speedup],
+                        "same_answers": [1.0, 0.99]})
+    sentence = said("3", "h73", ran=ran, dollars=25.0, texts=[""] * 400,
+                    base=SimpleNamespace(predict=lambda texts: np.eye(2)[[0, 1] * 200]),
+                    task=SimpleNamespace(test={"label": [0, 1] * 200}, labels=["no", "yes"]))
+    assert words in sentence
+    assert ("$0.250 a million instead of $0.500" if speedup > 1 else "$0.500 a million.") in sentence
 
 
 @pytest.mark.parametrize(("there", "rows_per_s", "words"), [
