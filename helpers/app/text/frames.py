@@ -184,7 +184,10 @@ def _figure(value: Any, kind: str) -> str:
 
 
 def _of_hundred(share: float, signs: bool) -> str:
-    """In percent or points, one decimal; what is less than all is never shown as all."""
+    """In percent or points, one decimal; what is less than all is never shown as all, nor what is there as nothing."""
+    value = 100 * share
     if not signs and 0.9995 <= share < 1:
         return in_percent(share)
-    return f"{100 * share:{'+' if signs else ''},.1f}".replace("-", MINUS)
+    if 0 < abs(value) < 0.05:
+        return f"{'+' if signs and value > 0 else ''}{significant(value, 1)}"
+    return f"{value:{'+' if signs else ''},.1f}".replace("-", MINUS)

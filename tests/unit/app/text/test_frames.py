@@ -77,8 +77,10 @@ def test_each_kind_of_value_can_be_read(value, shown):
     assert cells(pd.DataFrame({"value": pd.Series([value], dtype=object)}))[1] == [shown]
 
 
-def test_what_is_less_than_all_is_never_shown_as_all():
+def test_what_is_less_than_all_is_never_shown_as_all_nor_a_little_as_nothing():
     assert cells(pd.DataFrame({"accuracy": [0.99999, 1.0]}))[1:] == [["99.999"], ["100.0"]]
+    little = pd.DataFrame({"late": [0.00042, 0.0], "gain": [0.00042, 0.0]})
+    assert cells(little)[1:] == [["0.04", "+0.04"], ["0.0", "+0.0"]]
     assert cells(pd.DataFrame({"year": [2024]}))[1] == ["2024"]
 
 
