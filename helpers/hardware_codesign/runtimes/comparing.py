@@ -113,15 +113,16 @@ def _fill_speed(frame: pd.DataFrame, timed: list[tuple[dict[str, np.ndarray], ..
     for index, name in enumerate(frame["name"]):
         if name not in timed[0][0]:
             continue
-        # A slow one had fewer rounds, the first ones: compared with the reference's in just these.
-        pairs = [(whole[first][:len(whole[name])], whole[name]) for whole, _ in timed]
+        # A slow one, be it the reference, had fewer rounds, the first ones: two are compared in those that both had.
+        pairs = [tuple(whole[one][:min(len(whole[first]), len(whole[name]))] for one in (first, name))
+                 for whole, _ in timed]
         medians = np.array([[np.median(reference), np.median(candidate)] for reference, candidate in pairs])
         speedup = ((1.0, 1.0, 1.0) if name == first else ratio_of_medians(*pairs[0]) if len(pairs) == 1
                    else ratio_over_processes(*medians.T))
         p50, p95 = np.percentile(1000 * np.concatenate([single[name] for _, single in timed]), [50, 95])
         frame.loc[index, ["rows_per_s", "speedup", "speedup_low", "speedup_high", "p50_ms", "p95_ms"]] = [
             rows / float(np.exp(np.log(medians[:, 1]).mean())), *speedup, p50, p95]
-        if (least := min(len(candidate) for _, candidate in pairs)) < rounds:
+        if (least := min(len(whole[name]) for whole, _ in timed)) < rounds:
             frame.loc[index, "note"] = f"Slow: timed in {least} of {rounds} rounds."
 
 

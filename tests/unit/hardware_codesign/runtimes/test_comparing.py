@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from helpers.hardware_codesign import agreement, compare_runtimes, option, settings_grid, tune
+from helpers.hardware_codesign.runtimes import comparing
 from helpers.hardware_codesign.runtimes.comparing import COLUMNS, cold_start, worth_making_after
 from helpers.lab import InputError
 from helpers.lab.machine import usable_cores
@@ -55,6 +56,20 @@ def test_fresh_processes_give_an_interval_over_them(tiny_model, tiny_task):
     assert fast["speedup_low"] <= fast["speedup"] <= fast["speedup_high"]
     assert fast["speedup"] == pytest.approx(fast["rows_per_s"] / frame.loc[0, "rows_per_s"])
     assert math.isnan(frame.loc[2, "rows_per_s"])
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_whichever_is_slow_two_are_compared_in_the_rounds_that_both_had(slow, tiny_model, tiny_task, monkeypatch):
+    """On a busy machine the reference itself may sit rounds out."""
+    tried = [option("pytorch"), option("onnxruntime")]
+    rounds = np.array([[2.0, 4.0, 3.0, 3.0, 3.0], [1.0, 2.0, 30.0, 30.0, 30.0]])
+    whole = {one.name: values[:2] if place == slow else values
+             for place, (one, values) in enumerate(zip(tried, rounds, strict=True))}
+    monkeypatch.setattr(comparing, "_time", lambda *given: [(whole, whole)])
+    frame = compare_runtimes(tiny_model, tiny_task, tried, rows=6, rounds=5, cold=False)
+    assert frame.loc[1, "speedup"] == pytest.approx(2.0)
+    assert frame.loc[1, "rows_per_s"] == pytest.approx(6 / 1.5)
+    assert ["Slow: timed in 2 of 5 rounds." in note for note in frame["note"]] == [slow == 0, slow == 1]
 
 
 def test_a_cold_start_takes_longer_than_an_answer_and_holds_the_model(made, tiny_model, texts):
