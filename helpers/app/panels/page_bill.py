@@ -12,7 +12,7 @@ import traitlets
 from helpers.app.panels.controls import UrlState
 from helpers.app.text.billing.amounts import months, usd, usd_range
 from helpers.app.text.billing.bills import Answer, Step, monthly_bill
-from helpers.app.text.figures import count
+from helpers.app.text.figures import capital, count
 from helpers.app.text.problems import sentence
 from helpers.app.text.words import style
 from helpers.lab.errors import InputError
@@ -94,10 +94,10 @@ def share_of(answer: Answer, strategy: str) -> tuple[str, str]:
     if not names:
         notes = [step.note for step in answer.steps if of_page(step)]
         why = "; ".join(notes) or "it has no step"
-        return f"{opening}; this strategy's part of it is not counted.", f"{why[0].upper()}{why[1:]}."
+        return f"{opening}; this strategy's part of it is not counted.", f"{capital(why)}."
     saved, work = _saved(answer, of_page), answer.scenario.hours_of_work * len(names)
     repaid = months(repaid_in(work * answer.scenario.usd_per_hour_of_work, saved.value))
-    reasons = " ".join(f"{step.name[0].upper()}{step.name[1:]}: {step.note}." for step in answer.steps
+    reasons = " ".join(f"{capital(step.name)}: {step.note}." for step in answer.steps
                        if of_page(step) and step.usd is not None and step.note) if saved.holds_zero else ""
     alone = max((one for one in answer.alone if one.strategy == strategy), key=lambda one: one.saved_usd.value,
                 default=None)

@@ -16,6 +16,11 @@ MINUS = "\N{MINUS SIGN}"
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
+def capital(text: str) -> str:
+    """The text as a sentence or a heading begins; the rest of it as it is."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def two(value: float | None) -> str:
     """Two significant digits without an exponent; a dash where there is no figure."""
     return significant(value, 2)
@@ -236,7 +241,7 @@ def finding(measurements: Sequence[Measurement]) -> str:
         return f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}."
     if shown.speedup_low <= 1:
         none = f"{start}none of these is significantly cheaper than {reference.model} (95%)"
-        return f"{none[0].upper()}{none[1:]}: the fastest, {full_name(shown)}, is {cheaper(shown)}."
+        return f"{capital(none)}: the fastest, {full_name(shown)}, is {cheaper(shown)}."
     level = "95%" if len(candidates) == 1 else f"95%, {len(candidates)} candidates at once"
     if shown.accuracy_delta >= -TOLERATED:
         return (f"{start}{full_name(shown)} is {cheaper(shown)} than {reference.model} and {change(shown)}: these rows "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import HTML
 
-from helpers.app.text.figures import MINUS, NONE, in_percent, significant
+from helpers.app.text.figures import MINUS, NONE, capital, in_percent, significant
 from helpers.app.text.words import shown
 from helpers.lab.facts import read_facts
 
@@ -36,7 +36,7 @@ class Meaning:
 @functools.cache
 def _listed() -> dict[str, Meaning]:
     """The columns that the list in helpers/facts/columns.csv has, by their names in Python."""
-    return {row["column"]: Meaning(row["words"] or _capital(row["column"].replace("_", " ")), row["unit"], row["kind"])
+    return {row["column"]: Meaning(row["words"] or capital(row["column"].replace("_", " ")), row["unit"], row["kind"])
             for row in read_facts("columns")}
 
 
@@ -49,6 +49,9 @@ def meaning(column: str) -> Meaning:
     """
     if column in _listed():
         return _listed()[column]
+    if bound := re.fullmatch(r"(.+)_(low|high)", column):  # without its other end, else it stands under its figure
+        rest = meaning(bound[1])
+        return dataclasses.replace(rest, words=f"{rest.words}, {'at least' if bound[2] == 'low' else 'at most'}")
     if quantile := re.fullmatch(r"(p\d+)_(.+)", column):
         rest = meaning(quantile[2])
         return dataclasses.replace(rest, words=f"{rest.words}, {quantile[1]}")
@@ -56,11 +59,7 @@ def meaning(column: str) -> Meaning:
         return Meaning("Cost", f"$ {column.removeprefix('usd_').replace('_', ' ')}")
     end = next((end for end in UNITS if column.endswith(f"_{end}")), "")
     words = column.removesuffix(f"_{end}") if end else column
-    return Meaning(_capital(words.replace("_", " ")), UNITS.get(end, ""), end if end in ("bytes", "share") else "")
-
-
-def _capital(words: str) -> str:
-    return words if words in ("", "p") else f"{words[0].upper()}{words[1:]}"
+    return Meaning(capital(words.replace("_", " ")), UNITS.get(end, ""), end if end in ("bytes", "share") else "")
 
 
 def in_words(frame: "pd.DataFrame", of: str | None = None) -> HTML:
@@ -108,11 +107,13 @@ class _Column:
     values: list[Any]
 
     def head(self) -> str:
+        """The heading, with the unit of what is no text, and the name in Python as its tooltip."""
         words = any(isinstance(value, bool | str) for value in self.values)  # which have no unit
         unit = f"<small>{html.escape(self.unit_of.unit)}</small>" if self.unit_of.unit and not words else ""
         return f"<th scope='col' title='{html.escape(self.name)}'{self._class()}>{html.escape(self.words)}{unit}</th>"
 
     def cell(self, row: int, interval: Sequence[Any]) -> str:
+        """The figure of a row, and under it the two ends of its interval, if it has one."""
         figure, *ends = (_figure(value, self.unit_of.kind) for value in (self.values[row], *interval))
         below = f"<small>{' to '.join(ends)}</small>" if ends and NONE not in ends and ends[0] != ends[1] else ""
         return f"<td{self._class()}>{html.escape(figure)}{below}</td>"
@@ -136,7 +137,7 @@ def _columns(frame: "pd.DataFrame", of: str | None) -> Iterator[_Column]:
         levels = list(zip(parts, frame.columns.names, strict=True))
         own = meaning(" ".join(str(part) for part, level in levels if level is None))
         at = [_at(part, meaning(level)) for part, level in levels if level is not None]
-        words = _capital(", ".join(filter(None, [own.words, *at])))
+        words = ", ".join([own.words, *at]) if own.words else capital(", ".join(at))
         unit_of = own if of is None else meaning(of)
         yield _Column(".".join(map(str, parts)), words, unit_of, _values(frame.iloc[:, place]))
 

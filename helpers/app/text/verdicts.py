@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helpers.app.text.figures import NONE, change, cheaper, chosen, full_name, on_machine, signed, two
+from helpers.app.text.figures import MINUS, NONE, change, cheaper, chosen, full_name, on_machine, signed, two
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from helpers.lab.measuring.measurement import Measurement
 
 LISTED = 6  # names of what makes no significant difference; the others are counted
-_MINUS = "\N{MINUS SIGN}"
 
 
 def times(ratio: float, low: float, high: float, more: str = "faster", less: str = "slower",
@@ -213,4 +212,4 @@ def _ratio(value: float) -> str:
 
 
 def _sized(form: str, value: float) -> str:
-    return f"{_MINUS if value < 0 else ''}{form.format(abs(value))}"
+    return f"{MINUS if value < 0 else ''}{form.format(abs(value))}"

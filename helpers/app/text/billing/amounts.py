@@ -1,10 +1,8 @@
 """A bill's amounts in words: dollars with their interval, months until the work is repaid, grams."""
 
-from helpers.app.text.figures import two
+from helpers.app.text.figures import MINUS, two
 from helpers.lab.money.bill import Range
 from helpers.lab.money.costs import HOURS_PER_MONTH
-
-_MINUS = "\N{MINUS SIGN}"
 
 
 def usd(value: float) -> str:
@@ -14,7 +12,7 @@ def usd(value: float) -> str:
     ('$1,234', '$5.80', '$0.50')
     """
     if value < 0:
-        return _MINUS + usd(-value)
+        return MINUS + usd(-value)
     text = f"{value:,.0f}" if value >= 100 else two(value)
     return f"${text}0" if len(text.partition(".")[2]) == 1 else f"${text}"
 

@@ -84,6 +84,10 @@ def test_what_is_less_than_all_is_never_shown_as_all_nor_a_little_as_nothing():
     assert cells(pd.DataFrame({"year": [2024]}))[1] == ["2024"]
 
 
+def test_a_name_that_is_small_by_custom_stays_so():
+    assert cells(pd.DataFrame({"p": [0.02]})) == [["p|of all compared"], ["0.0200"]]
+
+
 def test_markup_is_shown_not_obeyed_and_a_long_table_is_cut_with_a_word():
     assert "<b>" not in frame_html(pd.DataFrame({"<b>": ["<b>"]}))
     shown = frame_html(pd.DataFrame({"labels": range(MOST_ROWS + 7)}))
@@ -110,6 +114,8 @@ def test_the_list_of_columns_is_sound():
 def test_a_name_that_is_not_listed_is_told_by_its_end():
     assert (meaning("import_s").words, meaning("import_s").unit) == ("Import", "s")
     assert meaning("read_per_s").unit == "per second"
+    bound = meaning("wrong_rate_high")
+    assert (bound.words, bound.unit, bound.kind) == ("Wrong rate, at most", "%", "share")
     assert (meaning("p95_ttft_s").words, meaning("p95_ttft_s").unit) == ("First token, p95", "s")
     assert (meaning("usd_per_request").words, meaning("usd_per_request").unit) == ("Cost", "$ per request")
     assert "Import" in in_words(pd.DataFrame({"import_s": [1.0]})).data
