@@ -233,6 +233,7 @@ def test_it_runs_from_top_to_bottom(path, tmp_path, home_alone):
     headings = re.findall(r"<th scope='col'[^>]*>([^<]*)", tables)
     assert 'class="dataframe"' not in text, "tables are in words"
     assert [heading for heading in headings if "_" in heading] == []
+    assert [gain for gain in points(tables) if abs(gain) >= 100] == [], "a ratio is no difference between shares"
     assert text.count("<b>Right.</b>") == len(cells(path, "solution")), "each folded solution solves its exercise"
     assert text.count("<b>Not yet.</b>") == len(cells(path, "exercise")), "and before it no check passes by itself"
 
@@ -282,6 +283,19 @@ def test_99_percent_right_is_no_success_where_99_percent_have_one_label(name, tm
     said = html.unescape(str(done.cells[-1].outputs))
     assert "learned no more than the constant answer: always giving the most frequent label is right in 99%" in said
     assert "the weakest class, 'yes'" in said
+
+
+def points(tables: str) -> list[float]:
+    """What stands in columns of differences between shares, which cannot be as large as 100 points."""
+    found = []
+    for table in re.findall(r"app-frame.*?</table>", tables, re.DOTALL):
+        heads, *rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+        places = [place for place, head in enumerate(heads.split("</th>")) if "<small>points</small>" in head
+                  and "max_lost" not in head]
+        cells = [row.split("</td>")[place] for row in rows for place in places]
+        found += [float(figure[1].replace("\N{MINUS SIGN}", "-").replace(",", "")) for cell in cells
+                  if (figure := re.search(r">([+\N{MINUS SIGN}][\d.,]+)", cell))]
+    return found
 
 
 @by_name
