@@ -16,8 +16,8 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "text.words": ["verdict", "headline", "notes", "tiles"],
-    "text.figures": ["beside_the_constant", "change", "cheaper", "chosen", "count", "finding", "full_name",
-                     "on_machine", "two"],
+    "text.figures": ["count", "two"],
+    "text.findings": ["beside_the_constant", "change", "cheaper", "chosen", "finding", "full_name", "on_machine"],
     "text.tables": ["table", "change_factors"],
     "text.frames": ["in_words"],
     "text.verdicts": ["all_steps", "amount", "differences", "longest_pipeline", "promise", "ratios", "share_of_loss",

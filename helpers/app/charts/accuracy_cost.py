@@ -8,7 +8,8 @@ from altair.utils.schemapi import debug_mode
 
 from helpers.app.charts import parts
 from helpers.app.records import listed
-from helpers.app.text.figures import change, interval, origins, percent, short_finding, short_names, two
+from helpers.app.text.figures import interval, percent, short_names, two
+from helpers.app.text.findings import change, origins, short_finding
 from helpers.lab.measuring.measurement import Measurement
 
 Paper = float | Mapping[str, float] | None

@@ -10,8 +10,8 @@ import cloudpickle
 import traitlets
 
 from helpers.app.jobs.processes import Gone, Worker
+from helpers.app.problems import logged, sentence
 from helpers.app.records import listed, replaced
-from helpers.app.text.problems import logged, sentence
 from helpers.lab.errors import InputError
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.paths import is_page

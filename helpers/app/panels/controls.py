@@ -12,7 +12,7 @@ import ipywidgets
 import traitlets
 
 from helpers.app.panels.frame import source
-from helpers.app.text.problems import guarded
+from helpers.app.problems import guarded
 from helpers.lab.errors import InputError
 from helpers.lab.money.scenario import Scenario, read_number
 

@@ -14,8 +14,8 @@ from helpers.app.export.html_report import figure
 from helpers.app.export.scripts import explore_script
 from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.frame import PanelFrame, Status, beside, take_away
+from helpers.app.problems import guarded
 from helpers.app.records import explored_csv, explored_json, rows_of
-from helpers.app.text.problems import guarded
 from helpers.app.text.words import verdict_html
 
 MAX_CACHED = 256  # results; older ones are computed again

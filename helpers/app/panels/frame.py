@@ -11,8 +11,8 @@ import ipywidgets
 import traitlets
 
 from helpers.app.jobs.job import BUSY, Job
+from helpers.app.problems import guarded
 from helpers.app.text.figures import seconds
-from helpers.app.text.problems import guarded
 
 _STATIC = Path(__file__).parents[1] / "static"
 MIN_WIDTHS = {"controls": "280px", "results": "440px"}  # below these, one stands under the other

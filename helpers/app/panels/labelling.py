@@ -13,8 +13,8 @@ from helpers.app.jobs.job import BUSY, Job
 from helpers.app.panels.exploring import shown_in_place
 from helpers.app.panels.frame import Download, JobButtons, PanelFrame, Status, row
 from helpers.app.panels.uploads import Upload
+from helpers.app.problems import guarded
 from helpers.app.records import rows_csv, rows_of
-from helpers.app.text.problems import guarded
 from helpers.lab.errors import InputError
 from helpers.lab.paths import is_page
 

@@ -14,9 +14,9 @@ from helpers.app.jobs.job import BUSY, Job
 from helpers.app.panels.controls import ControlBox, Controls
 from helpers.app.panels.exploring import shown_in_place
 from helpers.app.panels.frame import JobButtons, PanelFrame, Status, beside, take_away
+from helpers.app.problems import guarded
 from helpers.app.records import as_csv, as_json, listed, replaced
-from helpers.app.text.figures import finding, origins
-from helpers.app.text.problems import guarded
+from helpers.app.text.findings import finding, origins
 from helpers.app.text.tables import table_html
 from helpers.app.text.words import notes_html, verdict_html
 from helpers.lab.errors import InputError

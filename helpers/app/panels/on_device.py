@@ -10,8 +10,8 @@ import traitlets
 
 from helpers.app.jobs.job import Job
 from helpers.app.panels.frame import JobButtons, PanelFrame, Status, source
+from helpers.app.problems import guarded
 from helpers.app.text.on_device import DeviceRun, Portable, device_figures, device_verdict
-from helpers.app.text.problems import guarded
 from helpers.app.text.words import notes_html, tiles_html, verdict_html
 from helpers.lab.errors import InputError
 from helpers.lab.money.scenario import Scenario

@@ -10,10 +10,10 @@ import ipywidgets
 import traitlets
 
 from helpers.app.panels.controls import UrlState
+from helpers.app.problems import sentence
 from helpers.app.text.billing.amounts import months, usd, usd_range
 from helpers.app.text.billing.bills import Answer, Step, monthly_bill
 from helpers.app.text.figures import capital, count
-from helpers.app.text.problems import sentence
 from helpers.app.text.words import style
 from helpers.lab.errors import InputError
 from helpers.lab.money.bill import Range, repaid_in

@@ -8,8 +8,8 @@ import anywidget
 import traitlets
 
 from helpers.app.panels.frame import Status, source
+from helpers.app.problems import guarded
 from helpers.app.text.figures import two
-from helpers.app.text.problems import guarded
 from helpers.lab.errors import InputError
 from helpers.lab.paths import uploads, write_atomically
 

@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import (
-    NAMED,
-    NONE,
-    chosen,
-    full_name,
-    in_percent,
-    interval,
-    of_one_run,
-    origins,
-    settings_in_words,
-    signed,
-    two,
-)
+from helpers.app.text.figures import NAMED, NONE, in_percent, interval, signed, two
+from helpers.app.text.findings import chosen, full_name, of_one_run, origins, settings_in_words
 from helpers.app.text.words import shown
 from helpers.lab.errors import InputError
 from helpers.lab.machine import brief

@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helpers.app.text.figures import MINUS, NONE, change, cheaper, chosen, full_name, on_machine, signed, two
+from helpers.app.text.figures import MINUS, NONE, signed, two
+from helpers.app.text.findings import change, cheaper, chosen, full_name, on_machine
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,18 +9,8 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import (
-    beside_the_constant,
-    chosen,
-    count,
-    finding,
-    no_verdict,
-    origins,
-    percent,
-    ratio,
-    signed,
-    two,
-)
+from helpers.app.text.figures import count, percent, signed, two
+from helpers.app.text.findings import beside_the_constant, chosen, finding, no_verdict, origins, ratio
 from helpers.app.text.glossary import explained
 from helpers.lab.measuring.measurement import Measurement, Score
 from helpers.lab.money.costs import DEFAULT_OFFER, break_even, offer

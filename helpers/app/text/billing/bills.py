@@ -12,7 +12,8 @@ from helpers.app.text.billing.amounts import months, usd, usd_range
 from helpers.app.text.billing.own_models import own_models
 from helpers.app.text.billing.single_changes import Change, change_alone, change_of, computing_usd, work_usd
 from helpers.app.text.billing.stages import FOLDER, NOT_RECORDED, STORIES, Stage, label_savings, labels_of, stages
-from helpers.app.text.figures import change, count, keeps_quality, origins, percent, two
+from helpers.app.text.figures import count, percent, two
+from helpers.app.text.findings import change, keeps_quality, origins
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.bill import Range, Serving, hosted_usd, mean_service_s, repaid_in, serving, why_uncached
 from helpers.lab.money.costs import cost

@@ -3,7 +3,7 @@
 import dataclasses
 
 from helpers.app.text.billing.stages import STRATEGY_OF
-from helpers.app.text.figures import full_name
+from helpers.app.text.findings import full_name
 from helpers.lab.measuring.measurement import Measurement
 from helpers.lab.money.bill import Range, repaid_in, serving
 from helpers.lab.money.costs import cost

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.app.records import recorded
-from helpers.app.text.figures import full_name, percent
+from helpers.app.text.figures import percent
+from helpers.app.text.findings import full_name
 from helpers.lab.measuring.measurement import Measurement, ratio_of_speedups
 from helpers.lab.money.bill import Range
 from helpers.lab.money.scenario import Scenario

@@ -1,11 +1,11 @@
 """Errors as sentences."""
 
-from helpers.app.text.problems import guarded, sentence
+from helpers.app.problems import guarded, sentence
 from helpers.lab.errors import InputError
 
 
 def test_an_unexpected_error_is_a_sentence_with_an_id_in_the_log(tmp_path, monkeypatch):
-    from helpers.app.text import problems
+    from helpers.app import problems
 
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path))
     problems.logger.cache_clear()
@@ -22,7 +22,7 @@ def test_an_unexpected_error_is_a_sentence_with_an_id_in_the_log(tmp_path, monke
 
 
 def test_where_no_log_can_be_written_the_servers_own_has_the_trace(tmp_path, monkeypatch, capsys):
-    from helpers.app.text import problems
+    from helpers.app import problems
 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HELPERS_HOME", str(tmp_path / "file"))
