@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
-from test_fixture_page import CHARTS, explore_of, panel_of, wait_for_charts
+from servers import ROOT
+from test_fixture_page import CHARTS, explore_of, move_slider, panel_of, wait_for_charts
+
+CHART_JS = ROOT / "helpers/app/static/chart.js"
 
 # What the kernel says comes as late as from a busy machine, or never at the page's first opening.
 LATE = """
@@ -41,6 +44,16 @@ SET_BACK = """
     const clock = Date.now, began = clock();
     Date.now = () => clock() - (clock() - began > 2_000 ? 3_600_000 : 0);
 }
+"""
+# What draws the charts is there after three seconds, as in a browser that has much else to do.
+SLOW_TO_LOAD = """
+const made = URL.createObjectURL;
+URL.createObjectURL = blob => {
+    const url = made.call(URL, blob);
+    if (blob.size !== %d) return url;
+    const late = `await new Promise(done => setTimeout(done, 3_000)); export {default} from "${url}";`;
+    return made.call(URL, new Blob([late], {type: "text/javascript"}));
+};
 """
 ALLOWED = "WebSocket|Kernel|kernel"
 GIVEN_UP = "|widget model not found"  # after 15 s
@@ -81,6 +94,18 @@ def test_late_widgets_are_asked_for_again_where_the_visitors_clock_is_set_back(o
     page = opened(LATE % 6_000 + SET_BACK)
     wait_for_charts(page)
     expect(page.locator("main")).not_to_contain_text("Error displaying widget")
+
+
+def test_charts_that_take_long_to_load_follow_their_controls(opened):
+    """anywidget gives a model up that is not ready after 2 s: it then stands still whatever is set."""
+    page = opened(SLOW_TO_LOAD % CHART_JS.stat().st_size)
+    wait_for_charts(page)
+    drawn = explore_of(page).locator(CHARTS)
+    before = drawn.inner_html()
+    move_slider(page, "Base", "ArrowRight")
+    expect(explore_of(page)).to_contain_text("2.86 after 4 steps")
+    page.wait_for_function("([chart, before]) => chart.innerHTML !== before",
+                           arg=[drawn.element_handle(), before])
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@
   const LOOK_MS = 500;
   const GIVES_UP = "Control comm did not respond in time", TOO_SOON_MS = 4_000;  // ipywidgets' own
   const BUSY_MS = 15_000;  // in its place
+  const UNREADY_MS = 2_000;  // anywidget's own: a model that is not ready by then refuses all that is sent to it later
+  const READY_MS = 120_000;  // in its place
   const SLOW_MS = 20_000;  // of one way of asking: it is given up
   const PATIENCE_MS = 30_000;
   const began = performance.now();
@@ -18,6 +20,8 @@
   const after = globalThis.setTimeout;
   globalThis.setTimeout = (work, ms, ...rest) =>
     after(work, ms === TOO_SOON_MS && String(work).includes(GIVES_UP) ? BUSY_MS : ms, ...rest);
+  const end = AbortSignal.timeout;
+  AbortSignal.timeout = ms => end.call(AbortSignal, ms === UNREADY_MS ? READY_MS : ms);
 
   // Where a widget belongs. This runs before Voila takes these elements away.
   const places = [];
