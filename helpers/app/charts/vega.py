@@ -62,6 +62,8 @@ class Chart(anywidget.AnyWidget):
 
     Not `alt.JupyterChart`: that one embeds each drawing again, and waits for the kernel in between. This one caches the
     drawings that were on the page, so that going back to a setting shows its chart at once.
+
+    The page hears of a chart when it is first shown: most are only drawn, for another to show in its place.
     """
 
     _esm = (_STATIC / "chart.js").read_text(encoding="utf-8")
@@ -78,7 +80,17 @@ class Chart(anywidget.AnyWidget):
     def __init__(self, chart: alt.TopLevelMixin | Mapping[str, Any]):
         super().__init__(spec=spec_of(chart), _runtime="IPY_MODEL_" + runtime().model_id,
                          _themes={"light": theme(), "dark": theme(dark=True)})
-        self.layout.width = "100%"
+
+    def open(self) -> None:
+        """Not yet: whatever shows a widget asks for its `model_id`."""
+
+    @property
+    def model_id(self) -> str:
+        """The name under which the page knows the chart, which is told of it now if it was not before."""
+        if self.comm is None:
+            self.layout.width = "100%"
+            super().open()
+        return self.comm.comm_id
 
     def show(self, chart: alt.TopLevelMixin | Mapping[str, Any]) -> None:
         """Draw another chart in the same place."""

@@ -110,8 +110,6 @@ def _key(settings: dict[str, Any]) -> str:
 def _parts(drawn: Any) -> list[Any]:
     """The drawn parts as a list; charts as what is drawn, since their widgets change with what they show next."""
     parts = list(drawn) if isinstance(drawn, (list, tuple)) else [drawn]
-    for widget in (part for part in parts if isinstance(part, Chart)):
-        widget.close()
     return [part.spec if isinstance(part, Chart) else spec_of(part) if isinstance(part, alt.TopLevelMixin) else part
             for part in parts]
 
@@ -121,7 +119,6 @@ def shown_in_place(part: Any, place: ipywidgets.Widget | None) -> ipywidgets.Wid
     if isinstance(part, Chart):
         if not isinstance(place, Chart) or place is part:
             return part
-        part.close()
         part = part.spec
     if isinstance(part, (alt.TopLevelMixin, Mapping)):
         if isinstance(place, Chart):

@@ -1,6 +1,7 @@
 """The widget that draws: one Vega for a page, two themes, and a file to send on."""
 
 import altair as alt
+import ipywidgets
 import pytest
 from app_helpers import record
 
@@ -36,6 +37,17 @@ def test_updating_a_chart_keeps_the_widget():
     shown = chart(RECORDS[:2])
     shown.show(cost_spec(RECORDS))
     assert "quick" in str(shown.spec)
+
+
+def test_a_page_hears_of_a_chart_when_it_is_first_shown():
+    alone, inside = chart(RECORDS), chart(RECORDS)
+    assert alone.comm is inside.comm is None
+    known = set(ipywidgets.Widget.get_manager_state()["state"])
+    assert alone._repr_mimebundle_()[0]["application/vnd.jupyter.widget-view+json"]["model_id"] == alone.model_id
+    box = ipywidgets.HBox([inside])
+    assert box.get_state("children")["children"] == [f"IPY_MODEL_{inside.model_id}"]
+    assert {alone.model_id, inside.model_id} <= set(ipywidgets.Widget.get_manager_state()["state"]) - known
+    assert alone.layout.width == inside.layout.width == "100%"
 
 
 def test_dark_labels_are_light():

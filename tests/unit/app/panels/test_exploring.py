@@ -49,6 +49,21 @@ def test_an_error_while_exploring_is_a_sentence_and_the_next_setting_works(tmp_p
     assert "y is 1" in shown_text(explore)
 
 
+def test_a_page_hears_of_no_more_widgets_however_often_a_control_is_moved():
+    def draw(x):
+        spec = alt.Chart(alt.Data(values=[{"x": x}])).mark_point().encode(x="x:Q").properties(title=f"x is {x}")
+        return [Chart(spec), f"x is {x}"]
+
+    slider = widgets.IntSlider(0, min=0, max=9)
+    explore = Explore(lambda x: x, {"x": slider}, draw)
+    known = set(widgets.Widget.get_manager_state()["state"])
+    for x in range(1, 9):
+        slider.value = x
+        wait_until(lambda x=x: f"x is {x}" in explore._results_box.children[1].value)
+    assert explore._results_box.children[0].spec["title"] == "x is 8"
+    assert set(widgets.Widget.get_manager_state()["state"]) == known
+
+
 def test_going_back_draws_nothing_anew_and_shows_the_right_chart():
     drawn = []
 
