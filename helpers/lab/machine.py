@@ -26,6 +26,8 @@ INSTRUCTION_SETS = {
 }
 LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "nncf", "torchao", "tokenizers")
 
+_M_ARENA_MAX = -8  # mallopt's name for the number of heaps, in glibc's malloc.h
+
 
 def usable_cores() -> int:
     """Cores that this process may run on (its affinity, not the machine's total)."""
@@ -109,6 +111,16 @@ def return_free_memory() -> None:
     """Return to the system what this process has freed and its allocator keeps, where that is glibc's."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # no such library, or no such function in it
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def share_one_heap() -> None:
+    """Let all threads of this process take memory from one heap, where its allocator is glibc's; for a server.
+
+    Else threads get heaps of their own, up to eight for each core, and what one of them has freed no other takes: the
+    process grows with each visitor. Call it before threads are started.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def gpu_name() -> str | None:

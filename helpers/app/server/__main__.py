@@ -10,6 +10,7 @@ from typing import Any
 from helpers.app.server.pages import Page, derive, described, without_lesson
 from helpers.app.server.visitors import seats_for_machine
 from helpers.lab.errors import InputError
+from helpers.lab.machine import share_one_heap
 
 ROOT = Path(__file__).parents[3]
 TEMPLATES = Path(__file__).parents[1] / "template"
@@ -31,6 +32,7 @@ CELL_FAILED = "This part of the page could not be computed. Reload the page; the
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until interrupted."""
     options = _options(arguments)
+    share_one_heap()
     try:
         build, pages = derive(options.notebooks)
     except InputError as error:

@@ -1,14 +1,17 @@
 """What is told about the machine."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from helpers.lab.machine import brief, describe, fingerprint, peak_resident_bytes
 
+ROOT = Path(__file__).parents[3]
 
 def test_the_fingerprint_names_neither_user_nor_host():
     code = ("import getpass, os, platform, socket\n"
@@ -58,3 +61,20 @@ def test_peak_memory_counts_what_was_given_back():
     block = bytearray(os.urandom(1)) * 300_000_000
     del block
     assert peak_resident_bytes() >= max(before, 300_000_000)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+@pytest.mark.parametrize(("before", "heaps"), [("share_one_heap()", 1), ("pass", 5)])
+def test_threads_share_one_heap_where_that_is_asked_for(before, heaps):
+    code = ("import ctypes, threading; from helpers.lab.machine import share_one_heap\n"
+            f"{before}\n"
+            "libc, together, kept = ctypes.CDLL(None), threading.Barrier(5), []\n"
+            "libc.malloc.restype = ctypes.c_void_p\n"
+            "work = lambda: (together.wait(), kept.append(libc.malloc(100_000)), together.wait())\n"
+            "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+            "[thread.start() for thread in threads]; work()\n"
+            "libc.fopen.restype = ctypes.c_void_p\n"
+            "out = libc.fopen(b'/dev/stdout', b'w')\n"
+            "libc.malloc_info(0, ctypes.c_void_p(out)); libc.fflush(ctypes.c_void_p(out))")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.count("<heap ") == heaps, run.stdout
