@@ -1,17 +1,28 @@
 """Numbers in words: two significant digits with the unit, a true minus, no share rounded up to all."""
 
 import math
+import re
 from collections.abc import Sequence
 
 NONE = "\N{EN DASH}"  # stands where there is no figure
 NAMED = 4  # marks of a chart that have room for their names; more of them are numbered as in the table
 MINUS = "\N{MINUS SIGN}"
+_NEGATIVE = re.compile(r"(?<![\w.-])-(?=\$?[.\d])")
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 
 
 def capital(text: str) -> str:
     """The text as a sentence or a heading begins; the rest of it as it is."""
     return f"{text[:1].upper()}{text[1:]}"
+
+
+def with_minus(text: str) -> str:
+    """The text with a true minus before each negative number: Python writes a hyphen.
+
+    >>> with_minus("costs -$3 (-2.5 to 1) on 2026-01-02, in int-8")
+    'costs \N{MINUS SIGN}$3 (\N{MINUS SIGN}2.5 to 1) on 2026-01-02, in int-8'
+    """
+    return _NEGATIVE.sub(MINUS, text)
 
 
 def two(value: float | None) -> str:
@@ -31,7 +42,7 @@ def significant(value: float | None, digits: int) -> str:
         return "0"
     rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))  # 9.96 became 10
-    return f"{rounded:,.{decimals}f}".replace("-", MINUS)
+    return with_minus(f"{rounded:,.{decimals}f}")
 
 
 def interval(low: float | None, high: float | None) -> str:

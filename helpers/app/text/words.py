@@ -9,7 +9,7 @@ from typing import Any
 from IPython.display import HTML
 
 from helpers.app.records import listed
-from helpers.app.text.figures import count, percent, signed, two
+from helpers.app.text.figures import count, percent, signed, two, with_minus
 from helpers.app.text.findings import beside_the_constant, chosen, finding, no_verdict, origins, ratio
 from helpers.app.text.glossary import explained
 from helpers.lab.measuring.measurement import Measurement, Score
@@ -49,12 +49,12 @@ def verdict(text: str, of: Sequence[Measurement | Score] = (), origin: str = "")
 
 def verdict_html(text: str) -> str:
     """The verdict's element without its style."""
-    return _sentence(html.escape(text))
+    return _sentence(html.escape(with_minus(text)))
 
 
 def explained_html(text: str) -> str:
     """The same, with the glossary's terms as buttons and after it what they open."""
-    body, meanings = explained(text)
+    body, meanings = explained(with_minus(text))
     return _sentence(body) + meanings
 
 
@@ -81,8 +81,8 @@ def tiles(pairs: Iterable[tuple[str, str]], origin: str = "") -> HTML:
 
 def tiles_html(pairs: Iterable[tuple[str, str]]) -> str:
     """The figures' elements without their style."""
-    body = "".join(f"<div class='app-figure'><b>{html.escape(big)}</b><span>{html.escape(small)}</span></div>"
-                   for big, small in pairs)
+    body = "".join(f"<div class='app-figure'><b>{html.escape(with_minus(big))}</b>"
+                   f"<span>{html.escape(with_minus(small))}</span></div>" for big, small in pairs)
     # Two dollar signs would be taken for a formula.
     return f"<div class='app-figures mathjax_ignore'>{body}</div>"
 
@@ -111,7 +111,8 @@ def notes(lines: Iterable[str]) -> HTML:
 
 def notes_html(lines: Iterable[str]) -> str:
     """Small lines under what they are about, such as where it was recorded; empty ones are left out."""
-    return "".join(f"<div class='app-note mathjax_ignore'>{html.escape(line)}.</div>" for line in lines if line)
+    return "".join(f"<div class='app-note mathjax_ignore'>{html.escape(with_minus(line))}.</div>"
+                   for line in lines if line)
 
 
 def headline_html(records: Sequence[Measurement]) -> str:

@@ -28,6 +28,12 @@ def test_a_span_has_room_around_its_values_on_either_scale():
     assert Span.around([5.0, 5.0]) == Span(4.0, 6.0)
 
 
+def test_a_title_and_what_is_read_out_write_a_true_minus():
+    drawn = finished([], "It loses -2.5 points", "", 100)
+    assert drawn.title == ["It loses \N{MINUS SIGN}2.5 points"]
+    assert "\N{MINUS SIGN}2.5" in drawn.description
+
+
 def test_a_title_is_broken_at_spaces_only_since_the_page_joins_its_lines_again():
     title = "A title of just the length at which a line would end within fine-tuned MiniLM and other hyphens"
     lines = finished([], title, "", 100).title

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.app.text.figures import count, interval, percent, seconds, two
+from helpers.app.text.figures import count, interval, percent, seconds, two, with_minus
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -29,3 +29,11 @@ def test_large_numbers_and_times_are_words():
 
 def test_an_interval_without_width_is_left_out():
     assert interval(1.0, 1.0) == ""
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("costs -$3", "costs {}$3"), ("(-2.5 to -.1)", "({}2.5 to {}.1)"), ("-1 point", "{}1 point"),
+    ("on 2026-01-02", "on 2026-01-02"), ("10-20 rows", "10-20 rows"), ("int-8, top-5", "int-8, top-5"),
+    ("--port 80, -n 2", "--port 80, -n 2"), ("e-5 and 1e-5", "e-5 and 1e-5"), ("a - 3", "a - 3")])
+def test_negative_numbers_get_a_true_minus_and_nothing_else_does(text, said):
+    assert with_minus(text) == said.format(MINUS, MINUS)

@@ -49,3 +49,8 @@ def test_a_verdict_on_what_learned_nothing_is_not_given():
     rare = record("base", 1.0, 0.99, majority=0.99, weakest_recall=0.0, weakest_class="yes")
     assert "99% right" not in verdict("It is 99% right.", of=[rare]).data
     assert "It is 99% right." in verdict("It is 99% right.", of=[record()]).data
+
+
+def test_what_python_writes_with_a_hyphen_is_said_with_a_minus():
+    lines = app.verdict("It loses -2.5.").data, app.notes(["-2.5"]).data, app.tiles([("-2.5", "points (-2.5)")]).data
+    assert [line.count("\N{MINUS SIGN}2.5") for line in lines] == [1, 1, 2]
