@@ -23,6 +23,40 @@
   const end = AbortSignal.timeout;
   AbortSignal.timeout = ms => end.call(AbortSignal, ms === UNREADY_MS ? READY_MS : ms);
 
+  // ipywidgets looks for a model every 100 ms for 2 s, but not once more after the last wait: a busy page that built its
+  // models just then is told that there is none. Voila gives its manager away only when it has begun to draw.
+  const MANAGER = "@voila-dashboards/widgets-manager8";
+  let manager, loaded;
+  Object.defineProperty(globalThis._JUPYTERLAB ??= {}, MANAGER, {
+    configurable: true, enumerable: true, get: () => loaded,
+    set(container) {
+      loaded = {init: container.init, get: async name => {
+        const module = (await container.get(name))();
+        for (const plugin of module.default ?? []) {
+          const activate = plugin.activate;
+          plugin.activate = (app, ...rest) => {
+            app.widgetManagerPromise.promise.then(keep);
+            return activate(app, ...rest);
+          };
+        }
+        return () => module;
+      }};
+    },
+  });
+
+  function keep(made) {
+    manager = made;
+    const get = made.get_model;
+    made.get_model = async id => {
+      try {
+        return await get.call(made, id);
+      } catch (error) {
+        if (made.has_model(id)) return get.call(made, id);
+        throw error;
+      }
+    };
+  }
+
   // Where a widget belongs. This runs before Voila takes these elements away.
   const places = [];
   for (const element of document.querySelectorAll('script[type="application/vnd.voila.cell-output+json"]')) {
@@ -44,7 +78,7 @@
     return [...place.parent.children].find(node => NOT_SHOWN.test(node.textContent));
   }
 
-  async function draw(place, node, manager) {
+  async function draw(place, node) {
     place.seen = 0;
     const view = await manager.create_view(await manager.get_model(place.id));
     const widget = view.luminoWidget ?? view.pWidget;
@@ -52,7 +86,7 @@
     widget.constructor.attach(widget, node);
   }
 
-  function ask(manager) {
+  function ask() {
     if (performance.now() - asked < (manager._kernelRestoreInProgress ? Math.max(SLOW_MS, rest) : rest)) return;
     asked = performance.now();
     rest = Math.min(2 * rest, 60_000);
@@ -63,12 +97,11 @@
 
   function look() {
     const missing = places.filter(place => unshown(place) !== undefined);
-    const manager = globalThis.jupyterapp?.widgetManager;
     for (const place of missing) {
       const node = unshown(place);
       if (!manager || !node) continue;
-      if (!manager.has_model(place.id)) ask(manager);
-      else if (++place.seen > 3) draw(place, node, manager).catch(error => console.warn(error));  // it has had its time
+      if (!manager.has_model(place.id)) ask();
+      else if (++place.seen > 3) draw(place, node).catch(error => console.warn(error));  // it has had its time
     }
     const late = missing.length > 0 && performance.now() - began > PATIENCE_MS;
     if (late && !banner.isConnected) {
