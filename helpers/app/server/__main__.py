@@ -103,6 +103,7 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str,
     from traitlets.config import Config
     from voila.configuration import VoilaConfiguration
 
+    from helpers.app.server import templates
     from helpers.app.server.handlers import SCRIPTS, PageServer
     from helpers.app.server.kernels import forking
 
@@ -110,11 +111,14 @@ def make_server(build: Path, pages: Sequence[Page], *, port: int, base_url: str,
     config = Config()
     configure(config, idle_s=idle_s, hosts=hosts)
     forking.prepare(config)
+    templates.share()
     config.VoilaConfiguration.update({"preheat_kernel": pool > 0, "default_pool_size": pool,
                                       "page_config_hook": _with_pages(pages, scripts)})
     config.VoilaKernelManager.fill_delay = REFILL_S
     config.Voila.update({"ip": "127.0.0.1", "port": port, "base_url": base_url, "open_browser": browser,
                          "root_dir": str(build), "config_file_paths": []})
+    # Its handler shows no less; Jupyter would make 2,000 records of a lower level for each page all the same.
+    config.Voila.logging_config = {"loggers": {PageServer.__name__: {"level": "INFO"}}}
     PageServer.classes = [*PageServer.classes, VoilaConfiguration]
     server = PageServer.instance(config=config)  # the instance, so that errors of cells reach its log
     server.pages, server.seats = pages, seats
