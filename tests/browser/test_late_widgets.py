@@ -63,14 +63,13 @@ BUSY = """
 }
 """
 ALLOWED = "WebSocket|Kernel|kernel"
-GIVEN_UP = "|widget model not found"  # after 15 s
 
 
 @pytest.fixture
 def opened(voila: str, open_page: Callable[..., Page]) -> Callable[..., Page]:
     """opened(script) -> the fixture's page, with the script run before all others."""
-    def opening(script: str, allowed: str = ALLOWED) -> Page:
-        page = open_page(allowed=allowed)
+    def opening(script: str) -> Page:
+        page = open_page(allowed=ALLOWED)
         page.add_init_script(script)
         page.goto(f"{voila}voila/render/fixture.ipynb")
         return page
@@ -80,8 +79,8 @@ def opened(voila: str, open_page: Callable[..., Page]) -> Callable[..., Page]:
 
 @pytest.mark.parametrize("late_ms", [3_000, 6_000, 12_000, 18_000])
 def test_widgets_that_come_late_are_shown(opened, late_ms):
-    """ipywidgets waits 4 s for all of them at once, and here 15: up to then none is given up."""
-    page = opened(LATE % late_ms, ALLOWED + GIVEN_UP * (late_ms > 15_000))
+    """ipywidgets waits 4 s for all of them at once, and here 15; then for each of them."""
+    page = opened(LATE % late_ms)
     wait_for_charts(page)
     expect(explore_of(page)).to_contain_text("2.07 after 4 steps")
     expect(panel_of(page).locator(".widget-readout").first).to_have_text("200")
@@ -126,7 +125,7 @@ def test_charts_that_take_long_to_load_follow_their_controls(opened):
 
 @pytest.mark.slow
 def test_a_page_whose_widgets_stay_away_says_so_and_comes_whole_after_a_reload(opened):
-    page = opened(SILENT_AT_FIRST, ALLOWED + GIVEN_UP)
+    page = opened(SILENT_AT_FIRST)
     banner = page.locator(".brand-late")
     expect(banner).to_contain_text("A part of this page has not arrived", timeout=60_000)
     expect(banner).to_have_attribute("role", "alert")
