@@ -108,9 +108,13 @@ class Server:
             with contextlib.suppress(psutil.Error):
                 names = [process.name(), *process.cmdline()]  # a forked one has a name alone
                 there["kernels" if any("ipykernel" in part for part in names) else "other processes"] += 1
-        for _, folders, files in (step for folder in self.folders for step in os.walk(folder)):
-            there["files"] += len({*folders, *files} - STAYS)
+        there["files"] += self.files().total()
         return there
+
+    def files(self) -> Counter[str]:
+        """How many there are of each name, numbers left out; folders and locks among them."""
+        steps = (step for folder in self.folders for step in os.walk(folder))
+        return Counter(NUMBERS.sub("#", name) for _, folders, files in steps for name in {*folders, *files} - STAYS)
 
     async def at_rest(self, kernels: int, limit_s: float = 180.0) -> Counter[str]:
         """The census once so many kernels are held ready and nothing changes any more."""
@@ -125,6 +129,8 @@ class Server:
         began = time.monotonic()
         while (more := self.census() - before) and time.monotonic() - began < limit_s:
             await asyncio.sleep(1)
+        if more["files"]:
+            print(f"{more['files']} more than the {before['files']} before of these: {dict(self.files())}")
         return more, time.monotonic() - began
 
 

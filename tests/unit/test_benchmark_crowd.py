@@ -65,7 +65,7 @@ def end_one(process):
     assert process.stdout.readline() == "ended\n"
 
 
-def test_what_is_left_of_visitors_is_counted_until_it_is_gone(started, tmp_path):
+def test_what_is_left_of_visitors_is_counted_and_named_until_it_is_gone(started, tmp_path, capsys):
     process, server = started
     (tmp_path / "visitors" / "kernel").mkdir(parents=True)
     (tmp_path / "compute-smarter-timing").mkdir()
@@ -78,6 +78,9 @@ def test_what_is_left_of_visitors_is_counted_until_it_is_gone(started, tmp_path)
     more, seconds = asyncio.run(server.left(before, 2.0))
     assert more == {"kernels": 1, "files": 1}
     assert seconds >= 2.0
+    said = capsys.readouterr().out
+    assert said.startswith("1 more than the 2 before of these: ")
+    assert all(f"{name!r}: 1" in said for name in ("visitors", "kernel", "#.turn")), said
     end_one(process)
     (tmp_path / "compute-smarter-timing" / "7.turn").unlink()
     assert asyncio.run(server.left(before, 5.0))[0] == Counter()

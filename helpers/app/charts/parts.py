@@ -180,8 +180,8 @@ def finished(layers: Sequence[alt.Chart], title: str, description: str, height: 
 
     In one go: each `.properties`, `.encode` and `.resolve_scale` of a chart of layers copies all of it.
     """
-    # At spaces only: the page joins the lines again, to break them to its own width.
     title = with_minus(title)
+    # At spaces only: the page joins the lines again, to break them to its own width.
     below = [part for line in subtitle or () for part in textwrap.wrap(line, _SUBTITLE_LETTERS)]
     lines = textwrap.wrap(title, _TITLE_LETTERS, break_long_words=False, break_on_hyphens=False)
     return alt.layer(*layers, width="container", height=height, description=f"{title}. {description}.",
