@@ -32,7 +32,7 @@
     set(container) {
       loaded = {init: container.init, get: async name => {
         const module = (await container.get(name))();
-        for (const plugin of [module.default].flat()) {
+        for (const plugin of [module.default ?? []].flat()) {
           const activate = plugin.activate;
           plugin.activate = (app, ...rest) => {
             app.widgetManagerPromise.promise.then(keep);
