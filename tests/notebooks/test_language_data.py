@@ -29,7 +29,7 @@ def test_the_agreement_may_be_whole_or_none(right, words):
     text = said("4", "la15", given=given, by_people=people, agreed=right / 100, inside=1.0, by_chance=0.5,
                 label_guess=guessed(0.3))
     assert words in text
-    assert "Kappa: 1.00 (1.00 to 1.00)" in text if right else "Kappa: -1.00" in text
+    assert "Kappa: 1.00 (1.00 to 1.00)" in text if right else "Kappa: \N{MINUS SIGN}1.00" in text
 
 
 def test_kappa_from_inside_is_that_of_the_function():

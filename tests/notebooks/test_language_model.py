@@ -32,7 +32,7 @@ def taught(gain: float, after: float = 900.0) -> pd.DataFrame:
 def test_a_teachers_labels_may_harm(gain, words, repaid):
     text = said("1", "ts10", taught=taught(gain), PEOPLE=100, teacher_guess=guessed(-5.0))
     assert f"Beside 100 labels of people: {words}" in text
-    assert text.endswith("your guess was -5.")
+    assert text.endswith("your guess was \N{MINUS SIGN}5.")
     assert repaid in text
 
 
