@@ -1,12 +1,11 @@
 """What every page relies on, seen in a browser on the fixture notebook, in both frontends."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from watching import run_in_lab, watched
+from watching import cancel, run_in_lab, watched
 
 CHARTS = ".app-chart svg"
 ALL_DRAWN = """count => {
@@ -130,10 +129,7 @@ def test_cancel_takes_less_than_a_second(page):
     move_slider(page, "Seconds", "End")
     panel.get_by_role("button", name="Measure on this machine").click()
     expect(panel.locator(".app-status")).to_contain_text("timing", timeout=20_000)
-    pressed = time.monotonic()
-    panel.get_by_role("button", name="Cancel").click()
-    expect(panel.locator(".app-status")).to_contain_text("Cancelled")
-    assert time.monotonic() - pressed < 1
+    assert cancel(panel) < 1
     expect(panel.get_by_role("button", name="Measure on this machine")).to_be_enabled()
 
 
