@@ -6,18 +6,9 @@ from collections.abc import Callable, Iterator
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route
 
-LOCAL = re.compile(r"^(https?|ws)://127\.0\.0\.1[:/]|^(data|blob|about):")
+from benchmarks.page import CANCEL_MS
 
-# Playwright looks less and less often, at last once a second: the page itself knows when it said so.
-CANCELLED_MS = """panel => new Promise(done => {
-    const pressed = performance.now();
-    new MutationObserver((_changes, observer) => {
-        if (!panel.querySelector(".app-status").textContent.includes("Cancelled")) return;
-        observer.disconnect();
-        done(performance.now() - pressed);
-    }).observe(panel, {subtree: true, childList: true, characterData: true});
-    [...panel.querySelectorAll("button")].find(button => button.textContent === "Cancel").click();
-})"""
+LOCAL = re.compile(r"^(https?|ws)://127\.0\.0\.1[:/]|^(data|blob|about):")
 
 
 @contextlib.contextmanager
@@ -49,7 +40,7 @@ def run_in_lab(page: Page, address: str) -> None:
 
 def cancel(panel: Locator) -> float:
     """Cancel a panel's run; the seconds until the panel says that it is cancelled."""
-    return panel.evaluate(CANCELLED_MS) / 1000
+    return panel.evaluate(CANCEL_MS) / 1000
 
 
 def _only_local(route: Route, wrong: list[str]) -> None:
